@@ -1,0 +1,1 @@
+"""Measurements: one file a question; figures in results/*.json, plots beside them."""

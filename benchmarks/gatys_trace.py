@@ -1,0 +1,132 @@
+"""Our loss on the pictures of the authors' notebook, against the losses that the notebook prints.
+
+The objective, the pictures, their size (short side 512) and the start (the content) are the notebook's
+(github.com/leongatys/PytorchNeuralStyleTransfer, output of its optimisation cell); the optimiser is ours. One
+evaluation is one value and gradient. The pictures are not part of this project: give their folder.
+
+    python -m benchmarks.gatys_trace FOLDER            # measure, about 40 minutes on 2 cores; writes JSON and PNG
+    python -m benchmarks.gatys_trace --plot            # draw the plot again from the JSON
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image as Pillow
+
+import jaxstyle as js
+from benchmarks import record
+
+CONTENT, STYLE = "Tuebingen_Neckarfront.jpg", "vangogh_starry_night.jpg"
+PUBLISHED = {
+    50: 1388532.5,
+    100: 707860.75,
+    150: 538045.4375,
+    200: 469374.875,
+    250: 433804.65625,
+    300: 411657.5625,
+    350: 395248.3125,
+    400: 383885.96875,
+    450: 375128.75,
+    500: 368493.78125,
+}
+
+
+def load(path: Path, short_side: int) -> jax.Array:
+    """Bilinear resize of the short side, the long one truncated: the notebook's transform."""
+    with Pillow.open(path) as file:
+        picture = file.convert("RGB")
+    scale = short_side / min(picture.size)
+    size = tuple(short_side if side == min(picture.size) else int(side * scale) for side in picture.size)
+    return jnp.asarray(np.asarray(picture.resize(size, Pillow.Resampling.BILINEAR), np.float32) / np.float32(255))
+
+
+def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path | None) -> None:
+    where = record.machine()
+    params = js.load_params()
+    settings = js.preset("gatys-notebook")
+    objective, weights, optimizer = settings.objective, settings.weights, settings.optimizer
+    content, style = load(folder / CONTENT, short_side), load(folder / STYLE, short_side)
+    targets = js.make_targets(params, content, [style], objective)
+    state = js.init(content, params, targets, weights, objective, optimizer)
+    arguments = (params, targets, weights, objective, optimizer)
+    begin = time.perf_counter()
+    compiled = js.step.lower(state, *arguments).compile()
+    compile_seconds = time.perf_counter() - begin
+
+    losses, seconds, saved = [], [], {}
+    for k in range(1, steps + 1):
+        begin = time.perf_counter()
+        state = compiled(state, *arguments[:3])
+        losses.append(float(state.losses.total))
+        seconds.append(time.perf_counter() - begin)
+        if k in PUBLISHED or k == steps:
+            eight_bits = jnp.round(jnp.clip(state.best_image, 0.0, 1.0) * 255) / 255
+            saved[k] = float(jax.jit(js.value_and_grad, static_argnums=4)(eight_bits, *arguments[:4])[0].total)
+            if picture is not None:
+                Pillow.fromarray(np.asarray(eight_bits * 255).round().astype(np.uint8)).save(picture)
+            print(f"{k:4d}  {min(losses):12.1f}  published {PUBLISHED.get(k, float('nan')):12.1f}", flush=True)
+            record.write(
+                name,
+                {
+                    "question": "loss of the notebook's objective on its own pictures after k evaluations",
+                    "pictures": {
+                        file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in (CONTENT, STYLE)
+                    },
+                    "content_shape": list(content.shape),
+                    "style_shape": list(style.shape),
+                    "optimizer": "lbfgs, all defaults",
+                    "accepted": int(state.optimizer.accepted),
+                    "compile_seconds": round(compile_seconds, 2),
+                    "median_seconds_per_evaluation": round(float(np.median(seconds)), 3),
+                    "published": PUBLISHED,
+                    "best_so_far": {n: min(losses[:n]) for n in PUBLISHED if n <= k},
+                    "saved_picture": saved,
+                    "losses": losses,
+                    "machine": where,
+                },
+            )
+
+
+def plot(name: str) -> None:
+    from matplotlib.figure import Figure
+
+    result = json.loads((record.RESULTS / f"{name}.json").read_text())
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    best = np.minimum.accumulate(result["losses"])
+    axes.semilogy(np.arange(1, len(best) + 1), best, label="jaxstyle: lbfgs, best so far", color="C0")
+    axes.plot(*zip(*((int(k), v) for k, v in result["saved_picture"].items()), strict=True), "o", color="C0",
+              mfc="none", label="jaxstyle: the saved picture (8 bits)")
+    axes.plot(*zip(*((int(k), v) for k, v in result["published"].items()), strict=True), "s--", color="C1",
+              label="published: the authors' notebook, torch L-BFGS")
+    axes.set(xlabel="evaluations of loss and gradient", ylabel="loss", ylim=(3e5, 1e7),
+             title="Neckarfront + The Starry Night, short side 512, from the content picture")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(record.RESULTS / f"{name}.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("folder", type=Path, nargs="?", help=f"holds {CONTENT} and {STYLE}")
+    parser.add_argument("--short-side", type=int, default=512, help="pixels; the published losses are for 512")
+    parser.add_argument("--steps", type=int, default=500, help="evaluations")
+    parser.add_argument("--name", default="gatys_trace", help="of the result's files")
+    parser.add_argument("--save", type=Path, help="where to put the picture; it is made from one that is not ours")
+    parser.add_argument("--plot", action="store_true", help="draw the plot from an earlier result, measure nothing")
+    options = parser.parse_args()
+    if not options.plot:
+        if options.folder is None or not all((options.folder / file).is_file() for file in (CONTENT, STYLE)):
+            parser.error(f"expected a folder with {CONTENT} and {STYLE}")
+        measure(options.folder, options.short_side, options.steps, options.name, options.save)
+    plot(options.name)
+
+
+if __name__ == "__main__":
+    main()

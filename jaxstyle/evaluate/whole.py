@@ -1,0 +1,38 @@
+"""Value and gradient of the objective in one pass over the whole picture."""
+
+import jax
+
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets, combine, features
+from jaxstyle.statistics import measure
+from jaxstyle.typing import Image, Params
+
+
+def value_and_grad(
+    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[Losses, Image]:
+    """Losses of a picture and the gradient of their total with respect to its pixels.
+
+    Pure and traceable: `jax.jit(value_and_grad, static_argnames="objective")` compiles it.
+
+    Args:
+        image: `(H, W, 3)` in [0, 1].
+        params: see `load_params`.
+        targets: see `make_targets`.
+        weights: see `LossWeights`.
+        objective: static.
+
+    Returns:
+        `(losses, gradient)`, the gradient of the image's shape.
+
+    Raises:
+        InputError: for a picture that is too small for the objective's layers.
+    """
+
+    def total(pixels: Image):
+        taps = features(params, pixels, objective.layers, objective)
+        sums = measure(pixels, taps, targets.content, objective.style_layers)
+        losses = combine(sums, pixels.shape, targets, weights, objective)
+        return losses.total, losses
+
+    (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(image)
+    return losses, gradient

@@ -1,0 +1,66 @@
+"""Pixels as arrays: float32 RGB in [0, 1], shape (height, width, 3). No files here (see `io.py`)."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxstyle.errors import InputError
+from jaxstyle.typing import Image
+
+
+def check_image(image: Image, name: str = "image", smallest: int = 1) -> None:
+    """Refuse an array that is not a picture.
+
+    Args:
+        image: what should be `(H, W, 3)` float32; values outside [0, 1] are allowed.
+        name: what the message calls it.
+        smallest: the least number of pixels a side.
+
+    Raises:
+        InputError: for another shape or dtype, or a side below `smallest`.
+    """
+    shape, dtype = jnp.shape(image), jnp.result_type(image)
+    if len(shape) != 3 or shape[2] != 3:
+        raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")
+    if dtype != jnp.float32:
+        raise InputError(f"{name} has dtype {dtype}, expected float32 in [0, 1]: divide 8-bit pixels by 255")
+    if min(shape[:2]) < smallest:
+        raise InputError(
+            f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {smallest} a side for these layers: "
+            "use a larger picture or shallower layers"
+        )
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Resize by Lanczos filtering, with antialiasing when it shrinks; clipped to [0, 1], since Lanczos overshoots.
+
+    Args:
+        image: `(H, W, 3)` in [0, 1].
+        height: new height in pixels.
+        width: new width in pixels.
+
+    Returns:
+        `(height, width, 3)` in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> resize(jnp.ones((4, 6, 3)), 2, 3).shape
+        (2, 3, 3)
+    """
+    if height < 1 or width < 1:
+        raise InputError(f"cannot resize to {width}x{height} pixels, expected at least 1x1")
+    resized = jax.image.resize(image, (height, width, 3), "lanczos3", precision=jax.lax.Precision.HIGHEST)
+    return jnp.clip(resized, 0.0, 1.0)
+
+
+def white_noise(seed: int, height: int, width: int) -> Image:
+    """Uniform white noise in [0, 1]: the paper's starting point (section 2.3).
+
+    Args:
+        seed: any integer; the same seed and size give the same picture.
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        `(height, width, 3)`.
+    """
+    return jax.random.uniform(jax.random.key(seed), (height, width, 3), jnp.float32)

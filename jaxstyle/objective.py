@@ -1,0 +1,241 @@
+"""The objective: which layers, how normalised (static), how weighted (traced), and what is aimed at (targets)."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle import losses, statistics, vgg
+from jaxstyle.errors import InputError
+from jaxstyle.image import check_image
+from jaxstyle.losses import Normalization
+from jaxstyle.statistics import Statistics
+from jaxstyle.typing import Array, Features, Gram, Image, Params, Scalar
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The structure of the loss: hashable, a static argument of every compiled function.
+
+    Attributes:
+        content_layers: layers whose features should stay those of the content picture.
+        style_layers: layers whose Gram matrices should become those of the style.
+        normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: see `losses.py` for both formulas.
+        pooling: `"max"`, `"avg"` or `"l2"`.
+        padding: of the first convolution, `"zeros"` or `"replicate"`.
+        precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
+
+    Raises:
+        InputError: for unknown layers or values.
+    """
+
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    normalization: Normalization = "notebook"
+    pooling: vgg.Pooling = "max"
+    padding: vgg.Padding = "zeros"
+    precision: vgg.Precision = "highest"
+
+    def __post_init__(self):
+        vgg.check_layers(self.content_layers)
+        vgg.check_layers(self.style_layers)
+        vgg.check_options(self.pooling, self.padding, self.precision)
+        if not self.layers:
+            raise InputError("no layers at all, expected at least one content or style layer")
+        if self.normalization not in get_args(Normalization):
+            raise InputError(f"unknown normalization {self.normalization!r}, expected one of 'paper', 'notebook'")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every layer in use, each once."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+    @property
+    def smallest(self) -> int:
+        """The least pixels a side: two positions at the deepest layer; below that a Gram matrix says nothing."""
+        return 2 * max(map(vgg.stride, self.layers))
+
+
+class LossWeights(NamedTuple):
+    """How much each term counts: traced numbers, so other weights do not recompile anything.
+
+    Attributes:
+        content: of the content term; one number, or one a content layer.
+        style: of the style term; one number, or one a style layer.
+        tv: of the squared total variation, whose value is about 1e-3 to 1e-1: 1e6 smooths visibly beside the
+            notebook's other weights.
+    """
+
+    content: float | tuple[float, ...] | Array = 1.0
+    style: float | tuple[float, ...] | Array = 1e3
+    tv: float | Array = 0.0
+
+
+class Targets(NamedTuple):
+    """What the picture should become.
+
+    Attributes:
+        content: content layer to the content picture's features `(h, w, c)`.
+        style: style layer to the style's Gram matrix `(c, c)`.
+    """
+
+    content: dict[str, Features]
+    style: dict[str, Gram]
+
+
+class Losses(NamedTuple):
+    """The terms, already weighted; `total` is their sum.
+
+    Attributes:
+        total: content + style + tv.
+        content: weighted sum over the content layers.
+        style: weighted sum over the style layers.
+        tv: weighted squared total variation.
+    """
+
+    total: Scalar
+    content: Scalar
+    style: Scalar
+    tv: Scalar
+
+
+def check_weights(weights: LossWeights, objective: Objective) -> None:
+    """Refuse weights that are negative, not finite, all zero, or not one a layer. Needs numbers, not tracers.
+
+    Raises:
+        InputError: naming the weight.
+    """
+    values = []
+    for name, layers in (("content", objective.content_layers), ("style", objective.style_layers), ("tv", ())):
+        value = np.asarray(getattr(weights, name), np.float64)
+        if value.ndim > 1 or (value.ndim == 1 and (name == "tv" or len(value) not in (1, len(layers)))):
+            expected = "one number" if name == "tv" else f"one number, or one for each of the {len(layers)} {name} layers"
+            raise InputError(f"the {name} weight has {value.size} numbers, expected {expected}")
+        if not np.all(np.isfinite(value)) or np.any(value < 0):
+            raise InputError(f"the {name} weight is {value.tolist()}, expected finite numbers that are not negative")
+        values.append(np.sum(value) if layers or name == "tv" else 0.0)
+    if not any(values):
+        raise InputError("all weights are zero, expected at least one positive: there is nothing to optimise")
+
+
+def make_targets(
+    params: Params,
+    content: Image,
+    styles: Sequence[Image],
+    objective: Objective,
+    style_weights: Sequence[float] | None = None,
+) -> Targets:
+    """Features of the content and Gram matrices of the style, computed once a run.
+
+    Several styles blend by their raw Gram matrices: `A = sum w_i A_i / sum w_i`.
+
+    Args:
+        params: see `load_params`.
+        content: `(H, W, 3)` in [0, 1].
+        styles: one or more `(h, w, 3)` in [0, 1], of any sizes.
+        objective: which layers.
+        style_weights: one number a style, relative; equal if None.
+
+    Returns:
+        The targets.
+
+    Raises:
+        InputError: for pictures too small or misshapen, no style, or wrong style weights.
+    """
+    check_image(content, "content", objective.smallest)
+    if not isinstance(styles, Sequence) or not styles:
+        raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
+    for style in styles:
+        check_image(style, "style", objective.smallest)
+    blend = np.ones(len(styles)) if style_weights is None else np.asarray(style_weights, np.float64)
+    if blend.shape != (len(styles),):
+        raise InputError(f"{blend.size} style weights for {len(styles)} styles, expected one each")
+    if not np.all(np.isfinite(blend)) or np.any(blend < 0) or not np.any(blend):
+        raise InputError(f"style weights {blend.tolist()}, expected finite numbers >= 0, at least one positive")
+    blend = [float(weight) for weight in blend / blend.sum()]
+    grams = [_grams(params, style, objective) for style in styles]
+    return Targets(
+        content=_content_features(params, content, objective),
+        style={
+            layer: sum((w * gram[layer] for w, gram in zip(blend[1:], grams[1:], strict=True)), blend[0] * grams[0][layer])
+            for layer in objective.style_layers
+        },
+    )
+
+
+def features(params: Params, image: Image, layers: tuple[str, ...], objective: Objective) -> dict[str, Features]:
+    """Feature maps as this objective computes them.
+
+    Args:
+        params: see `load_params`.
+        image: `(H, W, 3)` in [0, 1].
+        layers: which ones.
+        objective: says pooling, padding and precision.
+
+    Returns:
+        Layer to `(h, w, c)`.
+    """
+    return vgg.features(
+        params,
+        image,
+        layers,
+        pooling=objective.pooling,
+        padding=objective.padding,
+        precision=objective.precision,
+    )
+
+
+def combine(
+    sums: Statistics, image_shape: tuple[int, ...], targets: Targets, weights: LossWeights, objective: Objective
+) -> Losses:
+    """Statistics to weighted losses: the one place where the objective's formula stands.
+
+    Args:
+        sums: of the whole picture.
+        image_shape: `(H, W, 3)`.
+        targets: see `make_targets`.
+        weights: see `LossWeights`.
+        objective: which layers and normalisation.
+
+    Returns:
+        The losses.
+    """
+    height, width = image_shape[:2]
+    content = [
+        losses.content_scale(targets.content[layer].shape, objective.normalization) * sums.errors[layer]
+        for layer in objective.content_layers
+    ]
+    style = [
+        losses.style_loss(
+            sums.products[layer] / (float(height // vgg.stride(layer)) * (width // vgg.stride(layer))),
+            targets.style[layer],
+            objective.normalization,
+        )
+        for layer in objective.style_layers
+    ]
+    if objective.normalization == "paper":
+        style = [term / len(style) for term in style]
+    content, style = _weighted(weights.content, content), _weighted(weights.style, style)
+    tv = jnp.float32(weights.tv) * sums.variation / (float(height) * width)
+    return Losses(content + style + tv, content, style, tv)
+
+
+def _weighted(weights: float | tuple[float, ...] | Array, terms: list[Scalar]) -> Scalar:
+    if not terms:
+        return jnp.float32(0.0)
+    return jnp.sum(jnp.broadcast_to(jnp.asarray(weights, jnp.float32), (len(terms),)) * jnp.stack(terms))
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _grams(params: Params, image: Image, objective: Objective) -> dict[str, Gram]:
+    taps = features(params, image, objective.style_layers, objective)
+    return {layer: losses.gram_matrix(taps[layer]) for layer in objective.style_layers}
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _content_features(params: Params, image: Image, objective: Objective) -> dict[str, Features]:
+    return features(params, image, objective.content_layers, objective)

@@ -1,0 +1,256 @@
+"""Optimisers as optax transforms that need exactly one value and gradient a step, and keep pixels in [0, 1].
+
+`lbfgs` is a projected, non-monotone L-BFGS without a line search: every point that it proposes is evaluated once, and
+either accepted or answered by a shorter step along the same direction. Nothing branches on values, so it compiles to
+one program, and `vmap` gives every picture of a batch its own decisions.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxstyle.errors import InputError
+from jaxstyle.typing import Array, Bool, Float, Image, Int, Scalar
+
+Precondition = Literal["spectral"]
+
+# A pixel this close to a bound lies on it: adding an update rounds to an ulp.
+ON_BOUND = 1e-6
+# One grey level of 8 bits.
+GREY_LEVEL = 1 / 255
+
+
+class LbfgsState(NamedTuple):
+    """State of `lbfgs`.
+
+    Attributes:
+        image: the last accepted picture.
+        gradient: of the loss there.
+        recent: losses of the last accepted pictures, NaN where there are none yet.
+        direction: where the next pictures are proposed.
+        step: how far along it the proposal under evaluation lies.
+        steps: `(memory, H, W, 3)`, differences of accepted pictures, a ring.
+        changes: `(memory, H, W, 3)`, the differences of their gradients.
+        curvature: `(memory,)`, 1 / (step . change); zero marks an empty place.
+        pairs: how many pairs have been kept since the memory was last dropped.
+        accepted: how many pictures have been accepted.
+        failures: proposals refused in a row.
+    """
+
+    image: Image
+    gradient: Image
+    recent: Float[Array, " window"]
+    direction: Image
+    step: Scalar
+    steps: Float[Array, "memory height width 3"]
+    changes: Float[Array, "memory height width 3"]
+    curvature: Float[Array, " memory"]
+    pairs: Int[Array, ""]
+    accepted: Int[Array, ""]
+    failures: Int[Array, ""]
+
+
+@functools.cache
+def lbfgs(
+    memory_size: int = 10,
+    *,
+    precondition: Precondition | None = "spectral",
+    exponent: float = 1.0,
+    window: int = 5,
+    max_failures: int = 10,
+) -> optax.GradientTransformationExtraArgs:
+    """Limited-memory BFGS on the pixel box [0, 1], one evaluation a step.
+
+    With the accepted picture `x`, its gradient `g` and the direction `d = -H g` of the two-loop recursion (Nocedal and
+    Wright, algorithm 7.4), it proposes `clip(x + t d, 0, 1)` with `t = 1`. The proposal is accepted if its loss is
+    finite and at most `max(last accepted losses) + 1e-4 g . s` (Grippo, Lampariello and Lucidi, 1986); otherwise `t`
+    shrinks to the minimiser of the quadratic through what is known, within [0.1 t, 0.5 t]. Pixels on a bound that
+    the step would push out of the box are held there (Bertsekas, 1982).
+
+    `precondition="spectral"` starts the recursion from `gamma F^-1 diag(1 / f^exponent) F` instead of `gamma I`, with
+    `F` the Fourier transform and `f` the spatial frequency: photographs have 1/f amplitudes, so that coarse structure
+    moves as fast as fine.
+
+    The same arguments return the same object, so that it can be a static argument of a compiled function.
+
+    Args:
+        memory_size: pairs kept; 24 bytes a pixel each.
+        precondition: `"spectral"` or None.
+        exponent: of the frequency; 0 is no preconditioning.
+        window: accepted losses that a proposal is compared with; 1 makes the run monotone.
+        max_failures: refusals in a row after which the memory is dropped.
+
+    Returns:
+        An optax transform; `update(gradient, state, image, value=loss)` gives the update to the next proposal.
+
+    Raises:
+        InputError: for numbers out of range.
+
+    Example:
+        >>> lbfgs(memory_size=10) is lbfgs(memory_size=10)
+        True
+    """
+    for name, value, least in (("memory_size", memory_size, 1), ("window", window, 1), ("max_failures", max_failures, 1)):
+        if value < least:
+            raise InputError(f"{name} is {value}, expected at least {least}")
+    if precondition not in (None, "spectral"):
+        raise InputError(f"unknown precondition {precondition!r}, expected 'spectral' or None")
+    if not (math.isfinite(exponent) and exponent >= 0):
+        raise InputError(f"exponent is {exponent}, expected a finite number >= 0")
+    smooth = functools.partial(_divide_by_frequency, exponent=exponent) if precondition else lambda field: field
+
+    def init(image: Image) -> LbfgsState:
+        def zeros(*leading: int) -> Array:
+            return jnp.zeros((*leading, *image.shape), image.dtype)
+
+        return LbfgsState(
+            image=jnp.array(image, copy=True),
+            gradient=zeros(),
+            recent=jnp.full((window,), jnp.nan, jnp.float32),
+            direction=zeros(),
+            step=jnp.array(0.0, jnp.float32),
+            steps=zeros(memory_size),
+            changes=zeros(memory_size),
+            curvature=jnp.zeros((memory_size,), jnp.float32),
+            pairs=jnp.array(0, jnp.int32),
+            accepted=jnp.array(0, jnp.int32),
+            failures=jnp.array(0, jnp.int32),
+        )
+
+    def update(gradient, state: LbfgsState, image, *, value, **_):
+        moved = image - state.image
+        slope = _dot(state.gradient, moved)
+        # Before anything is accepted, any finite loss will do.
+        bar = jnp.where(state.accepted > 0, jnp.nanmax(state.recent, initial=-jnp.inf) + 1e-4 * slope, jnp.inf)
+        accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & (value <= bar)
+        failures = jnp.where(accept, 0, state.failures + 1)
+        restart = failures >= max_failures
+
+        # The newest pair, kept only where it shows positive curvature.
+        change = gradient - state.gradient
+        product = _dot(moved, change)
+        keep = accept & (product > 1e-6 * jnp.sqrt(_dot(moved, moved) * _dot(change, change)))
+        place = state.pairs % memory_size
+        steps = state.steps.at[place].set(jnp.where(keep, moved, state.steps[place]))
+        changes = state.changes.at[place].set(jnp.where(keep, change, state.changes[place]))
+        rho = 1 / jnp.where(keep, product, 1.0)
+        curvature = state.curvature.at[place].set(jnp.where(keep, rho, state.curvature[place]))
+        curvature = jnp.where(restart, 0.0, curvature)
+        pairs = jnp.where(restart, 0, state.pairs + keep.astype(jnp.int32))
+
+        last = (state.accepted - 1) % window
+        value_here = jnp.where(accept, value, state.recent[last])
+        accepted = state.accepted + accept.astype(jnp.int32)
+        recent = state.recent.at[(accepted - 1) % window].set(value_here)
+        x = jnp.where(accept, image, state.image)
+        g = jnp.where(accept, gradient, state.gradient)
+
+        fresh = _direction(x, g, steps, changes, curvature, pairs, smooth)
+        new = accept | restart
+        direction = jnp.where(new, fresh, state.direction)
+        step = jnp.where(new, 1.0, state.step * _shrink(value, value_here, slope))
+        proposal = jnp.clip(x + step * direction, 0.0, 1.0)
+        failures = jnp.where(restart, 0, failures)
+        return proposal - image, LbfgsState(
+            x, g, recent, direction, step, steps, changes, curvature, pairs, accepted, failures
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+@functools.cache
+def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformationExtraArgs:
+    """Adam (Kingma and Ba, 2015), with the picture clipped to [0, 1] after every step.
+
+    The same arguments return the same object, so that it can be a static argument of a compiled function.
+
+    Args:
+        learning_rate: about the largest change of a pixel in a step; 0.02 is 5 of 255 grey levels.
+        b1: decay of the gradient's mean.
+        b2: decay of its square's mean.
+
+    Returns:
+        An optax transform.
+
+    Raises:
+        InputError: for numbers out of range.
+    """
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise InputError(f"learning_rate is {learning_rate}, expected a positive number such as 0.02")
+    for name, value in (("b1", b1), ("b2", b2)):
+        if not 0 <= value < 1:
+            raise InputError(f"{name} is {value}, expected a number in [0, 1)")
+    inner = optax.adam(learning_rate, b1, b2)
+
+    def update(gradient, state, image, **_):
+        updates, state = inner.update(gradient, state, image)
+        return jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0) - image, state  # pyright: ignore
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _dot(a: Array, b: Array) -> Scalar:
+    # Not a matrix product: those run in TF32 or bfloat16 on some devices.
+    return jnp.sum(a * b)
+
+
+def _shrink(value: Scalar, value_here: Scalar, slope: Scalar) -> Scalar:
+    """Where the quadratic through both values with this slope is least, relative to the refused step."""
+    rise = value - value_here - slope
+    ratio = -slope / (2 * jnp.where(rise > 0, rise, 1.0))
+    return jnp.where(jnp.isfinite(value) & (rise > 0), jnp.clip(ratio, 0.1, 0.5), 0.1)
+
+
+def _direction(
+    image: Image,
+    gradient: Image,
+    steps: Array,
+    changes: Array,
+    curvature: Array,
+    pairs: Int[Array, ""],
+    smooth: Callable[[Image], Image],
+) -> Image:
+    """`-H g` by the two-loop recursion over the free pixels, or steepest descent where that does not descend."""
+
+    def blocked(toward: Image) -> Bool[Array, "height width 3"]:
+        return ((image <= ON_BOUND) & (toward < 0)) | ((image >= 1 - ON_BOUND) & (toward > 0))
+
+    gradient = jnp.where(blocked(-gradient), 0.0, gradient)
+    memory_size = len(curvature)
+    order = (pairs - 1 - jnp.arange(memory_size)) % memory_size
+
+    def first(q, place):
+        alpha = curvature[place] * _dot(steps[place], q)
+        return q - alpha * changes[place], alpha
+
+    def second(r, inputs):
+        place, alpha = inputs
+        beta = curvature[place] * _dot(changes[place], r)
+        return r + (alpha - beta) * steps[place], None
+
+    q, alphas = jax.lax.scan(first, gradient, order)
+    newest = order[0]
+    change = changes[newest]
+    scale = 1 / jnp.where(curvature[newest] > 0, curvature[newest] * _dot(change, smooth(change)), 1.0)
+    r, _ = jax.lax.scan(second, scale * smooth(q), (order, alphas), reverse=True)
+    direction = jnp.where(blocked(-r), 0.0, -r)
+
+    # Without curvature nothing says how far to go: one grey level on average.
+    steepest = jnp.where(blocked(-smooth(gradient)), 0.0, -smooth(gradient))
+    steepest = steepest * (GREY_LEVEL / jnp.maximum(jnp.mean(jnp.abs(steepest)), jnp.finfo(jnp.float32).tiny))
+    descends = _dot(gradient, direction) < 0
+    return jnp.where((pairs > 0) & descends, direction, steepest)
+
+
+def _divide_by_frequency(field: Image, exponent: float) -> Image:
+    """Every Fourier coefficient divided by its frequency in cycles a pixel (at least one cycle over the long side)."""
+    height, width = field.shape[:2]
+    vertical, horizontal = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None, :]
+    frequency = jnp.maximum(jnp.sqrt(vertical**2 + horizontal**2), 1 / max(height, width))
+    spectrum = jnp.fft.rfft2(field, axes=(0, 1)) * (frequency**-exponent)[:, :, None]
+    return jnp.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)).astype(field.dtype)

@@ -1,0 +1,69 @@
+"""Named settings, each a published method."""
+
+from dataclasses import dataclass
+
+import optax
+
+from jaxstyle.errors import InputError
+from jaxstyle.objective import LossWeights, Objective
+from jaxstyle.optimizers import lbfgs
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a run.
+
+    Attributes:
+        name: as given to `preset`.
+        objective: layers, normalisation, pooling.
+        weights: of the loss's terms.
+        optimizer: an optax transform.
+        steps: evaluations.
+        init: `"content"` or `"noise"`.
+        source: where the settings are published.
+    """
+
+    name: str
+    objective: Objective
+    weights: LossWeights
+    optimizer: optax.GradientTransformationExtraArgs
+    steps: int
+    init: str
+    source: str
+
+
+def preset(name: str = "default") -> Preset:
+    """Settings by name.
+
+    Args:
+        name: one of `PRESETS`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: for an unknown name, listing the known ones.
+
+    Example:
+        >>> preset("gatys-notebook").objective.style_layers
+        ('relu1_1', 'relu2_1', 'relu3_1', 'relu4_1', 'relu5_1')
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+PRESETS = {
+    settings.name: settings
+    for settings in (
+        Preset(
+            name="gatys-notebook",
+            objective=Objective(normalization="notebook"),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=500,
+            init="content",
+            source="github.com/leongatys/PytorchNeuralStyleTransfer: objective, weights, 500 evaluations",
+        ),
+    )
+}

@@ -1,0 +1,95 @@
+"""Features to statistics: sums over positions, from which every loss is computed.
+
+Because they are sums, the statistics of a picture are the sum of the statistics of its parts: a picture can be
+evaluated whole, window by window, or spread over devices, and the losses are the same numbers.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxstyle.errors import InputError
+from jaxstyle.typing import Features, Gram, Image, Scalar
+
+
+class Statistics(NamedTuple):
+    """Sums over the positions of a picture, by layer.
+
+    Attributes:
+        products: style layer to `(c, c)`, the sum of outer products of its feature vectors.
+        errors: content layer to the sum of squared differences from the content's features.
+        variation: sum of squared differences between neighbouring pixels.
+    """
+
+    products: dict[str, Gram]
+    errors: dict[str, Scalar]
+    variation: Scalar
+
+
+def outer_products(features: Features) -> Gram:
+    """Sum over positions of the outer product of the feature vector with itself, `sum over p of f_p f_p^T`.
+
+    Args:
+        features: `(h, w, c)` float32.
+
+    Returns:
+        `(c, c)` float32, symmetric and positive semidefinite; float32 throughout, whatever the convolutions' precision.
+    """
+    flat = features.reshape(-1, features.shape[-1])
+    return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST)
+
+
+def squared_error(features: Features, target: Features) -> Scalar:
+    """Sum over positions and channels of `(features - target)^2`.
+
+    Args:
+        features: `(h, w, c)`.
+        target: the same shape.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: for different shapes.
+    """
+    if features.shape != target.shape:
+        raise InputError(
+            f"features have shape {features.shape} and their target {target.shape}, expected the same: "
+            "the picture needs the size of the content that the targets were made from"
+        )
+    return jnp.sum(jnp.square(features - target))
+
+
+def squared_variation(image: Image) -> Scalar:
+    """Sum of squared differences between vertical and horizontal neighbours, over positions and colours.
+
+    Args:
+        image: `(H, W, 3)`.
+
+    Returns:
+        A scalar; its gradient exists everywhere, on a constant picture too.
+    """
+    return jnp.sum(jnp.square(image[1:] - image[:-1])) + jnp.sum(jnp.square(image[:, 1:] - image[:, :-1]))
+
+
+def measure(
+    image: Image, features: Mapping[str, Features], content: Mapping[str, Features], style_layers: tuple[str, ...]
+) -> Statistics:
+    """All statistics of a picture.
+
+    Args:
+        image: `(H, W, 3)` in [0, 1].
+        features: its feature maps, at least at the content's and the style's layers.
+        content: content layer to the content picture's feature map.
+        style_layers: the layers whose outer products are summed.
+
+    Returns:
+        The statistics.
+    """
+    return Statistics(
+        products={layer: outer_products(features[layer]) for layer in style_layers},
+        errors={layer: squared_error(features[layer], target) for layer, target in content.items()},
+        variation=squared_variation(image),
+    )

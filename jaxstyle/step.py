@@ -1,0 +1,158 @@
+"""One step of the optimisation: one evaluation, one update. The state is a pytree; the step is one compiled program."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxstyle.errors import InputError
+from jaxstyle.evaluate import value_and_grad
+from jaxstyle.image import check_image
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets, check_weights
+from jaxstyle.typing import Array, Image, Int, Params, Scalar
+
+
+class State(NamedTuple):
+    """Everything that changes from step to step.
+
+    Attributes:
+        image: the picture that the next step will evaluate.
+        optimizer: the optimiser's own state.
+        losses: of the picture that the last step evaluated; NaN before the first.
+        best_image: the evaluated picture with the least total loss.
+        best_loss: its total loss; infinity before the first step.
+        evaluations: steps taken so far, each one value and gradient.
+        bad: evaluations in a row whose loss or gradient was not finite.
+    """
+
+    image: Image
+    optimizer: Any
+    losses: Losses
+    best_image: Image
+    best_loss: Scalar
+    evaluations: Int[Array, ""]
+    bad: Int[Array, ""]
+
+
+def init(
+    image: Image,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> State:
+    """The state before the first step; nothing is evaluated yet.
+
+    Args:
+        image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
+        params: see `load_params`.
+        targets: see `make_targets`; their content must have the image's size.
+        weights: see `LossWeights`.
+        objective: static.
+        optimizer: `lbfgs()`, `adam()` or any optax transform.
+
+    Returns:
+        A state that owns all its buffers, so that `step` may reuse them.
+
+    Raises:
+        InputError: for a misshapen image, targets of another size or objective, or wrong weights.
+    """
+    del params
+    check_image(image, smallest=objective.smallest)
+    check_weights(weights, objective)
+    if set(targets.content) != set(objective.content_layers) or set(targets.style) != set(objective.style_layers):
+        raise InputError(
+            f"targets hold the layers {(*targets.content, *targets.style)}, the objective uses "
+            f"{(*objective.content_layers, *objective.style_layers)}: make the targets with the same objective"
+        )
+    if not bool(jnp.all(jnp.isfinite(image))):
+        raise InputError("the image to start from has NaN or infinite pixels, expected values in [0, 1]")
+    start = jnp.clip(image, 0.0, 1.0)
+    return State(
+        image=start,
+        optimizer=optimizer.init(start),
+        losses=Losses(*(jnp.array(jnp.nan, jnp.float32) for _ in Losses._fields)),
+        best_image=jnp.array(start, copy=True),
+        best_loss=jnp.array(jnp.inf, jnp.float32),
+        evaluations=jnp.array(0, jnp.int32),
+        bad=jnp.array(0, jnp.int32),
+    )
+
+
+def advance(
+    state: State,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> State:
+    """`step` before compilation, for use inside other compiled functions.
+
+    Args:
+        state: from `init` or an earlier step.
+        params: see `load_params`.
+        targets: see `make_targets`.
+        weights: see `LossWeights`.
+        objective: static.
+        optimizer: static.
+
+    Returns:
+        The next state.
+    """
+    losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
+    update = optax.with_extra_args_support(optimizer).update
+    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.total)
+    finite = jnp.isfinite(losses.total) & jnp.all(jnp.isfinite(gradient))
+    better = finite & (losses.total < state.best_loss)
+    return State(
+        image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]
+        optimizer=optimizer_state,
+        losses=losses,
+        best_image=jnp.where(better, state.image, state.best_image),
+        best_loss=jnp.where(better, losses.total, state.best_loss),
+        evaluations=state.evaluations + 1,
+        bad=jnp.where(finite, 0, state.bad + 1),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
+def step(
+    state: State,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> State:
+    """Evaluate the state's picture once and propose the next. Compiled; the old state's buffers are reused.
+
+    Nothing is compiled again for other pictures, targets or weights of the same shapes.
+
+    Args:
+        state: from `init` or an earlier step; not usable afterwards.
+        params: see `load_params`.
+        targets: see `make_targets`.
+        weights: see `LossWeights`.
+        objective: static.
+        optimizer: static.
+
+    Returns:
+        The next state.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> photo, painting = js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)
+        >>> objective, weights, optimizer = js.Objective(), js.LossWeights(), js.lbfgs(memory_size=5)
+        >>> targets = js.make_targets(params, photo, [painting], objective)
+        >>> state = js.init(photo, params, targets, weights, objective, optimizer)
+        >>> for _ in range(3):
+        ...     state = js.step(state, params, targets, weights, objective, optimizer)
+        >>> int(state.evaluations)
+        3
+    """
+    return advance(state, params, targets, weights, objective, optimizer)

@@ -1,0 +1,15 @@
+"""Array types. Checked in the tests (jaxtyping with beartype), free at run time."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Array, Bool, Float, Int
+
+# Pixels are float32 RGB in [0, 1], height before width.
+Image = Float[Array, "height width 3"]
+# One layer's feature map, and its Gram matrix over channels.
+Features = Float[Array, "h w c"]
+Gram = Float[Array, "c c"]
+# A scalar on the device.
+Scalar = Float[Array, ""]
+# {"input": {"scale", "shift"}, "conv1_1": {"kernel", "bias"}, ...}: see `weights.py`.
+Params = Mapping[str, Mapping[str, Array]]

@@ -1,0 +1,263 @@
+"""VGG-19 (Simonyan and Zisserman, 2015) as a frozen feature extractor: `features` maps pixels to named feature maps.
+
+The only module that imports Flax. The network is computed only as deep as the deepest layer asked for.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxstyle.errors import InputError
+from jaxstyle.image import check_image
+from jaxstyle.typing import Array, Features, Float, Image, Params
+
+Pooling = Literal["max", "avg", "l2"]
+Padding = Literal["zeros", "replicate"]
+Precision = Literal["highest", "default", "bfloat16"]
+
+# Convolutions in each of the five blocks; a pool ends every block.
+BLOCKS = (2, 2, 4, 4, 4)
+WIDTHS = (64, 128, 256, 512, 512)
+CONVOLUTIONS = tuple(f"conv{b}_{i}" for b, n in enumerate(BLOCKS, 1) for i in range(1, n + 1))
+LAYERS = tuple(
+    layer
+    for b, n in enumerate(BLOCKS, 1)
+    for layer in (*(f"{kind}{b}_{i}" for i in range(1, n + 1) for kind in ("conv", "relu")), f"pool{b}")
+)
+
+
+def check_layers(layers: Sequence[str]) -> None:
+    """Refuse names that are not layers of VGG-19, all of them at once, and repeated ones.
+
+    Args:
+        layers: names such as `"conv4_2"` (before the ReLU), `"relu4_2"` (after) or `"pool4"`.
+
+    Raises:
+        InputError: naming every wrong layer.
+    """
+    if isinstance(layers, str):
+        raise InputError(f"layers is the string {layers!r}, expected a sequence of names such as ('relu4_2',)")
+    unknown = [layer for layer in layers if layer not in LAYERS]
+    if unknown:
+        raise InputError(
+            f"unknown layer {', '.join(map(repr, unknown))}: expected conv, relu or pool names of VGG-19 "
+            "from conv1_1, relu1_1 ... to relu5_4, pool5 (relu4_2 is after the ReLU, conv4_2 before)"
+        )
+    if len(set(layers)) != len(layers):
+        raise InputError(f"layers {tuple(layers)} name a layer twice, expected each once")
+
+
+def check_options(pooling: str, padding: str, precision: str) -> None:
+    """Refuse values that `features` does not know.
+
+    Raises:
+        InputError: naming the option, the value and the choices.
+    """
+    for name, value, choices in (
+        ("pooling", pooling, get_args(Pooling)),
+        ("padding", padding, get_args(Padding)),
+        ("precision", precision, get_args(Precision)),
+    ):
+        if value not in choices:
+            raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
+
+
+def stride(layer: str) -> int:
+    """Pixels between neighbouring positions of a layer: 2 to the number of pools up to it.
+
+    Example:
+        >>> stride("relu1_1"), stride("relu5_1"), stride("pool5")
+        (1, 16, 32)
+    """
+    check_layers((layer,))
+    kind, block = layer[:4], int(layer[4])
+    return 2 ** (block if kind == "pool" else block - 1)
+
+
+def features(
+    params: Params,
+    image: Image,
+    layers: Sequence[str],
+    *,
+    pooling: Pooling = "max",
+    padding: Padding = "zeros",
+    precision: Precision = "highest",
+) -> dict[str, Features]:
+    """Feature maps of a picture at the named layers.
+
+    The picture enters as `x * scale + shift` (from `params["input"]`), so the params know how to read it.
+
+    Args:
+        params: see `load_params`.
+        image: `(H, W, 3)` float32 RGB in [0, 1].
+        layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before), `"pool4"`.
+        pooling: of 2x2 positions: `"max"`; `"avg"`, as the paper prefers; `"l2"`, the root of the mean of squares.
+            An odd last row or column is dropped, as in Caffe's successors.
+        padding: of the first convolution: `"zeros"`, or `"replicate"`, which avoids dark frames. The others pad zeros.
+        precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
+            NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
+
+    Returns:
+        Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`.
+
+    Raises:
+        InputError: for an unknown layer or option, or a picture smaller than the deepest layer's stride.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> params = init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> features(params, jnp.zeros((32, 48, 3)), ("relu1_1", "relu4_2"))["relu4_2"].shape
+        (4, 6, 8)
+
+    References:
+        Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
+        configuration E. Gatys et al., CVPR 2016, section 2.
+    """
+    check_layers(layers)
+    check_options(pooling, padding, precision)
+    if not layers:
+        return {}
+    check_image(image, smallest=max(map(stride, layers)))
+    widths = tuple(params[f"conv{b}_1"]["kernel"].shape[3] for b in range(1, 6))
+    network = _VGG19(tuple(layers), widths, pooling, padding, precision)
+    return network.apply({"params": params}, image)  # pyright: ignore[reportReturnType]
+
+
+def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
+    """Random params of the same network, for tests and experiments: He-normal kernels, zero biases.
+
+    Args:
+        key: a JAX random key.
+        widths: channels of each of the five blocks; narrow ones make a tiny VGG.
+
+    Returns:
+        Params for pixels in [0, 1]; `scale` and `shift` centre them to [-1, 1].
+    """
+    network = _VGG19(("relu5_4",), tuple(widths), "max", "zeros", "highest")
+    return network.init(key, jnp.zeros((32, 32, 3), jnp.float32))["params"]
+
+
+class _VGG19(nn.Module):
+    layers: tuple[str, ...]
+    widths: tuple[int, ...]
+    pooling: Pooling
+    padding: Padding
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, image: Image) -> dict[str, Features]:
+        taps = {}
+        deepest = max(map(LAYERS.index, self.layers))
+        x = _InputScaling(name="input")(image)
+        for layer in LAYERS[: deepest + 1]:
+            kind, block = layer[:4], int(layer[4])
+            if kind == "conv":
+                padding = self.padding if layer == "conv1_1" else "zeros"
+                x = _Convolution(self.widths[block - 1], padding, self.precision, name=layer)(x)
+            elif kind == "relu":
+                x = nn.relu(x)
+            else:
+                x = pool(x, self.pooling)
+            if layer in self.layers:
+                taps[layer] = x
+        return taps
+
+
+class _InputScaling(nn.Module):
+    @nn.compact
+    def __call__(self, image: Image) -> Image:
+        scale = self.param("scale", nn.initializers.constant(2.0), (3,), jnp.float32)
+        shift = self.param("shift", nn.initializers.constant(-1.0), (3,), jnp.float32)
+        return image * scale[None, None] + shift[None, None]
+
+
+class _Convolution(nn.Module):
+    width: int
+    padding: Padding
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        if self.padding == "replicate":
+            # Pad by copies of the border, then drop the outermost results, which have seen zeros beyond it.
+            x = convolution(jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), kernel, self.precision)[1:-1, 1:-1]
+        else:
+            x = convolution(x, kernel, self.precision)
+        return x + bias[None, None]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolution(x: Features, kernel: Float[Array, "3 3 c d"], precision: Precision) -> Float[Array, "h w d"]:
+    """3x3 convolution with zero padding, `y[i, j, d] = sum over u, v, c of x[i+u-1, j+v-1, c] kernel[u, v, c, d]`.
+
+    Its gradient with respect to `x` is the same convolution with the flipped, transposed kernel. Written so, XLA on
+    CPU keeps its fast path inside compiled loops, which plain automatic differentiation loses (3 times slower).
+
+    Args:
+        x: `(h, w, c)` float32.
+        kernel: `(3, 3, c, d)` float32.
+        precision: see `features`.
+
+    Returns:
+        `(h, w, d)` float32.
+    """
+    return _convolve(x, kernel, precision)
+
+
+def _convolve(x, kernel, precision):
+    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    return lax.conv_general_dilated(
+        x[None].astype(dtype),
+        kernel.astype(dtype),
+        window_strides=(1, 1),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=lax.Precision.HIGHEST if precision == "highest" else lax.Precision.DEFAULT,
+        preferred_element_type=jnp.float32,
+    )[0]
+
+
+def _convolution_forward(x, kernel, precision):
+    return convolution(x, kernel, precision), (x, kernel)
+
+
+def _convolution_backward(precision, residuals, cotangent):
+    x, kernel = residuals
+    x_gradient = convolution(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), precision)
+    # Exact too, for whoever trains the kernels; XLA removes it where only the pixels' gradient is used.
+    _, transpose = jax.vjp(lambda k: _convolve(x, k, "highest"), kernel)
+    return x_gradient, transpose(cotangent)[0]
+
+
+convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def pool(x: Features, pooling: Pooling) -> Features:
+    """2x2 pooling with stride 2; an odd last row or column is dropped.
+
+    Written as four strided slices: `reduce_window` needs up to 1.7 times the temporary memory at 1024x1024.
+
+    Args:
+        x: `(h, w, c)`.
+        pooling: see `features`.
+
+    Returns:
+        `(h // 2, w // 2, c)`.
+    """
+    height, width = 2 * (x.shape[0] // 2), 2 * (x.shape[1] // 2)
+    a, b, c, d = (x[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    if pooling == "max":
+        return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    if pooling == "avg":
+        return (a + b + c + d) / 4
+    squares = (a * a + b * b + c * c + d * d) / 4
+    # The root has no gradient at zero, where whole windows of a ReLU's output lie: there the gradient is zero.
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
