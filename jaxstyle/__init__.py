@@ -1,11 +1,55 @@
 """Neural style transfer (Gatys, Ecker and Bethge, CVPR 2016) as pure JAX functions.
 
-`python -c "import jaxstyle; help(jaxstyle.stylize)"` is the place to start; README.md shows both ways in.
+    import jaxstyle as js
+
+    content = js.load_image("photo.jpg", size=512)
+    style = js.load_image("painting.jpg", size=512)
+    result = js.stylize(content, style)
+    js.save_image("out.png", result.image)
 """
 
+from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
-from jaxstyle.objective import LossWeights, Objective, make_targets
+from jaxstyle.image import resize, white_noise
+from jaxstyle.io import load_image, read_recipe, save_image
+from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets
 from jaxstyle.optimizers import adam, lbfgs
-from jaxstyle.presets import preset
-from jaxstyle.step import init, step
+from jaxstyle.presets import Preset, preset
+from jaxstyle.step import State, init, step
+from jaxstyle.transfer import Progress, Result, Status, stylize
+from jaxstyle.vgg import features, init_params
 from jaxstyle.weights import load_params
+
+__all__ = [
+    "InputError",
+    "LossWeights",
+    "Losses",
+    "Objective",
+    "Preset",
+    "Progress",
+    "Result",
+    "State",
+    "Status",
+    "Targets",
+    "adam",
+    "content_loss",
+    "features",
+    "gram_matrix",
+    "init",
+    "init_params",
+    "lbfgs",
+    "load_image",
+    "load_params",
+    "make_targets",
+    "preset",
+    "read_recipe",
+    "resize",
+    "save_image",
+    "step",
+    "style_loss",
+    "stylize",
+    "total_variation",
+    "value_and_grad",
+    "white_noise",
+]

@@ -57,6 +57,15 @@ PRESETS = {
     settings.name: settings
     for settings in (
         Preset(
+            name="default",
+            objective=Objective(),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=150,
+            init="content",
+            source="the notebook's objective (below), as many evaluations as change the picture visibly with this optimiser",
+        ),
+        Preset(
             name="gatys-notebook",
             objective=Objective(normalization="notebook"),
             weights=LossWeights(content=1.0, style=1e3),
@@ -64,6 +73,15 @@ PRESETS = {
             steps=500,
             init="content",
             source="github.com/leongatys/PytorchNeuralStyleTransfer: objective, weights, 500 evaluations",
+        ),
+        Preset(
+            name="paper",
+            objective=Objective(normalization="paper", pooling="avg"),
+            weights=LossWeights(content=1e-3, style=1.0),
+            optimizer=lbfgs(),
+            steps=500,
+            init="noise",
+            source="Gatys, Ecker and Bethge, CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
         ),
     )
 }

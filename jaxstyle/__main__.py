@@ -1,0 +1,6 @@
+"""`python -m jaxstyle` is the command line."""
+
+from jaxstyle.cli import main
+
+if __name__ == "__main__":
+    main()
