@@ -42,8 +42,10 @@ def load(path: Path, short_side: int) -> jax.Array:
     with Pillow.open(path) as file:
         picture = file.convert("RGB")
     scale = short_side / min(picture.size)
-    size = tuple(short_side if side == min(picture.size) else int(side * scale) for side in picture.size)
-    return jnp.asarray(np.asarray(picture.resize(size, Pillow.Resampling.BILINEAR), np.float32) / np.float32(255))
+    width, height = (short_side if side == min(picture.size) else int(side * scale) for side in picture.size)
+    return jnp.asarray(
+        np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR), np.float32) / np.float32(255)
+    )
 
 
 def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path | None) -> None:
@@ -101,12 +103,25 @@ def plot(name: str) -> None:
     axes = figure.add_subplot()
     best = np.minimum.accumulate(result["losses"])
     axes.semilogy(np.arange(1, len(best) + 1), best, label="jaxstyle: lbfgs, best so far", color="C0")
-    axes.plot(*zip(*((int(k), v) for k, v in result["saved_picture"].items()), strict=True), "o", color="C0",
-              mfc="none", label="jaxstyle: the saved picture (8 bits)")
-    axes.plot(*zip(*((int(k), v) for k, v in result["published"].items()), strict=True), "s--", color="C1",
-              label="published: the authors' notebook, torch L-BFGS")
-    axes.set(xlabel="evaluations of loss and gradient", ylabel="loss", ylim=(3e5, 1e7),
-             title="Neckarfront + The Starry Night, short side 512, from the content picture")
+    axes.plot(
+        *zip(*((int(k), v) for k, v in result["saved_picture"].items()), strict=True),
+        "o",
+        color="C0",
+        mfc="none",
+        label="jaxstyle: the saved picture (8 bits)",
+    )
+    axes.plot(
+        *zip(*((int(k), v) for k, v in result["published"].items()), strict=True),
+        "s--",
+        color="C1",
+        label="published: the authors' notebook, torch L-BFGS",
+    )
+    axes.set(
+        xlabel="evaluations of loss and gradient",
+        ylabel="loss",
+        ylim=(3e5, 1e7),
+        title="Neckarfront + The Starry Night, short side 512, from the content picture",
+    )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(record.RESULTS / f"{name}.png", dpi=120)

@@ -1,11 +1,13 @@
 """Neural style transfer (Gatys, Ecker and Bethge, CVPR 2016) as pure JAX functions.
 
-    import jaxstyle as js
+```python
+import jaxstyle as js
 
-    content = js.load_image("photo.jpg", size=512)
-    style = js.load_image("painting.jpg", size=512)
-    result = js.stylize(content, style)
-    js.save_image("out.png", result.image)
+content = js.load_image("photo.jpg", size=512)
+style = js.load_image("painting.jpg", size=512)
+result = js.stylize(content, style)
+js.save_image("out.png", result.image)
+```
 """
 
 from jaxstyle.errors import InputError

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, arg, subcommand
@@ -124,13 +126,11 @@ class Stylize:
         with tqdm(total=self.steps, unit="eval", dynamic_ncols=True, smoothing=0.1) as bar:
 
             def callback(progress: Progress) -> None:
-                bar.set_postfix_str(f"loss {progress.losses.total:.4g}", refresh=False)
+                bar.set_postfix_str(f"loss {float(progress.losses.total):.4g}", refresh=False)
                 bar.update(progress.evaluations - bar.n)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     name = f"{self.output.stem}_{progress.evaluations:05d}{self.output.suffix}"
-                    io.save_image(
-                        self.output.with_name(name), progress.image, alpha=photo.alpha, quality=self.quality
-                    )
+                    io.save_image(self.output.with_name(name), progress.image, alpha=photo.alpha, quality=self.quality)
 
             result = stylize(
                 photo.pixels,
@@ -147,15 +147,14 @@ class Stylize:
                 callback=callback,
                 callback_every=self.save_every,
             )
-        losses = result.losses.total
-        if result.status is Status.NOT_FINITE and not (losses < float("inf")).any():
+        best = float(jnp.min(jnp.where(jnp.isfinite(result.losses.total), result.losses.total, jnp.inf)))
+        if best == float("inf"):
             print(
                 "jaxstyle: error: the loss was not finite from the start, so nothing was saved; expected weights and "
                 "pictures of ordinary size: lower the weights or use --precision highest",
                 file=sys.stderr,
             )
             return 1
-        best = float(min(losses[losses < float("inf")]))
         recipe = _recipe(self) | {
             "weights_sha256": weights.weights_sha256(self.weights),
             "evaluations": result.evaluations,
@@ -266,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str]) -> Stylize | Demo | Weights:
     named = (word.removeprefix("--preset=") for word in argv if word.startswith("--preset="))
-    following = (after for word, after in zip(argv, argv[1:], strict=False) if word == "--preset")
+    following = (after for word, after in itertools.pairwise(argv) if word == "--preset")
     name = next((name for name in (*named, *following) if name in presets.PRESETS), "default")
     commands = (
         Annotated[Stylize, subcommand("stylize", default=_defaults(name))]
@@ -317,7 +316,8 @@ def _recipe(options: Stylize) -> dict[str, Any]:
         name: [str(v) if isinstance(v, Path) else v for v in value] if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(options).items()
     }
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")}
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         "software": f"jaxstyle {_version()}",
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
 from jaxstyle.typing import Image
@@ -30,7 +31,7 @@ def check_image(image: Image, name: str = "image", smallest: int = 1) -> None:
         )
 
 
-def resize(image: Image, height: int, width: int) -> Image:
+def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
     """Resize by Lanczos filtering, with antialiasing when it shrinks; clipped to [0, 1], since Lanczos overshoots.
 
     Args:

@@ -3,9 +3,6 @@
 Reading undoes what a file does to its pixels: EXIF orientation, colour profile (to sRGB), palette, bit depth,
 transparency. Writing stores 8-bit sRGB with its profile, and optionally the recipe that made the picture, in such a
 way that a file that was there before survives any failure.
-
-Known limits: Pillow reads 16-bit colour as 8-bit (16-bit grey keeps its depth) and ignores the one transparent colour
-that a PNG of that kind, or a grey one of 2 or 4 bits, may name. A profile on 16-bit grey is applied in 8 bits.
 """
 
 import contextlib
@@ -18,8 +15,7 @@ import secrets
 import stat
 import struct
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +27,7 @@ import PIL.PngImagePlugin
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxstyle.decoding import DAMAGE, colour_and_alpha, resized_arrays, to_srgb, upright
 from jaxstyle.errors import InputError
 from jaxstyle.typing import Image
 
@@ -40,19 +37,7 @@ PathLike = str | os.PathLike[str]
 _READABLE = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")
 _WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "TIFF": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
-# What Pillow's decoders raise on damaged files: found by fuzzing, and by reading their `raise` statements.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
-_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_EXIF_DESCRIPTION, _EXIF_ORIENTATION, _EXIF_SOFTWARE = 0x010E, 0x0112, 0x0131
-_UPRIGHT = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
+_EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
 # EXIF shares a JPEG segment of 65,533 bytes with its own tables.
 _LONGEST_RECIPE = 60_000
 
@@ -61,10 +46,10 @@ class Picture(NamedTuple):
     """A picture as read from a file.
 
     Attributes:
-      pixels: (H, W, 3) float32 sRGB in [0, 1], not premultiplied. Where alpha is 0 the file's hidden colour is
-        replaced by the mean of the visible ones, so that nothing unseen draws edges.
-      alpha: (H, W) float32 in [0, 1], or None if the picture is opaque.
-      native_size: (width, height) of the file in pixels, after orientation and before resizing.
+        pixels: (H, W, 3) float32 sRGB in [0, 1], not premultiplied. Where alpha is 0 the file's hidden colour is
+          replaced by the mean of the visible ones, so that nothing unseen draws edges.
+        alpha: (H, W) float32 in [0, 1], or None if the picture is opaque.
+        native_size: (width, height) of the file in pixels, after orientation and before resizing.
     """
 
     pixels: Image
@@ -80,18 +65,18 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
     warning, and the picture is taken as sRGB.
 
     Args:
-      path: the file.
-      size: length of the long side after resizing in pixels, 1 to 65536; the other side keeps the aspect ratio. None
-        keeps the file's size.
-      enlarge: False leaves a picture that is smaller than `size` as it is.
-      smallest: shortest side in pixels that is accepted, before and after resizing. The last convolutions of VGG-19
-        see nothing in less than 32.
+        path: the file.
+        size: length of the long side after resizing in pixels, 1 to 65536; the other side keeps the aspect ratio. None
+          keeps the file's size.
+        enlarge: False leaves a picture that is smaller than `size` as it is.
+        smallest: shortest side in pixels that is accepted, before and after resizing. The last convolutions of VGG-19
+          see nothing in less than 32.
 
     Returns:
-      A `Picture`.
+        A `Picture`.
 
     Raises:
-      InputError: the file cannot be read, is damaged or animated, or is or would become too small.
+        InputError: the file cannot be read, is damaged or animated, or is or would become too small.
     """
     if size is not None and not 1 <= size <= 65536:
         raise InputError(f"got size={size}, expected a long side of 1 to 65536 pixels: choose one in that range")
@@ -99,11 +84,11 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
             raise InputError(f"{path} has {frames} frames or pages, expected one still picture: take one frame out")
-        upright = _upright(file)
-    native = upright.size
+        picture = upright(file)
+    native = picture.size
     target = _target_size(path, native, size, enlarge, smallest)
-    colour, alpha = _colour_and_alpha(path, upright)
-    pixels, alpha = _resized_arrays(_to_srgb(path, colour, upright.info.get("icc_profile")), alpha, target)
+    colour, alpha = colour_and_alpha(str(path), picture)
+    pixels, alpha = resized_arrays(to_srgb(str(path), colour, picture.info.get("icc_profile")), alpha, target)
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
 
 
@@ -111,21 +96,21 @@ def load_image(path: PathLike, size: int | None = None, *, enlarge: bool = True,
     """Read the pixels of a picture file: `read_picture` without its transparency.
 
     Args:
-      path: the file.
-      size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
-      enlarge: False leaves a picture that is smaller than `size` as it is.
-      smallest: shortest side in pixels that is accepted, before and after resizing.
+        path: the file.
+        size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
+        enlarge: False leaves a picture that is smaller than `size` as it is.
+        smallest: shortest side in pixels that is accepted, before and after resizing.
 
     Returns:
-      (H, W, 3) float32 sRGB in [0, 1].
+        (H, W, 3) float32 sRGB in [0, 1].
 
     Raises:
-      InputError: as `read_picture`.
+        InputError: as `read_picture`.
 
     Example:
-      >>> from importlib.resources import files
-      >>> load_image(files("jaxstyle") / "data/china.jpg", size=96).shape
-      (64, 96, 3)
+        >>> from importlib.resources import files
+        >>> load_image(files("jaxstyle") / "data/china.jpg", size=96).shape
+        (64, 96, 3)
     """
     return read_picture(path, size, enlarge=enlarge, smallest=smallest).pixels
 
@@ -144,15 +129,15 @@ def save_image(
     is dropped with a warning and the colours stay as they are.
 
     Args:
-      path: the file, ending in .png, .jpg, .jpeg, .tif, .tiff or .webp. An existing one is replaced.
-      image: (H, W, 3) floats in [0, 1], not premultiplied; values outside are clipped.
-      alpha: (H, W) floats in [0, 1], or None for an opaque picture.
-      recipe: how the picture was made, stored in the file as JSON; see `read_recipe`.
-      quality: 1 to 100, for JPEG (colour is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
+        path: the file, ending in .png, .jpg, .jpeg, .tif, .tiff or .webp. An existing one is replaced.
+        image: (H, W, 3) floats in [0, 1], not premultiplied; values outside are clipped.
+        alpha: (H, W) floats in [0, 1], or None for an opaque picture.
+        recipe: how the picture was made, stored in the file as JSON; see `read_recipe`.
+        quality: 1 to 100, for JPEG (colour is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
 
     Raises:
-      InputError: an array of another shape or type, or not finite; a recipe that is no JSON or longer than 60,000
-        characters; a path that cannot be written.
+        InputError: an array of another shape or type, or not finite; a recipe that is no JSON or longer than 60,000
+          characters; a path that cannot be written.
     """
     check_output(path)
     format_ = _WRITABLE[Path(path).suffix.lower()]
@@ -177,13 +162,13 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     """Read back the recipe that `save_image` stored in a file.
 
     Args:
-      path: a picture file.
+        path: a picture file.
 
     Returns:
-      The recipe, or None if the file holds none.
+        The recipe, or None if the file holds none.
 
     Raises:
-      InputError: the file cannot be read as a picture.
+        InputError: the file cannot be read as a picture.
     """
     with _opened(path) as file:
         text = file.info.get("jaxstyle")
@@ -204,10 +189,10 @@ def check_output(path: PathLike) -> None:
     Asks the file system by creating and removing an empty file next to `path`; permission bits alone do not tell.
 
     Args:
-      path: the file to be written later.
+        path: the file to be written later.
 
     Raises:
-      InputError: unknown extension; no such directory; not a regular file; or not writable.
+        InputError: unknown extension; no such directory; not a regular file; or not writable.
     """
     if Path(path).suffix.lower() not in _WRITABLE:
         raise InputError(f"cannot tell the format of {path}: use one of the extensions {', '.join(_WRITABLE)}")
@@ -240,20 +225,10 @@ def _opened(path: PathLike) -> Iterator[PIL.Image.Image]:
         raise InputError(f"{path} has too many pixels to be opened safely: make it smaller first") from error
     except PIL.UnidentifiedImageError as error:
         raise InputError(f"{path} is no picture in a known format: convert it to {', '.join(_READABLE)}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.strerror:  # From the system; Pillow's own have no number.
             raise InputError(f"cannot read {path}: {error.strerror}; give the path of a picture file") from error
         raise InputError(f"{path} is damaged or incomplete ({error}): get a sound copy of it") from error
-
-
-def _upright(file: PIL.Image.Image) -> PIL.Image.Image:
-    """Decode, and turn as EXIF says."""
-    file.load()
-    try:
-        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-    except _DAMAGE:
-        orientation = 1  # Good pixels outweigh broken metadata.
-    return file.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else file
 
 
 def _target_size(
@@ -272,86 +247,6 @@ def _target_size(
             f"use a size of {enough} or more"
         )
     return width, height
-
-
-def _colour_and_alpha(path: PathLike, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
-    """Split into colour (mode L, RGB, CMYK, LAB, or F on the scale of 0 to 255) and 8-bit alpha, if there is any."""
-    if picture.mode in _DEEP_GREY:
-        return _deep_grey(path, picture)
-    grey = picture.mode in ("1", "L", "LA", "La")
-    alpha = None
-    if picture.has_transparency_data:
-        picture = picture.convert("LA" if grey else "RGBA")
-        alpha = picture.getchannel("A")
-    if picture.mode not in ("L", "RGB", "CMYK", "LAB"):
-        picture = picture.convert("L" if grey else "RGB")
-    return picture, alpha
-
-
-def _deep_grey(path: PathLike, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
-    # By hand, because Pillow's own conversion to 8 bits clips instead of scaling.
-    values = np.asarray(picture).astype(np.float32)
-    white = 1.0 if picture.mode == "F" else 65535.0
-    if not (values.min() >= 0 and values.max() <= white):
-        raise InputError(f"{path} has grey values outside [0, {white:g}]: save it with 8 or 16 bits")
-    hidden = picture.info.get("transparency")
-    alpha = None if hidden is None else PIL.Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
-    return PIL.Image.fromarray(values * np.float32(255 / white)), alpha
-
-
-def _to_srgb(path: PathLike, colour: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
-    """Convert to sRGB: mode RGB, or L or F where grey needs no profile."""
-    if profile:
-        try:
-            return _through_profile(colour, profile)
-        except (PIL.ImageCms.PyCMSError, OSError) as error:
-            warnings.warn(f"{path}: its colour profile cannot be used ({error}); taken as sRGB", stacklevel=3)
-    if colour.mode == "LAB":
-        return _through_profile(colour, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes())
-    return colour.convert("RGB") if colour.mode == "CMYK" else colour
-
-
-def _through_profile(colour: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
-    if colour.mode == "F":
-        colour = PIL.Image.fromarray(np.rint(np.asarray(colour)).astype(np.uint8))
-    if colour.mode == "L" and profile[16:20] == b"RGB ":  # The header's colour space: common for grey pictures.
-        colour = colour.convert("RGB")
-    converted = PIL.ImageCms.profileToProfile(
-        colour,
-        PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-        PIL.ImageCms.createProfile("sRGB"),
-        renderingIntent=PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=PIL.ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    assert converted is not None  # None only for a conversion in place.
-    return converted
-
-
-def _resized_arrays(
-    colour: PIL.Image.Image, alpha: PIL.Image.Image | None, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resize in floating point, one channel at a time to save memory."""
-    if alpha is None or alpha.getextrema() == (255, 255):
-        return _stacked(_resized(band, size) for band in colour.split()).clip(0, 1), None
-    # Colour weighted by alpha, so that the colours of hidden pixels do not bleed into the edges of visible ones.
-    opacity = np.asarray(alpha, np.float32) / 255
-    weighted = _stacked(_resized(PIL.Image.fromarray(opacity * np.asarray(band)), size) for band in colour.split())
-    weight = _resized(alpha, size)
-    visible = weight > 0.5 / 255
-    mean = weighted[visible].mean(axis=0) / weight[visible].mean() if visible.any() else np.full(3, 0.5, np.float32)
-    pixels = np.where(visible[..., None], weighted / np.where(visible, weight, 1)[..., None], mean)
-    return pixels.clip(0, 1), weight.clip(0, 1)
-
-
-def _resized(band: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """One channel on the scale of 0 to 255, resized, as an array on the scale of 0 to 1."""
-    return np.asarray(band.convert("F").resize(size, PIL.Image.Resampling.LANCZOS)) / 255
-
-
-def _stacked(channels: Iterable[np.ndarray]) -> np.ndarray:
-    planes = list(channels)
-    return np.stack(planes * (3 // len(planes)), axis=-1)
 
 
 def _eight_bits(name: str, values: ArrayLike, fits: bool, expected: str) -> np.ndarray:

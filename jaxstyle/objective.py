@@ -8,13 +8,14 @@ from typing import NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from jaxstyle import losses, statistics, vgg
+from jaxstyle import losses, vgg
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.losses import Normalization
 from jaxstyle.statistics import Statistics
-from jaxstyle.typing import Array, Features, Gram, Image, Params, Scalar
+from jaxstyle.typing import AnyImage, Features, Gram, Image, Params, Scalar
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Objective:
     Attributes:
         content_layers: layers whose features should stay those of the content picture.
         style_layers: layers whose Gram matrices should become those of the style.
-        normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: see `losses.py` for both formulas.
+        normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: `losses.py` has both formulas.
         pooling: `"max"`, `"avg"` or `"l2"`.
         padding: of the first convolution, `"zeros"` or `"replicate"`.
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
@@ -44,6 +45,9 @@ class Objective:
         vgg.check_layers(self.content_layers)
         vgg.check_layers(self.style_layers)
         vgg.check_options(self.pooling, self.padding, self.precision)
+        # A list would fail later, where the objective is hashed.
+        object.__setattr__(self, "content_layers", tuple(self.content_layers))
+        object.__setattr__(self, "style_layers", tuple(self.style_layers))
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         if self.normalization not in get_args(Normalization):
@@ -88,7 +92,7 @@ class Targets(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The terms, already weighted; `total` is their sum.
+    """The terms, already weighted; `total` is their sum. Scalars, or arrays of a run's history.
 
     Attributes:
         total: content + style + tv.
@@ -97,10 +101,10 @@ class Losses(NamedTuple):
         tv: weighted squared total variation.
     """
 
-    total: Scalar
-    content: Scalar
-    style: Scalar
-    tv: Scalar
+    total: Float[Array, "*steps"]
+    content: Float[Array, "*steps"]
+    style: Float[Array, "*steps"]
+    tv: Float[Array, "*steps"]
 
 
 def check_weights(weights: LossWeights, objective: Objective) -> None:
@@ -113,7 +117,7 @@ def check_weights(weights: LossWeights, objective: Objective) -> None:
     for name, layers in (("content", objective.content_layers), ("style", objective.style_layers), ("tv", ())):
         value = np.asarray(getattr(weights, name), np.float64)
         if value.ndim > 1 or (value.ndim == 1 and (name == "tv" or len(value) not in (1, len(layers)))):
-            expected = "one number" if name == "tv" else f"one number, or one for each of the {len(layers)} {name} layers"
+            expected = "one number" + (f", or one for each of the {len(layers)} {name} layers" if layers else "")
             raise InputError(f"the {name} weight has {value.size} numbers, expected {expected}")
         if not np.all(np.isfinite(value)) or np.any(value < 0):
             raise InputError(f"the {name} weight is {value.tolist()}, expected finite numbers that are not negative")
@@ -125,7 +129,7 @@ def check_weights(weights: LossWeights, objective: Objective) -> None:
 def make_targets(
     params: Params,
     content: Image,
-    styles: Sequence[Image],
+    styles: Sequence[AnyImage],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
 ) -> Targets:
@@ -159,11 +163,7 @@ def make_targets(
     blend = [float(weight) for weight in blend / blend.sum()]
     grams = [_grams(params, style, objective) for style in styles]
     return Targets(
-        content=_content_features(params, content, objective),
-        style={
-            layer: sum((w * gram[layer] for w, gram in zip(blend[1:], grams[1:], strict=True)), blend[0] * grams[0][layer])
-            for layer in objective.style_layers
-        },
+        _content_features(params, content, objective), jax.tree.map(lambda *each: _blend(each, blend), *grams)
     )
 
 
@@ -228,6 +228,10 @@ def _weighted(weights: float | tuple[float, ...] | Array, terms: list[Scalar]) -
     if not terms:
         return jnp.float32(0.0)
     return jnp.sum(jnp.broadcast_to(jnp.asarray(weights, jnp.float32), (len(terms),)) * jnp.stack(terms))
+
+
+def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
+    return sum((share * gram for gram, share in zip(grams, shares, strict=True)), jnp.zeros_like(grams[0]))
 
 
 @functools.partial(jax.jit, static_argnames="objective")

@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.errors import InputError
-from jaxstyle.typing import Array, Bool, Float, Image, Int, Scalar
+from jaxstyle.typing import Image, Scalar
 
 Precondition = Literal["spectral"]
 
@@ -95,9 +96,9 @@ def lbfgs(
         >>> lbfgs(memory_size=10) is lbfgs(memory_size=10)
         True
     """
-    for name, value, least in (("memory_size", memory_size, 1), ("window", window, 1), ("max_failures", max_failures, 1)):
-        if value < least:
-            raise InputError(f"{name} is {value}, expected at least {least}")
+    for name, value in (("memory_size", memory_size), ("window", window), ("max_failures", max_failures)):
+        if value < 1:
+            raise InputError(f"{name} is {value}, expected at least 1")
     if precondition not in (None, "spectral"):
         raise InputError(f"unknown precondition {precondition!r}, expected 'spectral' or None")
     if not (math.isfinite(exponent) and exponent >= 0):
@@ -189,9 +190,9 @@ def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> opt
 
     def update(gradient, state, image, **_):
         updates, state = inner.update(gradient, state, image)
-        return jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0) - image, state  # pyright: ignore
+        return jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0) - image, state  # pyright: ignore[reportArgumentType, reportOperatorIssue]
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    return optax.GradientTransformationExtraArgs(inner.init, update)  # pyright: ignore[reportArgumentType]
 
 
 def _dot(a: Array, b: Array) -> Scalar:
@@ -252,5 +253,5 @@ def _divide_by_frequency(field: Image, exponent: float) -> Image:
     height, width = field.shape[:2]
     vertical, horizontal = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None, :]
     frequency = jnp.maximum(jnp.sqrt(vertical**2 + horizontal**2), 1 / max(height, width))
-    spectrum = jnp.fft.rfft2(field, axes=(0, 1)) * (frequency**-exponent)[:, :, None]
+    spectrum = jnp.fft.rfft2(field, axes=(0, 1)) * (frequency**-exponent)[:, :, None].astype(jnp.complex64)
     return jnp.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)).astype(field.dtype)

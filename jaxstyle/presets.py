@@ -63,7 +63,7 @@ PRESETS = {
             optimizer=lbfgs(),
             steps=150,
             init="content",
-            source="the notebook's objective (below), as many evaluations as change the picture visibly with this optimiser",
+            source="the notebook's objective; from 150 evaluations on this optimiser changes little to the eye",
         ),
         Preset(
             name="gatys-notebook",
@@ -81,7 +81,7 @@ PRESETS = {
             optimizer=lbfgs(),
             steps=500,
             init="noise",
-            source="Gatys, Ecker and Bethge, CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
+            source="Gatys et al., CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
         ),
     )
 }

@@ -4,14 +4,13 @@ Because they are sums, the statistics of a picture are the sum of the statistics
 evaluated whole, window by window, or spread over devices, and the losses are the same numbers.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
 from jaxstyle.errors import InputError
-from jaxstyle.typing import Features, Gram, Image, Scalar
+from jaxstyle.typing import FeatureMaps, Features, Gram, Image, Scalar
 
 
 class Statistics(NamedTuple):
@@ -74,9 +73,7 @@ def squared_variation(image: Image) -> Scalar:
     return jnp.sum(jnp.square(image[1:] - image[:-1])) + jnp.sum(jnp.square(image[:, 1:] - image[:, :-1]))
 
 
-def measure(
-    image: Image, features: Mapping[str, Features], content: Mapping[str, Features], style_layers: tuple[str, ...]
-) -> Statistics:
+def measure(image: Image, features: FeatureMaps, content: FeatureMaps, style_layers: tuple[str, ...]) -> Statistics:
     """All statistics of a picture.
 
     Args:

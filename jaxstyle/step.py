@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
 from jaxstyle.objective import Losses, LossWeights, Objective, Targets, check_weights
-from jaxstyle.typing import Array, Image, Int, Params, Scalar
+from jaxstyle.typing import Image, Params, Scalar
 
 
 class State(NamedTuple):

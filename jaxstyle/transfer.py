@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, resize, white_noise
@@ -20,7 +21,7 @@ from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_tar
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.step import State, advance
 from jaxstyle.step import init as init_state
-from jaxstyle.typing import Array, Image, Int, Params
+from jaxstyle.typing import Image, Params
 from jaxstyle.weights import load_params
 
 # Rows of losses that one compiled chunk can return, and about how long a chunk should take: short enough to answer
@@ -55,7 +56,7 @@ class Progress(NamedTuple):
     Attributes:
         evaluations: taken so far.
         steps: the limit.
-        losses: of the best picture so far, as Python floats.
+        losses: of the best picture so far.
         image: the best picture so far, `(H, W, 3)`.
         seconds: since the run began.
     """
@@ -194,7 +195,7 @@ def stylize(
             # The first chunk compiles, so it says nothing about how many steps fit into a second.
             seconds_a_step = (now - chunk_begin) / length
             length = 1 if done == 1 else max(1, int(CHUNK_SECONDS / seconds_a_step))
-    history = Losses(*np.concatenate(rows).T)
+    history = Losses(*map(jnp.asarray, np.concatenate(rows).T))
     return Result(state.best_image, history, done, status, time.perf_counter() - begin)
 
 
@@ -234,7 +235,7 @@ def _first_image(init: str | Image, content: Image, seed: int) -> Image:
 def _progress(state: State, rows: list[np.ndarray], steps: int, seconds: float) -> Progress:
     history = np.concatenate(rows)
     totals = np.where(np.isfinite(history[:, 0]), history[:, 0], np.inf)
-    losses = Losses(*map(float, history[np.argmin(totals)]))
+    losses = Losses(*map(jnp.asarray, history[np.argmin(totals)]))
     # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
     return Progress(len(history), steps, losses, jnp.array(state.best_image, copy=True), seconds)
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 # Pixels are float32 RGB in [0, 1], height before width.
 Image = Float[Array, "height width 3"]
+# A picture among others, each of its own size.
+AnyImage = Float[Array, "_ _ 3"]
 # One layer's feature map, and its Gram matrix over channels.
 Features = Float[Array, "h w c"]
+# Layer to its feature map, each of its own shape.
+FeatureMaps = Mapping[str, Float[Array, "_ _ _"]]
 Gram = Float[Array, "c c"]
 # A scalar on the device.
 Scalar = Float[Array, ""]

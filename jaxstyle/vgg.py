@@ -11,10 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.typing import Array, Features, Float, Image, Params
+from jaxstyle.typing import Features, Image, Params
 
 Pooling = Literal["max", "avg", "l2"]
 Padding = Literal["zeros", "replicate"]
@@ -171,8 +172,8 @@ class _VGG19(nn.Module):
 class _InputScaling(nn.Module):
     @nn.compact
     def __call__(self, image: Image) -> Image:
-        scale = self.param("scale", nn.initializers.constant(2.0), (3,), jnp.float32)
-        shift = self.param("shift", nn.initializers.constant(-1.0), (3,), jnp.float32)
+        scale: Array = self.param("scale", nn.initializers.constant(2.0), (3,), jnp.float32)
+        shift: Array = self.param("shift", nn.initializers.constant(-1.0), (3,), jnp.float32)
         return image * scale[None, None] + shift[None, None]
 
 
@@ -182,15 +183,14 @@ class _Convolution(nn.Module):
     precision: Precision
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
-        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        if self.padding == "replicate":
-            # Pad by copies of the border, then drop the outermost results, which have seen zeros beyond it.
-            x = convolution(jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), kernel, self.precision)[1:-1, 1:-1]
-        else:
-            x = convolution(x, kernel, self.precision)
-        return x + bias[None, None]
+    def __call__(self, x: Features) -> Float[Array, "h w d"]:
+        kernel: Array = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
+        bias: Array = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        if self.padding == "zeros":
+            return convolution(x, kernel, self.precision) + bias[None, None]
+        # Pad by copies of the border, then drop the outermost results, which have seen zeros beyond it.
+        x = convolution(jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), kernel, self.precision)
+        return x[1:-1, 1:-1] + bias[None, None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -239,7 +239,7 @@ def _convolution_backward(precision, residuals, cotangent):
 convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
-def pool(x: Features, pooling: Pooling) -> Features:
+def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shape[1]//2} c"]:
     """2x2 pooling with stride 2; an odd last row or column is dropped.
 
     Written as four strided slices: `reduce_window` needs up to 1.7 times the temporary memory at 1024x1024.
