@@ -82,7 +82,7 @@ class Stylize:
     learning_rate: float = 0.02
     """Of Adam: about the largest change of a pixel (0 to 1) in a step."""
     tolerance: float = 1e-6
-    """Stop when the loss falls by less than this fraction an evaluation; 0 never does."""
+    """Stop when the loss falls by at most this fraction an evaluation, over 20 of them."""
     weights: str = "oxford"
     """Of VGG-19: oxford (embedded), torchvision (downloaded once), or the path of a .safetensors file."""
     save_every: int | None = None

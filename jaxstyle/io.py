@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import secrets
 import stat
 import struct
 import warnings
@@ -27,6 +26,7 @@ import PIL.PngImagePlugin
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxstyle import files
 from jaxstyle.decoding import DAMAGE, colour_and_alpha, resized_arrays, to_srgb, upright
 from jaxstyle.errors import InputError
 from jaxstyle.typing import Image
@@ -155,7 +155,12 @@ def save_image(
             pixels = np.dstack([pixels, opacity])
         elif opacity.min() < 255:
             warnings.warn(f"{path}: JPEG has no transparency, alpha is dropped; save a .png to keep it", stacklevel=2)
-    _replace_file(path, _encode(PIL.Image.fromarray(pixels), format_, recipe, quality))
+    data = _encode(PIL.Image.fromarray(pixels), format_, recipe, quality)
+    try:
+        with files.replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from error
 
 
 def read_recipe(path: PathLike) -> dict[str, Any] | None:
@@ -199,7 +204,7 @@ def check_output(path: PathLike) -> None:
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise InputError(f"cannot write {path}: {target.parent} is not a directory; create it or choose another place")
-    probe = _temporary_beside(target)
+    probe = files.temporary_beside(target)
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(target.stat().st_mode):
@@ -300,23 +305,3 @@ def _srgb_profile() -> bytes:
     profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
     # Its header holds the time of creation; a fixed one makes equal pictures equal files.
     return profile[:24] + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + profile[36:]
-
-
-def _temporary_beside(target: Path) -> Path:
-    return target.with_name(f".jaxstyle-{secrets.token_hex(8)}.tmp")
-
-
-def _replace_file(path: PathLike, data: bytes) -> None:
-    target = Path(os.path.realpath(path))  # Write through a symbolic link, do not replace it.
-    temporary = _temporary_beside(target)
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -224,7 +224,7 @@ def combine(
     return Losses(content + style + tv, content, style, tv)
 
 
-def _weighted(weights: float | tuple[float, ...] | Array, terms: list[Scalar]) -> Scalar:
+def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: list[Scalar]) -> Scalar:
     if not terms:
         return jnp.float32(0.0)
     return jnp.sum(jnp.broadcast_to(jnp.asarray(weights, jnp.float32), (len(terms),)) * jnp.stack(terms))

@@ -56,7 +56,6 @@ class LbfgsState(NamedTuple):
     failures: Int[Array, ""]
 
 
-@functools.cache
 def lbfgs(
     memory_size: int = 10,
     *,
@@ -93,7 +92,7 @@ def lbfgs(
         InputError: for numbers out of range.
 
     Example:
-        >>> lbfgs(memory_size=10) is lbfgs(memory_size=10)
+        >>> lbfgs() is lbfgs(memory_size=10)
         True
     """
     for name, value in (("memory_size", memory_size), ("window", window), ("max_failures", max_failures)):
@@ -103,6 +102,13 @@ def lbfgs(
         raise InputError(f"unknown precondition {precondition!r}, expected 'spectral' or None")
     if not (math.isfinite(exponent) and exponent >= 0):
         raise InputError(f"exponent is {exponent}, expected a finite number >= 0")
+    return _lbfgs(memory_size, precondition, exponent, window, max_failures)
+
+
+@functools.cache
+def _lbfgs(
+    memory_size: int, precondition: Precondition | None, exponent: float, window: int, max_failures: int
+) -> optax.GradientTransformationExtraArgs:
     smooth = functools.partial(_divide_by_frequency, exponent=exponent) if precondition else lambda field: field
 
     def init(image: Image) -> LbfgsState:
@@ -164,7 +170,6 @@ def lbfgs(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-@functools.cache
 def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformationExtraArgs:
     """Adam (Kingma and Ba, 2015), with the picture clipped to [0, 1] after every step.
 
@@ -186,6 +191,11 @@ def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> opt
     for name, value in (("b1", b1), ("b2", b2)):
         if not 0 <= value < 1:
             raise InputError(f"{name} is {value}, expected a number in [0, 1)")
+    return _adam(learning_rate, b1, b2)
+
+
+@functools.cache
+def _adam(learning_rate: float, b1: float, b2: float) -> optax.GradientTransformationExtraArgs:
     inner = optax.adam(learning_rate, b1, b2)
 
     def update(gradient, state, image, **_):

@@ -21,7 +21,7 @@ from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_tar
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.step import State, advance
 from jaxstyle.step import init as init_state
-from jaxstyle.typing import Image, Params
+from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 
 # Rows of losses that one compiled chunk can return, and about how long a chunk should take: short enough to answer
@@ -90,8 +90,8 @@ Callback = Callable[[Progress], bool | None]
 
 
 def stylize(
-    content: Image,
-    style: Image | Sequence[Image],
+    content: AnyImage,
+    style: AnyImage | Sequence[AnyImage],
     *,
     params: Params | None = None,
     preset: str = "default",
@@ -100,7 +100,7 @@ def stylize(
     style_weights: Sequence[float] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
-    init: str | Image | None = None,
+    init: str | AnyImage | None = None,
     seed: int = 0,
     tolerance: float = 1e-6,
     callback: Callback | None = None,
@@ -123,7 +123,8 @@ def stylize(
         steps: evaluations at most.
         init: where to start: `"content"`, `"noise"` (seeded), or a picture, resized to the content's size.
         seed: of the noise.
-        tolerance: the run has converged when the best loss fell by less than this fraction an evaluation, over 20.
+        tolerance: the run has converged when the best loss fell by at most this fraction an evaluation, over 20; 0
+            stops only where it does not fall at all.
         callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
         callback_every: if given, the callback also sees every multiple of this number of evaluations.
 
@@ -155,7 +156,7 @@ def stylize(
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}, expected at least 1")
     if not tolerance >= 0:
-        raise InputError(f"tolerance is {tolerance}, expected a number >= 0; 0 never stops early")
+        raise InputError(f"tolerance is {tolerance}, expected a number >= 0 such as 1e-6")
 
     styles = [style] if isinstance(style, jax.Array | np.ndarray) else list(style)
     styles = [jnp.asarray(picture) for picture in styles]
@@ -219,7 +220,7 @@ def _run(
     return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((CHUNK, len(Losses._fields)), jnp.float32)))
 
 
-def _first_image(init: str | Image, content: Image, seed: int) -> Image:
+def _first_image(init: str | AnyImage, content: Image, seed: int) -> Image:
     height, width = content.shape[:2]
     if isinstance(init, str):
         if init == "content":
@@ -250,7 +251,7 @@ def _converged(rows: list[np.ndarray], tolerance: float) -> bool:
     if len(totals) <= PATIENCE:
         return False
     best = np.fmin.accumulate(totals)
-    return bool(best[-1 - PATIENCE] - best[-1] < tolerance * PATIENCE * best[-1 - PATIENCE])
+    return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from jaxtyping import Array, Float
 
 # Pixels are float32 RGB in [0, 1], height before width.
 Image = Float[Array, "height width 3"]
-# A picture among others, each of its own size.
-AnyImage = Float[Array, "_ _ 3"]
+# A picture among others, each of its own size; from outside it may be NumPy's.
+AnyImage = Float[Array | np.ndarray, "_ _ 3"]
 # One layer's feature map, and its Gram matrix over channels.
 Features = Float[Array, "h w c"]
 # Layer to its feature map, each of its own shape.

@@ -186,11 +186,14 @@ class _Convolution(nn.Module):
     def __call__(self, x: Features) -> Float[Array, "h w d"]:
         kernel: Array = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
         bias: Array = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        if self.padding == "zeros":
-            return convolution(x, kernel, self.precision) + bias[None, None]
-        # Pad by copies of the border, then drop the outermost results, which have seen zeros beyond it.
-        x = convolution(jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge"), kernel, self.precision)
-        return x[1:-1, 1:-1] + bias[None, None]
+        replicate = self.padding == "replicate"
+        if replicate:
+            x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        x = convolution(x, kernel, self.precision)
+        if replicate:
+            # The outermost results have seen the zeros beyond the copied border.
+            x = x[1:-1, 1:-1]
+        return x + bias[None, None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

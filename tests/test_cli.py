@@ -1,0 +1,323 @@
+"""The command line as a user meets it: good runs, and one sentence with exit code 2 for everything that is not."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import jaxstyle as js
+from jaxstyle import cli, io, layout
+from jaxstyle.presets import PRESETS
+
+# tyro's placeholder for a required argument is no path; and bad input must meet the library's own messages.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+DATA = Path(cli.__file__).parent / "data"
+PHOTO, PAINTING = str(DATA / "china.jpg"), str(DATA / "starry_night.jpg")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_params, tmp_path_factory):
+    """The tiny network as a file: quick, and the same code path as any other weights."""
+    tensors = {
+        f"{layer}.{part}": np.asarray(array) for layer, parts in tiny_params.items() for part, array in parts.items()
+    }
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line; returns exit code, standard output and standard error."""
+
+    def run(*words):
+        try:
+            cli.main([str(word) for word in words])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Write a picture of random pixels; returns its path."""
+
+    def write(name="photo.png", width=48, height=40, mode="RGB"):
+        bands = {"RGB": 3, "RGBA": 4}[mode]
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, bands), np.uint8)
+        path = tmp_path / name
+        PIL.Image.fromarray(pixels).save(path)
+        return path
+
+    return write
+
+
+def test_stylize_writes_a_picture_with_its_recipe(run, tiny_weights, tmp_path):
+    out = tmp_path / "out.png"
+    code, output, error = run(
+        "stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 3, "--weights", tiny_weights
+    )
+    assert code == 0, error
+    assert "64x43" in output
+    assert "after 3 evaluations" in output
+    assert "on CPU" in error
+    with PIL.Image.open(out) as file:
+        assert file.size == (64, 43)
+        assert file.info["icc_profile"]
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["steps"] == 3
+    assert recipe["settings"]["photo"] == PHOTO
+    assert recipe["evaluations"] == 3
+    assert len(recipe["weights_sha256"]) == 64
+    assert recipe["versions"]["jax"]
+
+
+@pytest.mark.parametrize("extension", ["jpg", "tiff", "webp"])
+def test_other_formats_keep_the_recipe_too(run, tiny_weights, tmp_path, extension):
+    out = tmp_path / f"out.{extension}"
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    assert code == 0, error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["size"] == 64
+
+
+def test_alpha_snapshots_several_paintings_and_a_picture_to_start_from(run, tiny_weights, picture, tmp_path):
+    photo, out = picture("photo.png", mode="RGBA"), tmp_path / "out.png"
+    words = ("--size", 48, "--steps", 5, "--weights", tiny_weights, "--save-every", 2, "--blend", 1, 3)
+    init = ("--init", picture("init.png", 40, 40))
+    code, _, error = run("stylize", photo, PAINTING, PHOTO, "-o", out, *words, *init)
+    assert code == 0, error
+    with PIL.Image.open(out) as made, PIL.Image.open(photo) as before:
+        assert made.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(made)[..., 3], np.asarray(before)[..., 3])
+    assert sorted(path.name for path in tmp_path.glob("out_*")) == ["out_00002.png", "out_00004.png"]
+
+
+def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
+    seen = {}
+
+    def fake(content, styles, **options):
+        seen.update(options, shape=content.shape, styles=[style.shape for style in styles])
+        raise js.InputError("enough")
+
+    monkeypatch.setattr(cli, "stylize", fake)
+    words = "--preset paper --size 64 --style-size 40 --steps 7 --init noise --seed 5 --content-weight 2 "
+    words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
+    words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
+    words += "--tolerance 0.5"
+    code, _, error = run(
+        "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
+    )
+    assert (code, error.splitlines()[-1]) == (2, "jaxstyle: error: enough")
+    assert seen["objective"] == js.Objective(
+        ("conv3_1",), ("relu1_1", "pool2"), "notebook", "l2", "replicate", "bfloat16"
+    )
+    assert seen["weights"] == js.LossWeights(2.0, (1.0, 2.0), 3.0)
+    assert seen["optimizer"] is js.adam(0.1)
+    assert (seen["steps"], seen["init"], seen["seed"], seen["tolerance"]) == (7, "noise", 5, 0.5)
+    assert seen["shape"] == (43, 64, 3)
+    assert seen["styles"] == [(32, 40, 3)]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypatch, name):
+    seen = {}
+    monkeypatch.setattr(cli, "stylize", lambda *_, **options: seen.update(options) or 1 / 0)
+    words = (f"--preset={name}", "--size", 64, "--weights", tiny_weights)
+    with pytest.raises(ZeroDivisionError):
+        run("stylize", PHOTO, PAINTING, *words, "-o", tmp_path / "o.png")
+    settings = js.preset(name)
+    for option in ("objective", "optimizer", "steps", "init"):
+        assert seen[option] == getattr(settings, option), option
+    assert seen["weights"] == settings.weights
+
+
+def test_help_names_every_option(run):
+    code, output, _ = run("stylize", "--help")
+    assert code == 0
+    for field in dataclasses.fields(cli.Stylize):
+        if field.name not in ("photo", "painting", "more"):
+            assert f"--{field.name.replace('_', '-')}" in output
+    for name in PRESETS:
+        assert name in output
+    assert run("--help")[0] == 0
+    assert run("--version")[1].startswith("jaxstyle ")
+
+
+def test_weights_commands(run):
+    code, output, _ = run("weights", "list")
+    assert code == 0
+    assert "oxford" in output
+    assert "torchvision" in output
+    code, output, _ = run("weights", "verify")
+    assert code == 0
+    assert "oxford: good" in output
+    code, output, error = run("weights", "get", "nowhere")
+    assert code == 2
+    assert "nowhere" in error
+
+
+BAD_RUNS = {
+    "missing photo": (("no.png", PAINTING), "no.png"),
+    "missing painting": ((PHOTO, "no.png"), "no.png"),
+    "a directory": ((".", PAINTING), "."),
+    "unknown layer": ((PHOTO, PAINTING, "--style-layers", "relu9_1"), "unknown layer 'relu9_1'"),
+    "negative weight": ((PHOTO, PAINTING, "--content-weight", "-1"), "content weight is -1"),
+    "weight that is no number": ((PHOTO, PAINTING, "--tv-weight", "nan"), "tv weight is nan"),
+    "too many weights": ((PHOTO, PAINTING, "--style-weight", "1", "2", "3"), "3 numbers"),
+    "all weights zero": ((PHOTO, PAINTING, "--style-weight", "0", "--content-weight", "0"), "all weights are zero"),
+    "zero steps": ((PHOTO, PAINTING, "--steps", "0"), "--steps is 0"),
+    "negative size": ((PHOTO, PAINTING, "--size", "-5"), "--size is -5"),
+    "tiny size": ((PHOTO, PAINTING, "--size", "33"), "32 a side"),
+    "zero snapshots": ((PHOTO, PAINTING, "--save-every", "0"), "--save-every is 0"),
+    "quality": ((PHOTO, PAINTING, "--quality", "101"), "--quality is 101"),
+    "unknown init": ((PHOTO, PAINTING, "--init", "nois"), "nois"),
+    "blend": ((PHOTO, PAINTING, "--blend", "1", "2"), "2 style weights for 1 style"),
+    "memory size": ((PHOTO, PAINTING, "--memory-size", "0"), "memory_size is 0"),
+    "learning rate": ((PHOTO, PAINTING, "--optimizer", "adam", "--learning-rate", "0"), "learning_rate is 0"),
+    "tolerance": ((PHOTO, PAINTING, "--tolerance", "-1"), "tolerance is -1"),
+    "unknown weights": ((PHOTO, PAINTING, "--weights", "oxfrod"), "oxfrod"),
+    "wrong weights file": ((PHOTO, PAINTING, "--weights", PHOTO), "china.jpg"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RUNS)
+def test_bad_input_gets_one_sentence_and_exit_code_2(run, tmp_path, case):
+    words, expected = BAD_RUNS[case]
+    out = tmp_path / "out.png"
+    out.write_bytes(b"precious")
+    code, output, error = run("stylize", *words, "-o", out, *(() if "--size" in words else ("--size", "64")))
+    last = error.strip().splitlines()[-1]
+    assert code == 2, error
+    assert last.startswith("jaxstyle: error: ")
+    assert expected in last
+    assert "Traceback" not in error
+    assert output == ""
+    assert out.read_bytes() == b"precious"
+
+
+def _damaged(kind, folder):
+    path = folder / "bad.png"
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("not a picture")
+    elif kind == "truncated":
+        path.write_bytes((DATA / "china.jpg").read_bytes()[:20_000])
+    elif kind == "animated":
+        path = folder / "bad.gif"
+        frames = [PIL.Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    elif kind == "gigantic":
+        # A header that promises 30000 x 30000 pixels.
+        PIL.Image.new("L", (1, 1)).save(path)
+        data = bytearray(path.read_bytes())
+        data[16:24] = (30_000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+        path.write_bytes(data)
+    else:
+        width, height = {"1x1": (1, 1), "20 wide": (20, 300), "ribbon": (4000, 40)}[kind]
+        PIL.Image.new("RGB", (width, height), "red").save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "animated", "gigantic", "1x1", "20 wide", "ribbon"])
+@pytest.mark.parametrize("role", ["photo", "painting"])
+def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, role):
+    bad, out = _damaged(kind, tmp_path), tmp_path / "out.png"
+    out.write_bytes(b"precious")
+    words = (bad, PAINTING) if role == "photo" else (PHOTO, bad)
+    code, _, error = run("stylize", *words, "-o", out, "--size", 512)
+    assert code == 2, error
+    assert error.startswith("jaxstyle: error: ")
+    assert bad.name in error
+    assert error.count("\n") == 1
+    assert out.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "extension")],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path, monkeypatch, out, expected):
+    monkeypatch.setattr(cli, "stylize", lambda *_, **__: pytest.fail("it ran"))
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / out if out else tmp_path)
+    assert code == 2
+    assert expected in error
+
+
+def test_an_input_is_never_overwritten(run, picture):
+    photo = picture()
+    before = photo.read_bytes()
+    code, _, error = run("stylize", photo, PAINTING, "-o", photo)
+    assert code == 2
+    assert "is one of the inputs" in error
+    assert photo.read_bytes() == before
+
+
+def test_usage_errors_exit_with_2(run):
+    for words in ((), ("stylize",), ("stylize", PHOTO), ("paint",), ("stylize", PHOTO, PAINTING, "--pooling", "min")):
+        assert run(*words)[0] == 2
+
+
+def test_a_loss_that_is_not_finite_saves_nothing(run, tiny_weights, tmp_path):
+    out = tmp_path / "out.png"
+    huge = ("--style-weight", "3e38", "--content-weight", "3e38", "--init", "noise", "--normalization", "paper")
+    code, _, error = run(
+        "stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 5, "--weights", tiny_weights, *huge
+    )
+    assert code == 1
+    assert "not finite" in error
+    assert not out.exists()
+
+
+def test_ctrl_c_saves_the_picture_so_far(tiny_weights, tmp_path):
+    out = tmp_path / "out.png"
+    words = ["stylize", PHOTO, PAINTING, "-o", str(out), "--size", "128", "--steps", "100000", "--tolerance", "0"]
+    words += ["--weights", tiny_weights, "--save-every", "10"]
+    command = [sys.executable, "-m", "jaxstyle", *words]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out_*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, output
+    assert "interrupted" in output
+    assert "Traceback" not in output
+    with PIL.Image.open(out) as file:
+        assert file.size == (128, 85)
+
+
+def test_the_demo_stylises_the_bundled_photo(run, tmp_path):
+    """With the real weights, small: the same command that the README begins with."""
+    out = tmp_path / "demo.png"
+    code, _, error = run("demo", "-o", out, "--size", 96, "--steps", 10)
+    assert code == 0, error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["weights"] == "oxford"
+    photo = np.asarray(io.load_image(PHOTO, 96))
+    assert np.abs(np.asarray(io.load_image(out)) - photo).mean() > 0.05
+
+
+def test_python_m_jaxstyle_is_the_command_line():
+    done = subprocess.run([sys.executable, "-m", "jaxstyle", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("jaxstyle ")

@@ -1,0 +1,215 @@
+"""`stylize`: what a run gives, how it stops, that it compiles once, and a whole run with the real weights."""
+
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle import transfer
+from jaxstyle.transfer import Status
+
+
+@pytest.fixture(scope="module")
+def params(tiny_params):
+    return tiny_params
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return js.white_noise(1, 33, 48)
+
+
+@pytest.fixture(scope="module")
+def painting():
+    return js.white_noise(2, 40, 37)
+
+
+def test_a_run_gives_the_best_picture_and_one_row_of_losses_a_step(params, photo, painting):
+    result = js.stylize(photo, painting, params=params, steps=12)
+    assert result.status is Status.STEP_LIMIT
+    assert result.evaluations == 12
+    assert all(values.shape == (12,) for values in result.losses)
+    np.testing.assert_allclose(result.losses.total, sum(result.losses[1:]), rtol=1e-5)
+    assert result.losses.total[-1] < 0.5 * result.losses.total[0]
+    assert result.image.shape == photo.shape
+    assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
+    objective = js.preset("default").objective
+    targets = js.make_targets(params, photo, [painting], objective)
+    again, _ = js.value_and_grad(result.image, params, targets, js.preset("default").weights, objective)
+    np.testing.assert_allclose(again.total, result.losses.total.min(), rtol=1e-5)
+
+
+def test_chunks_do_not_change_the_run(params, photo, painting):
+    """The same steps as one by one, whatever the callback's rhythm."""
+    settings = js.preset("default")
+    targets = js.make_targets(params, photo, [painting], settings.objective)
+    arguments = (params, targets, settings.weights, settings.objective, settings.optimizer)
+    state = js.init(photo, *arguments)
+    totals = []
+    for _ in range(9):
+        state = js.step(state, *arguments)
+        totals.append(float(state.losses.total))
+    result = js.stylize(photo, painting, params=params, steps=9, callback_every=4)
+    np.testing.assert_allclose(result.losses.total, totals, rtol=1e-4)
+
+
+def test_one_compile_a_run_and_none_for_the_next(params, photo, painting):
+    before = transfer._run._cache_size()
+    js.stylize(photo, painting, params=params, steps=30, callback_every=7)
+    first = transfer._run._cache_size() - before
+    js.stylize(photo[::-1], painting[::-1], params=params, steps=11, weights=js.LossWeights(2.0, (1.0,) * 5, 3.0))
+    js.stylize(photo, painting, params=params, steps=3, init="noise", weights=js.LossWeights(2.0, (2.0,) * 5, 0.0))
+    # One program a shape of the weights: a number for all layers, or one each.
+    assert first <= 1
+    assert transfer._run._cache_size() - before <= 2
+
+
+def test_the_callback_sees_every_multiple_and_can_stop(params, photo, painting):
+    seen = []
+    js.stylize(photo, painting, params=params, steps=10, callback=lambda p: seen.append(p), callback_every=3)
+    assert {3, 6, 9, 10} <= {progress.evaluations for progress in seen}
+    totals = [float(progress.losses.total) for progress in seen]
+    assert totals == sorted(totals, reverse=True)
+    # Pictures that a callback keeps stay valid after later chunks.
+    assert all(bool(jnp.isfinite(progress.image).all()) for progress in seen)
+    stopped = js.stylize(
+        photo, painting, params=params, steps=50, callback=lambda p: p.evaluations >= 4, callback_every=2
+    )
+    assert stopped.status is Status.STOPPED
+    assert stopped.evaluations < 50
+
+
+def test_ctrl_c_keeps_the_picture_so_far(params, photo, painting):
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(progress):
+        if progress.evaluations >= 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = js.stylize(photo, painting, params=params, steps=1000, callback=press, callback_every=5)
+    assert result.status is Status.INTERRUPTED
+    assert 5 <= result.evaluations < 1000
+    assert float(result.losses.total.min()) < float(result.losses.total[0])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_raises(params, photo, painting):
+    def press(progress):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        js.stylize(photo, painting, params=params, steps=20, callback=press)
+
+
+def test_it_runs_outside_the_main_thread(params, photo, painting):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(js.stylize(photo, painting, params=params, steps=2)))
+    thread.start()
+    thread.join()
+    assert results[0].evaluations == 2
+
+
+def test_it_converges(params, photo, painting):
+    """A tiny network on a tiny picture gets nowhere after a while; a large tolerance says so early."""
+    result = js.stylize(photo, painting, params=params, steps=400, tolerance=0.02)
+    assert result.status is Status.CONVERGED
+    assert 20 < result.evaluations < 400
+    at_target = js.stylize(photo, photo, params=params, steps=100, weights=js.LossWeights(1.0, 0.0, 0.0))
+    assert at_target.status is Status.CONVERGED
+    np.testing.assert_allclose(at_target.image, photo, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(params, photo, painting):
+    broken = {**params, "conv1_1": {**params["conv1_1"], "bias": params["conv1_1"]["bias"].at[0].set(jnp.inf)}}
+    for optimizer in (js.lbfgs(), js.adam()):
+        # optax's own Adam mixes an int32 count with floats.
+        with jax.numpy_dtype_promotion("standard"):
+            result = js.stylize(photo, painting, params=broken, steps=100, optimizer=optimizer)
+        assert result.status is Status.NOT_FINITE
+        assert result.evaluations == 1
+        assert bool(jnp.isfinite(result.image).all())
+
+
+def test_overflow_in_the_middle_is_survived_or_named(params, photo, painting):
+    """Weights near the end of float32: the run either goes on with finite pictures or says why it stopped."""
+    result = js.stylize(photo, painting, params=params, steps=60, weights=js.LossWeights(1e36, 1e37, 0.0))
+    assert bool(jnp.isfinite(result.image).all())
+    assert result.status in (Status.NOT_FINITE, Status.STEP_LIMIT, Status.CONVERGED)
+
+
+def test_inits(params, photo, painting):
+    def first_loss(**options):
+        return float(js.stylize(photo, painting, params=params, steps=1, **options).losses.content[0])
+
+    assert first_loss(init="content") == 0
+    noise = first_loss(init="noise", seed=3)
+    assert noise > 0
+    assert noise == first_loss(init="noise", seed=3)
+    assert noise != first_loss(init="noise", seed=4)
+    assert first_loss(init=photo) == 0
+    assert first_loss(init=painting) > 0, "resized to the content's size"
+
+
+def test_several_styles_blend(params, photo, painting):
+    other = js.white_noise(5, 64, 64) ** 2
+    one = js.stylize(photo, [painting, other], params=params, steps=1, style_weights=(1.0, 0.0))
+    alone = js.stylize(photo, painting, params=params, steps=1)
+    np.testing.assert_allclose(one.losses.style, alone.losses.style, rtol=1e-5)
+    both = js.stylize(photo, (painting, other), params=params, steps=1)
+    assert float(both.losses.style[0]) != pytest.approx(float(alone.losses.style[0]), rel=1e-3)
+
+
+def test_numpy_pictures_are_welcome(params, photo, painting):
+    result = js.stylize(np.asarray(photo), [np.asarray(painting)], params=params, steps=1)
+    assert result.evaluations == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"callback_every": 0}, "callback_every is 0"),
+        ({"tolerance": -1.0}, "tolerance is -1.0"),
+        ({"tolerance": float("nan")}, "tolerance is nan"),
+        ({"preset": "gatys"}, "unknown preset 'gatys'"),
+        ({"init": "content.png"}, "unknown init 'content.png'"),
+        ({"weights": js.LossWeights(-1.0, 1.0)}, "content weight is -1.0"),
+        ({"weights": js.LossWeights(0.0, 0.0)}, "all weights are zero"),
+        ({"style_weights": (1.0, 2.0)}, "2 style weights for 1 styles"),
+    ],
+)
+def test_bad_options_are_refused_in_one_sentence(params, photo, painting, options, message):
+    with pytest.raises(js.InputError, match=message):
+        js.stylize(photo, painting, params=params, **({"steps": 1} | options))
+
+
+def test_bad_pictures_are_refused_in_one_sentence(params, photo, painting):
+    with pytest.raises(js.InputError, match="expected at least 32 a side"):
+        js.stylize(photo[:20], painting, params=params)
+    with pytest.raises(js.InputError, match="style is 20x40"):
+        js.stylize(photo, painting[:, :20], params=params)
+    with pytest.raises(js.InputError, match="expected at least one"):
+        js.stylize(photo, [], params=params)
+    with pytest.raises(js.InputError, match="NaN or infinite"):
+        js.stylize(photo, painting, params=params, init=photo.at[0].set(jnp.nan))
+
+
+def test_the_real_thing(real_params, china, starry):
+    """A photo takes on a painting's style: most of the style loss goes, the photo stays recognisable."""
+    result = js.stylize(china, starry, params=real_params, steps=40)
+    assert float(result.losses.style[-1]) < 0.02 * float(result.losses.style[0])
+    assert result.status is Status.STEP_LIMIT
+    same_layout = np.corrcoef(np.asarray(result.image).mean(-1).ravel(), np.asarray(china).mean(-1).ravel())[0, 1]
+    assert same_layout > 0.3
+
+
+@pytest.mark.parametrize("name", ["paper", "gatys-notebook"])
+def test_presets_with_the_real_weights(real_params, china, starry, name):
+    result = js.stylize(china, starry, params=real_params, preset=name, steps=12)
+    assert float(result.losses.total.min()) < 0.25 * float(result.losses.total[0])
