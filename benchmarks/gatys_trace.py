@@ -69,7 +69,7 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
         seconds.append(time.perf_counter() - begin)
         if k in PUBLISHED or k == steps:
             eight_bits = jnp.round(jnp.clip(state.best_image, 0.0, 1.0) * 255) / 255
-            saved[k] = float(jax.jit(js.value_and_grad, static_argnums=4)(eight_bits, *arguments[:4])[0].total)
+            saved[k] = float(js.value_and_grad(eight_bits, *arguments[:4])[0].total)
             if picture is not None:
                 Pillow.fromarray(np.asarray(eight_bits * 255).round().astype(np.uint8)).save(picture)
             print(f"{k:4d}  {min(losses):12.1f}  published {PUBLISHED.get(k, float('nan')):12.1f}", flush=True)

@@ -19,11 +19,15 @@ def check_image(image: Image, name: str = "image", smallest: int = 1) -> None:
     Raises:
         InputError: for another shape or dtype, or a side below `smallest`.
     """
+    if not hasattr(image, "shape"):
+        raise InputError(f"{name} is {str(image)[:80]!r}, expected an array of pixels: load_image reads a file")
     shape, dtype = jnp.shape(image), jnp.result_type(image)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")
     if dtype != jnp.float32:
-        raise InputError(f"{name} has dtype {dtype}, expected float32 in [0, 1]: divide 8-bit pixels by 255")
+        raise InputError(
+            f"{name} has dtype {dtype}, expected float32 in [0, 1]: convert it (8-bit pixels are divided by 255)"
+        )
     if min(shape[:2]) < smallest:
         raise InputError(
             f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {smallest} a side for these layers: "
@@ -57,11 +61,16 @@ def white_noise(seed: int, height: int, width: int) -> Image:
     """Uniform white noise in [0, 1]: the paper's starting point (section 2.3).
 
     Args:
-        seed: any integer; the same seed and size give the same picture.
+        seed: 0 to 2^32 - 1; the same seed and size give the same picture.
         height: in pixels.
         width: in pixels.
 
     Returns:
         `(height, width, 3)`.
+
+    Raises:
+        InputError: for a seed out of range.
     """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}, expected 0 to {2**32 - 1}")
     return jax.random.uniform(jax.random.key(seed), (height, width, 3), jnp.float32)

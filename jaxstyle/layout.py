@@ -14,15 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxstyle import vgg
 from jaxstyle.errors import InputError
 
 # The convolutions of VGG-19 and their output channels.
-WIDTHS = {
-    f"conv{block}_{i}": width
-    for block, (depth, width) in enumerate([(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)], 1)
-    for i in range(1, depth + 1)
-}
-LAYERS = tuple(WIDTHS)
+WIDTHS = {layer: vgg.WIDTHS[int(layer[4]) - 1] for layer in vgg.CONVOLUTIONS}
+LAYERS = vgg.CONVOLUTIONS
 FORMAT, VERSION = "jaxstyle-vgg19", "1"
 
 # Where torchvision's `features` holds the convolutions, between ReLU and pooling layers.

@@ -65,7 +65,7 @@ class Objective:
 
 
 class LossWeights(NamedTuple):
-    """How much each term counts: traced numbers, so other weights do not recompile anything.
+    """How much each term counts: traced numbers, so other values do not recompile anything.
 
     Attributes:
         content: of the content term; one number, or one a content layer.
@@ -119,11 +119,30 @@ def check_weights(weights: LossWeights, objective: Objective) -> None:
         if value.ndim > 1 or (value.ndim == 1 and (name == "tv" or len(value) not in (1, len(layers)))):
             expected = "one number" + (f", or one for each of the {len(layers)} {name} layers" if layers else "")
             raise InputError(f"the {name} weight has {value.size} numbers, expected {expected}")
-        if not np.all(np.isfinite(value)) or np.any(value < 0):
+        if not np.all((value >= 0) & (value <= np.finfo(np.float32).max)):
             raise InputError(f"the {name} weight is {value.tolist()}, expected finite numbers that are not negative")
         values.append(np.sum(value) if layers or name == "tv" else 0.0)
     if not any(values):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimise")
+
+
+def a_layer_each(weights: LossWeights, objective: Objective) -> LossWeights:
+    """The same weights as float32 arrays of one number a layer, so that every run has the same shapes.
+
+    Args:
+        weights: see `LossWeights`.
+        objective: says how many layers there are.
+
+    Returns:
+        Arrays of `(content layers,)`, `(style layers,)` and `()`.
+    """
+    layers = (len(objective.content_layers),), (len(objective.style_layers),), ()
+    return LossWeights(
+        *(
+            jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
+            for value, shape in zip(weights, layers, strict=True)
+        )
+    )
 
 
 def make_targets(
@@ -160,6 +179,8 @@ def make_targets(
         raise InputError(f"{blend.size} style weights for {len(styles)} styles, expected one each")
     if not np.all(np.isfinite(blend)) or np.any(blend < 0) or not np.any(blend):
         raise InputError(f"style weights {blend.tolist()}, expected finite numbers >= 0, at least one positive")
+    # The division by the largest keeps the sum finite.
+    blend = blend / blend.max()
     blend = [float(weight) for weight in blend / blend.sum()]
     grams = [_grams(params, style, objective) for style in styles]
     return Targets(
@@ -227,7 +248,7 @@ def combine(
 def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: list[Scalar]) -> Scalar:
     if not terms:
         return jnp.float32(0.0)
-    return jnp.sum(jnp.broadcast_to(jnp.asarray(weights, jnp.float32), (len(terms),)) * jnp.stack(terms))
+    return jnp.sum(jnp.asarray(weights, jnp.float32) * jnp.stack(terms))
 
 
 def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:

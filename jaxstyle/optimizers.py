@@ -32,7 +32,7 @@ class LbfgsState(NamedTuple):
     Attributes:
         image: the last accepted picture.
         gradient: of the loss there.
-        recent: losses of the last accepted pictures, NaN where there are none yet.
+        recent: losses of the last accepted pictures, -inf where there are none yet.
         direction: where the next pictures are proposed.
         step: how far along it the proposal under evaluation lies.
         steps: `(memory, H, W, 3)`, differences of accepted pictures, a ring.
@@ -81,7 +81,7 @@ def lbfgs(
     Args:
         memory_size: pairs kept; 24 bytes a pixel each.
         precondition: `"spectral"` or None.
-        exponent: of the frequency; 0 is no preconditioning.
+        exponent: of the frequency, 0 to 4; 0 is no preconditioning.
         window: accepted losses that a proposal is compared with; 1 makes the run monotone.
         max_failures: refusals in a row after which the memory is dropped.
 
@@ -96,12 +96,12 @@ def lbfgs(
         True
     """
     for name, value in (("memory_size", memory_size), ("window", window), ("max_failures", max_failures)):
-        if value < 1:
-            raise InputError(f"{name} is {value}, expected at least 1")
+        if not 1 <= value <= 1000:
+            raise InputError(f"{name} is {value}, expected 1 to 1000")
     if precondition not in (None, "spectral"):
         raise InputError(f"unknown precondition {precondition!r}, expected 'spectral' or None")
-    if not (math.isfinite(exponent) and exponent >= 0):
-        raise InputError(f"exponent is {exponent}, expected a finite number >= 0")
+    if not 0 <= exponent <= 4:
+        raise InputError(f"exponent is {exponent}, expected 0 to 4")
     return _lbfgs(memory_size, precondition, exponent, window, max_failures)
 
 
@@ -116,9 +116,9 @@ def _lbfgs(
             return jnp.zeros((*leading, *image.shape), image.dtype)
 
         return LbfgsState(
-            image=jnp.array(image, copy=True),
+            image=image,
             gradient=zeros(),
-            recent=jnp.full((window,), jnp.nan, jnp.float32),
+            recent=jnp.full((window,), -jnp.inf, jnp.float32),
             direction=zeros(),
             step=jnp.array(0.0, jnp.float32),
             steps=zeros(memory_size),
@@ -133,15 +133,16 @@ def _lbfgs(
         moved = image - state.image
         slope = _dot(state.gradient, moved)
         # Before anything is accepted, any finite loss will do.
-        bar = jnp.where(state.accepted > 0, jnp.nanmax(state.recent, initial=-jnp.inf) + 1e-4 * slope, jnp.inf)
+        bar = jnp.where(state.accepted > 0, jnp.max(state.recent) + 1e-4 * slope, jnp.inf)
         accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & (value <= bar)
         failures = jnp.where(accept, 0, state.failures + 1)
-        restart = failures >= max_failures
+        # Without pairs there is nothing to drop: then the step only goes on shrinking.
+        restart = (failures >= max_failures) & (state.pairs > 0)
 
         # The newest pair, kept only where it shows positive curvature.
         change = gradient - state.gradient
         product = _dot(moved, change)
-        keep = accept & (product > 1e-6 * jnp.sqrt(_dot(moved, moved) * _dot(change, change)))
+        keep = accept & (product > 1e-6 * jnp.sqrt(_dot(moved, moved)) * jnp.sqrt(_dot(change, change)))
         place = state.pairs % memory_size
         steps = state.steps.at[place].set(jnp.where(keep, moved, state.steps[place]))
         changes = state.changes.at[place].set(jnp.where(keep, change, state.changes[place]))
@@ -231,7 +232,9 @@ def _direction(
     def blocked(toward: Image) -> Bool[Array, "height width 3"]:
         return ((image <= ON_BOUND) & (toward < 0)) | ((image >= 1 - ON_BOUND) & (toward > 0))
 
-    gradient = jnp.where(blocked(-gradient), 0.0, gradient)
+    # A pixel that descent would push out of the box stays, whatever `H` says: its own slope points the other way.
+    held = blocked(-gradient)
+    gradient = jnp.where(held, 0.0, gradient)
     memory_size = len(curvature)
     order = (pairs - 1 - jnp.arange(memory_size)) % memory_size
 
@@ -249,10 +252,11 @@ def _direction(
     change = changes[newest]
     scale = 1 / jnp.where(curvature[newest] > 0, curvature[newest] * _dot(change, smooth(change)), 1.0)
     r, _ = jax.lax.scan(second, scale * smooth(q), (order, alphas), reverse=True)
-    direction = jnp.where(blocked(-r), 0.0, -r)
+    direction = jnp.where(held | blocked(-r), 0.0, -r)
 
     # Without curvature nothing says how far to go: one grey level on average.
-    steepest = jnp.where(blocked(-smooth(gradient)), 0.0, -smooth(gradient))
+    steepest = -smooth(gradient)
+    steepest = jnp.where(held | blocked(steepest), 0.0, steepest)
     steepest = steepest * (GREY_LEVEL / jnp.maximum(jnp.mean(jnp.abs(steepest)), jnp.finfo(jnp.float32).tiny))
     descends = _dot(gradient, direction) < 0
     return jnp.where((pairs > 0) & descends, direction, steepest)

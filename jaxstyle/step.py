@@ -13,6 +13,7 @@ from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
 from jaxstyle.objective import Losses, LossWeights, Objective, Targets, check_weights
 from jaxstyle.typing import Image, Params, Scalar
+from jaxstyle.vgg import stride
 
 
 class State(NamedTuple):
@@ -21,7 +22,7 @@ class State(NamedTuple):
     Attributes:
         image: the picture that the next step will evaluate.
         optimizer: the optimiser's own state.
-        losses: of the picture that the last step evaluated; NaN before the first.
+        losses: of the picture that the last step evaluated; zeros before the first.
         best_image: the evaluated picture with the least total loss.
         best_loss: its total loss; infinity before the first step.
         evaluations: steps taken so far, each one value and gradient.
@@ -45,7 +46,7 @@ def init(
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> State:
-    """The state before the first step; nothing is evaluated yet.
+    """The state before the first step; nothing is evaluated yet. Checks values, so it runs outside `jit`.
 
     Args:
         image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
@@ -69,18 +70,38 @@ def init(
             f"targets hold the layers {(*targets.content, *targets.style)}, the objective uses "
             f"{(*objective.content_layers, *objective.style_layers)}: make the targets with the same objective"
         )
+    for layer, target in targets.content.items():
+        size = tuple(side // stride(layer) for side in image.shape[:2])
+        if target.shape[:2] != size:
+            raise InputError(
+                f"the targets' {layer} has {target.shape[:2]} positions, an image of {image.shape[:2]} pixels has "
+                f"{size}: make the targets from a content of the image's size"
+            )
     if not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the image to start from has NaN or infinite pixels, expected values in [0, 1]")
     start = jnp.clip(image, 0.0, 1.0)
     return State(
         image=start,
-        optimizer=optimizer.init(start),
-        losses=Losses(*(jnp.array(jnp.nan, jnp.float32) for _ in Losses._fields)),
+        optimizer=_own(optimizer.init(start), start),
+        losses=Losses(*(jnp.array(0.0, jnp.float32) for _ in Losses._fields)),
         best_image=jnp.array(start, copy=True),
         best_loss=jnp.array(jnp.inf, jnp.float32),
         evaluations=jnp.array(0, jnp.int32),
         bad=jnp.array(0, jnp.int32),
     )
+
+
+def _own(tree: Any, image: Image) -> Any:
+    """Copies of leaves that stand twice in the state: a buffer can be given to `step` for reuse only once."""
+    seen = {id(image)}
+
+    def own(leaf: Array) -> Array:
+        if id(leaf) in seen:
+            return jnp.array(leaf, copy=True)
+        seen.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(own, tree)
 
 
 def advance(

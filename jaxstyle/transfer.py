@@ -3,6 +3,7 @@
 import enum
 import functools
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +18,28 @@ from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, resize, white_noise
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets
+from jaxstyle.objective import (
+    Losses,
+    LossWeights,
+    Objective,
+    Targets,
+    a_layer_each,
+    check_weights,
+    make_targets,
+)
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.step import State, advance
 from jaxstyle.step import init as init_state
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 
-# Rows of losses that one compiled chunk can return, and about how long a chunk should take: short enough to answer
-# Ctrl-C and callbacks, long enough that the host does not matter.
-CHUNK = 64
+# About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host
+# does not matter.
 CHUNK_SECONDS = 1.0
-# Convergence is judged over this many evaluations.
+# Convergence is judged over this many evaluations, at multiples of it; so no chunk is longer.
 PATIENCE = 20
+# Steps at most: beyond lies a typing error.
+MOST_STEPS = 1_000_000
 
 
 class Status(enum.StrEnum):
@@ -72,7 +82,8 @@ class Result(NamedTuple):
     """What a run gives.
 
     Attributes:
-        image: the evaluated picture with the least total loss, `(H, W, 3)` in [0, 1].
+        image: the evaluated picture with the least total loss, `(H, W, 3)`; in [0, 1] with `lbfgs` and `adam`, while
+            other optimisers may leave the box.
         losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated.
         evaluations: values and gradients computed.
         status: why the run stopped.
@@ -153,19 +164,21 @@ def stylize(
     steps = settings.steps if steps is None else steps
     init = settings.init if init is None else init
     for name, value in (("steps", steps), ("callback_every", callback_every)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}, expected at least 1")
-    if not tolerance >= 0:
-        raise InputError(f"tolerance is {tolerance}, expected a number >= 0 such as 1e-6")
-
-    styles = [style] if isinstance(style, jax.Array | np.ndarray) else list(style)
-    styles = [jnp.asarray(picture) for picture in styles]
-    content = jnp.asarray(content)
+        if value is not None and not 1 <= value <= MOST_STEPS:
+            raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
+    check_weights(weights, objective)
     check_image(content, "content", objective.smallest)
+    styles = [style] if hasattr(style, "shape") else list(style)
+    for picture in styles:
+        check_image(picture, "style", objective.smallest)
+
+    content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
     first = _first_image(init, content, seed)
     params = load_params() if params is None else params
     targets = make_targets(params, content, styles, objective, style_weights)
-    weights = LossWeights(*(jnp.asarray(value, jnp.float32) for value in weights))
+    weights = a_layer_each(weights, objective)
     state = init_state(first, params, targets, weights, objective, optimizer)
 
     rows: list[np.ndarray] = []
@@ -173,7 +186,7 @@ def stylize(
     done = 0
     with _interrupt_flag() as interrupted:
         while done < steps:
-            length = min(length, CHUNK, steps - done)
+            length = min(length, PATIENCE - done % PATIENCE, steps - done)
             if callback_every is not None:
                 length = min(length, callback_every - done % callback_every)
             chunk_begin = time.perf_counter()
@@ -190,7 +203,7 @@ def stylize(
             if _hopeless(state, done):
                 status = Status.NOT_FINITE
                 break
-            if _converged(rows, tolerance):
+            if done % PATIENCE == 0 and _converged(rows, tolerance):
                 status = Status.CONVERGED
                 break
             # The first chunk compiles, so it says nothing about how many steps fit into a second.
@@ -217,7 +230,7 @@ def _run(
         state = advance(state, params, targets, weights, objective, optimizer)
         return state, rows.at[k].set(jnp.stack(state.losses))
 
-    return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((CHUNK, len(Losses._fields)), jnp.float32)))
+    return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
 
 
 def _first_image(init: str | AnyImage, content: Image, seed: int) -> Image:
@@ -265,6 +278,7 @@ def _interrupt_flag() -> Iterator[threading.Event]:
 
     def handle(*_) -> None:
         flag.set()
+        print("\nstopping after the running steps; Ctrl-C again to stop at once", file=sys.stderr)
         signal.signal(signal.SIGINT, previous)
 
     signal.signal(signal.SIGINT, handle)

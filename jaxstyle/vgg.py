@@ -104,7 +104,7 @@ def features(
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
 
     Returns:
-        Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`.
+        Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`; differentiable in reverse mode.
 
     Raises:
         InputError: for an unknown layer or option, or a picture smaller than the deepest layer's stride.
@@ -124,7 +124,7 @@ def features(
     if not layers:
         return {}
     check_image(image, smallest=max(map(stride, layers)))
-    widths = tuple(params[f"conv{b}_1"]["kernel"].shape[3] for b in range(1, 6))
+    widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
     network = _VGG19(tuple(layers), widths, pooling, padding, precision)
     return network.apply({"params": params}, image)  # pyright: ignore[reportReturnType]
 
@@ -139,8 +139,14 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     Returns:
         Params for pixels in [0, 1]; `scale` and `shift` centre them to [-1, 1].
     """
-    network = _VGG19(("relu5_4",), tuple(widths), "max", "zeros", "highest")
-    return network.init(key, jnp.zeros((32, 32, 3), jnp.float32))["params"]
+    by_layer = tuple(widths[int(layer[4]) - 1] for layer in CONVOLUTIONS)
+    params: dict[str, dict[str, Array]] = {"input": {"scale": jnp.full((3,), 2.0), "shift": jnp.full((3,), -1.0)}}
+    channels = 3
+    for layer, width, layer_key in zip(CONVOLUTIONS, by_layer, jax.random.split(key, len(by_layer)), strict=True):
+        kernel = jax.nn.initializers.he_normal()(layer_key, (3, 3, channels, width), jnp.float32)
+        params[layer] = {"kernel": kernel, "bias": jnp.zeros((width,), jnp.float32)}
+        channels = width
+    return params
 
 
 class _VGG19(nn.Module):
@@ -156,10 +162,10 @@ class _VGG19(nn.Module):
         deepest = max(map(LAYERS.index, self.layers))
         x = _InputScaling(name="input")(image)
         for layer in LAYERS[: deepest + 1]:
-            kind, block = layer[:4], int(layer[4])
+            kind = layer[:4]
             if kind == "conv":
                 padding = self.padding if layer == "conv1_1" else "zeros"
-                x = _Convolution(self.widths[block - 1], padding, self.precision, name=layer)(x)
+                x = _Convolution(self.widths[CONVOLUTIONS.index(layer)], padding, self.precision, name=layer)(x)
             elif kind == "relu":
                 x = nn.relu(x)
             else:
@@ -172,8 +178,8 @@ class _VGG19(nn.Module):
 class _InputScaling(nn.Module):
     @nn.compact
     def __call__(self, image: Image) -> Image:
-        scale: Array = self.param("scale", nn.initializers.constant(2.0), (3,), jnp.float32)
-        shift: Array = self.param("shift", nn.initializers.constant(-1.0), (3,), jnp.float32)
+        scale: Array = self.param("scale", nn.initializers.ones, (3,), jnp.float32)
+        shift: Array = self.param("shift", nn.initializers.zeros, (3,), jnp.float32)
         return image * scale[None, None] + shift[None, None]
 
 

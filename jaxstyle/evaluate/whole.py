@@ -1,5 +1,7 @@
 """Value and gradient of the objective in one pass over the whole picture."""
 
+import functools
+
 import jax
 
 from jaxstyle.objective import Losses, LossWeights, Objective, Targets, combine, features
@@ -7,12 +9,13 @@ from jaxstyle.statistics import measure
 from jaxstyle.typing import Image, Params
 
 
+@functools.partial(jax.jit, static_argnames="objective")
 def value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
     """Losses of a picture and the gradient of their total with respect to its pixels.
 
-    Pure and traceable: `jax.jit(value_and_grad, static_argnames="objective")` compiles it.
+    Pure, and compiled once for each shape and objective.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
