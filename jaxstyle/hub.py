@@ -141,7 +141,7 @@ def _read_range(file: HubFile, start: int, end: int, progress: tqdm | None = Non
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
-            with get_session().stream(
+            with _session(file).stream(
                 "GET",
                 _address(file),
                 headers=build_hf_headers(library_name="jaxstyle")
@@ -172,6 +172,14 @@ def _read_range(file: HubFile, start: int, end: int, progress: tqdm | None = Non
             raise _failure(file, "the server sent more than was asked for")
         problem = "the connection was closed early"
     raise _failure(file, f"{problem}, {ATTEMPTS} times")
+
+
+def _session(file: HubFile) -> Any:
+    """huggingface_hub's own session: httpx's client, or, from huggingface_hub 2 on, httpx2's."""
+    try:
+        return get_session()
+    except ValueError:  # Not its text, which may quote a proxy's password.
+        raise _failure(file, "the proxy that the environment names makes no sense", "correct HTTPS_PROXY") from None
 
 
 def _check_response(file: HubFile, response: Any, start: int, end: int) -> int:

@@ -1,5 +1,7 @@
 """Pixels as arrays: float32 RGB in [0, 1], shape (height, width, 3). No files here (see `io.py`)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,7 +10,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.typing import Image
 
 
-def check_image(image: Image, name: str = "image", smallest: int = 1) -> None:
+def check_image(image: Any, name: str = "image", smallest: int = 1) -> None:
     """Refuse an array that is not a picture.
 
     Args:

@@ -266,10 +266,10 @@ def _eight_bits(name: str, values: ArrayLike, fits: bool, expected: str) -> np.n
 
 def _encode(picture: PIL.Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
     exif, chunks = PIL.Image.Exif(), PIL.PngImagePlugin.PngInfo()
-    exif[_EXIF_SOFTWARE] = _software()
-    chunks.add_text("Software", _software())
+    exif[_EXIF_SOFTWARE] = software()
+    chunks.add_text("Software", software())
     if recipe is not None:
-        text = _recipe_text(recipe)
+        text = recipe_text(recipe)
         exif[_EXIF_DESCRIPTION] = text
         chunks.add_itxt("jaxstyle", text)
     options: dict[str, dict[str, Any]] = {
@@ -283,7 +283,18 @@ def _encode(picture: PIL.Image.Image, format_: str, recipe: Mapping[str, Any] | 
     return stream.getvalue()
 
 
-def _recipe_text(recipe: Mapping[str, Any]) -> str:
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """The JSON that `save_image` stores; called before a run, it refuses a recipe that could not be stored after it.
+
+    Args:
+        recipe: what is to be stored.
+
+    Returns:
+        ASCII JSON of at most 60,000 characters.
+
+    Raises:
+        InputError: the recipe is no JSON, or too long.
+    """
     try:
         # Plain ASCII (\u escapes): EXIF text has no other encoding, and file names that are not Unicode survive too.
         text = json.dumps(dict(recipe), allow_nan=False)
@@ -294,7 +305,12 @@ def _recipe_text(recipe: Mapping[str, Any]) -> str:
     return text
 
 
-def _software() -> str:
+def software() -> str:
+    """This library's name and version.
+
+    Returns:
+        Such as `jaxstyle 0.1.0`.
+    """
     try:
         return f"jaxstyle {importlib.metadata.version('jaxstyle')}"
     except importlib.metadata.PackageNotFoundError:

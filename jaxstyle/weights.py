@@ -198,9 +198,9 @@ def _own_path(source: str | os.PathLike[str]) -> Path:
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"weights cannot be loaded from {source!r}; expected a name or the path of a file")
     path = Path(os.path.expanduser(source))
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    problem = "is not a file" if path.exists() else "is neither the name of weights nor a file that exists"
+    problem = "is not a file" if os.path.exists(path) else "is neither the name of weights nor a file that exists"
     raise InputError(
         f"{os.fspath(source)!r} {problem}; expected 'oxford', 'torchvision' or the path of a .safetensors file"
     )

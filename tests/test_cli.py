@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle import cli, io, layout
+from jaxstyle import cli, commands, io, layout
 from jaxstyle.presets import PRESETS
 
 # tyro's placeholder for a required argument is no path; and bad input must meet the library's own messages.
@@ -115,7 +115,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
         seen.update(options, shape=content.shape, styles=[style.shape for style in styles])
         raise js.InputError("enough")
 
-    monkeypatch.setattr(cli, "stylize", fake)
+    monkeypatch.setattr(commands, "stylize", fake)
     words = "--preset paper --size 64 --style-size 40 --steps 7 --init noise --seed 5 --content-weight 2 "
     words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
     words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
@@ -137,7 +137,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypatch, name):
     seen = {}
-    monkeypatch.setattr(cli, "stylize", lambda *_, **options: seen.update(options) or 1 / 0)
+    monkeypatch.setattr(commands, "stylize", lambda *_, **options: seen.update(options) or 1 / 0)
     words = (f"--preset={name}", "--size", 64, "--weights", tiny_weights)
     with pytest.raises(ZeroDivisionError):
         run("stylize", PHOTO, PAINTING, *words, "-o", tmp_path / "o.png")
@@ -150,7 +150,7 @@ def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypat
 def test_help_names_every_option(run):
     code, output, _ = run("stylize", "--help")
     assert code == 0
-    for field in dataclasses.fields(cli.Stylize):
+    for field in dataclasses.fields(commands.Stylize):
         if field.name not in ("photo", "painting", "more"):
             assert f"--{field.name.replace('_', '-')}" in output
     for name in PRESETS:
@@ -173,6 +173,18 @@ def test_weights_commands(run):
 
 
 BAD_RUNS = {
+    "a very long name": (("x" * 300, PAINTING), "File name too long"),
+    "weights with a very long name": ((PHOTO, PAINTING, "--weights", "x" * 300), "x" * 300),
+    "a huge seed": ((PHOTO, PAINTING, "--init", "noise", "--seed", str(2**70)), "seed is"),
+    "a negative seed": ((PHOTO, PAINTING, "--init", "noise", "--seed", "-1"), "seed is -1"),
+    "endless steps": ((PHOTO, PAINTING, "--steps", "9" * 320), "--steps is"),
+    "endless memory": ((PHOTO, PAINTING, "--memory-size", str(10**20)), "memory_size is"),
+    "zero style size": ((PHOTO, PAINTING, "--style-size", "0"), "--style-size is 0"),
+    "infinite tolerance": ((PHOTO, PAINTING, "--tolerance", "inf"), "--tolerance is inf"),
+    "a learning rate that is not used": ((PHOTO, PAINTING, "--learning-rate", "nan"), "learning_rate is nan"),
+    "a weight beyond float32": ((PHOTO, PAINTING, "--style-weight", "1e39"), "style weight is 1e+39"),
+    "a misspelt init": ((PHOTO, PAINTING, "--init", "Content"), "expected content, noise, or the path"),
+    "an empty init": ((PHOTO, PAINTING, "--init", ""), "expected content, noise, or the path"),
     "missing photo": (("no.png", PAINTING), "no.png"),
     "missing painting": ((PHOTO, "no.png"), "no.png"),
     "a directory": ((".", PAINTING), "."),
@@ -190,7 +202,7 @@ BAD_RUNS = {
     "blend": ((PHOTO, PAINTING, "--blend", "1", "2"), "2 style weights for 1 style"),
     "memory size": ((PHOTO, PAINTING, "--memory-size", "0"), "memory_size is 0"),
     "learning rate": ((PHOTO, PAINTING, "--optimizer", "adam", "--learning-rate", "0"), "learning_rate is 0"),
-    "tolerance": ((PHOTO, PAINTING, "--tolerance", "-1"), "tolerance is -1"),
+    "tolerance": ((PHOTO, PAINTING, "--tolerance", "-1"), "--tolerance is -1"),
     "unknown weights": ((PHOTO, PAINTING, "--weights", "oxfrod"), "oxfrod"),
     "wrong weights file": ((PHOTO, PAINTING, "--weights", PHOTO), "china.jpg"),
 }
@@ -255,7 +267,7 @@ def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, 
     [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "extension")],
 )
 def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path, monkeypatch, out, expected):
-    monkeypatch.setattr(cli, "stylize", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
     code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / out if out else tmp_path)
     assert code == 2
     assert expected in error
@@ -268,6 +280,48 @@ def test_an_input_is_never_overwritten(run, picture):
     assert code == 2
     assert "is one of the inputs" in error
     assert photo.read_bytes() == before
+
+
+def test_a_snapshot_never_overwrites_an_input(run, picture, tmp_path):
+    photo = picture("s_00002.png")
+    before = photo.read_bytes()
+    words = ("-o", tmp_path / "s.png", "--save-every", 2, "--steps", 4)
+    code, _, error = run("stylize", photo, PAINTING, *words)
+    assert code == 2
+    assert "s_00002.png is one of the inputs" in error
+    code, _, error = run("stylize", PHOTO, PAINTING, "--init", photo, *words)
+    assert code == 2
+    assert photo.read_bytes() == before
+
+
+def test_a_snapshot_that_fails_does_not_end_the_run(run, tiny_weights, tmp_path):
+    (tmp_path / "out_00002.png").mkdir()
+    out = tmp_path / "out.png"
+    words = ("--size", 64, "--steps", 3, "--weights", tiny_weights, "--save-every", 1)
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, *words)
+    assert code == 0
+    assert "warning: cannot write" in error
+    assert out.exists()
+
+
+def test_a_recipe_that_cannot_be_stored_is_refused_before_the_run(run, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(io, "_LONGEST_RECIPE", 500)
+    words = ("-o", tmp_path / "out.png", "--size", 64, "--weights", tiny_weights)
+    code, _, error = run("stylize", PHOTO, PAINTING, *words)
+    assert code == 2
+    assert "at most 500" in error
+
+
+def test_out_of_memory_is_one_sentence(run, tiny_weights, tmp_path, monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(commands, "stylize", exhausted)
+    words = ("-o", tmp_path / "out.png", "--size", 64, "--weights", tiny_weights)
+    code, _, error = run("stylize", PHOTO, PAINTING, *words)
+    assert code == 1
+    assert error.splitlines()[-1].startswith("jaxstyle: error: out of memory")
 
 
 def test_usage_errors_exit_with_2(run):
@@ -298,7 +352,7 @@ def test_ctrl_c_saves_the_picture_so_far(tiny_weights, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, output
+    assert process.returncode == commands.INTERRUPTED, output
     assert "interrupted" in output
     assert "Traceback" not in output
     with PIL.Image.open(out) as file:

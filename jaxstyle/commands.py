@@ -1,0 +1,284 @@
+"""The commands that make pictures: their options, and what they do with them."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import tyro
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+
+from jaxstyle import io, optimizers, plan, presets, vgg, weights
+from jaxstyle.errors import InputError
+from jaxstyle.losses import Normalization
+from jaxstyle.objective import LossWeights, Objective, check_weights
+from jaxstyle.transfer import MOST_STEPS, Progress, Status, stylize
+
+# Exit code of a run that Ctrl-C ended: what shells use.
+INTERRUPTED = 130
+# A run that should take longer than this on a CPU is announced with a hint.
+LONG_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Stylize:
+    """Give a photo the style of one or more paintings."""
+
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
+    """The photo: PNG, JPEG, TIFF, WebP or whatever else Pillow reads."""
+    painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
+    """The painting."""
+    more: Annotated[Positional[tuple[Path, ...]], arg(metavar="PAINTING ...")] = ()
+    """More paintings, which blend with the first."""
+    output: Annotated[Path, arg(aliases=("-o",))] = Path("jaxstyle.png")
+    """Where the picture goes: .png, .jpg, .tiff or .webp."""
+    preset: Literal["default", "gatys-notebook", "paper"] = "default"
+    """Named settings: the defaults of the options below."""
+    size: int = 512
+    """Long side of the picture in pixels."""
+    style_size: int | None = None
+    """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
+    steps: int = 0
+    """Evaluations of loss and gradient, at most."""
+    init: str = "content"
+    """Where to start: content, noise, or the path of a picture."""
+    seed: int = 0
+    """Of the noise."""
+    content_weight: tuple[float, ...] = ()
+    """How much the photo counts: one number, or one a content layer."""
+    style_weight: tuple[float, ...] = ()
+    """How much the style counts: one number, or one a style layer."""
+    tv_weight: float = 0.0
+    """How much smoothness counts (squared total variation); about 1e6 is visible with the notebook's normalization."""
+    blend: tuple[float, ...] | None = None
+    """How much each painting counts, one number each, after the paintings' names; None is equally."""
+    content_layers: tuple[str, ...] = ()
+    """Layers that keep the photo's features; conv1_1 ... conv5_4 before the ReLU, relu1_1 ... after, pool1 ..."""
+    style_layers: tuple[str, ...] = ()
+    """Layers that take the style's Gram matrices."""
+    normalization: Normalization = "notebook"
+    """Formula of the losses: means, as in the authors' notebook, or sums, as in the paper."""
+    pooling: vgg.Pooling = "max"
+    """Between the network's blocks."""
+    padding: vgg.Padding = "zeros"
+    """Of the first convolution; replicate avoids dark frames."""
+    precision: vgg.Precision = "highest"
+    """Of the convolutions: highest is float32, default is what the device prefers."""
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """L-BFGS on the pixel box, or Adam."""
+    memory_size: int = 10
+    """Pairs that L-BFGS remembers; each takes 24 bytes a pixel."""
+    precondition: Literal["spectral", "none"] = "spectral"
+    """What L-BFGS takes for the Hessian at first."""
+    learning_rate: float = 0.02
+    """Of Adam: about the largest change of a pixel (0 to 1) in a step."""
+    tolerance: float = 1e-6
+    """Stop when the loss falls by at most this fraction an evaluation, over 20 of them."""
+    weights: str = "oxford"
+    """Of VGG-19: oxford (embedded), torchvision (downloaded once), or the path of a .safetensors file."""
+    save_every: int | None = None
+    """Also save the best picture so far after every so many evaluations, numbered, beside the output."""
+    quality: int = 95
+    """Of JPEG and WebP, 1 to 100."""
+
+    def run(self) -> int:
+        """Read, optimise, write; returns the exit code."""
+        paintings = (self.painting, *self.more)
+        self._check_numbers()
+        self._check_outputs((self.photo, *paintings, Path(self.init)))
+        objective = Objective(
+            self.content_layers, self.style_layers, self.normalization, self.pooling, self.padding, self.precision
+        )
+        loss_weights = LossWeights(_one_or_more(self.content_weight), _one_or_more(self.style_weight), self.tv_weight)
+        check_weights(loss_weights, objective)
+        # Both, so that a wrong number is told even where it is not used.
+        precondition = None if self.precondition == "none" else self.precondition
+        optimizer = {
+            "lbfgs": optimizers.lbfgs(self.memory_size, precondition=precondition),
+            "adam": optimizers.adam(self.learning_rate),
+        }[self.optimizer]
+
+        photo = io.read_picture(self.photo, self.size, smallest=objective.smallest)
+        styles = [
+            io.load_image(path, self.style_size or self.size, enlarge=False, smallest=objective.smallest)
+            for path in paintings
+        ]
+        init = self.init if self.init in ("content", "noise") else io.load_image(self.init, self.size)
+        params = weights.load_params(self.weights)
+        recipe = _recipe(self)
+        io.recipe_text(recipe)
+        height, width = photo.pixels.shape[:2]
+        print(_announcement(height, width, self.steps, objective), file=sys.stderr)
+
+        with tqdm(total=self.steps, unit="eval", dynamic_ncols=True, smoothing=0.1) as bar:
+
+            def callback(progress: Progress) -> None:
+                bar.set_postfix_str(f"loss {float(progress.losses.total):.4g}", refresh=False)
+                bar.update(progress.evaluations - bar.n)
+                if self.save_every and progress.evaluations % self.save_every == 0:
+                    path = self._snapshot(progress.evaluations)
+                    try:
+                        io.save_image(path, progress.image, alpha=photo.alpha, quality=self.quality)
+                    except InputError as error:
+                        bar.write(f"jaxstyle: warning: {error}", file=sys.stderr)
+
+            result = stylize(
+                photo.pixels,
+                styles,
+                params=params,
+                objective=objective,
+                weights=loss_weights,
+                style_weights=self.blend,
+                optimizer=optimizer,
+                steps=self.steps,
+                init=init,
+                seed=self.seed,
+                tolerance=self.tolerance,
+                callback=callback,
+                callback_every=self.save_every,
+            )
+        best = float(jnp.min(jnp.where(jnp.isfinite(result.losses.total), result.losses.total, jnp.inf)))
+        if best == float("inf"):
+            print(
+                "jaxstyle: error: the loss was not finite from the start, so nothing was saved; expected weights and "
+                "pictures of ordinary size: lower the weights or use --precision highest",
+                file=sys.stderr,
+            )
+            return 1
+        recipe |= {"evaluations": result.evaluations, "loss": best, "status": str(result.status)}
+        with _no_interrupt():
+            io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
+        print(
+            f"{self.output}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
+            f"in {_duration(result.seconds)} ({result.status})"
+        )
+        return {Status.INTERRUPTED: INTERRUPTED, Status.NOT_FINITE: 1}.get(result.status, 0)
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that nothing below would refuse in the option's own name."""
+        for name, most in (("size", 65536), ("style-size", 65536), ("steps", MOST_STEPS), ("save-every", MOST_STEPS)):
+            value = getattr(self, name.replace("-", "_"))
+            if value is not None and not 1 <= value <= most:
+                raise InputError(f"--{name} is {value}, expected 1 to {most}")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"--quality is {self.quality}, expected 1 to 100")
+        if not 0 <= self.tolerance < 1:
+            raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
+        if self.init not in ("content", "noise") and not os.path.isfile(self.init):
+            raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
+
+    def _check_outputs(self, inputs: tuple[Path, ...]) -> None:
+        """Refuse outputs that cannot be written or would overwrite an input, snapshots included."""
+        io.check_output(self.output)
+        outputs = [self.output]
+        if self.save_every is not None:
+            io.check_output(self._snapshot(self.save_every))
+            outputs += map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))
+        taken = {os.path.realpath(path): path for path in outputs}
+        for source in inputs:
+            if os.path.realpath(source) in taken:
+                raise InputError(
+                    f"the output {taken[os.path.realpath(source)]} is one of the inputs, expected another name"
+                )
+
+    def _snapshot(self, evaluations: int) -> Path:
+        return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Stylise a bundled photo with a bundled painting: no network, no files needed."""
+
+    output: Annotated[Path, arg(aliases=("-o",))] = Path("jaxstyle-demo.png")
+    """Where the picture goes: .png, .jpg, .tiff or .webp."""
+    size: int = 320
+    """Long side of the picture in pixels."""
+    steps: int = 60
+    """Evaluations of loss and gradient."""
+
+    def run(self) -> int:
+        """Stylise; returns the exit code."""
+        data = resources.files("jaxstyle") / "data"
+        with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
+            settings = defaults("default", photo=photo, painting=painting)
+            return dataclasses.replace(settings, output=self.output, size=self.size, steps=self.steps).run()
+
+
+def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING) -> Stylize:
+    """The options' defaults under a preset."""
+    settings = presets.preset(name)
+    objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
+    return Stylize(
+        photo=photo,
+        painting=painting,
+        preset=settings.name,  # pyright: ignore[reportArgumentType]
+        steps=settings.steps,
+        init=settings.init,
+        content_weight=_tuple(settings.weights.content),
+        style_weight=_tuple(settings.weights.style),
+        tv_weight=float(settings.weights.tv),
+        **objective,
+    )
+
+
+def _announcement(height: int, width: int, steps: int, objective: Objective) -> str:
+    device = jax.devices()[0]
+    text = f"jaxstyle: {width}x{height} pixels, at most {steps} evaluations, on {device.platform.upper()}"
+    if device.platform != "cpu":
+        return f"{text} ({device.device_kind})"
+    seconds = steps * plan.seconds_a_step(height, width, objective)
+    text += f" ({os.cpu_count()} cores): about {_duration(seconds)}"
+    if seconds > LONG_SECONDS:
+        text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
+    return text
+
+
+def _recipe(options: Stylize) -> dict[str, Any]:
+    """Everything needed to make the picture again."""
+    settings = {
+        name: [str(v) if isinstance(v, Path) else v for v in value] if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(options).items()
+    }
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "software": io.software(),
+        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
+        "versions": versions | {"python": platform.python_version()},
+        "weights_sha256": weights.weights_sha256(options.weights),
+        "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
+    }
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep Ctrl-C away from a write of some milliseconds that ends a run of minutes."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:
+    return values[0] if len(values) == 1 else values
+
+
+def _tuple(value: Any) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
