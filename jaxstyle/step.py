@@ -104,43 +104,6 @@ def _own(tree: Any, image: Image) -> Any:
     return jax.tree.map(own, tree)
 
 
-def advance(
-    state: State,
-    params: Params,
-    targets: Targets,
-    weights: LossWeights,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-) -> State:
-    """`step` before compilation, for use inside other compiled functions.
-
-    Args:
-        state: from `init` or an earlier step.
-        params: see `load_params`.
-        targets: see `make_targets`.
-        weights: see `LossWeights`.
-        objective: static.
-        optimizer: static.
-
-    Returns:
-        The next state.
-    """
-    losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
-    update = optax.with_extra_args_support(optimizer).update
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.total)
-    finite = jnp.isfinite(losses.total) & jnp.all(jnp.isfinite(gradient))
-    better = finite & (losses.total < state.best_loss)
-    return State(
-        image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]
-        optimizer=optimizer_state,
-        losses=losses,
-        best_image=jnp.where(better, state.image, state.best_image),
-        best_loss=jnp.where(better, losses.total, state.best_loss),
-        evaluations=state.evaluations + 1,
-        bad=jnp.where(finite, 0, state.bad + 1),
-    )
-
-
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
 def step(
     state: State,
@@ -177,4 +140,17 @@ def step(
         >>> int(state.evaluations)
         3
     """
-    return advance(state, params, targets, weights, objective, optimizer)
+    losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
+    update = optax.with_extra_args_support(optimizer).update
+    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.total)
+    finite = jnp.isfinite(losses.total) & jnp.all(jnp.isfinite(gradient))
+    better = finite & (losses.total < state.best_loss)
+    return State(
+        image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]
+        optimizer=optimizer_state,
+        losses=losses,
+        best_image=jnp.where(better, state.image, state.best_image),
+        best_loss=jnp.where(better, losses.total, state.best_loss),
+        evaluations=state.evaluations + 1,
+        bad=jnp.where(finite, 0, state.bad + 1),
+    )

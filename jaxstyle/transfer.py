@@ -28,7 +28,7 @@ from jaxstyle.objective import (
     make_targets,
 )
 from jaxstyle.presets import preset as named_preset
-from jaxstyle.step import State, advance
+from jaxstyle.step import State, step
 from jaxstyle.step import init as init_state
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
@@ -227,7 +227,7 @@ def _run(
 
     def body(k, carry):
         state, rows = carry
-        state = advance(state, params, targets, weights, objective, optimizer)
+        state = step(state, params, targets, weights, objective, optimizer)
         return state, rows.at[k].set(jnp.stack(state.losses))
 
     return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
