@@ -4,12 +4,14 @@ The only module that imports Flax. The network is computed only as deep as the d
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -139,13 +141,20 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     Returns:
         Params for pixels in [0, 1]; `scale` and `shift` centre them to [-1, 1].
     """
-    by_layer = tuple(widths[int(layer[4]) - 1] for layer in CONVOLUTIONS)
-    params: dict[str, dict[str, Array]] = {"input": {"scale": jnp.full((3,), 2.0), "shift": jnp.full((3,), -1.0)}}
-    channels = 3
-    for layer, width, layer_key in zip(CONVOLUTIONS, by_layer, jax.random.split(key, len(by_layer)), strict=True):
-        kernel = jax.nn.initializers.he_normal()(layer_key, (3, 3, channels, width), jnp.float32)
-        params[layer] = {"kernel": kernel, "bias": jnp.zeros((width,), jnp.float32)}
-        channels = width
+    outs = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
+    shapes = [(3, 3, channels, out) for channels, out in zip([3, *outs], outs, strict=False)]
+    # One draw for all: every other shape would be another program to compile.
+    numbers = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
+    kernels = np.split(np.asarray(numbers), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+    params: dict[str, dict[str, Array]] = {
+        "input": {"scale": jnp.full((3,), 2.0, jnp.float32), "shift": -jnp.ones((3,), jnp.float32)}
+    }
+    for layer, shape, kernel in zip(CONVOLUTIONS, shapes, kernels, strict=True):
+        scale = np.float32(math.sqrt(2 / math.prod(shape[:3])))
+        params[layer] = {
+            "kernel": jnp.asarray(scale * kernel.reshape(shape)),
+            "bias": jnp.zeros(shape[3:], jnp.float32),
+        }
     return params
 
 

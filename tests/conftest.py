@@ -1,0 +1,92 @@
+"""Strict set-up for every test: warnings, silent promotions and wrong array types are errors."""
+
+import os
+
+# Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import hypothesis
+import jax
+import jaxtyping
+import numpy as np
+import PIL.Image
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Before jaxstyle is imported: every annotation of the package is checked at every call.
+jaxtyping.install_import_hook("jaxstyle", "checker.check")
+# The same examples on every machine; the first one of a test compiles, which is no sign of a slow test.
+hypothesis.settings.register_profile(
+    "jaxstyle",
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("jaxstyle")
+
+# Run by hand, with PyTorch, which the tests do not need; collecting doctests would import it.
+collect_ignore = ["data/make_golden.py"]
+
+DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
+
+
+@pytest.fixture
+def unchecked():
+    """Array types unchecked, as for users, so that a test meets the library's own message for bad input."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def lenient_promotion():
+    """For optax's own Adam, which raises a float to an int32 power."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_params():
+    from jaxstyle.weights import load_params
+
+    return load_params()
+
+
+@pytest.fixture(scope="session")
+def tiny_params():
+    """The same network, narrow. Random biases, because zero ones would hide a wrong place for them.
+
+    From NumPy, whose streams stay the same in every version.
+    """
+    rng, params, channels = np.random.default_rng(0), {"input": {"scale": (2.0,) * 3, "shift": (-1.0,) * 3}}, 3
+    for block, (depth, width) in enumerate(zip((2, 2, 4, 4, 4), (4, 4, 8, 8, 8), strict=True), 1):
+        for i in range(1, depth + 1):
+            kernel = rng.normal(0, (2 / (9 * channels)) ** 0.5, (3, 3, channels, width))
+            params[f"conv{block}_{i}"] = {"kernel": kernel, "bias": rng.normal(0.1, 0.1, width)}
+            channels = width
+    return {
+        layer: {part: jax.numpy.asarray(np.float32(array)) for part, array in parts.items()}
+        for layer, parts in params.items()
+    }
+
+
+def _picture(name, width, height):
+    with PIL.Image.open(DATA / name) as file:
+        pixels = np.asarray(file.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS))
+    return jax.numpy.asarray(pixels.astype(np.float32) / 255)
+
+
+@pytest.fixture(scope="session")
+def china():
+    """A photograph, `(64, 96, 3)`."""
+    return _picture("china.jpg", 96, 64)
+
+
+@pytest.fixture(scope="session")
+def starry():
+    """A painting, `(80, 96, 3)`: not the photograph's size."""
+    return _picture("starry_night.jpg", 96, 80)
