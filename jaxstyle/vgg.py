@@ -4,6 +4,7 @@ The only module that imports Flax. The network is computed only as deep as the d
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -11,7 +12,6 @@ from typing import Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -145,14 +145,14 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     shapes = [(3, 3, channels, out) for channels, out in zip([3, *outs], outs, strict=False)]
     # One draw for all: every other shape would be another program to compile.
     numbers = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
-    kernels = np.split(np.asarray(numbers), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+    kernels = jnp.split(numbers, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
     params: dict[str, dict[str, Array]] = {
         "input": {"scale": jnp.full((3,), 2.0, jnp.float32), "shift": -jnp.ones((3,), jnp.float32)}
     }
     for layer, shape, kernel in zip(CONVOLUTIONS, shapes, kernels, strict=True):
-        scale = np.float32(math.sqrt(2 / math.prod(shape[:3])))
+        scale = math.sqrt(2 / math.prod(shape[:3]))
         params[layer] = {
-            "kernel": jnp.asarray(scale * kernel.reshape(shape)),
+            "kernel": scale * kernel.reshape(shape),
             "bias": jnp.zeros(shape[3:], jnp.float32),
         }
     return params
