@@ -1,7 +1,10 @@
 """The command line: parse, call, print. `jaxstyle --help` lists the commands."""
 
 import itertools
+import re
+import signal
 import sys
+import warnings
 from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Annotated
@@ -11,8 +14,11 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from jaxstyle import io, presets, weights
-from jaxstyle.commands import INTERRUPTED, Demo, Stylize, defaults
+from jaxstyle.commands import Demo, Stylize, defaults
 from jaxstyle.errors import InputError
+
+# How XLA says it: the first on accelerators, the second on CPUs.
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 
 
 @dataclass(frozen=True)
@@ -76,27 +82,40 @@ def main(argv: list[str] | None = None) -> None:
         argv: the words after `jaxstyle`; the process's own if None.
     """
     argv = sys.argv[1:] if argv is None else argv
+    previous = signal.getsignal(signal.SIGINT)
+    # Outside a run there is nothing to save, so Ctrl-C just ends the process; an exception could be lost in a callback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _run(argv)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    raise SystemExit(code)
+
+
+def _run(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # File names may hold bytes that the terminal's encoding has no characters for.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if argv in (["--version"], ["-V"]):
         print(io.software())
-        return
+        return 0
     try:
-        code = _parse(argv).run()
+        return _parse(argv).run()
     except InputError as error:
         print(f"jaxstyle: error: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("\njaxstyle: interrupted, nothing was saved", file=sys.stderr)
-        code = INTERRUPTED
+        return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if isinstance(error, jax.errors.JaxRuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
         print("jaxstyle: error: out of memory: use a smaller --size, or a smaller --memory-size", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+        return 1
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"jaxstyle: warning: {message}", file=sys.stderr)
 
 
 def _parse(argv: list[str]) -> Stylize | Demo | Weights:

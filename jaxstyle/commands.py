@@ -39,10 +39,10 @@ class Stylize:
     """The photo: PNG, JPEG, TIFF, WebP or whatever else Pillow reads."""
     painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
     """The painting."""
+    output: Annotated[Path, arg(aliases=("-o",))]
+    """Where the picture goes: .png, .jpg, .tiff or .webp."""
     more: Annotated[Positional[tuple[Path, ...]], arg(metavar="PAINTING ...")] = ()
     """More paintings, which blend with the first."""
-    output: Annotated[Path, arg(aliases=("-o",))] = Path("jaxstyle.png")
-    """Where the picture goes: .png, .jpg, .tiff or .webp."""
     preset: Literal["default", "gatys-notebook", "paper"] = "default"
     """Named settings: the defaults of the options below."""
     size: int = 512
@@ -72,7 +72,7 @@ class Stylize:
     pooling: vgg.Pooling = "max"
     """Between the network's blocks."""
     padding: vgg.Padding = "zeros"
-    """Of the first convolution; replicate avoids dark frames."""
+    """Of the first convolution; replicate makes dark frames weaker."""
     precision: vgg.Precision = "highest"
     """Of the convolutions: highest is float32, default is what the device prefers."""
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
@@ -171,6 +171,12 @@ class Stylize:
             value = getattr(self, name.replace("-", "_"))
             if value is not None and not 1 <= value <= most:
                 raise InputError(f"--{name} is {value}, expected 1 to {most}")
+        for name in ("content-layers", "style-layers"):
+            if not getattr(self, name.replace("-", "_")):
+                raise InputError(f"--{name} names no layer, expected at least one; weight 0 leaves a term out")
+        paintings = 1 + len(self.more)
+        if self.blend is not None and len(self.blend) != paintings:
+            raise InputError(f"--blend has {len(self.blend)} numbers, expected one for each painting: {paintings}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
         if not 0 <= self.tolerance < 1:
@@ -211,17 +217,18 @@ class Demo:
         """Stylise; returns the exit code."""
         data = resources.files("jaxstyle") / "data"
         with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
-            settings = defaults("default", photo=photo, painting=painting)
-            return dataclasses.replace(settings, output=self.output, size=self.size, steps=self.steps).run()
+            settings = defaults("default", photo, painting, self.output)
+            return dataclasses.replace(settings, size=self.size, steps=self.steps).run()
 
 
-def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING) -> Stylize:
+def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING, output: Any = tyro.MISSING) -> Stylize:
     """The options' defaults under a preset."""
     settings = presets.preset(name)
     objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
     return Stylize(
         photo=photo,
         painting=painting,
+        output=output,
         preset=settings.name,  # pyright: ignore[reportArgumentType]
         steps=settings.steps,
         init=settings.init,
@@ -238,23 +245,23 @@ def _announcement(height: int, width: int, steps: int, objective: Objective) -> 
     if device.platform != "cpu":
         return f"{text} ({device.device_kind})"
     seconds = steps * plan.seconds_a_step(height, width, objective)
-    text += f" ({os.cpu_count()} cores): about {_duration(seconds)}"
+    text += f" ({os.cpu_count()} cores): about {_duration(seconds)} after compiling"
     if seconds > LONG_SECONDS:
         text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
     return text
 
 
 def _recipe(options: Stylize) -> dict[str, Any]:
-    """Everything needed to make the picture again."""
-    settings = {
-        name: [str(v) if isinstance(v, Path) else v for v in value] if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(options).items()
-    }
+    """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
+    settings = dataclasses.asdict(options)
+    settings["more"] = [path.name for path in options.more]
+    for name in ("photo", "painting", "output", "init", "weights"):
+        settings[name] = Path(settings[name]).name
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         "software": io.software(),
-        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
+        "settings": settings,
         "versions": versions | {"python": platform.python_version()},
         "weights_sha256": weights.weights_sha256(options.weights),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",

@@ -37,6 +37,21 @@ def check_image(image: Any, name: str = "image", smallest: int = 1) -> None:
         )
 
 
+def check_range(image: Any, name: str = "image") -> None:
+    """Refuse pixels that are far from [0, 1]: mostly 0 to 255 passed as they are. Needs numbers, not tracers.
+
+    Args:
+        image: `(H, W, 3)`; resampling and some optimisers overshoot a little, which is allowed.
+        name: what the message calls it.
+
+    Raises:
+        InputError: for values beyond -0.5 or 1.5, NaN or infinity.
+    """
+    low, high = float(jnp.min(image)), float(jnp.max(image))
+    if not (low >= -0.5 and high <= 1.5):
+        raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
+
+
 def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
     """Resize by Lanczos filtering, with antialiasing when it shrinks; clipped to [0, 1], since Lanczos overshoots.
 

@@ -15,6 +15,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +79,10 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
     Raises:
         InputError: the file cannot be read, is damaged or animated, or is or would become too small.
     """
-    if size is not None and not 1 <= size <= 65536:
-        raise InputError(f"got size={size}, expected a long side of 1 to 65536 pixels: choose one in that range")
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"got {str(path)[:80]!r} for a file, expected its path")
+    if size is not None and not (isinstance(size, Integral) and 1 <= size <= 65536):
+        raise InputError(f"got size={size!r}, expected a long side of 1 to 65536 pixels: choose one in that range")
     with _opened(path) as file:
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
@@ -139,6 +142,8 @@ def save_image(
         InputError: an array of another shape or type, or not finite; a recipe that is no JSON or longer than 60,000
           characters; a path that cannot be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"got {str(path)[:80]!r} for a file, expected its path")
     check_output(path)
     format_ = _WRITABLE[Path(path).suffix.lower()]
     if not 1 <= quality <= 100:
@@ -259,6 +264,8 @@ def _eight_bits(name: str, values: ArrayLike, fits: bool, expected: str) -> np.n
     if not fits or 0 in array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(f"got {name} {array.shape} of {array.dtype}, expected {expected} floats in [0, 1]: convert it")
     array = array.astype(np.float32)
+    if name == "image" and np.abs(array).max() > 2 and np.isfinite(array).all():
+        raise InputError(f"image has values up to {array.max():g}, expected [0, 1]: divide 8-bit pixels by 255")
     if not np.isfinite(array).all():
         raise InputError(f"{name} has values that are not finite (NaN or infinity): lower the loss weights or the step")
     return np.rint(array.clip(0, 1) * 255).astype(np.uint8)

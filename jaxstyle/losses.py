@@ -14,10 +14,11 @@ style's picture has another size. Its layer weights are `w_l = 1/L` for `L` styl
 (github.com/leongatys/PytorchNeuralStyleTransfer) takes means instead of sums and weighs a layer by `1/C^2`.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 
+from jaxstyle.errors import InputError
 from jaxstyle.statistics import outer_products, squared_error, squared_variation
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
@@ -85,6 +86,7 @@ def style_loss(gram: Gram, target: Gram, normalization: Normalization = "noteboo
     References:
         Gatys et al., CVPR 2016, equation 4.
     """
+    check_normalization(normalization)
     channels = float(gram.shape[0])
     scale = 1 / channels**4 if normalization == "notebook" else 1 / (4 * channels**2)
     return scale * jnp.sum(jnp.square(gram - target))
@@ -109,6 +111,18 @@ def total_variation(image: Image) -> Scalar:
     return squared_variation(image) / float(image.shape[0] * image.shape[1])
 
 
+def check_normalization(normalization: str) -> None:
+    """Refuse a normalisation that is not in the module's table.
+
+    Raises:
+        InputError: naming the choices.
+    """
+    if normalization not in get_args(Normalization):
+        raise InputError(
+            f"unknown normalization {normalization!r}, expected one of {', '.join(map(repr, get_args(Normalization)))}"
+        )
+
+
 def content_scale(shape: tuple[int, ...], normalization: Normalization) -> float:
     """What a content layer's sum of squared errors is multiplied by.
 
@@ -119,6 +133,7 @@ def content_scale(shape: tuple[int, ...], normalization: Normalization) -> float
     Returns:
         A Python float: as an int32 inside JAX, `h w c` would overflow from half a megapixel on.
     """
+    check_normalization(normalization)
     if normalization == "paper":
         return 0.5
     height, width, channels = shape

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +50,7 @@ class Objective:
         object.__setattr__(self, "style_layers", tuple(self.style_layers))
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
-        if self.normalization not in get_args(Normalization):
-            raise InputError(f"unknown normalization {self.normalization!r}, expected one of 'paper', 'notebook'")
+        losses.check_normalization(self.normalization)
 
     @property
     def layers(self) -> tuple[str, ...]:

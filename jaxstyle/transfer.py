@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
-from jaxstyle.image import check_image, resize, white_noise
+from jaxstyle.image import check_image, check_range, resize, white_noise
 from jaxstyle.objective import (
     Losses,
     LossWeights,
@@ -163,6 +164,15 @@ def stylize(
     optimizer = settings.optimizer if optimizer is None else optimizer
     steps = settings.steps if steps is None else steps
     init = settings.init if init is None else init
+    for name, value, kind in (
+        ("objective", objective, Objective),
+        ("weights", weights, LossWeights),
+        ("optimizer", optimizer, optax.GradientTransformation),
+        ("steps", steps, Integral),
+        ("callback_every", 1 if callback_every is None else callback_every, Integral),
+    ):
+        if not isinstance(value, kind):
+            raise InputError(f"{name} is {str(value)[:80]!r}, expected {kind.__name__}")
     for name, value in (("steps", steps), ("callback_every", callback_every)):
         if value is not None and not 1 <= value <= MOST_STEPS:
             raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
@@ -170,9 +180,11 @@ def stylize(
         raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
     check_weights(weights, objective)
     check_image(content, "content", objective.smallest)
-    styles = [style] if hasattr(style, "shape") else list(style)
+    check_range(content, "content")
+    styles = list(style) if isinstance(style, list | tuple) else [style]
     for picture in styles:
         check_image(picture, "style", objective.smallest)
+        check_range(picture, "style")
 
     content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
     first = _first_image(init, content, seed)
@@ -243,6 +255,7 @@ def _first_image(init: str | AnyImage, content: Image, seed: int) -> Image:
         raise InputError(f"unknown init {init!r}, expected 'content', 'noise' or a picture")
     init = jnp.asarray(init)
     check_image(init, "init")
+    check_range(init, "init")
     return init if init.shape == content.shape else resize(init, height, width)
 
 

@@ -101,7 +101,8 @@ def features(
         layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before), `"pool4"`.
         pooling: of 2x2 positions: `"max"`; `"avg"`, as the paper prefers; `"l2"`, the root of the mean of squares.
             An odd last row or column is dropped, as in Caffe's successors.
-        padding: of the first convolution: `"zeros"`, or `"replicate"`, which avoids dark frames. The others pad zeros.
+        padding: of the first convolution: `"zeros"`, or `"replicate"`, which makes dark frames weaker; the others
+            pad zeros.
         precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
 

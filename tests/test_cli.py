@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_stylize_writes_a_picture_with_its_recipe(run, tiny_weights, tmp_path):
     recipe = io.read_recipe(out)
     assert recipe is not None
     assert recipe["settings"]["steps"] == 3
-    assert recipe["settings"]["photo"] == PHOTO
+    assert recipe["settings"]["photo"] == "china.jpg"
     assert recipe["evaluations"] == 3
     assert len(recipe["weights_sha256"]) == 64
     assert recipe["versions"]["jax"]
@@ -173,6 +174,7 @@ def test_weights_commands(run):
 
 
 BAD_RUNS = {
+    "no style layers": ((PHOTO, PAINTING, "--style-layers"), "--style-layers names no layer"),
     "a very long name": (("x" * 300, PAINTING), "File name too long"),
     "weights with a very long name": ((PHOTO, PAINTING, "--weights", "x" * 300), "x" * 300),
     "a huge seed": ((PHOTO, PAINTING, "--init", "noise", "--seed", str(2**70)), "seed is"),
@@ -199,7 +201,7 @@ BAD_RUNS = {
     "zero snapshots": ((PHOTO, PAINTING, "--save-every", "0"), "--save-every is 0"),
     "quality": ((PHOTO, PAINTING, "--quality", "101"), "--quality is 101"),
     "unknown init": ((PHOTO, PAINTING, "--init", "nois"), "nois"),
-    "blend": ((PHOTO, PAINTING, "--blend", "1", "2"), "2 style weights for 1 style"),
+    "blend": ((PHOTO, PAINTING, "--blend", "1", "2"), "--blend has 2 numbers"),
     "memory size": ((PHOTO, PAINTING, "--memory-size", "0"), "memory_size is 0"),
     "learning rate": ((PHOTO, PAINTING, "--optimizer", "adam", "--learning-rate", "0"), "learning_rate is 0"),
     "tolerance": ((PHOTO, PAINTING, "--tolerance", "-1"), "--tolerance is -1"),
@@ -271,6 +273,27 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path
     code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / out if out else tmp_path)
     assert code == 2
     assert expected in error
+
+
+def test_early_ctrl_c_just_ends_the_process(tmp_path):
+    """Nothing is saved yet: no traceback, whatever was being imported, read or compiled."""
+    words = ["stylize", PHOTO, PAINTING, "-o", str(tmp_path / "out.png"), "--size", "512"]
+    press = "jaxstyle.io.check_output = lambda path: os.kill(os.getpid(), signal.SIGINT)"
+    code = f"import jaxstyle.cli, os, signal; {press}; jaxstyle.cli.main({words})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_are_one_line(run, tiny_weights, picture, tmp_path):
+    out = tmp_path / "out.jpg"
+    words = ("--size", 48, "--steps", 1, "--weights", tiny_weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, error = run("stylize", picture(mode="RGBA"), PAINTING, "-o", out, *words)
+    assert code == 0
+    assert any(line.startswith("jaxstyle: warning: ") and "alpha is dropped" in line for line in error.splitlines())
 
 
 def test_an_input_is_never_overwritten(run, picture):

@@ -200,6 +200,21 @@ def test_bad_pictures_are_refused_in_one_sentence(params, photo, painting):
         js.stylize(photo, painting, params=params, init=photo.at[0].set(jnp.nan))
 
 
+def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, painting):
+    for arguments, options, message in (
+        ((photo * 255, painting), {}, "content has values from .* divide 8-bit pixels by 255"),
+        ((photo, painting * 255), {}, "style has values"),
+        (("photo.jpg", painting), {}, "content is 'photo.jpg', expected an array of pixels"),
+        ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
+        ((photo, None), {}, "style is 'None', expected an array"),
+        ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected GradientTransformation"),
+        ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
+        ((photo, painting), {"steps": 1.5}, "steps is '1.5', expected Integral"),
+    ):
+        with pytest.raises(js.InputError, match=message):
+            js.stylize(*arguments, **({"params": params} | options))
+
+
 def test_the_real_thing(real_params, china, starry):
     """A photo takes on a painting's style: most of the style loss goes, the photo stays recognisable."""
     result = js.stylize(china, starry, params=real_params, steps=40)

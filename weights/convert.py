@@ -168,7 +168,7 @@ def main() -> None:
         with files.replacing(arguments.out) as file:
             file.write(layout.encode(tensors, METADATA | metadata))
     except ImportError as error:
-        sys.exit(f"convert.py: {error}; install it with: pip install 'jaxstyle[convert]'")
+        sys.exit(f"convert.py: {error}; install it with: pip install '.[convert]'")
     except (OSError, ValueError) as error:
         sys.exit(f"convert.py: {error}")
 
