@@ -10,6 +10,10 @@ from jaxstyle import vgg
 from jaxstyle.objective import Objective
 
 
+# What a step reaches of a large matrix product's rate: 0.62 to 0.68 measured on 2 cores, at 320x214 and 682x512.
+SHARE_OF_PRODUCT_RATE = 0.65
+
+
 def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...] = vgg.WIDTHS) -> float:
     """Floating-point operations of one value and gradient: the convolutions forward, and once more for the pixels.
 
@@ -55,4 +59,5 @@ def seconds_a_step(height: int, width: int, objective: Objective) -> float:
         begin = time.perf_counter()
         product(matrix).block_until_ready()
         times.append(time.perf_counter() - begin)
-    return flops(height, width, objective) * min(times) / (2 * 1024.0**3)
+    rate = 2 * 1024.0**3 / min(times)
+    return flops(height, width, objective) / (SHARE_OF_PRODUCT_RATE * rate)
