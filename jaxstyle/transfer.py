@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,21 +164,7 @@ def stylize(
     optimizer = settings.optimizer if optimizer is None else optimizer
     steps = settings.steps if steps is None else steps
     init = settings.init if init is None else init
-    for name, value, kind in (
-        ("objective", objective, Objective),
-        ("weights", weights, LossWeights),
-        ("optimizer", optimizer, optax.GradientTransformation),
-        ("steps", steps, Integral),
-        ("callback_every", 1 if callback_every is None else callback_every, Integral),
-    ):
-        if not isinstance(value, kind):
-            raise InputError(f"{name} is {str(value)[:80]!r}, expected {kind.__name__}")
-    for name, value in (("steps", steps), ("callback_every", callback_every)):
-        if value is not None and not 1 <= value <= MOST_STEPS:
-            raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
-    check_weights(weights, objective)
+    _check_options(objective, weights, optimizer, steps, callback_every, tolerance)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")
     styles = list(style) if isinstance(style, list | tuple) else [style]
@@ -223,6 +209,26 @@ def stylize(
             length = 1 if done == 1 else max(1, int(CHUNK_SECONDS / seconds_a_step))
     history = Losses(*map(jnp.asarray, np.concatenate(rows).T))
     return Result(state.best_image, history, done, status, time.perf_counter() - begin)
+
+
+def _check_options(
+    objective: Any, weights: Any, optimizer: Any, steps: Any, callback_every: Any, tolerance: float
+) -> None:
+    for name, value, kind in (
+        ("objective", objective, Objective),
+        ("weights", weights, LossWeights),
+        ("optimizer", optimizer, optax.GradientTransformation),
+        ("steps", steps, Integral),
+        ("callback_every", 1 if callback_every is None else callback_every, Integral),
+    ):
+        if not isinstance(value, kind):
+            raise InputError(f"{name} is {str(value)[:80]!r}, expected {kind.__name__}")
+    for name, value in (("steps", steps), ("callback_every", callback_every)):
+        if value is not None and not 1 <= value <= MOST_STEPS:
+            raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
+    check_weights(weights, objective)
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")

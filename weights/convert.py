@@ -120,7 +120,7 @@ def assemble(layers: Mapping[str, Layer], quantised: bool) -> dict[str, np.ndarr
     Returns:
         Names to contiguous arrays: `input.scale`, `input.shift`, `conv1_1.kernel`, `conv1_1.bias`, ...
     """
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "input.scale": np.full(3, 255, np.float32),
         "input.shift": -np.asarray(MEAN_RGB, np.float32),
     }
