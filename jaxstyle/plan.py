@@ -9,7 +9,7 @@ from jax import lax
 from jaxstyle import vgg
 from jaxstyle.objective import Objective
 
-# What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214.
+# What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214 and 512x512.
 SHARE_OF_PRODUCT_RATE = 0.65
 
 
