@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from jaxstyle import files
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
@@ -28,12 +30,11 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write a result as JSON, through a temporary file so that an interrupted run loses nothing."""
+    """Write a result as JSON; an interrupted run leaves the earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
+    with files.replacing(path) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
     return path
 
 

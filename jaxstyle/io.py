@@ -79,8 +79,6 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
     Raises:
         InputError: the file cannot be read, is damaged or animated, or is or would become too small.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"got {str(path)[:80]!r} for a file, expected its path")
     if size is not None and not (isinstance(size, Integral) and 1 <= size <= 65536):
         raise InputError(f"got size={size!r}, expected a long side of 1 to 65536 pixels: choose one in that range")
     with _opened(path) as file:
@@ -142,8 +140,6 @@ def save_image(
         InputError: an array of another shape or type, or not finite; a recipe that is no JSON or longer than 60,000
           characters; a path that cannot be written.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"got {str(path)[:80]!r} for a file, expected its path")
     check_output(path)
     format_ = _WRITABLE[Path(path).suffix.lower()]
     if not 1 <= quality <= 100:
@@ -204,6 +200,7 @@ def check_output(path: PathLike) -> None:
     Raises:
         InputError: unknown extension; no such directory; not a regular file; or not writable.
     """
+    _check_path(path)
     if Path(path).suffix.lower() not in _WRITABLE:
         raise InputError(f"cannot tell the format of {path}: use one of the extensions {', '.join(_WRITABLE)}")
     target = Path(os.path.realpath(path))
@@ -223,6 +220,7 @@ def check_output(path: PathLike) -> None:
 @contextlib.contextmanager
 def _opened(path: PathLike) -> Iterator[PIL.Image.Image]:
     """Open a picture file; whatever Pillow finds wrong with it inside the block becomes an `InputError`."""
+    _check_path(path)
     try:
         with Path(path).open("rb") as stream, warnings.catch_warnings():
             # Large is legal; only what Pillow itself refuses is refused.
@@ -239,6 +237,11 @@ def _opened(path: PathLike) -> Iterator[PIL.Image.Image]:
         if isinstance(error, OSError) and error.strerror:  # From the system; Pillow's own have no number.
             raise InputError(f"cannot read {path}: {error.strerror}; give the path of a picture file") from error
         raise InputError(f"{path} is damaged or incomplete ({error}): get a sound copy of it") from error
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"got {str(path)[:80]!r} for a file, expected its path")
 
 
 def _target_size(

@@ -179,7 +179,7 @@ def stylize(
     weights = a_layer_each(weights, objective)
     state = init_state(first, params, targets, weights, objective, optimizer)
 
-    rows: list[np.ndarray] = []
+    history = np.empty((steps, len(Losses._fields)), np.float32)
     status, length = Status.STEP_LIMIT, 1
     done = 0
     with _interrupt_flag() as interrupted:
@@ -189,10 +189,10 @@ def stylize(
                 length = min(length, callback_every - done % callback_every)
             chunk_begin = time.perf_counter()
             state, chunk = _run(state, params, targets, weights, jnp.int32(length), objective, optimizer)
-            rows.append(np.asarray(chunk)[:length])
+            history[done : done + length] = chunk[:length]
             done += length
             now = time.perf_counter()
-            if callback is not None and callback(_progress(state, rows, steps, now - begin)):
+            if callback is not None and callback(_progress(state, history[:done], steps, now - begin)):
                 status = Status.STOPPED
                 break
             if interrupted.is_set():
@@ -201,14 +201,14 @@ def stylize(
             if _hopeless(state, done):
                 status = Status.NOT_FINITE
                 break
-            if done % PATIENCE == 0 and _converged(rows, tolerance):
+            if done % PATIENCE == 0 and _converged(history[:done, 0], tolerance):
                 status = Status.CONVERGED
                 break
             # The first chunk compiles, so it says nothing about how many steps fit into a second.
             seconds_a_step = (now - chunk_begin) / length
             length = 1 if done == 1 else max(1, int(CHUNK_SECONDS / seconds_a_step))
-    history = Losses(*map(jnp.asarray, np.concatenate(rows).T))
-    return Result(state.best_image, history, done, status, time.perf_counter() - begin)
+    losses = Losses(*map(jnp.asarray, history[:done].T))
+    return Result(state.best_image, losses, done, status, time.perf_counter() - begin)
 
 
 def _check_options(
@@ -265,8 +265,7 @@ def _first_image(init: str | AnyImage, content: Image, seed: int) -> Image:
     return init if init.shape == content.shape else resize(init, height, width)
 
 
-def _progress(state: State, rows: list[np.ndarray], steps: int, seconds: float) -> Progress:
-    history = np.concatenate(rows)
+def _progress(state: State, history: np.ndarray, steps: int, seconds: float) -> Progress:
     totals = np.where(np.isfinite(history[:, 0]), history[:, 0], np.inf)
     losses = Losses(*map(jnp.asarray, history[np.argmin(totals)]))
     # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
@@ -278,8 +277,7 @@ def _hopeless(state: State, done: int) -> bool:
     return bad > 0 and (bad == done or bad >= PATIENCE)
 
 
-def _converged(rows: list[np.ndarray], tolerance: float) -> bool:
-    totals = np.concatenate(rows)[:, 0]
+def _converged(totals: np.ndarray, tolerance: float) -> bool:
     if len(totals) <= PATIENCE:
         return False
     best = np.fmin.accumulate(totals)

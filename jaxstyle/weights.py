@@ -25,6 +25,7 @@ OXFORD_BYTES = 20_061_632
 TORCHVISION = hub.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
 
 _OXFORD_FILE = "vgg19_oxford.safetensors"
+_NAMES = ("oxford", "torchvision")
 
 
 class Weights(NamedTuple):
@@ -92,8 +93,10 @@ def weights_sha256(source: str | os.PathLike[str] = "oxford") -> str:
         >>> weights_sha256("oxford") == OXFORD_SHA256
         True
     """
-    if isinstance(source, str) and source in ("oxford", "torchvision"):
-        return _sha256(fetch_weights(source))
+    if source == "oxford":
+        return _sha256(_oxford())
+    if source == "torchvision":
+        return _sha256(_cache_path() if _cache_path().is_file() else fetch_weights("torchvision"))
     return _sha256(_own_path(source))
 
 
@@ -142,7 +145,8 @@ def verify_weights(name: str) -> Weights:
         >>> verify_weights("oxford").name
         'oxford'
     """
-    weights = _named(name)
+    _check_name(name)
+    weights = {record.name: record for record in list_weights()}[name]
     if name == "oxford":
         _read(_oxford(), layout.WIDTHS, OXFORD_SHA256)
     elif weights.path is None:
@@ -164,18 +168,17 @@ def fetch_weights(name: str) -> Path:
     Raises:
         InputError: The download failed, it cannot be stored, or the name is unknown.
     """
-    if _named(name).name == "oxford":
+    _check_name(name)
+    if name == "oxford":
         return _oxford()
     _torchvision()
     return _cache_path()
 
 
-def _named(name: str) -> Weights:
-    """The record of weights that have a name."""
-    known = {weights.name: weights for weights in list_weights()}
-    if name not in known:
-        raise InputError(f"there are no weights named {name!r}; expected {' or '.join(map(repr, known))}")
-    return known[name]
+def _check_name(name: str) -> None:
+    """Refuse a name that no weights have."""
+    if name not in _NAMES:
+        raise InputError(f"there are no weights named {name!r}; expected {' or '.join(map(repr, _NAMES))}")
 
 
 def _find_oxford() -> Path | None:

@@ -29,7 +29,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jaxstyle")
 
 # Run by hand, with PyTorch, which the tests do not need; collecting doctests would import it.
-collect_ignore = ["data/make_golden.py"]
+collect_ignore = ["make_golden.py"]
 
 DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
 

@@ -1,34 +1,15 @@
-"""The network and the losses against PyTorch, whose values data/make_golden.py has stored."""
+"""The network and the losses against PyTorch, whose values make_golden.py has stored."""
 
 import json
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 import pytest
+from golden_pictures import DATA, pattern, picture
 
 import jaxstyle as js
 
-DATA = Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "golden.json").read_text())
-HEIGHT, WIDTH = 48, 64
-
-
-def pattern(kind):
-    """As in make_golden.py, which cannot be imported without PyTorch."""
-    row, column, colour = np.meshgrid(*map(np.arange, (HEIGHT, WIDTH, 3)), indexing="ij")
-    waves = 0.5 + 0.25 * np.sin(0.31 * row + 0.17 * column * (kind + 1) + 2 * colour) * np.cos(
-        0.05 * row * column + kind
-    )
-    number = ((row * WIDTH + column) * 3 + colour + 7919 * kind).astype(np.uint64)
-    noise = (number * np.uint64(2654435761) % np.uint64(2**32)).astype(np.float64) / 2**32
-    return jnp.asarray(np.round(0.8 * waves + 0.2 * noise, 4).astype(np.float32))
-
-
-def picture():
-    with PIL.Image.open(DATA / "picture.png") as file:
-        return jnp.asarray(np.asarray(file.convert("RGB")).astype(np.float32) / 255)
 
 
 def assert_agrees(array, golden, label):
@@ -46,7 +27,7 @@ def assert_agrees(array, golden, label):
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 @pytest.mark.parametrize("name", ["pattern", "picture"])
 def test_features_and_gram_matrices(real_params, name, pooling):
-    image = pattern(0) if name == "pattern" else picture()
+    image = jnp.asarray(pattern(0) if name == "pattern" else picture())
     golden = GOLDEN["features"][f"{name}-{pooling}"]
     assert len(golden) == 25
     taps = js.features(real_params, image, tuple(golden), pooling=pooling)
@@ -60,9 +41,9 @@ def test_features_and_gram_matrices(real_params, name, pooling):
 def test_losses_and_gradient(real_params, pooling, normalization):
     golden = GOLDEN["objectives"][f"{pooling}-{normalization}"]
     objective = js.Objective(normalization=normalization, pooling=pooling)
-    targets = js.make_targets(real_params, pattern(0), [picture()], objective)
+    targets = js.make_targets(real_params, jnp.asarray(pattern(0)), [jnp.asarray(picture())], objective)
     weights = js.LossWeights(content=1.0, style=GOLDEN["style_weight"])
-    losses, gradient = js.value_and_grad(pattern(1), real_params, targets, weights, objective=objective)
+    losses, gradient = js.value_and_grad(jnp.asarray(pattern(1)), real_params, targets, weights, objective=objective)
     np.testing.assert_allclose(losses.content, golden["content"], rtol=1e-4)
     np.testing.assert_allclose(losses.style, golden["style"], rtol=1e-4)
     assert_agrees(gradient, golden["gradient"], "gradient")

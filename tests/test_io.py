@@ -750,7 +750,6 @@ def test_a_failure_in_the_middle_keeps_the_old_file(tmp_path, monkeypatch, call,
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits and links of POSIX")
 def test_permissions_follow_the_umask(tmp_path):
     for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
         before = os.umask(umask)
@@ -761,7 +760,6 @@ def test_permissions_follow_the_umask(tmp_path):
         assert stat.S_IMODE((tmp_path / "out.png").stat().st_mode) == mode
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits and links of POSIX")
 def test_writes_through_a_link(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     target, link = tmp_path / "elsewhere" / "real.png", tmp_path / "link.png"

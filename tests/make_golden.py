@@ -1,7 +1,7 @@
-"""Golden values of the network and the losses from PyTorch: `python tests/data/make_golden.py`, run by hand.
+"""Golden values of the network and the losses from PyTorch: `python tests/make_golden.py`, run by hand.
 
 Needs torch, numpy, safetensors and Pillow, not jaxstyle: the network is written here once more, with PyTorch's own
-convolution and pooling. Writes golden.json beside it; picture.png (a crop of the painting in jaxstyle/data) stays once
+convolution and pooling. Writes data/golden.json; data/picture.png (a crop of the painting in jaxstyle/data) stays once
 it is there, because it must not depend on anyone's JPEG decoder.
 """
 
@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import torch
+from golden_pictures import DATA, HEIGHT, WIDTH, pattern, picture
 from safetensors.numpy import load_file
 from torch.nn import functional
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-HEIGHT, WIDTH = 48, 64
+ROOT = Path(__file__).parent.parent
 BLOCKS = (2, 2, 4, 4, 4)
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
@@ -28,23 +27,6 @@ LAYERS = (
     *(f"pool{b}" for b in range(1, 6)),
 )
 SAMPLES = 8
-
-
-def pattern(kind):
-    """A picture by formula: waves and a hash of the position, the same on every machine to the last float32 bit."""
-    row, column, colour = np.meshgrid(*map(np.arange, (HEIGHT, WIDTH, 3)), indexing="ij")
-    waves = 0.5 + 0.25 * np.sin(0.31 * row + 0.17 * column * (kind + 1) + 2 * colour) * np.cos(
-        0.05 * row * column + kind
-    )
-    number = ((row * WIDTH + column) * 3 + colour + 7919 * kind).astype(np.uint64)
-    noise = (number * np.uint64(2654435761) % np.uint64(2**32)).astype(np.float64) / 2**32
-    return np.round(0.8 * waves + 0.2 * noise, 4).astype(np.float32)
-
-
-def picture():
-    """The stored crop, 8 bits."""
-    with PIL.Image.open(HERE / "picture.png") as file:
-        return np.asarray(file.convert("RGB")).astype(np.float32) / 255
 
 
 def load_weights():
@@ -115,11 +97,11 @@ def losses(image, content, style, pooling, normalization):
 
 def main():
     """Write golden.json."""
-    if not (HERE / "picture.png").exists():
+    if not (DATA / "picture.png").exists():
         with PIL.Image.open(ROOT / "jaxstyle" / "data" / "starry_night.jpg") as file:
             side = min(file.width // 4, file.height // 3)
             crop = file.convert("RGB").crop((0, 0, 4 * side, 3 * side))
-            crop.resize((WIDTH, HEIGHT), PIL.Image.Resampling.LANCZOS).save(HERE / "picture.png", optimize=True)
+            crop.resize((WIDTH, HEIGHT), PIL.Image.Resampling.LANCZOS).save(DATA / "picture.png", optimize=True)
     golden = {"torch": torch.__version__, "style_weight": STYLE_WEIGHT, "features": {}, "grams": {}, "objectives": {}}
     inputs = {"pattern": torch.from_numpy(pattern(0)), "picture": torch.from_numpy(picture())}
     for name, image in inputs.items():
@@ -138,7 +120,7 @@ def main():
             "gradient": summary(image.grad),
         }
     text = json.dumps(golden, indent=1)
-    (HERE / "golden.json").write_text(text + "\n")
+    (DATA / "golden.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
