@@ -1,18 +1,17 @@
-"""Our loss on the pictures of the authors' notebook, against the losses that the notebook prints.
+"""Is our loss below the one that the authors' notebook prints, on its own pictures?
 
 The objective, the pictures, their size (short side 512) and the start (the content) are the notebook's
 (github.com/leongatys/PytorchNeuralStyleTransfer, output of its optimisation cell); the optimiser is ours. One
 evaluation is one value and gradient. The pictures are not part of this project: give their folder.
 
-    python -m benchmarks.gatys_trace FOLDER            # measure, about 40 minutes on 2 cores; writes JSON and PNG
-    python -m benchmarks.gatys_trace --plot            # draw the plot again from the JSON
+    python -m benchmarks gatys_trace FOLDER            # measure, about 40 minutes on 2 cores
+    python -m benchmarks gatys_trace --plot            # plot and table again from the JSON
 """
 
-import argparse
 import hashlib
-import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 import jaxstyle as js
-from benchmarks import record
+from benchmarks import arguments, record
 
 CONTENT, STYLE = "Tuebingen_Neckarfront.jpg", "vangogh_starry_night.jpg"
 PUBLISHED = {
@@ -46,6 +45,11 @@ def load(path: Path, short_side: int) -> jax.Array:
     return jnp.asarray(
         np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR), np.float32) / np.float32(255)
     )
+
+
+def reached_after(losses: list[float], goal: float) -> int | None:
+    """Evaluations until the loss is at most the goal, None if it never is."""
+    return next((k for k, loss in enumerate(losses, 1) if loss <= goal), None)
 
 
 def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path | None) -> None:
@@ -87,6 +91,7 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
                     "compile_seconds": round(compile_seconds, 2),
                     "median_seconds_per_evaluation": round(float(np.median(seconds)), 3),
                     "published": PUBLISHED,
+                    "published_500_reached_after": reached_after(losses, PUBLISHED[500]),
                     "best_so_far": {n: min(losses[:n]) for n in PUBLISHED if n <= k},
                     "saved_picture": saved,
                     "losses": losses,
@@ -95,10 +100,20 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
             )
 
 
-def plot(name: str) -> None:
+def table(result: dict[str, Any]) -> str:
+    """Of the published evaluations that the run came to."""
+    header = ("evaluations", "published", "jaxstyle", "ratio", "jaxstyle, the saved 8-bit picture")
+    rows = [
+        (k, f"{published:,.0f}", f"{ours:,.0f}", f"{ours / published:.2f}", f"{result['saved_picture'][k]:,.0f}")
+        for k, published in result["published"].items()
+        if (ours := result["best_so_far"].get(k)) is not None
+    ]
+    return record.table(header, rows)
+
+
+def plot(result: dict[str, Any], name: str) -> None:
     from matplotlib.figure import Figure
 
-    result = json.loads((record.RESULTS / f"{name}.json").read_text())
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     best = np.minimum.accumulate(result["losses"])
@@ -124,23 +139,25 @@ def plot(name: str) -> None:
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(record.RESULTS / f"{name}.png", dpi=120)
+    figure.savefig(record.plot_path(name), dpi=120)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.parser("gatys_trace", __doc__)
     parser.add_argument("folder", type=Path, nargs="?", help=f"holds {CONTENT} and {STYLE}")
-    parser.add_argument("--short-side", type=int, default=512, help="pixels; the published losses are for 512")
-    parser.add_argument("--steps", type=int, default=500, help="evaluations")
-    parser.add_argument("--name", default="gatys_trace", help="of the result's files")
+    parser.add_argument(
+        "--short-side", type=arguments.positive, default=512, help="pixels; the published losses are for 512"
+    )
+    parser.add_argument("--steps", type=arguments.positive, default=500, help="evaluations")
     parser.add_argument("--save", type=Path, help="where to put the picture; it is made from one that is not ours")
-    parser.add_argument("--plot", action="store_true", help="draw the plot from an earlier result, measure nothing")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if not options.plot:
         if options.folder is None or not all((options.folder / file).is_file() for file in (CONTENT, STYLE)):
             parser.error(f"expected a folder with {CONTENT} and {STYLE}")
         measure(options.folder, options.short_side, options.steps, options.name, options.save)
-    plot(options.name)
+    result = record.read(options.name)
+    record.write_tables(options.name, [table(result)])
+    plot(result, options.name)
 
 
 if __name__ == "__main__":

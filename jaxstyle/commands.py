@@ -3,32 +3,37 @@
 import contextlib
 import dataclasses
 import importlib.metadata
+import itertools
 import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle import io, optimizers, plan, presets, vgg, weights
 from jaxstyle.errors import InputError
+from jaxstyle.image import resize
 from jaxstyle.losses import Normalization
 from jaxstyle.objective import LossWeights, Objective, check_weights
-from jaxstyle.transfer import MOST_STEPS, Progress, Status, stylize
+from jaxstyle.scales import Scale, ScaleCount, pyramid
+from jaxstyle.transfer import MOST_STEPS, Progress, Result, Status, stylize
 
 # Exit code of a run that Ctrl-C ended: what shells use.
 INTERRUPTED = 130
 # A run that should take longer than this on a CPU is announced with a hint.
 LONG_SECONDS = 300.0
+# Of tqdm: its own counts would be fractions of the run's cost.
+BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,10 @@ class Stylize:
     style_size: int | None = None
     """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
     steps: int = 0
-    """Evaluations of loss and gradient, at most."""
+    """Evaluations of loss and gradient, at most, all scales together."""
+    scales: ScaleCount = "auto"
+    """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
+    pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
     init: str = "content"
     """Where to start: content, noise, or the path of a picture."""
     seed: int = 0
@@ -88,7 +96,8 @@ class Stylize:
     weights: str = "oxford"
     """Of VGG-19: oxford (embedded), torchvision (downloaded once), or the path of a .safetensors file."""
     save_every: int | None = None
-    """Also save the best picture so far after every so many evaluations, numbered, beside the output."""
+    """Also save the best picture so far after every so many evaluations, numbered, beside the output; those of coarser
+    scales enlarged to the full size."""
     quality: int = 95
     """Of JPEG and WebP, 1 to 100."""
 
@@ -119,17 +128,22 @@ class Stylize:
         recipe = _recipe(self)
         io.recipe_text(recipe)
         height, width = photo.pixels.shape[:2]
-        print(_announcement(height, width, self.steps, objective), file=sys.stderr)
+        sizes = [style.shape[:2] for style in styles]
+        scales = pyramid(height, width, self.steps, self.scales, styles=sizes, smallest=objective.smallest)
+        print(_announcement(scales, objective), file=sys.stderr)
 
-        with tqdm(total=self.steps, unit="eval", dynamic_ncols=True, smoothing=0.1) as bar:
+        # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
+        # forget soon that a scale began with compiling.
+        with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3) as bar:
 
             def callback(progress: Progress) -> None:
-                bar.set_postfix_str(f"loss {float(progress.losses.total):.4g}", refresh=False)
-                bar.update(progress.evaluations - bar.n)
+                bar.set_postfix_str(_bar_text(progress), refresh=False)
+                bar.update(progress.fraction - bar.n)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     path = self._snapshot(progress.evaluations)
                     try:
-                        io.save_image(path, progress.image, alpha=photo.alpha, quality=self.quality)
+                        image = resize(progress.image, height, width)
+                        io.save_image(path, image, alpha=photo.alpha, quality=self.quality)
                     except InputError as error:
                         bar.write(f"jaxstyle: warning: {error}", file=sys.stderr)
 
@@ -142,13 +156,14 @@ class Stylize:
                 style_weights=self.blend,
                 optimizer=optimizer,
                 steps=self.steps,
+                scales=self.scales,
                 init=init,
                 seed=self.seed,
                 tolerance=self.tolerance,
                 callback=callback,
                 callback_every=self.save_every,
             )
-        best = float(jnp.min(jnp.where(jnp.isfinite(result.losses.total), result.losses.total, jnp.inf)))
+        best = _final_loss(result)
         if best == float("inf"):
             print(
                 "jaxstyle: error: the loss was not finite from the start, so nothing was saved; expected weights and "
@@ -231,6 +246,7 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
         output=output,
         preset=settings.name,  # pyright: ignore[reportArgumentType]
         steps=settings.steps,
+        scales=settings.scales,
         init=settings.init,
         content_weight=_tuple(settings.weights.content),
         style_weight=_tuple(settings.weights.style),
@@ -239,16 +255,33 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
     )
 
 
-def _announcement(height: int, width: int, steps: int, objective: Objective) -> str:
-    device = jax.devices()[0]
-    text = f"jaxstyle: {width}x{height} pixels, at most {steps} evaluations, on {device.platform.upper()}"
+def _announcement(scales: Sequence[Scale], objective: Objective) -> str:
+    device, first, full = jax.devices()[0], scales[0], scales[-1]
+    text = f"jaxstyle: {full.width}x{full.height} pixels, "
+    if len(scales) > 1:
+        text += f"in {len(scales)} scales from {first.width}x{first.height}, "
+    text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
     if device.platform != "cpu":
         return f"{text} ({device.device_kind})"
-    seconds = steps * plan.seconds_a_step(height, width, objective)
+    seconds = plan.seconds(scales, objective)
     text += f" ({os.cpu_count()} cores): about {_duration(seconds)} after compiling"
     if seconds > LONG_SECONDS:
         text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
     return text
+
+
+def _bar_text(progress: Progress) -> str:
+    size = f"{progress.scale.width}x{progress.scale.height}"
+    return f"{size}, {progress.evaluations}/{progress.steps} evaluations, loss {float(progress.losses.total):.4g}"
+
+
+def _final_loss(result: Result) -> float:
+    """The least loss at the last scale that has a finite one, as losses of different scales do not compare."""
+    ends = list(itertools.accumulate(scale.steps for scale in result.scales))
+    for totals in reversed(np.split(np.asarray(result.losses.total), ends[:-1])):
+        if np.isfinite(totals).any():
+            return float(totals[np.isfinite(totals)].min())
+    return float("inf")
 
 
 def _recipe(options: Stylize) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a run costs, before anything runs."""
 
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jax import lax
 
 from jaxstyle import vgg
 from jaxstyle.objective import Objective
+from jaxstyle.scales import Scale
 
 # What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214 and 512x512.
 SHARE_OF_PRODUCT_RATE = 0.65
@@ -37,6 +39,22 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
             total += 2 * 2 * 9.0 * channels * out * (height // stride) * (width // stride)
             channels = out
     return total
+
+
+def seconds(scales: Sequence[Scale], objective: Objective) -> float:
+    """About how long a run takes on the default device, compilation apart.
+
+    Args:
+        scales: sizes and steps, the last the largest: see `pyramid`.
+        objective: its deepest layer counts.
+
+    Returns:
+        Seconds; as good as `seconds_a_step`.
+    """
+    full = scales[-1]
+    operations = sum(scale.steps * flops(scale.height, scale.width, objective) for scale in scales)
+    share = operations / flops(full.height, full.width, objective)
+    return share * seconds_a_step(full.height, full.width, objective)
 
 
 def seconds_a_step(height: int, width: int, objective: Objective) -> float:

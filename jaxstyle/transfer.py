@@ -1,7 +1,5 @@
-"""`stylize`: a whole run, from a content and a style to a result, in chunks of compiled steps."""
+"""`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
-import enum
-import functools
 import signal
 import sys
 import threading
@@ -11,65 +9,39 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float
 
+from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, resize, white_noise
-from jaxstyle.objective import (
-    Losses,
-    LossWeights,
-    Objective,
-    Targets,
-    a_layer_each,
-    check_weights,
-    make_targets,
-)
+from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each, check_weights, make_targets
 from jaxstyle.presets import preset as named_preset
-from jaxstyle.step import State, step
+from jaxstyle.scales import Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.step import State
 from jaxstyle.step import init as init_state
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 
-# About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host
-# does not matter.
-CHUNK_SECONDS = 1.0
-# Convergence is judged over this many evaluations, at multiples of it; so no chunk is longer.
-PATIENCE = 20
 # Steps at most: beyond lies a typing error.
 MOST_STEPS = 1_000_000
-
-
-class Status(enum.StrEnum):
-    """Why a run stopped.
-
-    Attributes:
-        STEP_LIMIT: all steps were taken.
-        CONVERGED: the loss no longer falls.
-        STOPPED: a callback asked for it.
-        INTERRUPTED: Ctrl-C.
-        NOT_FINITE: the loss or its gradient was not finite, again and again.
-    """
-
-    STEP_LIMIT = "step limit"
-    CONVERGED = "converged"
-    STOPPED = "stopped by the callback"
-    INTERRUPTED = "interrupted"
-    NOT_FINITE = "loss not finite"
+# A picture that goes in at one size and comes out at another.
+AnySize = Float[Array, "_ _ 3"]
 
 
 class Progress(NamedTuple):
     """What a callback sees.
 
     Attributes:
-        evaluations: taken so far.
-        steps: the limit.
-        losses: of the best picture so far.
-        image: the best picture so far, `(H, W, 3)`.
+        evaluations: taken so far, at all scales.
+        steps: the limit, for all scales.
+        losses: of the best picture so far at the present scale.
+        image: that picture, `(scale.height, scale.width, 3)`: below the last scale smaller than the content.
         seconds: since the run began.
+        scale: the present one; its `steps` are the limit at this scale.
+        fraction: of the run's cost that lies behind it, 0 to 1: a step costs its pixels.
     """
 
     evaluations: int
@@ -77,18 +49,23 @@ class Progress(NamedTuple):
     losses: Losses
     image: Image
     seconds: float
+    scale: Scale
+    fraction: float
 
 
 class Result(NamedTuple):
     """What a run gives.
 
     Attributes:
-        image: the evaluated picture with the least total loss, `(H, W, 3)`; in [0, 1] with `lbfgs` and `adam`, while
-            other optimisers may leave the box.
-        losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated.
-        evaluations: values and gradients computed.
-        status: why the run stopped.
+        image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`; in [0, 1] with `lbfgs`
+            and `adam`, while other optimisers may leave the box. Of a run that stopped at a coarser scale it is that
+            scale's picture, enlarged.
+        losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated. Each scale has its own
+            targets, so losses of different scales cannot be compared.
+        evaluations: values and gradients computed, at all scales.
+        status: why the run stopped, at the last scale it came to.
         seconds: from call to return, compilation included.
+        scales: those that it came to, from coarse to fine, each with the evaluations it took as its `steps`.
     """
 
     image: Image
@@ -96,6 +73,7 @@ class Result(NamedTuple):
     evaluations: int
     status: Status
     seconds: float
+    scales: tuple[Scale, ...]
 
 
 Callback = Callable[[Progress], bool | None]
@@ -112,6 +90,7 @@ def stylize(
     style_weights: Sequence[float] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
+    scales: ScaleCount | None = None,
     init: str | AnyImage | None = None,
     seed: int = 0,
     tolerance: float = 1e-6,
@@ -120,8 +99,10 @@ def stylize(
 ) -> Result:
     """Give the content picture the style's style.
 
-    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), starting from the content.
-    Ctrl-C ends the run after the current chunk of steps with the best picture so far; a second one raises.
+    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), starting from the content. It
+    does so with small copies of all pictures first, then with larger ones (see `pyramid`), each time from the enlarged
+    best picture of the scale before, with the optimiser started anew. Ctrl-C ends the run after the current chunk of
+    steps with the best picture so far; a second one raises.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
@@ -132,8 +113,9 @@ def stylize(
         weights: of the loss's terms.
         style_weights: one relative number a style; equal if None.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient a step.
-        steps: evaluations at most.
-        init: where to start: `"content"`, `"noise"` (seeded), or a picture, resized to the content's size.
+        steps: evaluations at most, at all scales together; what a converged scale leaves is not spent elsewhere.
+        scales: `"auto"`, or how many sizes to go through at most, 1 to 16; 1 is the full size alone.
+        init: where to start: `"content"`, `"noise"` (seeded), or a picture, resized to the first scale.
         seed: of the noise.
         tolerance: the run has converged when the best loss fell by at most this fraction an evaluation, over 20; 0
             stops only where it does not fall at all.
@@ -164,6 +146,7 @@ def stylize(
     optimizer = settings.optimizer if optimizer is None else optimizer
     steps = settings.steps if steps is None else steps
     init = settings.init if init is None else init
+    scales = settings.scales if scales is None else scales
     _check_options(objective, weights, optimizer, steps, callback_every, tolerance)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")
@@ -173,42 +156,43 @@ def stylize(
         check_range(picture, "style")
 
     content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
-    first = _first_image(init, content, seed)
+    height, width = content.shape[:2]
+    sizes = [picture.shape[:2] for picture in styles]
+    plan = pyramid(height, width, steps, scales, styles=sizes, smallest=objective.smallest)
+    picture = _first_image(init, content, plan[0], seed)
     params = load_params() if params is None else params
-    targets = make_targets(params, content, styles, objective, style_weights)
     weights = a_layer_each(weights, objective)
-    state = init_state(first, params, targets, weights, objective, optimizer)
 
-    history = np.empty((steps, len(Losses._fields)), np.float32)
-    status, length = Status.STEP_LIMIT, 1
-    done = 0
+    histories: list[History] = []  # of the scales that are done
+    status = Status.STEP_LIMIT
     with _interrupt_flag() as interrupted:
-        while done < steps:
-            length = min(length, PATIENCE - done % PATIENCE, steps - done)
-            if callback_every is not None:
-                length = min(length, callback_every - done % callback_every)
-            chunk_begin = time.perf_counter()
-            state, chunk = _run(state, params, targets, weights, jnp.int32(length), objective, optimizer)
-            history[done : done + length] = chunk[:length]
-            done += length
-            now = time.perf_counter()
-            if callback is not None and callback(_progress(state, history[:done], steps, now - begin)):
-                status = Status.STOPPED
+
+        def ask(state: State, history: History) -> Status | None:
+            seconds = time.perf_counter() - begin
+            if callback is not None and callback(_progress(plan, histories, state, history, seconds)):
+                return Status.STOPPED
+            return Status.INTERRUPTED if interrupted.is_set() else None
+
+        for scale in plan:
+            photo, *paintings = (_shrink(each, scale.factor) for each in (content, *styles))
+            targets = make_targets(params, photo, paintings, objective, style_weights)
+            start = _fit(picture, scale.height, scale.width)
+            problem = Problem(params, targets, weights, objective, optimizer)
+            limits = Limits(scale.steps, tolerance, callback_every, before=sum(map(len, histories)))
+            state, history, status = descend(init_state(start, *problem), problem, limits, ask)
+            picture = state.best_image
+            histories.append(history)
+            if status not in (Status.STEP_LIMIT, Status.CONVERGED):
                 break
-            if interrupted.is_set():
-                status = Status.INTERRUPTED
-                break
-            if _hopeless(state, done):
-                status = Status.NOT_FINITE
-                break
-            if done % PATIENCE == 0 and _converged(history[:done, 0], tolerance):
-                status = Status.CONVERGED
-                break
-            # The first chunk compiles, so it says nothing about how many steps fit into a second.
-            seconds_a_step = (now - chunk_begin) / length
-            length = 1 if done == 1 else max(1, int(CHUNK_SECONDS / seconds_a_step))
-    losses = Losses(*map(jnp.asarray, history[:done].T))
-    return Result(state.best_image, losses, done, status, time.perf_counter() - begin)
+    rows = np.concatenate(histories)
+    return Result(
+        image=_fit(picture, height, width),
+        losses=Losses(*map(jnp.asarray, rows.T)),
+        evaluations=len(rows),
+        status=status,
+        seconds=time.perf_counter() - begin,
+        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(plan, histories, strict=False)),
+    )
 
 
 def _check_options(
@@ -231,57 +215,45 @@ def _check_options(
     check_weights(weights, objective)
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
-def _run(
-    state: State,
-    params: Params,
-    targets: Targets,
-    weights: LossWeights,
-    length: Int[Array, ""],
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-) -> tuple[State, Array]:
-    """`length` steps in one compiled loop (a traced number: every chunk is the same program), and their losses."""
-
-    def body(k, carry):
-        state, rows = carry
-        state = step(state, params, targets, weights, objective, optimizer)
-        return state, rows.at[k].set(jnp.stack(state.losses))
-
-    return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
-
-
-def _first_image(init: str | AnyImage, content: Image, seed: int) -> Image:
-    height, width = content.shape[:2]
+def _first_image(init: str | AnyImage, content: Image, first: Scale, seed: int) -> AnySize:
+    """Where the first scale starts; of any size, as it is resized there."""
     if isinstance(init, str):
         if init == "content":
             return content
         if init == "noise":
-            return white_noise(seed, height, width)
+            return white_noise(seed, first.height, first.width)
         raise InputError(f"unknown init {init!r}, expected 'content', 'noise' or a picture")
     init = jnp.asarray(init)
     check_image(init, "init")
     check_range(init, "init")
-    return init if init.shape == content.shape else resize(init, height, width)
+    return init
 
 
-def _progress(state: State, history: np.ndarray, steps: int, seconds: float) -> Progress:
+def _shrink(image: AnySize, factor: float) -> AnySize:
+    height, width = image.shape[:2]
+    return _fit(image, *scaled(height, width, factor))
+
+
+def _fit(image: AnySize, height: int, width: int) -> AnySize:
+    """Resized; untouched where it has that size, even beyond [0, 1]."""
+    return image if image.shape[:2] == (height, width) else resize(image, height, width)
+
+
+def _progress(
+    plan: tuple[Scale, ...], histories: list[History], state: State, history: History, seconds: float
+) -> Progress:
+    index = len(histories)
     totals = np.where(np.isfinite(history[:, 0]), history[:, 0], np.inf)
-    losses = Losses(*map(jnp.asarray, history[np.argmin(totals)]))
-    # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
-    return Progress(len(history), steps, losses, jnp.array(state.best_image, copy=True), seconds)
-
-
-def _hopeless(state: State, done: int) -> bool:
-    bad = int(state.bad)
-    return bad > 0 and (bad == done or bad >= PATIENCE)
-
-
-def _converged(totals: np.ndarray, tolerance: float) -> bool:
-    if len(totals) <= PATIENCE:
-        return False
-    best = np.fmin.accumulate(totals)
-    return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
+    return Progress(
+        evaluations=sum(map(len, histories)) + len(history),
+        steps=sum(scale.steps for scale in plan),
+        losses=Losses(*map(jnp.asarray, history[np.argmin(totals)])),
+        # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
+        image=jnp.array(state.best_image, copy=True),
+        seconds=seconds,
+        scale=plan[index],
+        fraction=fraction_done(plan, index, len(history)),
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -17,6 +18,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle import cli, commands, io, layout
 from jaxstyle.presets import PRESETS
+from jaxstyle.scales import Scale
 
 # tyro's placeholder for a required argument is no path; and bad input must meet the library's own messages.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -109,6 +111,49 @@ def test_alpha_snapshots_several_paintings_and_a_picture_to_start_from(run, tiny
     assert sorted(path.name for path in tmp_path.glob("out_*")) == ["out_00002.png", "out_00004.png"]
 
 
+def test_coarse_to_fine(run, tiny_weights, picture, tmp_path, monkeypatch):
+    """Announced and shown; snapshots have the full size, as their transparency has; the loss is the last scale's."""
+    photo, out, results = picture("photo.png", 96, 80, "RGBA"), tmp_path / "out.png", []
+    monkeypatch.setattr(commands, "stylize", lambda *a, **o: results.append(js.stylize(*a, **o)) or results[0])
+    words = ("--size", 96, "--steps", 24, "--scales", 2, "--save-every", 8, "--weights", tiny_weights)
+    code, output, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    assert "96x80 pixels, in 2 scales from 48x40, at most 24 evaluations" in error
+    assert "48x40, 12/24 evaluations" in error
+    assert "100%" in error
+    for path in (out, *(tmp_path / f"out_{k:05d}.png" for k in (8, 16, 24))):
+        with PIL.Image.open(path) as file:
+            assert (file.size, file.mode) == ((96, 80), "RGBA")
+    assert f"loss {float(results[0].losses.total[12:].min()):.6g} after 24 evaluations" in output
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["scales"] == 2
+
+
+def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
+    words = ("--size", 64, "--steps", 20, "--weights", tiny_weights, "--scales", "auto")
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)
+    assert code == 0, error
+    assert "64x43 pixels, at most 20 evaluations" in error
+
+
+@pytest.mark.parametrize(
+    ("totals", "least"),
+    [
+        ([5, 4, 9, 8], 8),
+        ([5, 4, np.inf, np.nan], 4),
+        ([5, 4, np.nan, 9], 9),
+        ([np.nan, np.inf, np.inf, np.inf], np.inf),
+    ],
+)
+def test_the_loss_is_the_last_scales_that_has_one(totals, least):
+    """Two evaluations a scale; if the full size overflows, the coarse picture counts."""
+    scales = (Scale(32, 32, 0.5, 2), Scale(64, 64, 1.0, 2))
+    losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * 4)
+    result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales)
+    assert commands._final_loss(result) == least
+
+
 def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     seen = {}
 
@@ -120,7 +165,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     words = "--preset paper --size 64 --style-size 40 --steps 7 --init noise --seed 5 --content-weight 2 "
     words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
     words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
-    words += "--tolerance 0.5"
+    words += "--tolerance 0.5 --scales 3"
     code, _, error = run(
         "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
     )
@@ -131,6 +176,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert seen["weights"] == js.LossWeights(2.0, (1.0, 2.0), 3.0)
     assert seen["optimizer"] is js.adam(0.1)
     assert (seen["steps"], seen["init"], seen["seed"], seen["tolerance"]) == (7, "noise", 5, 0.5)
+    assert seen["scales"] == 3
     assert seen["shape"] == (43, 64, 3)
     assert seen["styles"] == [(32, 40, 3)]
 
@@ -143,7 +189,7 @@ def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypat
     with pytest.raises(ZeroDivisionError):
         run("stylize", PHOTO, PAINTING, *words, "-o", tmp_path / "o.png")
     settings = js.preset(name)
-    for option in ("objective", "optimizer", "steps", "init"):
+    for option in ("objective", "optimizer", "steps", "scales", "init"):
         assert seen[option] == getattr(settings, option), option
     assert seen["weights"] == settings.weights
 
@@ -196,6 +242,7 @@ BAD_RUNS = {
     "too many weights": ((PHOTO, PAINTING, "--style-weight", "1", "2", "3"), "3 numbers"),
     "all weights zero": ((PHOTO, PAINTING, "--style-weight", "0", "--content-weight", "0"), "all weights are zero"),
     "zero steps": ((PHOTO, PAINTING, "--steps", "0"), "--steps is 0"),
+    "zero scales": ((PHOTO, PAINTING, "--scales", "0"), "scales is 0, expected 'auto' or a number from 1 to 16"),
     "negative size": ((PHOTO, PAINTING, "--size", "-5"), "--size is -5"),
     "tiny size": ((PHOTO, PAINTING, "--size", "33"), "32 a side"),
     "zero snapshots": ((PHOTO, PAINTING, "--save-every", "0"), "--save-every is 0"),
@@ -348,7 +395,8 @@ def test_out_of_memory_is_one_sentence(run, tiny_weights, tmp_path, monkeypatch)
 
 
 def test_usage_errors_exit_with_2(run):
-    for words in ((), ("stylize",), ("stylize", PHOTO), ("paint",), ("stylize", PHOTO, PAINTING, "--pooling", "min")):
+    both = ("stylize", PHOTO, PAINTING)
+    for words in ((), ("stylize",), both[:2], ("paint",), (*both, "--pooling", "min"), (*both, "--scales", "many")):
         assert run(*words)[0] == 2
 
 

@@ -4,6 +4,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import plan
+from jaxstyle.scales import pyramid
 
 
 def test_flops_are_the_published_multiply_adds():
@@ -19,3 +20,13 @@ def test_only_the_layers_in_use_count():
 def test_the_estimate_grows_with_the_picture():
     seconds = plan.seconds_a_step(512, 512, js.Objective())
     assert 0.01 < seconds < 1000
+
+
+def test_a_run_takes_the_sum_of_its_steps(monkeypatch):
+    """With a machine of exactly 1 GFLOP/s, as real ones differ from call to call."""
+    monkeypatch.setattr(plan, "seconds_a_step", lambda *arguments: plan.flops(*arguments) / 1e9)
+    objective, scales = js.Objective(), pyramid(300, 400, 150, 3)
+    assert len(scales) == 3
+    expected = sum(steps * plan.flops(height, width, objective) / 1e9 for height, width, _, steps in scales)
+    assert plan.seconds(scales, objective) == pytest.approx(expected)
+    assert plan.seconds(scales, objective) < 0.7 * plan.seconds(pyramid(300, 400, 150, 1), objective)

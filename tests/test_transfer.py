@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle import transfer
+from jaxstyle import descent, transfer
 from jaxstyle.transfer import Status
 
 
@@ -59,14 +59,14 @@ def test_chunks_do_not_change_the_run(params, photo, painting):
 
 
 def test_one_compile_a_run_and_none_for_the_next(params, photo, painting):
-    before = transfer._run._cache_size()
+    before = descent._run._cache_size()
     js.stylize(photo, painting, params=params, steps=30, callback_every=7)
-    first = transfer._run._cache_size() - before
+    first = descent._run._cache_size() - before
     js.stylize(photo[::-1], painting[::-1], params=params, steps=11, weights=js.LossWeights(2.0, (1.0,) * 5, 3.0))
     js.stylize(photo, painting, params=params, steps=3, init="noise", weights=js.LossWeights(2.0, (2.0,) * 5, 0.0))
     # One program a shape of the weights: a number for all layers, or one each.
     assert first <= 1
-    assert transfer._run._cache_size() - before <= 2
+    assert descent._run._cache_size() - before <= 2
 
 
 def test_the_callback_sees_every_multiple_and_can_stop(params, photo, painting):
@@ -170,6 +170,107 @@ def test_numpy_pictures_are_welcome(params, photo, painting):
     assert result.evaluations == 1
 
 
+@pytest.fixture(scope="module")
+def large():
+    """A picture with room for two scales."""
+    return js.white_noise(6, 67, 96)
+
+
+@pytest.fixture(scope="module")
+def style():
+    """Large enough for them too."""
+    return js.white_noise(7, 80, 90)
+
+
+def test_coarse_to_fine_is_two_runs_one_after_the_other(params, large, style):
+    """The same losses as step by step by hand: everything at half size, then from the enlarged best picture."""
+    result = js.stylize(large, style, params=params, steps=23, scales=2)
+    assert [scale[:3] for scale in result.scales] == [(34, 48, 0.5), (67, 96, 1.0)]
+    assert [scale.steps for scale in result.scales] == [11, 12]
+    assert result.evaluations == 23
+    assert result.image.shape == large.shape
+
+    settings = js.preset("default")
+    halves = js.resize(large, 34, 48), js.resize(style, 40, 45)
+    picture, totals = halves[0], []
+    for (photo, painting), steps in ((halves, 11), ((large, style), 12)):
+        targets = js.make_targets(params, photo, [painting], settings.objective)
+        arguments = (params, targets, settings.weights, settings.objective, settings.optimizer)
+        state = js.init(js.resize(picture, *photo.shape[:2]), *arguments)
+        for _ in range(steps):
+            state = js.step(state, *arguments)
+            totals.append(float(state.losses.total))
+        picture = state.best_image
+    np.testing.assert_allclose(result.losses.total, totals, rtol=2e-3)
+
+
+def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
+    seen = []
+
+    def spy(*arguments, **options):
+        seen.append((arguments, options))
+        raise js.InputError("enough")
+
+    monkeypatch.setattr(transfer, "pyramid", spy)
+    photo, paintings = js.white_noise(1, 64, 256), [js.white_noise(2, 40, 50), js.white_noise(2, 33, 70)]
+    for options in ({}, {"preset": "gatys-notebook"}, {"scales": 3}, {"preset": "paper", "scales": "auto"}):
+        with pytest.raises(js.InputError, match="enough"):
+            js.stylize(photo, paintings, params=params, steps=20, **options)
+    assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in ("auto", 1, 3, "auto")]
+    assert seen[0][1] == {"styles": [(40, 50), (33, 70)], "smallest": 32}
+
+
+def test_a_callback_follows_the_scales(params, large, style):
+    seen = []
+    js.stylize(large, style, params=params, steps=24, scales=2, callback=lambda p: seen.append(p), callback_every=5)
+    assert {5, 10, 12, 15, 20, 24} <= {progress.evaluations for progress in seen}
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    for progress in seen:
+        coarse = progress.evaluations <= 12
+        assert progress.scale[:2] == progress.image.shape[:2] == ((34, 48) if coarse else (67, 96))
+        assert progress.steps == 24
+        # A step at half size costs about a quarter.
+        expected = progress.evaluations / 4 if coarse else 3 + (progress.evaluations - 12)
+        assert progress.fraction == pytest.approx(expected / 15, rel=0.02)
+
+
+@pytest.mark.parametrize("how", ["callback", "Ctrl-C"])
+def test_a_run_that_stops_at_a_coarse_scale_gives_a_picture_of_the_full_size(params, large, style, how):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if how == "Ctrl-C":
+            os.kill(os.getpid(), signal.SIGINT)
+        return how == "callback"
+
+    result = js.stylize(large, style, params=params, steps=40, scales=2, callback=stop, seed=5, init="noise")
+    assert result.status is (Status.STOPPED if how == "callback" else Status.INTERRUPTED)
+    assert [scale.steps for scale in result.scales] == [1]
+    assert seen[0].image.shape == (34, 48, 3)
+    np.testing.assert_array_equal(seen[0].image, js.white_noise(5, 34, 48), "noise of the first scale's size")
+    np.testing.assert_array_equal(result.image, js.resize(seen[0].image, 67, 96))
+
+
+def test_a_coarse_scale_that_is_not_finite_ends_the_run(params, large, style):
+    broken = {**params, "conv1_1": {**params["conv1_1"], "bias": params["conv1_1"]["bias"].at[0].set(jnp.inf)}}
+    result = js.stylize(large, style, params=broken, steps=40, scales=2)
+    assert result.status is Status.NOT_FINITE
+    assert result.evaluations == 1
+    assert result.image.shape == large.shape
+    assert bool(jnp.isfinite(result.image).all())
+
+
+def test_a_coarse_scale_that_converged_hands_over_to_the_next(params, large, style):
+    """What it did not spend is not spent at the full size, which is dearer."""
+    result = js.stylize(large, style, params=params, steps=200, scales=2, tolerance=0.05)
+    assert 20 < result.scales[0].steps < 100
+    assert 20 < result.scales[1].steps <= 100
+    assert result.evaluations == len(result.losses.total) == sum(scale.steps for scale in result.scales)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -177,6 +278,7 @@ def test_numpy_pictures_are_welcome(params, photo, painting):
         ({"callback_every": 0}, "callback_every is 0"),
         ({"tolerance": -1.0}, "tolerance is -1.0"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
+        ({"scales": 0}, "scales is 0, expected 'auto' or a number from 1 to 16"),
         ({"preset": "gatys"}, "unknown preset 'gatys'"),
         ({"init": "content.png"}, "unknown init 'content.png'"),
         ({"weights": js.LossWeights(-1.0, 1.0)}, "content weight is -1.0"),
@@ -210,6 +312,7 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected GradientTransformation"),
         ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
         ((photo, painting), {"steps": 1.5}, "steps is '1.5', expected Integral"),
+        ((photo, painting), {"scales": "many"}, "scales is 'many', expected 'auto' or a number"),
     ):
         with pytest.raises(js.InputError, match=message):
             js.stylize(*arguments, **({"params": params} | options))

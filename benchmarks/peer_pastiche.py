@@ -1,0 +1,50 @@
+"""pastiche 1.6.0 as a worker of `peers`: its own network, loss, optimiser and defaults.
+
+Nothing in it is wrapped or replaced. Its command line makes a `PasticheArtist` and calls `draw()` once for each step,
+one evaluation and one update; this does the same and pauses between two calls. It gets pictures that have their final
+size, so that its resizing, which does not filter as the others' do, changes nothing. Pictures are written by its own
+`save_image`.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch  # pyright: ignore[reportMissingImports]
+from pastiche.pastiche import PasticheArtist, save_image  # pyright: ignore[reportMissingImports]
+
+from benchmarks import painter
+
+
+class Pastiche:
+    """An artist with its defaults."""
+
+    compile_seconds = 0.0
+
+    def __init__(self, content: Path, style: Path):
+        with PIL.Image.open(style) as file:
+            height_and_width = file.size[::-1]
+        styles: Any = [str(style)]  # Its annotation says str, its code wants a list.
+        self._artist = PasticheArtist(str(content), styles, style_size=height_and_width)
+        self._cuda = self._artist.pastiche.is_cuda
+
+    def evaluate(self) -> float:
+        self._artist.draw()
+        if self._cuda:
+            torch.cuda.synchronize()
+        return self._artist.loss
+
+    def picture(self) -> np.ndarray:
+        stream = io.BytesIO()
+        save_image(self._artist.pastiche, stream)
+        with PIL.Image.open(stream) as file:
+            return np.asarray(file)
+
+    def peak_device_bytes(self) -> int | None:
+        return torch.cuda.max_memory_allocated() if self._cuda else None
+
+
+if __name__ == "__main__":
+    painter.serve(Pastiche)

@@ -1,0 +1,143 @@
+"""A descent at one size: steps in compiled chunks, and between them the reasons to stop."""
+
+import enum
+import functools
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets
+from jaxstyle.step import State, step
+from jaxstyle.typing import Params
+
+# About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host
+# does not matter.
+CHUNK_SECONDS = 1.0
+# Convergence is judged over this many evaluations, at multiples of it; so no chunk is longer.
+PATIENCE = 20
+
+# Rows of losses, one an evaluation; columns as in `Losses`.
+History = Float[np.ndarray, "_ 4"]
+
+
+class Status(enum.StrEnum):
+    """Why a run stopped.
+
+    Attributes:
+        STEP_LIMIT: all steps were taken.
+        CONVERGED: the loss no longer falls.
+        STOPPED: a callback asked for it.
+        INTERRUPTED: Ctrl-C.
+        NOT_FINITE: the loss or its gradient was not finite, again and again.
+    """
+
+    STEP_LIMIT = "step limit"
+    CONVERGED = "converged"
+    STOPPED = "stopped by the callback"
+    INTERRUPTED = "interrupted"
+    NOT_FINITE = "loss not finite"
+
+
+class Problem(NamedTuple):
+    """What `init` and `step` need beside the picture and the state, in their order.
+
+    Attributes:
+        params: of the network.
+        targets: at the state's size.
+        weights: of the loss's terms.
+        objective: static.
+        optimizer: static.
+    """
+
+    params: Params
+    targets: Targets
+    weights: LossWeights
+    objective: Objective
+    optimizer: optax.GradientTransformation
+
+
+class Limits(NamedTuple):
+    """When a descent pauses and when it ends.
+
+    Attributes:
+        steps: evaluations at most.
+        tolerance: it has converged when the best loss fell by at most this fraction an evaluation, over 20.
+        pause_every: a chunk ends at every multiple of this number of evaluations, if it is not None.
+        before: evaluations at coarser scales, which count for `pause_every`.
+    """
+
+    steps: int
+    tolerance: float
+    pause_every: int | None = None
+    before: int = 0
+
+
+def descend(
+    state: State, problem: Problem, limits: Limits, ask: Callable[[State, History], Status | None]
+) -> tuple[State, History, Status]:
+    """Take steps until there is a reason to stop.
+
+    Args:
+        state: from `init`; not usable afterwards.
+        problem: what to minimise, and how.
+        limits: see there.
+        ask: called after every chunk, about once a second, with the state and the history; a status ends the descent.
+
+    Returns:
+        The last state, the losses of every evaluation, and why it stopped.
+    """
+    history = np.empty((limits.steps, len(Losses._fields)), np.float32)
+    done, length = 0, 1
+    while done < limits.steps:
+        length = min(length, PATIENCE - done % PATIENCE, limits.steps - done)
+        if limits.pause_every is not None:
+            length = min(length, limits.pause_every - (limits.before + done) % limits.pause_every)
+        begin = time.perf_counter()
+        state, chunk = _run(state, *problem, jnp.int32(length))
+        history[done : done + length] = chunk[:length]
+        seconds = time.perf_counter() - begin
+        done += length
+        status = ask(state, history[:done]) or _verdict(state, history[:done], limits.tolerance)
+        if status is not None:
+            return state, history[:done], status
+        # The first chunk compiles, so it says nothing about how many steps fit into a second.
+        length = 1 if done == 1 else max(1, int(CHUNK_SECONDS * length / seconds))
+    return state, history, Status.STEP_LIMIT
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
+def _run(
+    state: State,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    length: Int[Array, ""],
+) -> tuple[State, Array]:
+    """`length` steps in one compiled loop (a traced number: every chunk is the same program), and their losses."""
+
+    def body(k, carry):
+        state, rows = carry
+        state = step(state, params, targets, weights, objective, optimizer)
+        return state, rows.at[k].set(jnp.stack(state.losses))
+
+    return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
+
+
+def _verdict(state: State, history: History, tolerance: float) -> Status | None:
+    """Why to stop by the numbers alone."""
+    bad, done = int(state.bad), len(history)
+    if bad > 0 and (bad == done or bad >= PATIENCE):
+        return Status.NOT_FINITE
+    if done > PATIENCE and done % PATIENCE == 0:
+        best = np.fmin.accumulate(history[:, 0])
+        if best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE]:
+            return Status.CONVERGED
+    return None

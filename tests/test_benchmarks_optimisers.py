@@ -1,0 +1,390 @@
+"""The study of optimisers: what is counted, what is found, what the tables say; nothing is measured here.
+
+The contestants of PyTorch, SciPy and optimistix are not run: those packages are not among the tests' needs, and a test
+that is skipped hides that nothing was tested. They were compared by hand with plain calls of each library (a closure
+that counts in `torch.optim.LBFGS`, `nfev` of `scipy.optimize.minimize`, a callback in `optimistix.minimise`): as many
+evaluations, the same losses.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image as Pillow
+
+import jaxstyle as js
+from benchmarks import __main__ as dispatcher
+from benchmarks import contestants, optimisers, optimisers_report, record
+from benchmarks.contestants import CONTESTANTS
+
+SHAPE = (32, 48)
+# Shallow, so that it compiles fast.
+OBJECTIVE = js.Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+FORMULA = (js.LossWeights(), OBJECTIVE)
+
+
+@pytest.fixture(scope="module")
+def meter(tiny_params):
+    return contestants.Meter(tiny_params, *FORMULA)
+
+
+@pytest.fixture(scope="module")
+def targets(tiny_params):
+    return js.make_targets(tiny_params, js.white_noise(1, *SHAPE), [js.white_noise(2, *SHAPE)], OBJECTIVE)
+
+
+@pytest.fixture
+def start():
+    return js.white_noise(3, *SHAPE)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+# Contestants
+
+
+def spied(monkeypatch):
+    """The pictures that are evaluated from now on."""
+    evaluate, seen = js.value_and_grad, []
+
+    def spy(image, *rest):
+        seen.append(np.array(image))
+        return evaluate(image, *rest)
+
+    monkeypatch.setattr(js, "value_and_grad", spy)
+    return seen
+
+
+# The other sizes of memory and exponents differ in a number alone.
+KINDS = [
+    name
+    for name in CONTESTANTS
+    if not CONTESTANTS[name].package and "-memory-" not in name and "-exponent-" not in name and name != "optax-zoom"
+]
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+@pytest.mark.parametrize("name", KINDS)
+def test_each_evaluation_counts_and_is_noted(name, meter, targets, start, monkeypatch):
+    seen = spied(monkeypatch)
+    trace = contestants.measure(CONTESTANTS[name], meter, targets, start, 12)
+    monkeypatch.undo()
+    assert len(seen) == len(trace.losses) == len(trace.seconds) == 12
+    assert list(trace.seconds) == sorted(trace.seconds)
+    assert trace.stopped == ""
+    np.testing.assert_array_equal(seen[0], start)
+    again = [js.value_and_grad(jnp.asarray(image), meter.params, targets, *FORMULA) for image in seen]
+    np.testing.assert_allclose(trace.losses, [float(losses.total) for losses, _ in again], rtol=1e-6)
+    assert trace.losses[-1] < trace.losses[0]
+    if CONTESTANTS[name].box:
+        assert all(image.min() >= 0 and image.max() <= 1 for image in seen)
+    # The pictures are the successive best ones, in 8 bits.
+    best = [k for k in range(12) if trace.losses[k] < min(trace.losses[:k], default=np.inf)]
+    assert trace.found == [k + 1 for k in best]
+    for k, picture in zip(best, trace.pictures, strict=True):
+        np.testing.assert_array_equal(picture, np.round(np.clip(seen[k], 0, 1) * 255))
+
+
+def test_ours_is_the_library_s_own_run(meter, targets, start):
+    trace = contestants.measure(CONTESTANTS["jaxstyle"], meter, targets, start, 10)
+    state = js.init(start, meter.params, targets, *FORMULA, js.lbfgs())
+    losses = []
+    for _ in range(10):
+        state = js.step(state, meter.params, targets, *FORMULA, js.lbfgs())
+        losses.append(float(state.losses.total))
+    # Another program, so another rounding.
+    np.testing.assert_allclose(trace.losses, losses, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_zoom_counts_what_its_line_search_evaluates(meter, targets, start):
+    """Against optax's own count of the line search's steps, one evaluation each; from a dark picture it needs many."""
+    start = 0.1 * start
+    optimizer, image, ends = optax.lbfgs(), start, [1]
+
+    def total(image):
+        return js.value_and_grad(image, meter.params, targets, *FORMULA)[0].total
+
+    @jax.jit
+    def step(image, state):
+        value, gradient = optax.value_and_grad_from_state(total)(image, state=state)
+        updates, state = optimizer.update(gradient, state, image, value=value, grad=gradient, value_fn=total)
+        return optax.apply_updates(image, updates), state
+
+    state, values = optimizer.init(start), []
+    for _ in range(4):
+        image, state = step(image, state)
+        ends.append(ends[-1] + int(optax.tree.get(state, "info").num_linesearch_steps))
+        values.append(float(optax.tree.get(state, "value")))
+    trace = contestants.measure(CONTESTANTS["optax-zoom"], meter, targets, start, ends[-1])
+    assert len(trace.losses) == ends[-1] > 10
+    for low, high, value in zip(ends[:-1], ends[1:], values, strict=True):
+        assert min(abs(loss / value - 1) for loss in trace.losses[low:high]) < 1e-4
+
+
+def test_saved_loss_is_that_of_the_eight_bits(meter, targets):
+    meter.begin(targets, 0)
+    picture = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
+    image = jnp.asarray(picture.astype(np.float32) / np.float32(255))
+    expected = js.value_and_grad(image, meter.params, targets, *FORMULA)[0].total
+    assert meter.saved_loss(picture) == float(expected)
+    assert meter.losses == []
+
+
+# Finding the evaluation that reaches a target
+
+
+def test_best_at():
+    found = [1, 4, 9]
+    assert [optimisers.best_at(found, k) for k in (1, 3, 4, 8, 9, 300)] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("target", "expected"), [(100.0, 1), (50.0, 9), (49.9, 10), (1.0, 58), (0.5, None)])
+def test_bisection_in_the_box(target, expected):
+    """Pictures after 1, 2, ... 9, 10, then every fourth evaluation; their losses fall."""
+    found = [*range(1, 11), *range(14, 60, 4)]
+    losses = [100.0, *np.linspace(90.0, 55.0, 7), 50.0, 49.0, *np.linspace(40.0, 1.0, 12)]
+    tried = []
+
+    def loss(i):
+        tried.append(i)
+        return losses[i]
+
+    assert optimisers.reached(found, loss, target, (10, 58), box=True) == expected
+    assert len(tried) <= 6
+
+
+def test_out_of_the_box_each_picture_counts():
+    """Clipping makes better pictures worse: no bisection finds the first good one."""
+    losses = [9.0, 8.0, 9.5, 5.0, 7.0, 6.0, 4.0]
+    search = {"found": [1, 2, 3, 4, 5, 6, 7], "loss": losses.__getitem__, "stops": (2, 6, 7), "box": False}
+    assert optimisers.reached(target=6.5, **search) == 4
+    assert optimisers.reached(target=5.5, **search) == 7, "known after 6 evaluations as missed, so tried from there"
+    assert optimisers.reached(target=9.0, **search) == 1
+    assert optimisers.reached(target=1.0, **search) is None
+
+
+# The report, on made-up runs
+
+
+def run(optimizer, saved, *, pair="a+b", init="content", losses="4 3", seconds="0.5 1.0", reached=None, evaluations=50):
+    return {
+        "pair": pair,
+        "size": 96,
+        "init": init,
+        "optimizer": optimizer,
+        "evaluations": evaluations,
+        "stopped": "",
+        "saved": {"25": saved[0], "50": saved[1]},
+        "reached": reached or {},
+        "losses": losses,
+        "seconds": seconds,
+    }
+
+
+@pytest.fixture
+def made_up():
+    return {
+        "reference": "torch",
+        "runs": [
+            run("torch", (40.0, 20.0), seconds="1 2"),
+            run("jaxstyle", (20.0, 10.0), reached={"saved": 25, "unclamped": 40}),
+            run("adam-5", (80.0, 20.0), losses="4 5", reached={"saved": None, "unclamped": None}),
+            run("torch", (4.0, 2.0), pair="c+d", seconds="1 2"),
+            run("jaxstyle", (2.0, 2.0), pair="c+d", reached={"saved": 50, "unclamped": None}),
+            run("adam-5", (8.0, 16.0), pair="c+d", losses="4 nan", reached={"saved": None, "unclamped": None}),
+        ],
+    }
+
+
+def cells(table, name):
+    return next(line for line in table.splitlines() if line.startswith(f"| {name} |")).strip("| ").split(" | ")[1:]
+
+
+def test_geometric_mean():
+    assert optimisers_report.geometric_mean([1.0, 4.0]) == pytest.approx(2)
+    assert optimisers_report.geometric_mean([]) is None
+
+
+def test_evaluations_table(made_up):
+    """25 and 50 of 50 evaluations: a geometric mean of sqrt(1/2). A run that never gets there leaves a bound."""
+    saved = optimisers_report.evaluations_table(made_up, "saved")
+    assert cells(saved, "jaxstyle") == ["0.707", "0.707", "1", "0 of 2"]
+    assert cells(saved, "adam-5") == ["> 1", "> 1", "—", "2 of 2"]
+    assert "torch" not in saved
+    unclamped = optimisers_report.evaluations_table(made_up, "unclamped")
+    assert cells(unclamped, "jaxstyle") == ["> 0.894", "> 0.894", "—", "1 of 2"]
+
+
+def test_losses_table(made_up):
+    table = optimisers_report.losses_table(made_up)
+    # After 25, 50, 100 and 200; at the end: sqrt(2 * 1); the worst; seconds; diverged; stopped early.
+    assert cells(table, "torch") == ["2", "1.41", "—", "—", "1.41", "2", "2", "0 of 2", "0"]
+    assert cells(table, "adam-5") == ["4", "4", "—", "—", "4", "8", "1", "2 of 2", "0"]
+    assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
+
+
+def test_curve(made_up):
+    by_seconds = optimisers_report.curve(
+        made_up, "jaxstyle", "content", lambda run, other, k: optimisers_report.seconds(run, k) / 2
+    )
+    np.testing.assert_allclose(by_seconds, [(0.5, (1 * 1) ** 0.5), (0.5, (0.5 * 1) ** 0.5)])
+    assert optimisers_report.curve(made_up, "jaxstyle", "noise", lambda run, other, k: k) == []
+
+
+def test_without_the_reference_curves_are_relative_to_ours(made_up):
+    made_up["runs"] = [each for each in made_up["runs"] if each["optimizer"] != "torch"]
+    (_, end) = optimisers_report.curve(made_up, "adam-5", "content", lambda run, other, k: k)
+    assert end == pytest.approx((50, 4))
+
+
+def test_kendall():
+    assert optimisers_report.kendall("abcd", "abcd") == 1
+    assert optimisers_report.kendall("abcd", "dcba") == -1
+    assert optimisers_report.kendall("abcd", "bacd") == pytest.approx(4 / 6)
+
+
+def test_compare(made_up, results, capsys):
+    record.write("one", made_up)
+    for each in made_up["runs"]:
+        if each["optimizer"] == "torch":
+            each["saved"]["50"] = 1000.0
+    record.write("two", made_up)
+    assert dispatcher.main(["optimisers", "--compare", "one", "one"]) == 0
+    assert "correlation 1.00 over 3 contestants: the same order" in capsys.readouterr().out
+    assert dispatcher.main(["optimisers", "--compare", "one", "two"]) == 0
+    assert "correlation 0.33 over 3 contestants: different orders" in capsys.readouterr().out
+
+
+# The command
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("content_photo", (50, 60)), ("style_one", (70, 50)), ("style_two", (60, 60))):
+        Pillow.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture
+def command(images, results, tiny_params, monkeypatch):
+    """A study of two contestants with a network that costs nothing."""
+    monkeypatch.setattr(js, "load_params", lambda: tiny_params)
+    fixed = [
+        "--images",
+        str(images),
+        "--sizes",
+        "48",
+        "--evaluations",
+        "12",
+        "--optimizers",
+        "jaxstyle",
+        "adam-clipped",
+    ]
+    return lambda *argv: dispatcher.main(["optimisers", *fixed, *argv])
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_study(command, results, capsys):
+    assert command("--pairs", "photo+one", "--inits", "content") == 0
+    (ours, adam) = json.loads((results / "optimisers.json").read_text())["runs"]
+    assert (ours["optimizer"], adam["optimizer"]) == ("jaxstyle", "adam-clipped")
+    losses = optimisers_report.numbers(ours["losses"])
+    assert len(losses) == len(optimisers_report.numbers(ours["seconds"])) == 12
+    assert list(ours["saved"]) == ["10", "12"]
+    # Within the box only the rounding to 8 bits is between the best and the saved picture.
+    assert ours["saved"]["12"] == pytest.approx(min(losses), rel=0.05)
+    assert "photo+one 48 content jaxstyle: 12 evaluations" in capsys.readouterr().out
+    assert {path.name for path in results.iterdir()} == {
+        "optimisers.json",
+        "optimisers.md",
+        *(f"optimisers_{kind}.png" for kind in ("evaluations", "seconds", "memory", "exponents")),
+    }
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_resume_and_merge(command, results, capsys):
+    """What is there is not measured again; two results make one, in which no run stands twice."""
+    assert command("--pairs", "photo+one", "--inits", "content", "--name", "first") == 0
+    kept = json.loads((results / "first.json").read_text())["runs"]
+    capsys.readouterr()
+    assert command("--pairs", "photo+one", "photo+two", "--inits", "content", "--name", "first", "--resume") == 0
+    assert "photo+one" not in capsys.readouterr().out
+    longer = json.loads((results / "first.json").read_text())
+    assert longer["runs"][:2] == kept
+    assert [each["pair"] for each in longer["runs"]] == ["photo+one"] * 2 + ["photo+two"] * 2
+    assert set(longer["pictures"]) == {"content_photo.jpg", "style_one.jpg", "style_two.jpg"}
+    record.write("second", {**longer, "runs": [{**kept[0], "init": "noise"}, {**kept[1], "losses": "1 2"}]})
+    assert dispatcher.main(["optimisers", "--merge", "first", "second", "--name", "both"]) == 0
+    merged = json.loads((results / "both.json").read_text())["runs"]
+    assert merged[:4] == longer["runs"]
+    assert [each["init"] for each in merged] == ["content"] * 4 + ["noise"]
+    record.write("third", {**longer, "pictures": {"style_one.jpg": "another"}})
+    assert dispatcher.main(["optimisers", "--merge", "first", "third"]) == 2
+    assert "different pictures" in capsys.readouterr().err
+
+
+def test_the_reference_is_what_others_reach(monkeypatch):
+    """A saved loss of 5 is reached after 3 evaluations, the reference's best evaluated one, 2, never."""
+    trace = contestants.Trace([9.0, 7.0, 4.0], [0.1, 0.2, 0.3], [np.zeros((2, 2, 3), np.uint8)] * 3, [1, 2, 3], "")
+    target = {"saved": {"3": 5.0}, "losses": "8 2 6"}
+    losses = [9.5, 7.5, 4.5]
+    kept = optimisers.summarise(trace, losses.__getitem__, 3, target, box=True)
+    assert kept["reached"] == {"saved": 3, "unclamped": None}
+    assert kept["saved"] == {"3": 4.5}
+    assert kept["losses"] == "9 7 4"
+    assert optimisers.summarise(trace, losses.__getitem__, 3, None, box=True)["reached"] == {}
+
+
+def test_missing_packages(monkeypatch, capsys):
+    """Asked for by name: an error. In the list of all: left out, and said so."""
+    monkeypatch.setattr(optimisers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(js.InputError, match="torch needs torch, which is not installed: pip install torch"):
+        optimisers.available(["torch", "jaxstyle"], [])
+    assert optimisers.available(None, ["scipy", "jaxstyle"]) == ["jaxstyle"]
+    assert capsys.readouterr().out == "scipy is left out: pip install scipy\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "no pictures"),
+        (["--images", "nowhere", "--pairs", "a+b"], "there is no nowhere"),
+        (["--images", "nowhere", "--pairs", "a"], "expected CONTENT+STYLE"),
+        (["--plot", "--name", "none"], "measure first"),
+    ],
+)
+def test_wrong_use_is_one_sentence(argv, message, results, capsys):
+    assert dispatcher.main(["optimisers", *argv]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_pictures_are_cropped_to_one_shape(images):
+    """The middle of a picture that is black at its left and right."""
+    pixels = np.zeros((60, 180, 3), np.uint8)
+    pixels[:, 40:140] = 255
+    Pillow.fromarray(pixels).save(images / "content_wide.jpg", quality=100)
+    loaded = optimisers.load(images / "content_wide.jpg", 48)
+    assert loaded.shape == (32, 48, 3)
+    assert float(loaded.min()) > 0.95
+    assert optimisers.load(images / "style_one.jpg", 96).shape == (64, 96, 3)
+
+
+def test_quick_is_smaller():
+    assert optimisers.parse(["--quick"]).name == "optimisers_quick"
+    assert optimisers.parse(["--quick", "--name", "mine"]).name == "mine"
+    assert set(optimisers.QUICK["optimizers"]) <= set(CONTESTANTS)
+    assert optimisers.marks(100) == [10, 25, 50, 75, 100]
+    assert optimisers.marks(60) == [10, 25, 50, 60]

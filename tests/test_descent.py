@@ -1,0 +1,71 @@
+"""One size: where chunks end, and what the numbers say about stopping. Whole runs are in `test_transfer.py`."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxstyle as js
+from jaxstyle import descent
+from jaxstyle.descent import Limits, Problem, Status, descend
+
+
+@pytest.fixture(scope="module")
+def problem(tiny_params):
+    settings = js.preset("default")
+    targets = js.make_targets(tiny_params, js.white_noise(1, 33, 48), [js.white_noise(2, 40, 37)], settings.objective)
+    return Problem(tiny_params, targets, settings.weights, settings.objective, settings.optimizer)
+
+
+@given(st.integers(1, 50), st.integers(1, 30), st.integers(0, 100))
+def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, before):
+    seen = []
+    state = js.init(js.white_noise(1, 33, 48), *problem)
+    limits = Limits(steps, 0.0, every, before)
+    state, history, status = descend(state, problem, limits, lambda state, history: seen.append(len(history)))
+    assert len(history) == int(state.evaluations) == steps
+    assert status is Status.STEP_LIMIT
+    assert seen == sorted(set(seen))
+    assert set(seen) >= {steps, *(k for k in range(1, steps + 1) if (before + k) % every == 0)}
+    assert max(np.diff([0, *seen])) <= descent.PATIENCE
+
+
+def test_the_answer_ends_the_descent(problem):
+    state = js.init(js.white_noise(1, 33, 48), *problem)
+    limits = Limits(50, 0.0, 4)
+    asked = lambda state, history: Status.STOPPED if len(history) >= 8 else None  # noqa: E731
+    _, history, status = descend(state, problem, limits, asked)
+    assert (len(history), status) == (8, Status.STOPPED)
+
+
+def verdict(totals, bad=0, tolerance=1e-3):
+    history = np.repeat(np.float32(totals)[:, None], 4, axis=1)
+    return descent._verdict(_State(jnp.int32(bad)), history, tolerance)
+
+
+class _State(js.State):
+    def __new__(cls, bad):
+        image, number = jnp.zeros((1, 1, 3)), jnp.float32(0)
+        return super().__new__(cls, image, None, js.Losses(*[number] * 4), image, number, jnp.int32(0), bad)
+
+
+def test_converged_is_too_small_a_fall_of_the_best_over_20():
+    """Per evaluation 1e-3 of the loss, so 2 % over 20."""
+    flat, falling = np.full(40, 1.0), np.linspace(1.0, 0.9, 40)
+    assert verdict(flat) is Status.CONVERGED
+    assert verdict(falling) is None
+    assert verdict(falling, tolerance=0.1) is Status.CONVERGED
+    # Judged at multiples of 20, and never without 20 evaluations before.
+    assert verdict(flat[:39]) is None
+    assert verdict(flat[:20]) is None
+    # The best counts: neither noise above it nor what is not finite.
+    assert verdict(np.where(np.arange(40) % 2, falling, 5.0)) is None
+    assert verdict(np.where(np.arange(40) % 2, flat, np.nan)) is Status.CONVERGED
+
+
+def test_not_finite_is_all_of_them_or_20_in_a_row():
+    assert verdict([np.nan], bad=1) is Status.NOT_FINITE
+    assert verdict([np.nan] * 3, bad=3) is Status.NOT_FINITE
+    assert verdict([1.0, np.nan], bad=1) is None
+    assert verdict(np.append(np.ones(9), np.full(20, np.inf)), bad=20) is Status.NOT_FINITE
