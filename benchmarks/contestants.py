@@ -74,7 +74,7 @@ class Meter:
         losses, gradient = js.value_and_grad(image, self.params, self.targets, self.weights, self.objective)
         jax.block_until_ready(gradient)
         self.note(losses.total, image)
-        return losses.total, gradient
+        return losses.guide, gradient
 
     def note(self, value: Any, image: Any) -> None:
         """Write down one evaluation."""
@@ -100,17 +100,20 @@ class Contestant(NamedTuple):
     Attributes:
         run: asks the meter until it raises `Enough`; returns only if it stops earlier, and says why.
         box: whether every picture that it evaluates lies in [0, 1].
+        whitened: whether the gradient is that of the whitened guide; the losses noted are never.
         package: what it needs beside this library, as `pip install` calls it.
     """
 
     run: Callable[[Meter, Pixels], str]
     box: bool
+    whitened: bool = False
     package: str = ""
 
 
 def measure(contestant: Contestant, meter: Meter, targets: js.Targets, start: Pixels, evaluations: int) -> Trace:
     """Run a contestant from a picture for so many evaluations."""
-    meter.begin(targets, evaluations)
+    # One program for all: with power 0 the guide is the loss itself.
+    meter.begin(js.whiten(targets, float(contestant.whitened)), evaluations)
     try:
         stopped = contestant.run(meter, start)
     except Enough:
@@ -118,7 +121,7 @@ def measure(contestant: Contestant, meter: Meter, targets: js.Targets, start: Pi
     return Trace(meter.losses, meter.seconds, meter.pictures, meter.found, stopped)
 
 
-def transform(optimizer: optax.GradientTransformation, box: bool) -> Contestant:
+def transform(optimizer: optax.GradientTransformation, box: bool, whitened: bool = False) -> Contestant:
     """An optax transform that needs one value and gradient a step: what `js.step` does, evaluation and update apart."""
 
     def run(meter: Meter, image: Pixels) -> NoReturn:
@@ -128,7 +131,7 @@ def transform(optimizer: optax.GradientTransformation, box: bool) -> Contestant:
             value, gradient = meter(image)
             image, state = _propose(image, state, value, gradient, optimizer)
 
-    return Contestant(run, box)
+    return Contestant(run, box, whitened)
 
 
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="state")
@@ -140,7 +143,7 @@ def _propose(image: Array, state: Any, value: Array, gradient: Array, optimizer:
 
 def adam_spectral(learning_rate: float) -> optax.GradientTransformation:
     """Adam in the coordinates z of x = F^-1 f^-1/2 F z, where `lbfgs`'s spectral preconditioner is the identity."""
-    smooth = functools.partial(_divide_by_frequency, exponent=0.5)
+    smooth = functools.partial(_divide_by_frequency, exponent=0.5, chroma=1.0)
     inner = optax.adam(learning_rate)
 
     def update(gradient, state, image, **_):
@@ -234,6 +237,8 @@ def torch_lbfgs(meter: Meter, image: Pixels, scale: float) -> NoReturn:
     """
     import torch  # pyright: ignore[reportMissingImports]
 
+    # Vectors as short as these are slower with more, several times so on a machine that does other work too.
+    torch.set_num_threads(1)
     pixels = torch.from_numpy(np.array(image) * np.float32(scale)).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [pixels], lr=1, max_iter=1, tolerance_grad=-1, tolerance_change=-1, history_size=100, line_search_fn=None
@@ -271,10 +276,12 @@ CONTESTANTS = {
     # First, because the others are compared with it.
     "torch": Contestant(functools.partial(torch_lbfgs, scale=255.0), box=False, package="torch"),
     "torch-unit": Contestant(functools.partial(torch_lbfgs, scale=1.0), box=False, package="torch"),
-    "jaxstyle": transform(js.lbfgs(), box=True),
-    **{f"jaxstyle-memory-{size}": transform(js.lbfgs(size), box=True) for size in (5, 20, 50)},
+    "jaxstyle": transform(js.lbfgs(), box=True, whitened=True),
+    "jaxstyle-unwhitened": transform(js.lbfgs(), box=True),
+    "jaxstyle-one-chroma": transform(js.lbfgs(chroma=1.0), box=True, whitened=True),
     "jaxstyle-plain": transform(js.lbfgs(precondition=None), box=True),
-    **{f"jaxstyle-exponent-{p:g}": transform(js.lbfgs(exponent=p), box=True) for p in (0.5, 1.5, 2.0)},
+    **{f"jaxstyle-memory-{size}": transform(js.lbfgs(size), True, True) for size in (5, 20, 50)},
+    **{f"jaxstyle-exponent-{p:g}": transform(js.lbfgs(exponent=p), True, True) for p in (0.5, 1.5, 2.0)},
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),

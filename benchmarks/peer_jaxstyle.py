@@ -16,7 +16,7 @@ class JaxStyle:
     def __init__(self, content: Path, style: Path):
         settings = js.preset("gatys-notebook")
         params, photo = js.load_params(), js.load_image(content)
-        targets = js.make_targets(params, photo, [js.load_image(style)], settings.objective)
+        targets = js.whiten(js.make_targets(params, photo, [js.load_image(style)], settings.objective))
         static = settings.objective, settings.optimizer
         self._arguments = params, targets, settings.weights
         self._state = jax.block_until_ready(js.init(photo, *self._arguments, *static))

@@ -15,7 +15,7 @@ from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import resize, white_noise
 from jaxstyle.io import load_image, read_recipe, save_image
 from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets, whiten
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
 from jaxstyle.step import State, init, step
@@ -54,4 +54,5 @@ __all__ = [
     "total_variation",
     "value_and_grad",
     "white_noise",
+    "whiten",
 ]

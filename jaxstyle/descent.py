@@ -23,7 +23,7 @@ CHUNK_SECONDS = 1.0
 PATIENCE = 20
 
 # Rows of losses, one an evaluation; columns as in `Losses`.
-History = Float[np.ndarray, "_ 4"]
+History = Float[np.ndarray, "_ 5"]
 
 
 class Status(enum.StrEnum):

@@ -86,10 +86,7 @@ def style_loss(gram: Gram, target: Gram, normalization: Normalization = "noteboo
     References:
         Gatys et al., CVPR 2016, equation 4.
     """
-    check_normalization(normalization)
-    channels = float(gram.shape[0])
-    scale = 1 / channels**4 if normalization == "notebook" else 1 / (4 * channels**2)
-    return scale * jnp.sum(jnp.square(gram - target))
+    return style_scale(len(gram), normalization) * jnp.sum(jnp.square(gram - target))
 
 
 def total_variation(image: Image) -> Scalar:
@@ -138,3 +135,18 @@ def content_scale(shape: tuple[int, ...], normalization: Normalization) -> float
         return 0.5
     height, width, channels = shape
     return 1 / (float(height) * width * channels)
+
+
+def style_scale(channels: int, normalization: Normalization) -> float:
+    """What a style layer's sum of squares is multiplied by.
+
+    Args:
+        channels: of the layer.
+        normalization: see the module's table.
+
+    Returns:
+        A Python float.
+    """
+    check_normalization(normalization)
+    # Floats: in int32 the fourth power of 256 is zero.
+    return float(channels) ** -4 if normalization == "notebook" else float(channels) ** -2 / 4

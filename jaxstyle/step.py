@@ -142,8 +142,8 @@ def step(
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
     update = optax.with_extra_args_support(optimizer).update
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.total)
-    finite = jnp.isfinite(losses.total) & jnp.all(jnp.isfinite(gradient))
+    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.guide)
+    finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
     better = finite & (losses.total < state.best_loss)
     return State(
         image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]

@@ -47,7 +47,7 @@ def verdict(totals, bad=0, tolerance=1e-3):
 class _State(js.State):
     def __new__(cls, bad):
         image, number = jnp.zeros((1, 1, 3)), jnp.float32(0)
-        return super().__new__(cls, image, None, js.Losses(*[number] * 4), image, number, jnp.int32(0), bad)
+        return super().__new__(cls, image, None, js.Losses(*[number] * 5), image, number, jnp.int32(0), bad)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():

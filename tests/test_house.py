@@ -27,6 +27,7 @@ ORDER = (
     "weights",
     "statistics",
     "losses",
+    "whitening",
     "objective",
     "evaluate.whole",
     "evaluate",

@@ -347,7 +347,7 @@ def test_vmap_is_as_many_separate_runs(name):
         assert not np.array_equal(apart[0][2].failures[:12], apart[1][2].failures[:12])
 
 
-divide = jax.jit(_divide_by_frequency, static_argnames="exponent")
+divide = jax.jit(functools.partial(_divide_by_frequency, chroma=1.0), static_argnames="exponent")
 
 # Odd and even sizes, where the half spectrum ends differently, and single rows.
 SIZES = [(6, 8), (7, 5), (5, 8), (1, 9), (8, 1)]
@@ -386,7 +386,7 @@ def test_exponent_zero_runs_as_without():
     problem = Quadratic(low=0.2, high=0.8, coupling=5.0, stiffness=10.0)
     runs = [
         minimise(constant(), problem, optimizer)[0][:6]
-        for optimizer in (js.lbfgs(exponent=0.0), js.lbfgs(precondition=None))
+        for optimizer in (js.lbfgs(exponent=0.0, chroma=1.0), js.lbfgs(precondition=None))
     ]
     np.testing.assert_allclose(runs[0], runs[1], atol=1e-4)
 

@@ -13,7 +13,8 @@ from jaxstyle.typing import Image, Params
 def value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
-    """Losses of a picture and the gradient of their total with respect to its pixels.
+    """Losses of a picture and the gradient with respect to its pixels: of `losses.guide`, which is the total
+    unless the targets are whitened.
 
     Pure, and compiled once for each shape and objective.
 
@@ -31,11 +32,11 @@ def value_and_grad(
         InputError: for a picture that is too small for the objective's layers.
     """
 
-    def total(pixels: Image):
+    def guide(pixels: Image):
         taps = features(params, pixels, objective.layers, objective)
         sums = measure(pixels, taps, targets.content, objective.style_layers)
         losses = combine(sums, pixels.shape, targets, weights, objective)
-        return losses.total, losses
+        return losses.guide, losses
 
-    (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(image)
+    (_, losses), gradient = jax.value_and_grad(guide, has_aux=True)(image)
     return losses, gradient

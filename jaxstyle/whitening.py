@@ -1,0 +1,76 @@
+"""A second measure of the style's error, to descend by: the residual of the Gram matrices, whitened.
+
+The loss `sum (G - A)^2` is badly scaled. A change `dF = Z F` of the features changes the Gram matrix `G` by
+`Z G + G Z`, in the eigenbasis of `G` by `Z_ij (l_i + l_j)`: entries between weak directions move thousands of times
+more slowly than those between strong ones, and that is where a run spends its evaluations. Gauss-Newton steps undo this
+by a division; near the optimum `G` is the style's `A`, whose eigenbasis `Q` and eigenvalues `l` are known beforehand:
+
+    guide = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 / ((l_i + l_j) / l_max + floor))^power
+
+With `power = 0` that is the loss itself, `Q` being orthogonal. The guide only chooses the way: losses are reported, and
+the best picture is kept, by the loss itself. Measured: docs/optimisers.md.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.typing import Gram, Scalar
+
+# Weaker directions than this share of the strongest are treated as if they had it.
+FLOOR = 0.03
+
+
+class Metric(NamedTuple):
+    """How a style layer's residual is measured.
+
+    Attributes:
+        basis: `(c, c)`, columns are eigenvectors of the style's Gram matrix.
+        gain: `(c, c)`, the weight of each squared entry in that basis.
+    """
+
+    basis: Float[Array, "c c"]
+    gain: Float[Array, "c c"]
+
+
+def whitening(grams: Mapping[str, Float[Array, "_ _"]], power: float = 1.0, floor: float = FLOOR) -> dict[str, Metric]:
+    """The metric of every style layer.
+
+    Args:
+        grams: style layer to the style's Gram matrix `(c, c)`.
+        power: 0 is the loss itself, 1 divides by the sum of the eigenvalues.
+        floor: added to that sum, relative to the largest eigenvalue, above 0.
+
+    Returns:
+        Layer to metric.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> metric = whitening({"relu1_1": jnp.diag(jnp.array([1.0, 3.0]))}, floor=1.0)["relu1_1"]
+        >>> [round(float(gain), 2) for gain in metric.gain.ravel()]
+        [1.2, 0.86, 0.86, 0.67]
+    """
+    return {layer: _metric(gram, power, floor) for layer, gram in grams.items()}
+
+
+def whitened_square(residual: Gram, metric: Metric) -> Scalar:
+    """`sum_ij gain_ij (Q^T R Q)_ij^2`.
+
+    Args:
+        residual: `(c, c)`, symmetric: `G - A`.
+        metric: see `whitening`.
+
+    Returns:
+        A scalar, zero where the residual is.
+    """
+    turned = jnp.matmul(metric.basis.T, jnp.matmul(residual, metric.basis, precision="highest"), precision="highest")
+    return jnp.sum(metric.gain * jnp.square(turned))
+
+
+def _metric(gram: Gram, power: float, floor: float) -> Metric:
+    values, basis = jnp.linalg.eigh(gram)
+    # A black style has no directions at all.
+    values = jnp.maximum(values, 0.0) / jnp.maximum(values[-1], jnp.finfo(jnp.float32).tiny)
+    return Metric(basis, (2 / (values[:, None] + values[None, :] + floor)) ** power)
