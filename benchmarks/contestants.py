@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 import jaxstyle as js
+from jaxstyle.descent import SLOW, converged
 from jaxstyle.optimizers import _divide_by_frequency
 
 Pixels = Float[Array, "height width 3"]
@@ -126,10 +127,19 @@ def transform(optimizer: optax.GradientTransformation, box: bool, whitened: bool
 
     def run(meter: Meter, image: Pixels) -> NoReturn:
         # Copies, because `_propose` reuses the buffers and the start is wanted again.
-        state = jax.tree.map(functools.partial(jnp.array, copy=True), optimizer.init(image))
+        def begin(image: Array) -> Any:
+            return jax.tree.map(functools.partial(jnp.array, copy=True), optimizer.init(image))
+
+        state, best, leads = begin(jnp.asarray(image)), image, whitened
         while True:
             value, gradient = meter(image)
+            if meter.found[-1:] == [len(meter.losses)]:
+                best = image
             image, state = _propose(image, state, value, gradient, optimizer)
+            if leads and converged(np.asarray(meter.losses), SLOW):
+                # What `descend` does: the guide gives way to the loss itself.
+                leads, meter.targets = False, js.whiten(meter.targets, 0.0)
+                image, state = best, begin(jnp.asarray(best))
 
     return Contestant(run, box, whitened)
 

@@ -59,6 +59,8 @@ class Stylize:
     scales: ScaleCount = "auto"
     """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
     pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
+    whitening: float = 1.0
+    """How much the way to the least loss is chosen by whitened style residuals, 0 to 1; 1 takes the fewest steps."""
     init: str = "content"
     """Where to start: content, noise, or the path of a picture."""
     seed: int = 0
@@ -157,6 +159,7 @@ class Stylize:
                 optimizer=optimizer,
                 steps=self.steps,
                 scales=self.scales,
+                whitening=self.whitening,
                 init=init,
                 seed=self.seed,
                 tolerance=self.tolerance,
@@ -196,6 +199,8 @@ class Stylize:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
         if not 0 <= self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
+        if not 0 <= self.whitening <= 1:
+            raise InputError(f"--whitening is {self.whitening}, expected a number from 0 to 1")
         if self.init not in ("content", "noise") and not os.path.isfile(self.init):
             raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
 

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.objective import Losses, LossWeights, Objective, Targets
-from jaxstyle.step import State, step
+from jaxstyle.step import State, init, step
 from jaxstyle.typing import Params
 
 # About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host
@@ -21,6 +21,9 @@ from jaxstyle.typing import Params
 CHUNK_SECONDS = 1.0
 # Convergence is judged over this many evaluations, at multiples of it; so no chunk is longer.
 PATIENCE = 20
+
+# A first problem, which only leads the way, gives way to the last where the loss falls by less an evaluation.
+SLOW = 4e-3
 
 # Rows of losses, one an evaluation; columns as in `Losses`.
 History = Float[np.ndarray, "_ 5"]
@@ -79,7 +82,11 @@ class Limits(NamedTuple):
 
 
 def descend(
-    state: State, problem: Problem, limits: Limits, ask: Callable[[State, History], Status | None]
+    state: State,
+    problem: Problem,
+    limits: Limits,
+    ask: Callable[[State, History], Status | None],
+    finish: Problem | None = None,
 ) -> tuple[State, History, Status]:
     """Take steps until there is a reason to stop.
 
@@ -88,12 +95,13 @@ def descend(
         problem: what to minimise, and how.
         limits: see there.
         ask: called after every chunk, about once a second, with the state and the history; a status ends the descent.
+        finish: once the problem makes slow progress, go on with this one from the best picture.
 
     Returns:
         The last state, the losses of every evaluation, and why it stopped.
     """
     history = np.empty((limits.steps, len(Losses._fields)), np.float32)
-    done, length = 0, 1
+    done, length, since = 0, 1, 0
     while done < limits.steps:
         length = min(length, PATIENCE - done % PATIENCE, limits.steps - done)
         if limits.pause_every is not None:
@@ -103,7 +111,12 @@ def descend(
         history[done : done + length] = chunk[:length]
         seconds = time.perf_counter() - begin
         done += length
-        status = ask(state, history[:done]) or _verdict(state, history[:done], limits.tolerance)
+        status = ask(state, history[:done]) or _verdict(
+            state, history[since:done], limits.tolerance if finish is None else max(SLOW, limits.tolerance)
+        )
+        if status is Status.CONVERGED and finish is not None:
+            problem, finish, since = finish, None, done
+            state, status = init(state.best_image, *problem), None
         if status is not None:
             return state, history[:done], status
         # The first chunk compiles, so it says nothing about how many steps fit into a second.
@@ -131,13 +144,17 @@ def _run(
     return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
 
 
+def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bool:
+    """Whether the best loss fell by at most this fraction an evaluation; asked at multiples of `PATIENCE`."""
+    if len(totals) <= PATIENCE or len(totals) % PATIENCE:
+        return False
+    best = np.fmin.accumulate(totals)
+    return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
+
+
 def _verdict(state: State, history: History, tolerance: float) -> Status | None:
     """Why to stop by the numbers alone."""
-    bad, done = int(state.bad), len(history)
-    if bad > 0 and (bad == done or bad >= PATIENCE):
+    bad = int(state.bad)
+    if bad > 0 and (bad == len(history) or bad >= PATIENCE):
         return Status.NOT_FINITE
-    if done > PATIENCE and done % PATIENCE == 0:
-        best = np.fmin.accumulate(history[:, 0])
-        if best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE]:
-            return Status.CONVERGED
-    return None
+    return Status.CONVERGED if converged(history[:, 0], tolerance) else None

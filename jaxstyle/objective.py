@@ -255,9 +255,10 @@ def combine(
         for layer in objective.style_layers
     }
     share = 1 / len(grams) if objective.normalization == "paper" and grams else 1.0
+    residuals = {layer: gram - targets.style[layer] for layer, gram in grams.items()}
+    scales = {layer: share * losses.style_scale(len(gram), objective.normalization) for layer, gram in grams.items()}
     style = _weighted(
-        weights.style,
-        [share * losses.style_loss(gram, targets.style[layer], objective.normalization) for layer, gram in grams.items()],
+        weights.style, [scales[layer] * jnp.sum(jnp.square(residual)) for layer, residual in residuals.items()]
     )
     content = _weighted(weights.content, content)
     tv = jnp.float32(weights.tv) * sums.variation / (float(height) * width)
@@ -265,10 +266,7 @@ def combine(
     if targets.metric is None:
         return Losses(total, content, style, tv, total)
     whitened = [
-        share
-        * losses.style_scale(len(gram), objective.normalization)
-        * whitened_square(gram - targets.style[layer], targets.metric[layer])
-        for layer, gram in grams.items()
+        scales[layer] * whitened_square(residual, targets.metric[layer]) for layer, residual in residuals.items()
     ]
     return Losses(total, content, style, tv, content + _weighted(weights.style, whitened) + tv)
 

@@ -65,9 +65,9 @@ PRESETS = {
             weights=LossWeights(content=1.0, style=1e3),
             optimizer=lbfgs(),
             steps=150,
-            scales="auto",
+            scales=1,
             init="content",
-            source="the notebook's objective, coarse to fine; after 150 evaluations little changes to the eye",
+            source="the notebook's objective; from 150 evaluations on this optimiser changes little to the eye",
         ),
         Preset(
             name="gatys-notebook",

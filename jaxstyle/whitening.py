@@ -5,9 +5,11 @@ The loss `sum (G - A)^2` is badly scaled. A change `dF = Z F` of the features ch
 more slowly than those between strong ones, and that is where a run spends its evaluations. Gauss-Newton steps undo this
 by a division; near the optimum `G` is the style's `A`, whose eigenbasis `Q` and eigenvalues `l` are known beforehand:
 
-    guide = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 / ((l_i + l_j) / l_max + floor))^power
+    guide = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 floor / ((l_i + l_j) / l_max + floor))^power
 
-With `power = 0` that is the loss itself, `Q` being orthogonal. The guide only chooses the way: losses are reported, and
+With `power = 0` that is the loss itself, `Q` being orthogonal. Strong directions, which are right after a few
+evaluations anyhow, count less than in the loss, and weak ones, where it is lost later, about as much: so the balance with
+the content stays nearly the loss's own. The guide only chooses the way: losses are reported, and
 the best picture is kept, by the loss itself. Measured: docs/optimisers.md.
 """
 
@@ -35,7 +37,9 @@ class Metric(NamedTuple):
     gain: Float[Array, "c c"]
 
 
-def whitening(grams: Mapping[str, Float[Array, "_ _"]], power: float = 1.0, floor: float = FLOOR) -> dict[str, Metric]:
+def whitening(
+    grams: Mapping[str, Float[Array, "_ _"]], power: float | Scalar = 1.0, floor: float = FLOOR
+) -> dict[str, Metric]:
     """The metric of every style layer.
 
     Args:
@@ -69,8 +73,8 @@ def whitened_square(residual: Gram, metric: Metric) -> Scalar:
     return jnp.sum(metric.gain * jnp.square(turned))
 
 
-def _metric(gram: Gram, power: float, floor: float) -> Metric:
+def _metric(gram: Gram, power: float | Scalar, floor: float) -> Metric:
     values, basis = jnp.linalg.eigh(gram)
     # A black style has no directions at all.
     values = jnp.maximum(values, 0.0) / jnp.maximum(values[-1], jnp.finfo(jnp.float32).tiny)
-    return Metric(basis, (2 / (values[:, None] + values[None, :] + floor)) ** power)
+    return Metric(basis, (2 * floor / (values[:, None] + values[None, :] + floor)) ** power)

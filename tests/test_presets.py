@@ -12,7 +12,7 @@ def test_presets_are_complete_and_usable(name):
     assert settings.name == name
     assert settings.steps > 0
     assert settings.init in ("content", "noise")
-    assert settings.scales == ("auto" if name == "default" else 1), "the published methods know one size"
+    assert settings.scales == 1
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
     # Equal settings share their compiled programs.

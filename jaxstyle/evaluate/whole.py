@@ -13,8 +13,9 @@ from jaxstyle.typing import Image, Params
 def value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
-    """Losses of a picture and the gradient with respect to its pixels: of `losses.guide`, which is the total
-    unless the targets are whitened.
+    """Losses of a picture and the gradient of `losses.guide` with respect to its pixels.
+
+    The guide is the total, unless the targets are whitened: see `whiten`.
 
     Pure, and compiled once for each shape and objective.
 
