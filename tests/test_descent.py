@@ -40,7 +40,7 @@ def test_the_answer_ends_the_descent(problem):
 
 
 def verdict(totals, bad=0, tolerance=1e-3):
-    history = np.repeat(np.float32(totals)[:, None], 4, axis=1)
+    history = np.repeat(np.float32(totals)[:, None], 5, axis=1)
     return descent._verdict(_State(jnp.int32(bad)), history, tolerance)
 
 

@@ -32,7 +32,7 @@ def check_against_the_reference(params, image, content, style, objective, weight
     def slow(pixels):
         return reference.losses(pixels, slow_params, slow_targets, objective, **arguments)
 
-    np.testing.assert_allclose(losses, slow(double(image)), rtol=tolerance)
+    np.testing.assert_allclose(losses[:4], slow(double(image)), rtol=tolerance)
 
     gradient = double(gradient)
     rng = np.random.default_rng(0)

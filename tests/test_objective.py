@@ -112,7 +112,7 @@ def test_targets_against_the_reference(tiny_params):
     slow = reference.aim(reference.float64(tiny_params), np.asarray(content, "f8"), [np.asarray(style, "f8")], SMALL)
     assert set(targets.content) == {"relu2_1"}
     assert set(targets.style) == {"relu1_1", "conv2_2"}
-    for ours, expected in zip(targets, slow, strict=True):
+    for ours, expected in zip(targets[:2], slow, strict=True):
         for layer in ours:
             np.testing.assert_allclose(ours[layer], expected[layer], rtol=1e-5, atol=1e-5)
 
@@ -192,7 +192,8 @@ def test_combine_writes_the_formula_once(normalization):
         content = 2 * 3.0 / 160 + 3 * 5.0 / 56
         style = 5 * squares[0] / 4**4 + 7 * squares[1] / 6**4
     tv = 13 * 11.0 / 187
-    np.testing.assert_allclose(losses, (content + style + tv, content, style, tv), rtol=1e-5)
+    total = content + style + tv
+    np.testing.assert_allclose(losses, (total, content, style, tv, total), rtol=1e-5)
 
 
 @pytest.mark.parametrize("normalization", BOTH)

@@ -119,7 +119,8 @@ def test_it_finds_the_minimum_in_the_box(precondition, coupling, low, high):
     start, least = problem.slow(np.full((6, 5, 3), 0.5))[0], problem.slow(solution)[0]
     # To what float32 losses can tell apart.
     assert problem.slow(best)[0] - least < 1e-6 * (start - least)
-    np.testing.assert_allclose(best, solution, atol=3e-3)
+    # One part in a million of the loss leaves some thousandths in its flat directions.
+    np.testing.assert_allclose(best, solution, atol=4e-3)
 
 
 @pytest.mark.parametrize("precondition", PRECONDITIONS)
@@ -147,7 +148,8 @@ def dense_direction(pairs, gradient, spectral):
     height, width, colours = gradient.shape
     M = np.eye(size)
     if spectral:
-        M = np.kron(reference.spectral_matrix(height, width, 1.0), np.eye(colours))
+        mean = np.full((colours, colours), 1 / colours)
+        M = np.kron(reference.spectral_matrix(height, width, 1.0), mean + 0.35 * (np.eye(colours) - mean))
     s, y = (v.ravel() for v in pairs[-1])
     H = s @ y / (y @ M @ y) * M
     for s, y in pairs:
@@ -382,6 +384,13 @@ def test_exponent_zero_is_no_preconditioning(size):
     np.testing.assert_allclose(divide(field, 0.0), field, atol=1e-6)
 
 
+def test_chroma_scales_what_differs_between_channels():
+    field = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 3)), jnp.float32)
+    grey = jnp.mean(field, axis=-1, keepdims=True) * jnp.ones((1, 1, 3))
+    np.testing.assert_allclose(_divide_by_frequency(grey, 1.0, 0.2), divide(grey, 1.0), atol=1e-5)
+    np.testing.assert_allclose(_divide_by_frequency(field - grey, 1.0, 0.2), 0.2 * divide(field - grey, 1.0), atol=1e-5)
+
+
 def test_exponent_zero_runs_as_without():
     problem = Quadratic(low=0.2, high=0.8, coupling=5.0, stiffness=10.0)
     runs = [
@@ -432,6 +441,7 @@ def test_any_optax_transform_will_do(tiny_params):
         (lambda: js.lbfgs(precondition="fourier"), "unknown precondition 'fourier', expected 'spectral' or None"),  # type: ignore
         (lambda: js.lbfgs(exponent=-1.0), r"exponent is -1\.0, expected 0 to 4"),
         (lambda: js.lbfgs(exponent=math.nan), "exponent is nan"),
+        (lambda: js.lbfgs(chroma=0.0), r"chroma is 0\.0, expected a number above 0, up to 10"),
         (lambda: js.adam(0.0), r"learning_rate is 0\.0, expected a positive number such as 0\.02"),
         (lambda: js.adam(-1.0), r"learning_rate is -1\.0"),
         (lambda: js.adam(math.inf), "learning_rate is inf"),

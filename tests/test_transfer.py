@@ -34,7 +34,7 @@ def test_a_run_gives_the_best_picture_and_one_row_of_losses_a_step(params, photo
     assert result.status is Status.STEP_LIMIT
     assert result.evaluations == 12
     assert all(values.shape == (12,) for values in result.losses)
-    np.testing.assert_allclose(result.losses.total, sum(result.losses[1:]), rtol=1e-5)
+    np.testing.assert_allclose(result.losses.total, sum(result.losses[1:4]), rtol=1e-5)
     assert result.losses.total[-1] < 0.5 * result.losses.total[0]
     assert result.image.shape == photo.shape
     assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
@@ -48,7 +48,7 @@ def test_chunks_do_not_change_the_run(params, photo, painting):
     """The same steps as one by one, whatever the callback's rhythm."""
     settings = js.preset("default")
     targets = js.make_targets(params, photo, [painting], settings.objective)
-    arguments = (params, targets, settings.weights, settings.objective, settings.optimizer)
+    arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.optimizer)
     state = js.init(photo, *arguments)
     totals = []
     for _ in range(9):
@@ -195,7 +195,7 @@ def test_coarse_to_fine_is_two_runs_one_after_the_other(params, large, style):
     picture, totals = halves[0], []
     for (photo, painting), steps in ((halves, 11), ((large, style), 12)):
         targets = js.make_targets(params, photo, [painting], settings.objective)
-        arguments = (params, targets, settings.weights, settings.objective, settings.optimizer)
+        arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.optimizer)
         state = js.init(js.resize(picture, *photo.shape[:2]), *arguments)
         for _ in range(steps):
             state = js.step(state, *arguments)
