@@ -94,6 +94,7 @@ def test_each_evaluation_counts_and_is_noted(name, meter, targets, start, monkey
 
 def test_ours_is_the_library_s_own_run(meter, targets, start):
     trace = contestants.measure(CONTESTANTS["jaxstyle"], meter, targets, start, 10)
+    targets = js.whiten(targets)
     state = js.init(start, meter.params, targets, *FORMULA, js.lbfgs())
     losses = []
     for _ in range(10):
