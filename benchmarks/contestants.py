@@ -14,15 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, UInt8
 
 import jaxstyle as js
 from jaxstyle.descent import SLOW, converged
-from jaxstyle.optimizers import _divide_by_frequency
+from jaxstyle.optimizers import GREY_LEVEL, _divide_by_frequency
+from jaxstyle.typing import Image as Pixels
 
-Pixels = Float[Array, "height width 3"]
 Picture = UInt8[np.ndarray, "height width 3"]
-GREY_LEVEL = 1 / 255
 
 
 class Enough(Exception):  # noqa: N818, not an error

@@ -3,8 +3,7 @@
 from typing import Any
 
 from benchmarks import record
-
-MIB = 2**20
+from benchmarks.record import MIB
 
 
 def programs(result: dict[str, Any]) -> str:

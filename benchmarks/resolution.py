@@ -11,9 +11,8 @@ from typing import Any
 
 import jaxstyle as js
 from benchmarks import arguments, record
+from benchmarks.record import MIB
 from benchmarks.worker import Worker
-
-MIB = 2**20
 
 
 def measure(sizes: list[int], repeats: int, name: str) -> None:

@@ -54,7 +54,7 @@ class Worker:
         )
         try:
             self.answer = self.ask(**options)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows of the process yet.
             self.close()
             raise
         self.start_up_seconds = time.perf_counter() - begin
