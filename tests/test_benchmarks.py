@@ -249,8 +249,9 @@ def test_the_committed_trace_can_be_drawn_again(results):
     shutil.copy(COMMITTED / "gatys_trace.json", results)
     gatys_trace.main(["--plot"])
     lines = (results / "gatys_trace.md").read_text().splitlines()
-    assert len(lines) == 2 + len(gatys_trace.PUBLISHED)
-    assert lines[-1].startswith("| 500 | 368,494 | ")
+    # It was measured up to 200 evaluations.
+    assert len(lines) == 2 + 4
+    assert lines[-1].startswith("| 200 | 469,375 | ")
     assert (results / "gatys_trace.png").stat().st_size > 1000
 
 
