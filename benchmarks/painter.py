@@ -15,6 +15,8 @@ class Painter(Protocol):
 
     compile_seconds: float
     """Spent on compiling while it got ready; reported apart from the start-up."""
+    content_loss: float | None
+    """Of the content picture itself; None where the first evaluation tells."""
 
     def evaluate(self) -> float:
         """One evaluation of loss and gradient and the update that follows, finished on return; its loss."""
@@ -61,6 +63,10 @@ def serve(make: Callable[[Path, Path], Painter]) -> None:
             }
 
         slept = time.process_time()
-        return {"compile_seconds": painter.compile_seconds, "process_cpu_seconds": slept}, handle
+        return {
+            "compile_seconds": painter.compile_seconds,
+            "content_loss": painter.content_loss,
+            "process_cpu_seconds": slept,
+        }, handle
 
     worker.serve(prepare)

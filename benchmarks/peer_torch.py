@@ -57,6 +57,7 @@ class Torch:
     """The picture, its targets and its optimiser."""
 
     compile_seconds = 0.0
+    content_loss: float | None = None
 
     def __init__(self, content: Path, style: Path):
         self._device = "cuda" if torch.cuda.is_available() else "cpu"

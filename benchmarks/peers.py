@@ -1,7 +1,7 @@
 """jaxstyle against pastiche and against plain PyTorch, side by side.
 
-Every program gets the same pictures, pixel for pixel, weights and objective (checked: the losses of the start must
-agree), and as many evaluations of loss and gradient. Each runs in a process of its own; they work in turn, a few
+Every program gets the same pictures, pixel for pixel, weights and objective (checked: the losses of the content picture
+must agree), and as many evaluations of loss and gradient. Each runs in a process of its own; they work in turn, a few
 evaluations at a time, while the others sleep, so that noise of the machine hits all of them. Quality is the loss of the
 picture as it would be saved, 8 bits a channel, and one referee judges them all: jaxstyle's float32 notebook objective,
 outside of what is timed. The answer is the time until jaxstyle's picture is as good as the other program's final one.
@@ -116,9 +116,9 @@ def run(size: int, content: Path, style: Path, limits: dict[str, int], chunk: in
         measured, foreign = race(paths, folders, limits, chunk)
         loss = referee(**paths)
         for name, program in measured.items():
-            scale = program["losses"][0] / loss(paths["content"])
+            scale = program["content_loss"] / loss(paths["content"])
             if abs(scale / LOSS_SCALE[name] - 1) > 1e-3:
-                raise RuntimeError(f"{name}'s first loss is {scale} times the referee's, expected {LOSS_SCALE[name]}")
+                raise RuntimeError(f"{name}'s content loss is {scale} times the referee's, expected {LOSS_SCALE[name]}")
             program["loss_scale"] = scale
             program["saved"] = {k: loss(folders[name] / f"{k}.npy") for k in marks(limits[name])}
         reached = {}
@@ -171,6 +171,7 @@ def race(
             "peak_device_bytes": replies[name][-1]["peak_device_bytes"],
             "seconds": seconds,
             "losses": [loss for reply in replies[name] for loss in reply["losses"]],
+            "content_loss": worker.answer["content_loss"] or replies[name][0]["losses"][0],
         }
         own += replies[name][-1]["process_cpu_seconds"] - worker.answer["process_cpu_seconds"]
     foreign = None if busy is None or busy_begin is None else max(0.0, busy - busy_begin - own) / capacity

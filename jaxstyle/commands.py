@@ -63,8 +63,10 @@ class Stylize:
     """How much the way to the least loss is chosen by whitened style residuals, 0 to 1; 1 takes the fewest steps."""
     init: str = "content"
     """Where to start: content, noise, or the path of a picture."""
+    mosaic: float = 0.25
+    """Share of pieces of the painting mixed into the photo at the start, 0 to 1: strokes grow from them."""
     seed: int = 0
-    """Of the noise."""
+    """Of the noise and of the pieces."""
     content_weight: tuple[float, ...] = ()
     """How much the photo counts: one number, or one a content layer."""
     style_weight: tuple[float, ...] = ()
@@ -161,6 +163,7 @@ class Stylize:
                 scales=self.scales,
                 whitening=self.whitening,
                 init=init,
+                mosaic=self.mosaic,
                 seed=self.seed,
                 tolerance=self.tolerance,
                 callback=callback,
@@ -199,8 +202,9 @@ class Stylize:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
         if not 0 <= self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
-        if not 0 <= self.whitening <= 1:
-            raise InputError(f"--whitening is {self.whitening}, expected a number from 0 to 1")
+        for name, value in (("whitening", self.whitening), ("mosaic", self.mosaic)):
+            if not 0 <= value <= 1:
+                raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
         if self.init not in ("content", "noise") and not os.path.isfile(self.init):
             raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
 
@@ -253,6 +257,7 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
         steps=settings.steps,
         scales=settings.scales,
         init=settings.init,
+        mosaic=settings.mosaic,
         content_weight=_tuple(settings.weights.content),
         style_weight=_tuple(settings.weights.style),
         tv_weight=float(settings.weights.tv),

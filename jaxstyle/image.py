@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage, Image
 
 
 def check_image(image: Any, name: str = "image", smallest: int = 1) -> None:
@@ -72,6 +72,11 @@ def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {wid
         raise InputError(f"cannot resize to {width}x{height} pixels, expected at least 1x1")
     resized = jax.image.resize(image, (height, width, 3), "lanczos3", precision=jax.lax.Precision.HIGHEST)
     return jnp.clip(resized, 0.0, 1.0)
+
+
+def fit(image: AnyImage, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
+    """Resized; untouched where it has that size, even beyond [0, 1]."""
+    return jnp.asarray(image) if image.shape[:2] == (height, width) else resize(jnp.asarray(image), height, width)
 
 
 def white_noise(seed: int, height: int, width: int) -> Image:

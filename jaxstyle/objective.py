@@ -179,18 +179,38 @@ def make_targets(
         raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
     for style in styles:
         check_image(style, "style", objective.smallest)
-    blend = np.ones(len(styles)) if style_weights is None else np.asarray(style_weights, np.float64)
-    if blend.shape != (len(styles),):
-        raise InputError(f"{blend.size} style weights for {len(styles)} styles, expected one each")
-    if not np.all(np.isfinite(blend)) or np.any(blend < 0) or not np.any(blend):
-        raise InputError(f"style weights {blend.tolist()}, expected finite numbers >= 0, at least one positive")
-    # The division by the largest keeps the sum finite.
-    blend = blend / blend.max()
-    blend = [float(weight) for weight in blend / blend.sum()]
+    blend = style_shares(len(styles), style_weights)
     grams = [_grams(params, style, objective) for style in styles]
     return Targets(
         _content_features(params, content, objective), jax.tree.map(lambda *each: _blend(each, blend), *grams)
     )
+
+
+def style_shares(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
+    """How much each style counts: `w_i / sum w_i`.
+
+    Args:
+        count: of the styles.
+        style_weights: one number a style, relative; equal if None.
+
+    Returns:
+        Numbers whose sum is 1.
+
+    Raises:
+        InputError: for another number of weights, or weights that are negative, not finite or all zero.
+
+    Example:
+        >>> style_shares(2, [3, 1])
+        [0.75, 0.25]
+    """
+    shares = np.ones(count) if style_weights is None else np.asarray(style_weights, np.float64)
+    if shares.shape != (count,):
+        raise InputError(f"{shares.size} style weights for {count} styles, expected one each")
+    if not np.all(np.isfinite(shares)) or np.any(shares < 0) or not np.any(shares):
+        raise InputError(f"style weights {shares.tolist()}, expected finite numbers >= 0, at least one positive")
+    # The division by the largest keeps the sum finite.
+    shares = shares / shares.max()
+    return [float(share) for share in shares / shares.sum()]
 
 
 def whiten(targets: Targets, power: float = 1.0) -> Targets:

@@ -22,6 +22,7 @@ class Preset:
         steps: evaluations.
         scales: `"auto"`, or how many sizes to go through; 1 is the full size alone.
         init: `"content"` or `"noise"`.
+        mosaic: share of the style's mosaic in a start from the content: see `start.py`.
         source: where the settings are published.
     """
 
@@ -32,6 +33,7 @@ class Preset:
     steps: int
     scales: ScaleCount
     init: str
+    mosaic: float
     source: str
 
 
@@ -67,6 +69,7 @@ PRESETS = {
             steps=150,
             scales=1,
             init="content",
+            mosaic=0.25,
             source="the notebook's objective; from 150 evaluations on this optimiser changes little to the eye",
         ),
         Preset(
@@ -77,6 +80,7 @@ PRESETS = {
             steps=500,
             scales=1,
             init="content",
+            mosaic=0.0,
             source="github.com/leongatys/PytorchNeuralStyleTransfer: objective, weights, 500 evaluations",
         ),
         Preset(
@@ -87,6 +91,7 @@ PRESETS = {
             steps=500,
             scales=1,
             init="noise",
+            mosaic=0.0,
             source="Gatys et al., CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
         ),
     )

@@ -12,14 +12,23 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
 
 from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.errors import InputError
-from jaxstyle.image import check_image, check_range, resize, white_noise
-from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each, check_weights, make_targets, whiten
+from jaxstyle.image import check_image, check_range, fit
+from jaxstyle.objective import (
+    Losses,
+    LossWeights,
+    Objective,
+    a_layer_each,
+    check_weights,
+    make_targets,
+    style_shares,
+    whiten,
+)
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.scales import Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.start import first_image
 from jaxstyle.step import State
 from jaxstyle.step import init as init_state
 from jaxstyle.typing import AnyImage, Image, Params
@@ -27,8 +36,6 @@ from jaxstyle.weights import load_params
 
 # Steps at most: beyond lies a typing error.
 MOST_STEPS = 1_000_000
-# A picture that goes in at one size and comes out at another.
-AnySize = Float[Array, "_ _ 3"]
 
 
 class Progress(NamedTuple):
@@ -93,6 +100,7 @@ def stylize(
     scales: ScaleCount | None = None,
     whitening: float = 1.0,
     init: str | AnyImage | None = None,
+    mosaic: float | None = None,
     seed: int = 0,
     tolerance: float = 1e-6,
     callback: Callback | None = None,
@@ -120,7 +128,9 @@ def stylize(
         scales: `"auto"`, or how many sizes to go through at most, 1 to 16; 1 is the full size alone.
         whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
         init: where to start: `"content"`, `"noise"` (seeded), or a picture, resized to the first scale.
-        seed: of the noise.
+        mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
+            the content is flat (see `start.py`). 0 starts from the content itself.
+        seed: of the noise and the mosaic.
         tolerance: the run has converged when the best loss fell by at most this fraction an evaluation, over 20; 0
             stops only where it does not fall at all.
         callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
@@ -150,8 +160,9 @@ def stylize(
     optimizer = settings.optimizer if optimizer is None else optimizer
     steps = settings.steps if steps is None else steps
     init = settings.init if init is None else init
+    mosaic = settings.mosaic if mosaic is None else mosaic
     scales = settings.scales if scales is None else scales
-    _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening)
+    _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening, mosaic)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")
     styles = list(style) if isinstance(style, list | tuple) else [style]
@@ -163,7 +174,9 @@ def stylize(
     height, width = content.shape[:2]
     sizes = [picture.shape[:2] for picture in styles]
     plan = pyramid(height, width, steps, scales, styles=sizes, smallest=objective.smallest)
-    picture = _first_image(init, content, plan[0], seed)
+    first, shares = plan[0], style_shares(len(styles), style_weights)
+    shrunk = [_shrink(painting, first.factor) for painting in styles]
+    picture = first_image(init, content, shrunk, first.height, first.width, mosaic, shares, seed)
     params = load_params() if params is None else params
     weights = a_layer_each(weights, objective)
 
@@ -180,7 +193,7 @@ def stylize(
         for scale in plan:
             photo, *paintings = (_shrink(each, scale.factor) for each in (content, *styles))
             targets = make_targets(params, photo, paintings, objective, style_weights)
-            start = _fit(picture, scale.height, scale.width)
+            start = fit(picture, scale.height, scale.width)
             problem = Problem(params, whiten(targets, whitening), weights, objective, optimizer)
             # With power 0 the same program follows the loss itself.
             finish = problem._replace(targets=whiten(targets, 0.0)) if whitening else None
@@ -192,7 +205,7 @@ def stylize(
                 break
     rows = np.concatenate(histories)
     return Result(
-        image=_fit(picture, height, width),
+        image=fit(picture, height, width),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=status,
@@ -209,6 +222,7 @@ def _check_options(
     callback_every: Any,
     tolerance: float,
     whitening: float,
+    mosaic: float,
 ) -> None:
     for name, value, kind in (
         ("objective", objective, Objective),
@@ -224,33 +238,15 @@ def _check_options(
             raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
-    if not 0 <= whitening <= 1:
-        raise InputError(f"whitening is {whitening}, expected a number from 0 to 1")
+    for name, value in (("whitening", whitening), ("mosaic", mosaic)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}, expected a number from 0 to 1")
     check_weights(weights, objective)
 
 
-def _first_image(init: str | AnyImage, content: Image, first: Scale, seed: int) -> AnySize:
-    """Where the first scale starts; of any size, as it is resized there."""
-    if isinstance(init, str):
-        if init == "content":
-            return content
-        if init == "noise":
-            return white_noise(seed, first.height, first.width)
-        raise InputError(f"unknown init {init!r}, expected 'content', 'noise' or a picture")
-    init = jnp.asarray(init)
-    check_image(init, "init")
-    check_range(init, "init")
-    return init
-
-
-def _shrink(image: AnySize, factor: float) -> AnySize:
+def _shrink(image: AnyImage, factor: float) -> Image:
     height, width = image.shape[:2]
-    return _fit(image, *scaled(height, width, factor))
-
-
-def _fit(image: AnySize, height: int, width: int) -> AnySize:
-    """Resized; untouched where it has that size, even beyond [0, 1]."""
-    return image if image.shape[:2] == (height, width) else resize(image, height, width)
+    return fit(image, *scaled(height, width, factor))
 
 
 def _progress(

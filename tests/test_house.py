@@ -29,6 +29,7 @@ ORDER = (
     "losses",
     "whitening",
     "objective",
+    "start",
     "evaluate.whole",
     "evaluate",
     "optimizers",
