@@ -18,7 +18,8 @@ from jaxtyping import Array, UInt8
 
 import jaxstyle as js
 from jaxstyle.descent import SLOW, converged
-from jaxstyle.optimizers import GREY_LEVEL, _divide_by_frequency
+from jaxstyle.optimizers import GREY_LEVEL
+from jaxstyle.preconditioners import spectral
 from jaxstyle.typing import Image as Pixels
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -101,12 +102,14 @@ class Contestant(NamedTuple):
         run: asks the meter until it raises `Enough`; returns only if it stops earlier, and says why.
         box: whether every picture that it evaluates lies in [0, 1].
         whitened: whether the gradient is that of the whitened guide; the losses noted are never.
+        mosaic: share of the style's mosaic in its start from the content: see `jaxstyle/start.py`.
         package: what it needs beside this library, as `pip install` calls it.
     """
 
     run: Callable[[Meter, Pixels], str]
     box: bool
     whitened: bool = False
+    mosaic: float = 0.0
     package: str = ""
 
 
@@ -121,7 +124,9 @@ def measure(contestant: Contestant, meter: Meter, targets: js.Targets, start: Pi
     return Trace(meter.losses, meter.seconds, meter.pictures, meter.found, stopped)
 
 
-def transform(optimizer: optax.GradientTransformation, box: bool, whitened: bool = False) -> Contestant:
+def transform(
+    optimizer: optax.GradientTransformation, box: bool, whitened: bool = False, mosaic: float = 0.0
+) -> Contestant:
     """An optax transform that needs one value and gradient a step: what `js.step` does, evaluation and update apart."""
 
     def run(meter: Meter, image: Pixels) -> NoReturn:
@@ -140,7 +145,7 @@ def transform(optimizer: optax.GradientTransformation, box: bool, whitened: bool
                 leads, meter.targets = False, js.whiten(meter.targets, 0.0)
                 image, state = best, begin(jnp.asarray(best))
 
-    return Contestant(run, box, whitened)
+    return Contestant(run, box, whitened, mosaic)
 
 
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="state")
@@ -152,7 +157,7 @@ def _propose(image: Array, state: Any, value: Array, gradient: Array, optimizer:
 
 def adam_spectral(learning_rate: float) -> optax.GradientTransformation:
     """Adam in the coordinates z of x = F^-1 f^-1/2 F z, where `lbfgs`'s spectral preconditioner is the identity."""
-    smooth = functools.partial(_divide_by_frequency, exponent=0.5, chroma=1.0)
+    smooth = functools.partial(spectral, exponent=0.5)
     inner = optax.adam(learning_rate)
 
     def update(gradient, state, image, **_):
@@ -281,16 +286,29 @@ def scipy_lbfgsb(meter: Meter, image: Pixels) -> str:
     return str(result.message)
 
 
+# As `stylize` does by default.
+MOSAIC = js.preset().mosaic
+
+
+def ours(optimizer: optax.GradientTransformation, whitened: bool = True, mosaic: float = MOSAIC) -> Contestant:
+    """What `stylize` does by default, with another optimiser, or with parts of it left out."""
+    return transform(optimizer, True, whitened, mosaic)
+
+
+TORCH = Contestant(functools.partial(torch_lbfgs, scale=255.0), box=False, package="torch")
 CONTESTANTS = {
     # First, because the others are compared with it.
-    "torch": Contestant(functools.partial(torch_lbfgs, scale=255.0), box=False, package="torch"),
+    "torch": TORCH,
+    "torch-mosaic": TORCH._replace(mosaic=MOSAIC),
     "torch-unit": Contestant(functools.partial(torch_lbfgs, scale=1.0), box=False, package="torch"),
-    "jaxstyle": transform(js.lbfgs(), box=True, whitened=True),
-    "jaxstyle-unwhitened": transform(js.lbfgs(), box=True),
-    "jaxstyle-one-chroma": transform(js.lbfgs(chroma=1.0), box=True, whitened=True),
-    "jaxstyle-plain": transform(js.lbfgs(precondition=None), box=True),
-    **{f"jaxstyle-memory-{size}": transform(js.lbfgs(size), True, True) for size in (5, 20, 50)},
-    **{f"jaxstyle-exponent-{p:g}": transform(js.lbfgs(exponent=p), True, True) for p in (0.5, 1.5, 2.0)},
+    "jaxstyle": ours(js.lbfgs()),
+    "jaxstyle-no-mosaic": ours(js.lbfgs(), mosaic=0.0),
+    "jaxstyle-unwhitened": ours(js.lbfgs(), whitened=False),
+    "jaxstyle-one-chroma": ours(js.lbfgs(chroma=1.0)),
+    "jaxstyle-pyramid": ours(js.lbfgs(precondition="pyramid")),
+    "jaxstyle-plain": ours(js.lbfgs(precondition=None), whitened=False, mosaic=0.0),
+    **{f"jaxstyle-memory-{size}": ours(js.lbfgs(size)) for size in (5, 20, 50)},
+    **{f"jaxstyle-exponent-{p:g}": ours(js.lbfgs(exponent=p)) for p in (0.5, 1.5, 2.0)},
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),

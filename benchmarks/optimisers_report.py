@@ -17,10 +17,10 @@ EXPONENTS = ("jaxstyle-plain", "jaxstyle-exponent-0.5", "jaxstyle", "jaxstyle-ex
 
 
 def groups(result: dict[str, Any]) -> list[Group]:
-    """The runs, those on the same pictures, from the same start and with as many evaluations together."""
+    """The runs, those on the same pictures and from the same start together."""
     found: dict[tuple[Any, ...], Group] = {}
     for run in result["runs"]:
-        group = found.setdefault(tuple(run[name] for name in ("pair", "size", "init", "evaluations")), {})
+        group = found.setdefault(tuple(run[name] for name in ("pair", "size", "init")), {})
         group[run["optimizer"]] = run
     return list(found.values())
 
@@ -41,15 +41,18 @@ def geometric_mean(ratios: Iterable[float]) -> float | None:
     return math.exp(statistics.fmean(logs)) if logs else None
 
 
-def saved_ratios(result: dict[str, Any], name: str, base: str, mark: str | None = None) -> list[float]:
-    """A contestant's saved loss after `mark` evaluations (all of them if None) relative to another's, a group each."""
-    ratios = []
-    for group in groups(result):
-        if name in group and base in group:
-            after = mark or str(group[name]["evaluations"])
-            if after in group[name]["saved"]:
-                ratios.append(group[name]["saved"][after] / group[base]["saved"][after])
-    return ratios
+def saved_ratios(result: dict[str, Any], name: str, base: str, mark: str) -> list[float]:
+    """A contestant's saved loss after `mark` evaluations relative to another's, a group each."""
+    return [
+        group[name]["saved"][mark] / group[base]["saved"][mark]
+        for group in groups(result)
+        if name in group and base in group and mark in group[name]["saved"] and mark in group[base]["saved"]
+    ]
+
+
+def common_mark(result: dict[str, Any]) -> str:
+    """The last evaluation after which the saved picture of every run was judged."""
+    return max(set.intersection(*(set(run["saved"]) for run in result["runs"])), key=int)
 
 
 def numbers(text: str) -> list[float]:
@@ -85,7 +88,7 @@ def evaluations_table(result: dict[str, Any], target: str) -> str:
             cells = [
                 _share([run for run in runs if (run["init"], run["size"]) == column], target) for column in columns
             ]
-            worst = max((run["reached"][target] or math.inf) / run["evaluations"] for run in runs)
+            worst = max((run["reached"][target] or math.inf) / run["reached"]["evaluations"] for run in runs)
             missed = sum(run["reached"][target] is None for run in runs)
             rows.append((name, *cells, _share(runs, target), _number(worst), f"{missed} of {len(runs)}"))
     header = ("optimiser", *(f"{init} {size}" for init, size in columns), "all", "worst", "not reached")
@@ -93,15 +96,17 @@ def evaluations_table(result: dict[str, Any], target: str) -> str:
 
 
 def _share(runs: Sequence[Run], target: str) -> str | None:
-    """Mean share of the evaluations that it took; a run that never got there counts as one, so that it is a bound."""
-    mean = geometric_mean((run["reached"][target] or run["evaluations"]) / run["evaluations"] for run in runs)
+    """Mean share of the reference's evaluations; a run that never got there counts all of its own: a bound."""
+    mean = geometric_mean(
+        (run["reached"][target] or run["evaluations"]) / run["reached"]["evaluations"] for run in runs
+    )
     missed = any(run["reached"][target] is None for run in runs)
     return None if mean is None else f"{'> ' if missed else ''}{mean:.3g}"
 
 
 def losses_table(result: dict[str, Any]) -> str:
     """Saved loss relative to ours after as many evaluations, and how the runs went; the best first."""
-    rows = []
+    rows, last = [], common_mark(result)
     for name in ranking(result):
         runs = [run for run in result["runs"] if run["optimizer"] == name]
         paces = [pace(group[name]) / pace(group[OURS]) for group in groups(result) if name in group and OURS in group]
@@ -109,8 +114,7 @@ def losses_table(result: dict[str, Any]) -> str:
             (
                 name,
                 *(_number(geometric_mean(saved_ratios(result, name, OURS, str(mark)))) for mark in AFTER),
-                _number(geometric_mean(saved_ratios(result, name, OURS))),
-                _number(max(saved_ratios(result, name, OURS), default=None)),
+                _number(max(saved_ratios(result, name, OURS, last), default=None)),
                 _number(statistics.median(paces)),
                 f"{sum(map(diverged, runs))} of {len(runs)}",
                 sum(bool(run["stopped"]) for run in runs),
@@ -119,8 +123,7 @@ def losses_table(result: dict[str, Any]) -> str:
     header = (
         "optimiser",
         *(f"after {mark}" for mark in AFTER),
-        "at the end",
-        "worst at the end",
+        f"worst after {last}",
         "seconds an evaluation",
         "diverged",
         "stopped early",
@@ -129,8 +132,9 @@ def losses_table(result: dict[str, Any]) -> str:
 
 
 def ranking(result: dict[str, Any]) -> list[str]:
-    """The contestants by their saved loss at the end, relative to ours; the best first."""
-    scores = {name: geometric_mean(saved_ratios(result, name, OURS)) for name in names(result)}
+    """The contestants by their saved loss where the shortest run ends, relative to ours; the best first."""
+    last = common_mark(result)
+    scores = {name: geometric_mean(saved_ratios(result, name, OURS, last)) for name in names(result)}
     return sorted((name for name in scores if scores[name] is not None), key=lambda name: scores[name] or 0.0)
 
 
@@ -146,7 +150,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
     orders = ranking(first), ranking(second)
     shared = [[name for name in order if name in orders[0] and name in orders[1]] for order in orders]
     cells = (
-        [f"{name} ({_number(geometric_mean(saved_ratios(result, name, OURS)))})" for name in order]
+        [f"{name} ({_number(geometric_mean(saved_ratios(result, name, OURS, common_mark(result))))})" for name in order]
         for result, order in zip((first, second), shared, strict=True)
     )
     rows = [(i, *row) for i, row in enumerate(zip(*cells, strict=True), 1)]

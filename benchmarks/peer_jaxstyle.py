@@ -23,7 +23,7 @@ class JaxStyle:
         # Two short runs of the same programs: the first compiles them. Without a mosaic they start from the content.
         first, second = (js.stylize(*self._arguments, **self._options | {"steps": 1, "mosaic": 0.0}) for _ in range(2))
         self.compile_seconds = max(0.0, first.seconds - second.seconds)
-        self.content_loss = float(second.losses.total[0])
+        self.content_loss: float | None = float(second.losses.total[0])
         self._turn = threading.Semaphore(0)
         self._seen: queue.Queue[js.Progress | Exception] = queue.Queue()
         threading.Thread(target=self._run, daemon=True).start()

@@ -91,7 +91,7 @@ class Stylize:
     """L-BFGS on the pixel box, or Adam."""
     memory_size: int = 10
     """Pairs that L-BFGS remembers; each takes 24 bytes a pixel."""
-    precondition: Literal["spectral", "none"] = "spectral"
+    precondition: Literal["spectral", "pyramid", "none"] = "spectral"
     """What L-BFGS takes for the Hessian at first."""
     learning_rate: float = 0.02
     """Of Adam: about the largest change of a pixel (0 to 1) in a step."""

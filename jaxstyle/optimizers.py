@@ -8,7 +8,7 @@ one program, and `vmap` gives every picture of a batch its own decisions.
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.errors import InputError
+from jaxstyle.preconditioners import PRECONDITIONERS, Precondition, scale_chroma
 from jaxstyle.typing import Image, Scalar
-
-Precondition = Literal["spectral"]
 
 # A pixel this close to a bound lies on it: adding an update rounds to an ulp.
 ON_BOUND = 1e-6
@@ -75,14 +74,15 @@ def lbfgs(
 
     `precondition="spectral"` starts the recursion from `gamma F^-1 diag(1 / f^exponent) F` instead of `gamma I`, with
     `F` the Fourier transform and `f` the spatial frequency: photographs have 1/f amplitudes, so that coarse structure
-    moves as fast as fine. The loss bends several times more for a change of colour than for one of brightness, so the
-    part of the gradient that differs between the channels is scaled by `chroma`.
+    moves as fast as fine; `"pyramid"` does about the same with local averages (see `preconditioners.py`). The loss
+    bends several times more for a change of colour than for one of brightness, so the part of the gradient that differs
+    between the channels is scaled by `chroma`.
 
     The same arguments return the same object, so that it can be a static argument of a compiled function.
 
     Args:
         memory_size: pairs kept; 24 bytes a pixel each.
-        precondition: `"spectral"` or None.
+        precondition: `"spectral"`, `"pyramid"`, for pictures spread over devices, or None.
         exponent: of the frequency, 0 to 4; 0 treats all frequencies alike.
         chroma: of differences between channels, above 0, up to 10; 1 treats them like their mean.
         window: accepted losses that a proposal is compared with; 1 makes the run monotone.
@@ -101,8 +101,8 @@ def lbfgs(
     for name, value in (("memory_size", memory_size), ("window", window), ("max_failures", max_failures)):
         if not 1 <= value <= 1000:
             raise InputError(f"{name} is {value}, expected 1 to 1000")
-    if precondition not in (None, "spectral"):
-        raise InputError(f"unknown precondition {precondition!r}, expected 'spectral' or None")
+    if precondition not in (None, *PRECONDITIONERS):
+        raise InputError(f"unknown precondition {precondition!r}, expected 'spectral', 'pyramid' or None")
     if not 0 <= exponent <= 4:
         raise InputError(f"exponent is {exponent}, expected 0 to 4")
     if not 0 < chroma <= 10:
@@ -120,7 +120,7 @@ def _lbfgs(
     max_failures: int,
 ) -> optax.GradientTransformationExtraArgs:
     def smooth(field: Image) -> Image:
-        return _divide_by_frequency(field, exponent, chroma) if precondition else field
+        return scale_chroma(PRECONDITIONERS[precondition](field, exponent), chroma) if precondition else field
 
     def init(image: Image) -> LbfgsState:
         def zeros(*leading: int) -> Array:
@@ -271,17 +271,3 @@ def _direction(
     steepest = steepest * (GREY_LEVEL / jnp.maximum(jnp.mean(jnp.abs(steepest)), jnp.finfo(jnp.float32).tiny))
     descends = _dot(gradient, direction) < 0
     return jnp.where((pairs > 0) & descends, direction, steepest)
-
-
-def _divide_by_frequency(field: Image, exponent: float, chroma: float) -> Image:
-    """Every Fourier coefficient divided by its frequency in cycles a pixel (at least one cycle over the long side).
-
-    Differences between the channels are scaled by `chroma` beside their mean.
-    """
-    height, width = field.shape[:2]
-    vertical, horizontal = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None, :]
-    frequency = jnp.maximum(jnp.sqrt(vertical**2 + horizontal**2), 1 / max(height, width))
-    spectrum = jnp.fft.rfft2(field, axes=(0, 1)) * (frequency**-exponent)[:, :, None].astype(jnp.complex64)
-    smooth = jnp.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)).astype(field.dtype)
-    grey = jnp.mean(smooth, axis=-1, keepdims=True)
-    return grey + chroma * (smooth - grey)

@@ -175,16 +175,16 @@ def test_out_of_the_box_each_picture_counts():
 # The report, on made-up runs
 
 
-def run(optimizer, saved, *, pair="a+b", init="content", losses="4 3", seconds="0.5 1.0", reached=None, evaluations=50):
+def run(optimizer, saved, *, pair="a+b", init="content", losses="4 3", seconds="0.5 1.0", reached=None):
     return {
         "pair": pair,
         "size": 96,
         "init": init,
         "optimizer": optimizer,
-        "evaluations": evaluations,
+        "evaluations": 50,
         "stopped": "",
         "saved": {"25": saved[0], "50": saved[1]},
-        "reached": reached or {},
+        "reached": {"evaluations": 50, **reached} if reached else {},
         "losses": losses,
         "seconds": seconds,
     }
@@ -224,11 +224,27 @@ def test_evaluations_table(made_up):
     assert cells(unclamped, "jaxstyle") == ["> 0.894", "> 0.894", "—", "1 of 2"]
 
 
+def test_shares_are_of_the_reference_s_evaluations(made_up):
+    """A run of 50 evaluations beside one of 200: reached after 25, an eighth; never, at least a quarter."""
+    for each in made_up["runs"]:
+        if each["reached"]:
+            each["reached"]["evaluations"] = 200
+    saved = optimisers_report.evaluations_table(made_up, "saved")
+    assert cells(saved, "jaxstyle") == ["0.177", "0.177", "0.25", "0 of 2"]
+    assert cells(saved, "adam-5") == ["> 0.25", "> 0.25", "—", "2 of 2"]
+
+
+def test_runs_are_ranked_where_the_shortest_ends(made_up):
+    made_up["runs"][0]["saved"]["100"] = 1.0
+    assert optimisers_report.common_mark(made_up) == "50"
+    assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
+
+
 def test_losses_table(made_up):
     table = optimisers_report.losses_table(made_up)
-    # After 25, 50, 100 and 200; at the end: sqrt(2 * 1); the worst; seconds; diverged; stopped early.
-    assert cells(table, "torch") == ["2", "1.41", "—", "—", "1.41", "2", "2", "0 of 2", "0"]
-    assert cells(table, "adam-5") == ["4", "4", "—", "—", "4", "8", "1", "2 of 2", "0"]
+    # After 25, 50 (sqrt(2 * 1)), 100 and 200; the worst after 50; seconds; diverged; stopped early.
+    assert cells(table, "torch") == ["2", "1.41", "—", "—", "2", "2", "0 of 2", "0"]
+    assert cells(table, "adam-5") == ["4", "4", "—", "—", "8", "1", "2 of 2", "0"]
     assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
 
 
@@ -314,6 +330,19 @@ def test_a_study(command, results, capsys):
 
 
 @pytest.mark.usefixtures("lenient_promotion")
+def test_ours_starts_with_the_mosaic_others_with_the_content(command, results, images, tiny_params):
+    assert command("--pairs", "photo+one", "--inits", "content") == 0
+    (ours, adam) = json.loads((results / "optimisers.json").read_text())["runs"]
+    settings = js.preset("gatys-notebook")
+    photo, style = (optimisers.load(images / f"{name}.jpg", 48) for name in ("content_photo", "style_one"))
+    targets = js.make_targets(tiny_params, photo, [style], settings.objective)
+    losses, _ = js.value_and_grad(photo, tiny_params, targets, settings.weights, settings.objective)
+    first = [optimisers_report.numbers(each["losses"])[0] for each in (ours, adam)]
+    assert first[1] == pytest.approx(float(losses.total), rel=1e-4)
+    assert first[0] != pytest.approx(first[1], rel=1e-2)
+
+
+@pytest.mark.usefixtures("lenient_promotion")
 def test_resume_and_merge(command, results, capsys):
     """What is there is not measured again; two results make one, in which no run stands twice."""
     assert command("--pairs", "photo+one", "--inits", "content", "--name", "first") == 0
@@ -338,10 +367,10 @@ def test_resume_and_merge(command, results, capsys):
 def test_the_reference_is_what_others_reach(monkeypatch):
     """A saved loss of 5 is reached after 3 evaluations, the reference's best evaluated one, 2, never."""
     trace = contestants.Trace([9.0, 7.0, 4.0], [0.1, 0.2, 0.3], [np.zeros((2, 2, 3), np.uint8)] * 3, [1, 2, 3], "")
-    target = {"saved": {"3": 5.0}, "losses": "8 2 6"}
+    target = {"evaluations": 4, "saved": {"3": 6.0, "4": 5.0}, "losses": "8 2 6 7"}
     losses = [9.5, 7.5, 4.5]
     kept = optimisers.summarise(trace, losses.__getitem__, 3, target, box=True)
-    assert kept["reached"] == {"saved": 3, "unclamped": None}
+    assert kept["reached"] == {"evaluations": 4, "saved": 3, "unclamped": None}
     assert kept["saved"] == {"3": 4.5}
     assert kept["losses"] == "9 7 4"
     assert optimisers.summarise(trace, losses.__getitem__, 3, None, box=True)["reached"] == {}

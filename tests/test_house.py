@@ -32,6 +32,7 @@ ORDER = (
     "start",
     "evaluate.whole",
     "evaluate",
+    "preconditioners",
     "optimizers",
     "step",
     "scales",

@@ -13,6 +13,7 @@ def test_presets_are_complete_and_usable(name):
     assert settings.steps > 0
     assert settings.init in ("content", "noise")
     assert settings.scales == 1
+    assert 0 <= settings.mosaic <= 1
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
     # Equal settings share their compiled programs.
@@ -35,6 +36,7 @@ def test_the_notebook_as_published():
     )
     assert settings.weights == js.LossWeights(content=1.0, style=1e3, tv=0.0)
     assert settings.steps == 500
+    assert (settings.init, settings.mosaic) == ("content", 0.0)
 
 
 def test_the_paper_as_published():

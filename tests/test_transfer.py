@@ -148,7 +148,8 @@ def test_inits(params, photo, painting):
     def first_loss(**options):
         return float(js.stylize(photo, painting, params=params, steps=1, **options).losses.content[0])
 
-    assert first_loss(init="content") == 0
+    assert first_loss(init="content", mosaic=0.0) == 0
+    assert first_loss(init="content") == first_loss(init="content", mosaic=js.preset().mosaic) > 0
     noise = first_loss(init="noise", seed=3)
     assert noise > 0
     assert noise == first_loss(init="noise", seed=3)
