@@ -7,6 +7,7 @@ QUESTIONS = {
     "optimisers": "Which optimiser makes the loss fall most for the same number of evaluations?",
     "peers": "How long until jaxstyle's picture is as good as the final one of another program, all run side by side?",
     "gatys_trace": "Is our loss below the one that the authors' notebook prints, on its own pictures?",
+    "scales": "Is it better to optimise small copies of the picture first, at the same cost?",
     "resolution": "How do time and memory of a step grow with the size of the picture?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(

@@ -308,7 +308,7 @@ CONTESTANTS = {
     "jaxstyle-pyramid": ours(js.lbfgs(precondition="pyramid")),
     "jaxstyle-plain": ours(js.lbfgs(precondition=None), whitened=False, mosaic=0.0),
     **{f"jaxstyle-memory-{size}": ours(js.lbfgs(size)) for size in (5, 20, 50)},
-    **{f"jaxstyle-exponent-{p:g}": ours(js.lbfgs(exponent=p)) for p in (0.5, 1.5, 2.0)},
+    **{f"jaxstyle-exponent-{p:g}": ours(js.lbfgs(exponent=p)) for p in (0.0, 0.5, 1.5, 2.0)},
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),

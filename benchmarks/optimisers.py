@@ -60,8 +60,20 @@ QUICK: dict[str, Any] = {
     "sizes": [72],
     "evaluations": 100,
     "longer": {},
-    "optimizers": ["torch", "jaxstyle", "jaxstyle-plain", "scipy", "optax-none", "adam-5", "adam-clipped"],
+    "optimizers": [
+        "torch",
+        "torch-mosaic",
+        "jaxstyle",
+        "jaxstyle-no-mosaic",
+        "jaxstyle-plain",
+        "scipy",
+        "optax-none",
+        "adam-5",
+        "adam-clipped",
+    ],
 }
+# They differ from `torch` and `jaxstyle` in how much mosaic a start from the content has.
+ONLY_CONTENT = ("torch-mosaic", "jaxstyle-no-mosaic")
 Run = dict[str, Any]
 
 
@@ -170,7 +182,7 @@ class Study:
     def add(self, pair: str, size: int, init: str, optimizer: str, evaluations: int) -> Run | None:
         """Measure one run, unless it is there; the run if it is new."""
         which = (pair, size, init, optimizer)
-        if which in self.done:
+        if which in self.done and self.done[which]["evaluations"] >= evaluations:
             return None
         content, style, targets = self.targets(pair, size)
         contestant = CONTESTANTS[optimizer]
@@ -185,7 +197,7 @@ class Study:
         run = {"pair": pair, "size": size, "init": init, "optimizer": optimizer}
         run |= summarise(trace, loss, evaluations, target, contestant.box)
         self.done[which] = run
-        self.result["runs"].append(run)
+        self.result["runs"] = list(self.done.values())
         for path in files(self.images, pair):
             self.result["pictures"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         record.write(self.name, self.result)
@@ -245,7 +257,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", type=arguments.positive, nargs="+", help="long sides in pixels, 48 or more")
     parser.add_argument("--inits", nargs="+", choices=["content", "noise"], default=["content", "noise"])
     parser.add_argument("--optimizers", nargs="+", choices=CONTESTANTS, metavar="NAME", help=", ".join(CONTESTANTS))
-    parser.add_argument("--evaluations", type=arguments.positive, help="of each run (100; torch 300, jaxstyle 200)")
+    parser.add_argument(
+        "--evaluations", type=arguments.positive, help="of each run, instead of the study's own numbers"
+    )
     parser.add_argument("--quick", action="store_true", help="other defaults: a study of minutes, optimisers_quick")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result has, add what is missing")
     parser.add_argument("--merge", nargs="+", metavar="NAME", help="make the result from others, measure nothing")
@@ -280,7 +294,12 @@ def run_all(options: argparse.Namespace, default: dict[str, Any]) -> None:
     for pair in pairs:
         files(options.images, pair)
     study = Study(options.name, options.images, options.resume)
-    runs = list(itertools.product(pairs, sizes, inits, chosen))
+    # Without the content there is nothing to mix a mosaic into.
+    runs = [
+        (pair, size, init, name)
+        for pair, size, init, name in itertools.product(pairs, sizes, inits, chosen)
+        if init == "content" or name not in ONLY_CONTENT
+    ]
     for i, (pair, size, init, optimizer) in enumerate(runs, 1):
         begin = time.perf_counter()
         run = study.add(pair, size, init, optimizer, evaluations[optimizer])

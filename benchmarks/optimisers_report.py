@@ -13,7 +13,7 @@ Group = dict[str, Run]
 OURS = "jaxstyle"
 AFTER = (25, 50, 100, 200)
 MEMORY = ("jaxstyle-memory-5", "jaxstyle", "jaxstyle-memory-20", "jaxstyle-memory-50")
-EXPONENTS = ("jaxstyle-plain", "jaxstyle-exponent-0.5", "jaxstyle", "jaxstyle-exponent-1.5", "jaxstyle-exponent-2")
+EXPONENTS = ("jaxstyle-exponent-0", "jaxstyle-exponent-0.5", "jaxstyle", "jaxstyle-exponent-1.5", "jaxstyle-exponent-2")
 
 
 def groups(result: dict[str, Any]) -> list[Group]:
@@ -214,7 +214,7 @@ def report(name: str) -> None:
         )
         tables += [f"{title}\n", evaluations_table(result, target)]
     record.write_tables(name, tables)
-    everyone = [each for each in names(result) if each == OURS or each not in (*MEMORY, *EXPONENTS[1:])]
+    everyone = [each for each in names(result) if each == OURS or each not in (*MEMORY, *EXPONENTS)]
     evaluations, relative = "evaluations", f"seconds / all of {reference(result)}'s"
     for kind, which, label, x in (
         ("evaluations", everyone, evaluations, lambda run, other, mark: mark),

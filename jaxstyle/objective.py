@@ -197,12 +197,14 @@ def style_shares(count: int, style_weights: Sequence[float] | None = None) -> li
         Numbers whose sum is 1.
 
     Raises:
-        InputError: for another number of weights, or weights that are negative, not finite or all zero.
+        InputError: for no style, another number of weights, or weights that are negative, not finite or all zero.
 
     Example:
         >>> style_shares(2, [3, 1])
         [0.75, 0.25]
     """
+    if count < 1:
+        raise InputError("there is no style, expected at least one")
     shares = np.ones(count) if style_weights is None else np.asarray(style_weights, np.float64)
     if shares.shape != (count,):
         raise InputError(f"{shares.size} style weights for {count} styles, expected one each")

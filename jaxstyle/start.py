@@ -56,8 +56,10 @@ def first_image(
         return white_noise(seed, height, width)
     if init != "content":
         raise InputError(f"unknown init {init!r}, expected 'content', 'noise' or a picture")
-    pieces = style_mosaic(seed, styles, height, width, shares)
-    return (1 - mosaic) * fit(content, height, width) + mosaic * pieces
+    picture = fit(content, height, width)
+    if mosaic == 0:
+        return picture
+    return (1 - mosaic) * picture + mosaic * style_mosaic(seed, styles, height, width, shares)
 
 
 def style_mosaic(
@@ -76,7 +78,7 @@ def style_mosaic(
         height: in pixels.
         width: in pixels.
         shares: of the pieces, one number a style, with a sum of 1; equal if None.
-        piece: side of a piece in pixels; of a style with a shorter side, that side.
+        piece: side of a piece in pixels, or the shortest side of the styles, if that is less.
 
     Returns:
         `(height, width, 3)`.
@@ -92,6 +94,7 @@ def style_mosaic(
     if not 0 <= seed < 2**32:
         raise InputError(f"seed is {seed}, expected 0 to {2**32 - 1}")
     random = np.random.default_rng(seed)
+    shares = [1 / len(styles)] * len(styles) if shares is None else shares
     piece = min(piece, *(side for style in styles for side in style.shape[:2]))
     grid = -(-height // piece), -(-width // piece)
     owner = random.choice(len(styles), grid, p=shares)

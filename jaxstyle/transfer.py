@@ -108,8 +108,7 @@ def stylize(
 ) -> Result:
     """Give the content picture the style's style.
 
-    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), starting from the content. It
-    does so with small copies of all pictures first, then with larger ones (see `pyramid`), each time from the enlarged
+    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), starting from `init`. It does so with small copies of all pictures first, then with larger ones (see `pyramid`), each time from the enlarged
     best picture of the scale before, with the optimiser started anew. The way is chosen with whitened style residuals
     (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss itself,
     and where that makes slow progress the run goes on with its plain gradient. Ctrl-C ends the run after the current
@@ -176,7 +175,7 @@ def stylize(
     plan = pyramid(height, width, steps, scales, styles=sizes, smallest=objective.smallest)
     first, shares = plan[0], style_shares(len(styles), style_weights)
     shrunk = [_shrink(painting, first.factor) for painting in styles]
-    picture = first_image(init, content, shrunk, first.height, first.width, mosaic, shares, seed)
+    picture = first_image(init, content, shrunk, first.height, first.width, mosaic=mosaic, shares=shares, seed=seed)
     params = load_params() if params is None else params
     weights = a_layer_each(weights, objective)
 

@@ -28,7 +28,7 @@ def results(tmp_path, monkeypatch):
 def test_without_a_name_all_are_listed(argv, capsys):
     assert dispatcher.main(argv) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in ("optimisers", "peers", "gatys_trace", "resolution"))
+    assert all(f"  {name} " in out for name in ("optimisers", "peers", "gatys_trace", "scales", "resolution"))
 
 
 def test_listing_imports_nothing_heavy():
@@ -44,10 +44,13 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "unknown benchmark 'speed', expected one of optimisers, peers, gatys_trace, resolution\n"
+    assert (
+        captured.err
+        == "unknown benchmark 'speed', expected one of optimisers, peers, gatys_trace, scales, resolution\n"
+    )
 
 
-@pytest.mark.parametrize("name", ["peers", "gatys_trace", "resolution"])
+@pytest.mark.parametrize("name", ["peers", "gatys_trace", "scales", "resolution"])
 def test_every_benchmark_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
         dispatcher.main([name, "--help"])

@@ -189,7 +189,7 @@ def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypat
     with pytest.raises(ZeroDivisionError):
         run("stylize", PHOTO, PAINTING, *words, "-o", tmp_path / "o.png")
     settings = js.preset(name)
-    for option in ("objective", "optimizer", "steps", "scales", "init"):
+    for option in ("objective", "optimizer", "steps", "scales", "init", "mosaic"):
         assert seen[option] == getattr(settings, option), option
     assert seen["weights"] == settings.weights
 
@@ -246,6 +246,7 @@ BAD_RUNS = {
     "negative size": ((PHOTO, PAINTING, "--size", "-5"), "--size is -5"),
     "tiny size": ((PHOTO, PAINTING, "--size", "33"), "32 a side"),
     "zero snapshots": ((PHOTO, PAINTING, "--save-every", "0"), "--save-every is 0"),
+    "mosaic": ((PHOTO, PAINTING, "--mosaic", "1.5"), "--mosaic is 1.5"),
     "quality": ((PHOTO, PAINTING, "--quality", "101"), "--quality is 101"),
     "unknown init": ((PHOTO, PAINTING, "--init", "nois"), "nois"),
     "blend": ((PHOTO, PAINTING, "--blend", "1", "2"), "--blend has 2 numbers"),

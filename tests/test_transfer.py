@@ -11,6 +11,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import descent, transfer
+from jaxstyle.start import first_image
 from jaxstyle.transfer import Status
 
 
@@ -186,7 +187,7 @@ def style():
 
 def test_coarse_to_fine_is_two_runs_one_after_the_other(params, large, style):
     """The same losses as step by step by hand: everything at half size, then from the enlarged best picture."""
-    result = js.stylize(large, style, params=params, steps=23, scales=2)
+    result = js.stylize(large, style, params=params, steps=23, scales=2, mosaic=0.0)
     assert [scale[:3] for scale in result.scales] == [(34, 48, 0.5), (67, 96, 1.0)]
     assert [scale.steps for scale in result.scales] == [11, 12]
     assert result.evaluations == 23
@@ -256,6 +257,16 @@ def test_a_run_that_stops_at_a_coarse_scale_gives_a_picture_of_the_full_size(par
     np.testing.assert_array_equal(result.image, js.resize(seen[0].image, 67, 96))
 
 
+def test_the_mosaic_is_of_the_first_scale(params, large, style):
+    """Enlarged with the picture, its pieces would be coarser than strokes."""
+    seen = []
+    options = {"callback": lambda progress: seen.append(progress.image) or True, "seed": 5, "mosaic": 0.5}
+    js.stylize(large, style, params=params, steps=40, scales=2, **options)
+    small, painting = (js.resize(each, *(round(side / 2) for side in each.shape[:2])) for each in (large, style))
+    expected = first_image("content", small, [painting], *small.shape[:2], mosaic=0.5, seed=5)
+    np.testing.assert_allclose(seen[0], expected, atol=1e-6)
+
+
 def test_a_coarse_scale_that_is_not_finite_ends_the_run(params, large, style):
     broken = {**params, "conv1_1": {**params["conv1_1"], "bias": params["conv1_1"]["bias"].at[0].set(jnp.inf)}}
     result = js.stylize(large, style, params=broken, steps=40, scales=2)
@@ -280,6 +291,7 @@ def test_a_coarse_scale_that_converged_hands_over_to_the_next(params, large, sty
         ({"callback_every": 0}, "callback_every is 0"),
         ({"tolerance": -1.0}, "tolerance is -1.0"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
+        ({"mosaic": 1.5}, "mosaic is 1.5, expected a number from 0 to 1"),
         ({"scales": 0}, "scales is 0, expected 'auto' or a number from 1 to 16"),
         ({"preset": "gatys"}, "unknown preset 'gatys'"),
         ({"init": "content.png"}, "unknown init 'content.png'"),

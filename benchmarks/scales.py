@@ -1,0 +1,137 @@
+"""Is it better to optimise small copies of the picture first, at the same cost?
+
+A run at the full size alone, with so many steps, and runs from coarse to fine with as many steps as cost the same (a
+step costs its pixels). The loss of the result, which is that of the full size in every run, and the pictures side by side.
+
+`FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
+
+    python -m benchmarks scales --images FOLDER --sizes 512 --steps 60
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxstyle as js
+from benchmarks import arguments, record
+from benchmarks.optimisers import FULL, Run, files
+from jaxstyle.scales import MOST_SCALES, Scale, ScaleCount, pyramid
+
+VARIANTS: tuple[ScaleCount, ...] = (1, 2, "auto")
+PAIRS = FULL["pairs"][:2]
+
+
+def cost(plan: tuple[Scale, ...]) -> float:
+    """In steps of the full size."""
+    full = plan[-1].height * plan[-1].width
+    return sum(scale.steps * scale.height * scale.width / full for scale in plan)
+
+
+def equal_steps(steps: int, plan: Any) -> int:
+    """The most steps that cost no more than so many at the full size; `plan` makes the scales of a number of steps."""
+    total = steps
+    while cost(plan(total + 1)) <= steps and total < MOST_SCALES * steps:
+        total += 1
+    return total
+
+
+def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
+    settings, params = js.preset(), js.load_params()
+    result: Run = {
+        "question": "loss and picture from coarse to fine, at the cost of so many steps of the full size",
+        "steps": steps,
+        "machine": record.machine(),
+        "runs": [],
+    }
+    for size in sizes:
+        for pair in pairs:
+            content, style = (js.load_image(path, size=size, enlarge=False) for path in files(images, pair))
+            height, width = content.shape[:2]
+            for scales in VARIANTS:
+
+                def plan(total: int, scales: ScaleCount = scales, given: Any = (height, width, style.shape[:2])):
+                    return pyramid(*given[:2], total, scales, styles=[given[2]], smallest=settings.objective.smallest)
+
+                total = equal_steps(steps, plan)
+                made = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
+                targets = js.make_targets(params, content, [style], settings.objective)
+                saved = jnp.round(made.image * 255) / 255
+                losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)
+                js.save_image(picture(name, size, pair, scales), made.image, quality=90)
+                result["runs"].append(
+                    {
+                        "pair": pair,
+                        "size": size,
+                        "scales": str(scales),
+                        "steps": [[f"{each.width}x{each.height}", each.steps] for each in made.scales],
+                        "cost": round(cost(made.scales), 1),
+                        "seconds": round(made.seconds, 1),
+                        **{term: round(float(getattr(losses, term))) for term in ("total", "content", "style")},
+                    }
+                )
+                record.write(name, result)
+                run = result["runs"][-1]
+                print(f"{pair} {size} {scales}: {run['total']:,} in {run['seconds']} s", flush=True)
+
+
+def picture(name: str, size: int, pair: str, scales: str | int) -> Path:
+    """Where a run's picture goes."""
+    content, style = pair.split("+")
+    return record.RESULTS / f"{name}_{size}_{content.split('_')[0]}_{style.split('_')[0]}_{scales}.jpg"
+
+
+def table(result: Run) -> str:
+    header = ("pair", "long side", "scales", "steps", "loss saved", "content's part", "style's part", "seconds")
+    rows = [
+        (
+            run["pair"],
+            run["size"],
+            run["scales"],
+            ", ".join(f"{steps} at {size}" for size, steps in run["steps"]),
+            *(f"{run[term]:,}" for term in ("total", "content", "style")),
+            run["seconds"],
+        )
+        for run in result["runs"]
+    ]
+    return record.table(header, rows)
+
+
+def plot(result: Run, name: str) -> None:
+    """A row for each pair and size, a column for each variant."""
+    from matplotlib.figure import Figure
+
+    rows = list(dict.fromkeys((run["pair"], run["size"]) for run in result["runs"]))
+    figure = Figure(figsize=(5 * len(VARIANTS), 3.7 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(VARIANTS), squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for run in result["runs"]:
+        where = rows.index((run["pair"], run["size"])), [str(each) for each in VARIANTS].index(run["scales"])
+        path = picture(name, run["size"], run["pair"], run["scales"])
+        grid[where].imshow(np.asarray(js.load_image(path)))
+        grid[where].set_title(f"{run['size']}, scales {run['scales']}: loss {run['total']:,}")
+    figure.savefig(record.plot_path(name).with_suffix(".jpg"), dpi=110)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.parser("scales", __doc__)
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
+    parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="CONTENT+STYLE", help="default: %(default)s")
+    parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[512], help="long sides in pixels")
+    parser.add_argument("--steps", type=arguments.positive, default=60, help="of the full size alone (%(default)s)")
+    options = parser.parse_args(argv)
+    if not options.plot:
+        if options.images is None:
+            raise js.InputError("no pictures, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
+        for pair in options.pairs:
+            files(options.images, pair)
+        measure(options.images, options.pairs, options.sizes, options.steps, options.name)
+    result = record.read(options.name)
+    record.write_tables(options.name, [table(result)])
+    plot(result, options.name)
+
+
+if __name__ == "__main__":
+    main()
