@@ -1,9 +1,11 @@
 """Which optimiser makes the loss fall most for the same number of evaluations?
 
 The objective is the notebook's (preset "gatys-notebook"); one evaluation is one value and gradient, and every
-contestant of `contestants.py` gets them from the same compiled function. All pictures of a size are cropped to 3:2, so
-that each program is compiled once for each size, before the clock starts. What counts is the picture as it would be
-saved (the best so far, clipped to [0, 1], 8 bits); its loss is evaluated outside of the count and of the time.
+contestant of `contestants.py` gets them from the same compiled function. From the content, ours start as `stylize`
+does, with a mosaic of the style mixed in; `torch-mosaic` and `jaxstyle-no-mosaic` tell what that does. All pictures of
+a size are cropped to 3:2, so that each program is compiled once for each size, before the clock starts. What counts is
+the picture as it would be saved (the best so far, clipped to [0, 1], 8 bits); its loss is evaluated outside of the
+count and of the time.
 
 `FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks import record
+from jaxstyle.errors import InputError
 
 Run = dict[str, Any]
 # The runs on the same pictures: optimiser to run.
@@ -52,7 +53,10 @@ def saved_ratios(result: dict[str, Any], name: str, base: str, mark: str) -> lis
 
 def common_mark(result: dict[str, Any]) -> str:
     """The last evaluation after which the saved picture of every run was judged."""
-    return max(set.intersection(*(set(run["saved"]) for run in result["runs"])), key=int)
+    shared = set.intersection(*(set(run["saved"]) for run in result["runs"]))
+    if not shared:
+        raise InputError("no evaluation at which all runs were judged, expected runs of 10 evaluations or more")
+    return max(shared, key=int)
 
 
 def numbers(text: str) -> list[float]:
@@ -189,7 +193,7 @@ def plot(result: dict[str, Any], path: Any, which: Sequence[str], label: str, x:
                 line = "--" if i >= 10 else "-"
                 axes.semilogy(*zip(*points, strict=True), f"o{line}", markersize=3, label=name, **style)
         axes.axhline(1, color="grey", linewidth=0.7)
-        axes.set(xlabel=label, title=f"from {'the content' if init == 'content' else init}")
+        axes.set(xlabel=label, title=f"from {'the content (ours: and a mosaic)' if init == 'content' else init}")
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel(f"loss of the saved picture / {reference(result)}'s final one")
     handles = {

@@ -19,13 +19,13 @@ class JaxStyle:
 
     def __init__(self, content: Path, style: Path):
         self._arguments = js.load_image(content), js.load_image(style)
-        self._options = {"params": js.load_params(), "callback_every": 1, "steps": STEPS}
+        self._options = {"params": js.load_params(), "callback_every": 1, "steps": STEPS, "tolerance": 0.0}
         # Two short runs of the same programs: the first compiles them. Without a mosaic they start from the content.
         first, second = (js.stylize(*self._arguments, **self._options | {"steps": 1, "mosaic": 0.0}) for _ in range(2))
         self.compile_seconds = max(0.0, first.seconds - second.seconds)
         self.content_loss: float | None = float(second.losses.total[0])
         self._turn = threading.Semaphore(0)
-        self._seen: queue.Queue[js.Progress | Exception] = queue.Queue()
+        self._seen: queue.Queue[js.Progress | None] = queue.Queue()
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -36,17 +36,16 @@ class JaxStyle:
         self._turn.acquire()
         try:
             js.stylize(*self._arguments, **self._options, callback=callback)
-            self._seen.put(RuntimeError("stylize ended before the benchmark did"))
-        except Exception as error:
-            # Raised again where somebody waits for it.
-            self._seen.put(error)
+        finally:
+            # Whoever waits must not wait for ever; the thread's own traceback says why.
+            self._seen.put(None)
 
     def evaluate(self) -> float:
         """The loss of the best picture so far, which is what `stylize` tells."""
         self._turn.release()
         seen = self._seen.get()
-        if isinstance(seen, Exception):
-            raise seen
+        if seen is None:
+            raise RuntimeError("stylize ended before the benchmark did")
         self._progress = seen
         return float(seen.losses.total)
 

@@ -159,7 +159,9 @@ def race(
         capacity, busy = (time.perf_counter() - begin) * (os.cpu_count() or 1), record.busy_cpu_seconds()
     measured, own = {}, 0.0
     for name, worker in workers.items():
-        compile_seconds = worker.answer["compile_seconds"]
+        compile_seconds, content_loss = worker.answer["compile_seconds"], worker.answer["content_loss"]
+        if content_loss is None:
+            content_loss = replies[name][0]["losses"][0]
         seconds = [round(second, 5) for reply in replies[name] for second in reply["seconds"]]
         measured[name] = {
             "start_up_seconds": worker.start_up_seconds - compile_seconds,
@@ -171,7 +173,7 @@ def race(
             "peak_device_bytes": replies[name][-1]["peak_device_bytes"],
             "seconds": seconds,
             "losses": [loss for reply in replies[name] for loss in reply["losses"]],
-            "content_loss": worker.answer["content_loss"] or replies[name][0]["losses"][0],
+            "content_loss": content_loss,
         }
         own += replies[name][-1]["process_cpu_seconds"] - worker.answer["process_cpu_seconds"]
     foreign = None if busy is None or busy_begin is None else max(0.0, busy - busy_begin - own) / capacity

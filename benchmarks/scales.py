@@ -1,15 +1,17 @@
 """Is it better to optimise small copies of the picture first, at the same cost?
 
 A run at the full size alone, with so many steps, and runs from coarse to fine with as many steps as cost the same (a
-step costs its pixels). The loss of the result, which is that of the full size in every run, and the pictures side by side.
+step costs its pixels): the loss of the saved picture, always that of the full size, and the pictures side by side.
 
 `FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
 
     python -m benchmarks scales --images FOLDER --sizes 512 --steps 60
 """
 
+import functools
+import itertools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ import numpy as np
 import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.optimisers import FULL, Run, files
-from jaxstyle.scales import MOST_SCALES, Scale, ScaleCount, pyramid
+from jaxstyle.scales import Scale, ScaleCount, pyramid
 
 VARIANTS: tuple[ScaleCount, ...] = (1, 2, "auto")
 PAIRS = FULL["pairs"][:2]
@@ -29,12 +31,12 @@ def cost(plan: tuple[Scale, ...]) -> float:
     return sum(scale.steps * scale.height * scale.width / full for scale in plan)
 
 
-def equal_steps(steps: int, plan: Any) -> int:
-    """The most steps that cost no more than so many at the full size; `plan` makes the scales of a number of steps."""
-    total = steps
-    while cost(plan(total + 1)) <= steps and total < MOST_SCALES * steps:
-        total += 1
-    return total
+def equal_steps(steps: int, plan: Callable[[int], tuple[Scale, ...]]) -> int:
+    """How many steps of a plan cost about as much as so many at the full size, and not more: all before them do not.
+
+    Half of a plan's steps or more are at the full size, so no plan affords more than twice as many.
+    """
+    return next((total - 1 for total in range(steps + 1, 2 * steps) if cost(plan(total)) > steps), 2 * steps)
 
 
 def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
@@ -45,41 +47,35 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
         "machine": record.machine(),
         "runs": [],
     }
-    for size in sizes:
-        for pair in pairs:
-            content, style = (js.load_image(path, size=size, enlarge=False) for path in files(images, pair))
-            height, width = content.shape[:2]
-            for scales in VARIANTS:
-
-                def plan(total: int, scales: ScaleCount = scales, given: Any = (height, width, style.shape[:2])):
-                    return pyramid(*given[:2], total, scales, styles=[given[2]], smallest=settings.objective.smallest)
-
-                total = equal_steps(steps, plan)
-                made = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
-                targets = js.make_targets(params, content, [style], settings.objective)
-                saved = jnp.round(made.image * 255) / 255
-                losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)
-                js.save_image(picture(name, size, pair, scales), made.image, quality=90)
-                result["runs"].append(
-                    {
-                        "pair": pair,
-                        "size": size,
-                        "scales": str(scales),
-                        "steps": [[f"{each.width}x{each.height}", each.steps] for each in made.scales],
-                        "cost": round(cost(made.scales), 1),
-                        "seconds": round(made.seconds, 1),
-                        **{term: round(float(getattr(losses, term))) for term in ("total", "content", "style")},
-                    }
-                )
-                record.write(name, result)
-                run = result["runs"][-1]
-                print(f"{pair} {size} {scales}: {run['total']:,} in {run['seconds']} s", flush=True)
+    for size, pair, scales in itertools.product(sizes, pairs, VARIANTS):
+        content, style = (js.load_image(path, size=size, enlarge=False) for path in files(images, pair))
+        plan = functools.partial(
+            pyramid, *content.shape[:2], scales=scales, styles=[style.shape[:2]], smallest=settings.objective.smallest
+        )
+        total = equal_steps(steps, lambda total, plan=plan: plan(steps=total))
+        made = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
+        targets = js.make_targets(params, content, [style], settings.objective)
+        saved = jnp.round(made.image * 255) / 255
+        losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)
+        run = {
+            "pair": pair,
+            "size": size,
+            "scales": str(scales),
+            "steps": [[f"{each.width}x{each.height}", each.steps] for each in made.scales],
+            "cost": round(cost(made.scales), 1),
+            # Compiling included: a program for each scale.
+            "seconds": round(made.seconds, 1),
+            **{term: round(float(getattr(losses, term))) for term in ("total", "content", "style")},
+        }
+        result["runs"].append(run)
+        record.write(name, result)
+        js.save_image(picture(name, run), made.image, quality=90)
+        print(f"{pair} {size} {scales}: {run['total']:,} in {run['seconds']} s", flush=True)
 
 
-def picture(name: str, size: int, pair: str, scales: str | int) -> Path:
+def picture(name: str, run: Run) -> Path:
     """Where a run's picture goes."""
-    content, style = pair.split("+")
-    return record.RESULTS / f"{name}_{size}_{content.split('_')[0]}_{style.split('_')[0]}_{scales}.jpg"
+    return record.RESULTS / f"{name}_{run['size']}_{run['pair']}_{run['scales']}.jpg"
 
 
 def table(result: Run) -> str:
@@ -109,8 +105,7 @@ def plot(result: Run, name: str) -> None:
         axes.axis("off")
     for run in result["runs"]:
         where = rows.index((run["pair"], run["size"])), [str(each) for each in VARIANTS].index(run["scales"])
-        path = picture(name, run["size"], run["pair"], run["scales"])
-        grid[where].imshow(np.asarray(js.load_image(path)))
+        grid[where].imshow(np.asarray(js.load_image(picture(name, run))))
         grid[where].set_title(f"{run['size']}, scales {run['scales']}: loss {run['total']:,}")
     figure.savefig(record.plot_path(name).with_suffix(".jpg"), dpi=110)
 

@@ -18,6 +18,7 @@ from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variati
 from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets, whiten
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
+from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
 from jaxstyle.transfer import Progress, Result, Status, stylize
 from jaxstyle.vgg import features, init_params
@@ -50,6 +51,7 @@ __all__ = [
     "save_image",
     "step",
     "style_loss",
+    "style_mosaic",
     "stylize",
     "total_variation",
     "value_and_grad",

@@ -64,7 +64,7 @@ class Stylize:
     init: str = "content"
     """Where to start: content, noise, or the path of a picture."""
     mosaic: float = 0.25
-    """Share of pieces of the painting mixed into the photo at the start, 0 to 1: strokes grow from them."""
+    """Share of pieces of the painting mixed into the photo where a run starts from it (--init content), 0 to 1."""
     seed: int = 0
     """Of the noise and of the pieces."""
     content_weight: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""Initial Hessians of `lbfgs`: linear maps of a gradient that let coarse structure move as fast as fine.
+"""Initial inverse Hessians of `lbfgs`: linear maps of a gradient that let coarse structure move as fast as fine.
 
 Photographs have amplitudes of about one over the spatial frequency, so steps should have too. `spectral` divides by the
 frequency exactly, with a Fourier transform of the whole picture. `pyramid` does about the same with averages of
@@ -16,6 +16,9 @@ from jaxtyping import Array, Float
 from jaxstyle.typing import Image
 
 Precondition = Literal["spectral", "pyramid"]
+
+# Averages over 2^k pixels pass waves that are some octaves longer.
+REACH = 1.5
 
 
 def spectral(field: Image, exponent: float) -> Image:
@@ -35,11 +38,12 @@ def spectral(field: Image, exponent: float) -> Image:
     return jnp.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)).astype(field.dtype)
 
 
-def pyramid(field: Image, exponent: float) -> Image:
+def averages(field: Image, exponent: float) -> Image:
     """A weighted sum of the picture's averages at every scale.
 
-    `sum_k a_k 4^k D_k^T D_k x`, with `D_k` the average over about `2^k` pixels a side, and `a_k` such that a structure
-    of that size is scaled by `2^(k exponent)`.
+    `x + sum_k a_k n_0 / n_k D_k^T D_k x`, with `D_k` the averages over about `2^k` pixels a side, `n_k` of them, and
+    `a_k = 2^(REACH exponent) (2^(k exponent) - 2^((k - 1) exponent))`: so what is constant is scaled by about the
+    longest side to the exponent, and a wave by about its length, relative to the finest.
 
     Args:
         field: `(H, W, 3)`.
@@ -51,12 +55,13 @@ def pyramid(field: Image, exponent: float) -> Image:
     levels = max(field.shape[:2]).bit_length() - 1
 
     def add(x: Float[Array, "h w 3"], level: int) -> Float[Array, "h w 3"]:
-        weight = 1.0 if level == 0 else 2 ** (level * exponent) - 2 ** ((level - 1) * exponent)
+        grown = 2 ** ((REACH + level) * exponent) - 2 ** ((REACH + level - 1) * exponent)
+        weight = grown if level else 1.0
         if level == levels:
             return weight * x
-        coarser = add(_halve(x), level + 1)
-        (spread,) = jax.linear_transpose(_halve, x)(coarser)
-        return weight * x + 4 * spread
+        half = _halve(x)
+        (spread,) = jax.linear_transpose(_halve, x)(add(half, level + 1))
+        return weight * x + x.size / half.size * spread
 
     return add(field, 0)
 
@@ -75,7 +80,7 @@ def scale_chroma(field: Image, chroma: float) -> Image:
     return grey + chroma * (field - grey)
 
 
-PRECONDITIONERS: dict[Precondition, Callable[[Image, float], Image]] = {"spectral": spectral, "pyramid": pyramid}
+PRECONDITIONERS: dict[Precondition, Callable[[Image, float], Image]] = {"spectral": spectral, "pyramid": averages}
 
 
 def _halve(x: Float[Array, "h w 3"]) -> Float[Array, "_ _ 3"]:

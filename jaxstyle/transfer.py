@@ -108,11 +108,12 @@ def stylize(
 ) -> Result:
     """Give the content picture the style's style.
 
-    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), starting from `init`. It does so with small copies of all pictures first, then with larger ones (see `pyramid`), each time from the enlarged
-    best picture of the scale before, with the optimiser started anew. The way is chosen with whitened style residuals
-    (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss itself,
-    and where that makes slow progress the run goes on with its plain gradient. Ctrl-C ends the run after the current
-    chunk of steps with the best picture so far; a second one raises.
+    Minimises `content + style + tv` over the pixels (see `losses.py` for the formulas), from where `init` says. With
+    several `scales`, small copies of all pictures come first, then larger ones (see `pyramid`), each time from the
+    enlarged best picture of the scale before, with the optimiser started anew. The way is chosen with whitened style
+    residuals (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss
+    itself, and where that makes slow progress the run goes on with its plain gradient. Ctrl-C ends the run after the
+    current chunk of steps with the best picture so far; a second one raises.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
@@ -126,7 +127,8 @@ def stylize(
         steps: evaluations at most, at all scales together; what a converged scale leaves is not spent elsewhere.
         scales: `"auto"`, or how many sizes to go through at most, 1 to 16; 1 is the full size alone.
         whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
-        init: where to start: `"content"`, `"noise"` (seeded), or a picture, resized to the first scale.
+        init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), or a picture, resized to the first
+            scale.
         mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
             the content is flat (see `start.py`). 0 starts from the content itself.
         seed: of the noise and the mosaic.

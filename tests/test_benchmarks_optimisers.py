@@ -235,9 +235,13 @@ def test_shares_are_of_the_reference_s_evaluations(made_up):
 
 
 def test_runs_are_ranked_where_the_shortest_ends(made_up):
-    made_up["runs"][0]["saved"]["100"] = 1.0
+    made_up["runs"][0]["saved"] |= {"25": 1.0, "100": 1.0}
+    made_up["runs"][3]["saved"]["25"] = 0.1
     assert optimisers_report.common_mark(made_up) == "50"
     assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
+    made_up["runs"][1]["saved"] = {"12": 1.0}
+    with pytest.raises(js.InputError, match="no evaluation at which all runs were judged"):
+        optimisers_report.common_mark(made_up)
 
 
 def test_losses_table(made_up):

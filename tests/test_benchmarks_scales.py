@@ -24,20 +24,21 @@ def test_a_run_and_its_report(tmp_path, tiny_params, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(js, "load_params", lambda: tiny_params)
     rng = np.random.default_rng(0)
-    for name, shape in (("content_photo", (64, 80)), ("style_one", (90, 70))):
+    for name, shape in (("content_photo", (90, 120)), ("style_one", (120, 100))):
         Pillow.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(tmp_path / f"{name}.jpg")
-    chosen = ["--images", str(tmp_path), "--pairs", "photo+one", "--sizes", "72", "--steps", "20"]
+    chosen = ["--images", str(tmp_path), "--pairs", "photo+one", "--sizes", "96", "--steps", "20"]
     assert dispatcher.main(["scales", *chosen]) == 0
     runs = json.loads((tmp_path / "scales.json").read_text())["runs"]
     assert [run["scales"] for run in runs] == ["1", "2", "auto"]
-    assert runs[0]["steps"] == [["72x58", 20]]
-    # 10 of 20 steps at a quarter of the cost leave 7.5 for more of both.
-    assert [size for size, _ in runs[1]["steps"]] == ["36x29", "72x58"]
+    assert runs[0]["steps"] == [["96x72", 20]]
+    # Steps of a quarter of the cost leave some for more of both.
+    assert [size for size, _ in runs[1]["steps"]] == ["48x36", "96x72"]
     assert all(run["cost"] <= 20 for run in runs)
     assert all(run["total"] == pytest.approx(run["content"] + run["style"], abs=2) for run in runs)
     assert (tmp_path / "scales.jpg").is_file()
-    assert (tmp_path / "scales_72_photo_one_auto.jpg").is_file()
-    assert "10 at 36x29" not in (tmp_path / "scales.md").read_text().splitlines()[2]
+    assert (tmp_path / "scales_96_photo+one_auto.jpg").is_file()
+    rows = (tmp_path / "scales.md").read_text().splitlines()[2:]
+    assert rows[0].startswith("| photo+one | 96 | 1 | 20 at 96x72 |")
 
 
 def test_wrong_use_is_one_sentence(capsys):

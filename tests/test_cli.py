@@ -165,7 +165,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     words = "--preset paper --size 64 --style-size 40 --steps 7 --init noise --seed 5 --content-weight 2 "
     words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
     words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
-    words += "--tolerance 0.5 --scales 3"
+    words += "--tolerance 0.5 --scales 3 --mosaic 0.5 --whitening 0.75"
     code, _, error = run(
         "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
     )
@@ -176,7 +176,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert seen["weights"] == js.LossWeights(2.0, (1.0, 2.0), 3.0)
     assert seen["optimizer"] is js.adam(0.1)
     assert (seen["steps"], seen["init"], seen["seed"], seen["tolerance"]) == (7, "noise", 5, 0.5)
-    assert seen["scales"] == 3
+    assert (seen["scales"], seen["mosaic"], seen["whitening"]) == (3, 0.5, 0.75)
     assert seen["shape"] == (43, 64, 3)
     assert seen["styles"] == [(32, 40, 3)]
 

@@ -395,9 +395,9 @@ def test_any_optax_transform_will_do(tiny_params):
         (lambda: js.lbfgs(window=0), "window is 0"),
         (lambda: js.lbfgs(max_failures=-1), "max_failures is -1"),
         (
-            lambda: js.lbfgs(precondition="fourier"),
+            lambda: js.lbfgs(precondition="fourier"),  # type: ignore
             "unknown precondition 'fourier', expected 'spectral', 'pyramid' or None",
-        ),  # type: ignore
+        ),
         (lambda: js.lbfgs(exponent=-1.0), r"exponent is -1\.0, expected 0 to 4"),
         (lambda: js.lbfgs(exponent=math.nan), "exponent is nan"),
         (lambda: js.lbfgs(chroma=0.0), r"chroma is 0\.0, expected a number above 0, up to 10"),
