@@ -21,7 +21,7 @@ from benchmarks import arguments, record
 from benchmarks.optimisers import FULL, Run, files
 from jaxstyle.scales import Scale, ScaleCount, pyramid
 
-VARIANTS: tuple[ScaleCount, ...] = (1, 2, "auto")
+VARIANTS: tuple[ScaleCount, ...] = (1, "auto")
 PAIRS = FULL["pairs"][:2]
 
 

@@ -66,11 +66,11 @@ PRESETS = {
             objective=Objective(),
             weights=LossWeights(content=1.0, style=1e3),
             optimizer=lbfgs(),
-            steps=150,
+            steps=100,
             scales=1,
             init="content",
             mosaic=0.25,
-            source="the notebook's objective; from 150 evaluations on this optimiser changes little to the eye",
+            source="the notebook's objective; from 100 evaluations on this optimiser changes little to the eye",
         ),
         Preset(
             name="gatys-notebook",

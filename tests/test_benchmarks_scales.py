@@ -29,7 +29,7 @@ def test_a_run_and_its_report(tmp_path, tiny_params, monkeypatch):
     chosen = ["--images", str(tmp_path), "--pairs", "photo+one", "--sizes", "96", "--steps", "20"]
     assert dispatcher.main(["scales", *chosen]) == 0
     runs = json.loads((tmp_path / "scales.json").read_text())["runs"]
-    assert [run["scales"] for run in runs] == ["1", "2", "auto"]
+    assert [run["scales"] for run in runs] == ["1", "auto"]
     assert runs[0]["steps"] == [["96x72", 20]]
     # Steps of a quarter of the cost leave some for more of both.
     assert [size for size, _ in runs[1]["steps"]] == ["48x36", "96x72"]
