@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import jaxstyle as js
 from benchmarks import __main__ as dispatcher
-from benchmarks import arguments, gatys_trace, peers, peers_report, record, resolution, worker
+from benchmarks import arguments, gatys_trace, peer_jaxstyle, peers, peers_report, record, resolution, worker
 from jaxstyle import InputError
 
 COMMITTED = Path(record.__file__).parent / "results"
@@ -128,6 +130,24 @@ def test_peak_memory_outlives_the_memory():
 
 
 # Peers
+
+
+def test_our_painter_is_stylize_one_evaluation_at_a_time(tmp_path, tiny_params, monkeypatch):
+    monkeypatch.setattr(js, "load_params", lambda: tiny_params)
+    paths = [tmp_path / "content.png", tmp_path / "style.png"]
+    for seed, path in enumerate(paths):
+        js.save_image(path, js.white_noise(seed, 33, 48))
+    painter = peer_jaxstyle.JaxStyle(*paths)
+    losses = [painter.evaluate() for _ in range(4)]
+    content, style = map(js.load_image, paths)
+    expected = js.stylize(content, style, params=tiny_params, steps=4)
+    np.testing.assert_allclose(losses, np.minimum.accumulate(expected.losses.total), rtol=1e-4)
+    np.testing.assert_allclose(painter.picture() / 255, expected.image, atol=0.51 / 255 + 1e-3)
+    settings = js.preset()
+    targets = js.make_targets(tiny_params, content, [style], settings.objective)
+    start, _ = js.value_and_grad(content, tiny_params, targets, settings.weights, settings.objective)
+    assert painter.content_loss == pytest.approx(float(start.total), rel=1e-5)
+    assert painter.compile_seconds >= 0
 
 
 @pytest.mark.parametrize("limit", [1, 10, 20, 50, 300])
