@@ -15,8 +15,10 @@ from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit, white_noise
 from jaxstyle.typing import AnyImage, Image
 
-# Side of the mosaic's pieces in pixels: smaller than the strokes of most paintings, so that its grid does not show.
+# Side of the mosaic's pieces in pixels of the full size: smaller than the strokes of most paintings, so that its grid
+# does not show. Coarse scales have smaller ones, down to the least that still holds an edge.
 PIECE = 16
+LEAST_PIECE = 4
 
 
 def first_image(
@@ -28,6 +30,7 @@ def first_image(
     mosaic: float = 0.0,
     shares: Sequence[float] | None = None,
     seed: int = 0,
+    factor: float = 1.0,
 ) -> Image:
     """The picture that a run starts from.
 
@@ -40,6 +43,7 @@ def first_image(
         mosaic: share of the style's mosaic in a start from the content, 0 to 1.
         shares: of the pieces, one number a style, with a sum of 1; equal if None.
         seed: of the noise and of the mosaic, 0 to 2^32 - 1.
+        factor: of the start's sides to those of the full size.
 
     Returns:
         `(height, width, 3)`.
@@ -59,7 +63,8 @@ def first_image(
     picture = fit(content, height, width)
     if mosaic == 0:
         return picture
-    return (1 - mosaic) * picture + mosaic * style_mosaic(seed, styles, height, width, shares)
+    piece = max(LEAST_PIECE, round(factor * PIECE))
+    return (1 - mosaic) * picture + mosaic * style_mosaic(seed, styles, height, width, shares, piece)
 
 
 def style_mosaic(

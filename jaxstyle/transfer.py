@@ -177,7 +177,8 @@ def stylize(
     plan = pyramid(height, width, steps, scales, styles=sizes, smallest=objective.smallest)
     first, shares = plan[0], style_shares(len(styles), style_weights)
     shrunk = [_shrink(painting, first.factor) for painting in styles]
-    picture = first_image(init, content, shrunk, first.height, first.width, mosaic=mosaic, shares=shares, seed=seed)
+    where = {"height": first.height, "width": first.width, "factor": first.factor}
+    picture = first_image(init, content, shrunk, **where, mosaic=mosaic, shares=shares, seed=seed)
     params = load_params() if params is None else params
     weights = a_layer_each(weights, objective)
 

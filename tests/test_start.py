@@ -68,6 +68,12 @@ def test_starts(content, style):
     np.testing.assert_array_equal(first_image("content", content, [style], 16, 24), resize(content, 16, 24))
 
 
+@pytest.mark.parametrize(("factor", "piece"), [(1.0, 16), (0.5, 8), (1 / 64, 4)])
+def test_pieces_shrink_with_the_scale(content, style, factor, piece):
+    start = first_image("content", content, [style], 33, 48, mosaic=1.0, factor=factor)
+    np.testing.assert_array_equal(start, style_mosaic(0, [style], 33, 48, piece=piece))
+
+
 def test_unknown_starts_are_refused(content, style):
     with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise' or a picture"):
         first_image("painting", content, [style], 33, 48)

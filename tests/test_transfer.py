@@ -259,12 +259,12 @@ def test_a_run_that_stops_at_a_coarse_scale_gives_a_picture_of_the_full_size(par
 
 
 def test_the_mosaic_is_of_the_first_scale(params, large, style):
-    """Enlarged with the picture, its pieces would be coarser than strokes."""
+    """With smaller pieces: as many pixels at a coarse scale would be blocks at the full one."""
     seen = []
     options = {"callback": lambda progress: seen.append(progress.image) or True, "seed": 5, "mosaic": 0.5}
     js.stylize(large, style, params=params, steps=40, scales=2, **options)
     small, painting = (js.resize(each, *(round(side / 2) for side in each.shape[:2])) for each in (large, style))
-    expected = first_image("content", small, [painting], *small.shape[:2], mosaic=0.5, seed=5)
+    expected = first_image("content", small, [painting], *small.shape[:2], mosaic=0.5, seed=5, factor=0.5)
     np.testing.assert_allclose(seen[0], expected, atol=1e-6)
 
 
