@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import itertools
+import math
 import os
 import platform
 import signal
@@ -60,13 +61,13 @@ class Stylize:
     """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
     pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
     whitening: float = 1.0
-    """How much the way to the least loss is chosen by whitened style residuals, 0 to 1; 1 takes the fewest steps."""
+    """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
     init: str = "content"
     """Where to start: content, noise, or the path of a picture."""
     mosaic: float = 0.25
     """Share of pieces of the painting mixed into the photo where a run starts from it (--init content), 0 to 1."""
     seed: int = 0
-    """Of the noise and of the pieces."""
+    """Of the noise and of the pieces: a whole number from 0 on; another one gives another picture."""
     content_weight: tuple[float, ...] = ()
     """How much the photo counts: one number, or one a content layer."""
     style_weight: tuple[float, ...] = ()
@@ -92,7 +93,7 @@ class Stylize:
     memory_size: int = 10
     """Pairs that L-BFGS remembers; each takes 24 bytes a pixel."""
     precondition: Literal["spectral", "pyramid", "none"] = "spectral"
-    """What L-BFGS takes for the Hessian at first."""
+    """How L-BFGS treats coarse and fine structure: spectral (best), pyramid (for several devices), or none (alike)."""
     learning_rate: float = 0.02
     """Of Adam: about the largest change of a pixel (0 to 1) in a step."""
     tolerance: float = 1e-6
@@ -198,6 +199,10 @@ class Stylize:
         paintings = 1 + len(self.more)
         if self.blend is not None and len(self.blend) != paintings:
             raise InputError(f"--blend has {len(self.blend)} numbers, expected one for each painting: {paintings}")
+        if self.blend is not None and not (all(0 <= share < math.inf for share in self.blend) and any(self.blend)):
+            raise InputError(f"--blend is {self.blend}, expected finite numbers >= 0, at least one positive")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed is {self.seed}, expected 0 to {2**32 - 1}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
         if not 0 <= self.tolerance < 1:

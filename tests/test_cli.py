@@ -246,6 +246,8 @@ BAD_RUNS = {
     "negative size": ((PHOTO, PAINTING, "--size", "-5"), "--size is -5"),
     "tiny size": ((PHOTO, PAINTING, "--size", "33"), "32 a side"),
     "zero snapshots": ((PHOTO, PAINTING, "--save-every", "0"), "--save-every is 0"),
+    "seed": ((PHOTO, PAINTING, "--seed", "-1"), "--seed is -1"),
+    "empty blend": ((PHOTO, PAINTING, "--blend", "0"), "--blend is (0.0,)"),
     "mosaic": ((PHOTO, PAINTING, "--mosaic", "1.5"), "--mosaic is 1.5"),
     "quality": ((PHOTO, PAINTING, "--quality", "101"), "--quality is 101"),
     "unknown init": ((PHOTO, PAINTING, "--init", "nois"), "nois"),
