@@ -164,13 +164,16 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
 
 
 def curve(
-    result: dict[str, Any], name: str, init: str, x: Callable[[Run, Run, int], float]
+    result: dict[str, Any], name: str, init: str, x: Callable[[Run, Run, int], float], among: Sequence[str] = ()
 ) -> list[tuple[float, float]]:
-    """Saved loss relative to the reference's final one, against `x(run, reference, evaluation)`."""
+    """Saved loss relative to the reference's final one, against `x(run, reference, evaluation)`.
+
+    Over the pictures that all of `among` ran on, so that their curves compare.
+    """
     base = reference(result)
     points: dict[int, list[tuple[float, float]]] = {}
     for group in groups(result):
-        if name in group and base in group and group[name]["init"] == init:
+        if {name, base, *among} <= group.keys() and group[name]["init"] == init:
             run, other = group[name], group[base]
             for mark, loss in run["saved"].items():
                 ratio = loss / other["saved"][str(other["evaluations"])]
@@ -187,8 +190,9 @@ def plot(result: dict[str, Any], path: Any, which: Sequence[str], label: str, x:
     figure = Figure(figsize=(5.5 * len(inits) + 2, 4.6), layout="constrained")
     panels = figure.subplots(1, len(inits), squeeze=False, sharey=True)[0]
     for axes, init in zip(panels, inits, strict=True):
+        present = {run["optimizer"] for run in result["runs"] if run["init"] == init}
         for i, name in enumerate(which):
-            if points := curve(result, name, init, x):
+            if points := curve(result, name, init, x, [each for each in which if each in present]):
                 style = {"color": "black", "linewidth": 2.5} if name == OURS else {"color": f"C{i % 10}"}
                 line = "--" if i >= 10 else "-"
                 axes.semilogy(*zip(*points, strict=True), f"o{line}", markersize=3, label=name, **style)

@@ -260,6 +260,13 @@ def test_curve(made_up):
     assert optimisers_report.curve(made_up, "jaxstyle", "noise", lambda run, other, k: k) == []
 
 
+def test_curves_that_stand_together_are_over_the_same_pictures(made_up):
+    """adam-5 ran on the second pair alone, where our loss is the reference's."""
+    del made_up["runs"][2]
+    both = optimisers_report.curve(made_up, "jaxstyle", "content", lambda run, other, k: k, ["jaxstyle", "adam-5"])
+    np.testing.assert_allclose(both, [(25, 1), (50, 1)])
+
+
 def test_without_the_reference_curves_are_relative_to_ours(made_up):
     made_up["runs"] = [each for each in made_up["runs"] if each["optimizer"] != "torch"]
     (_, end) = optimisers_report.curve(made_up, "adam-5", "content", lambda run, other, k: k)
