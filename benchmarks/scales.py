@@ -32,11 +32,8 @@ def cost(plan: tuple[Scale, ...]) -> float:
 
 
 def equal_steps(steps: int, plan: Callable[[int], tuple[Scale, ...]]) -> int:
-    """How many steps of a plan cost about as much as so many at the full size, and not more: all before them do not.
-
-    Half of a plan's steps or more are at the full size, so no plan affords more than twice as many.
-    """
-    return next((total - 1 for total in range(steps + 1, 2 * steps) if cost(plan(total)) > steps), 2 * steps)
+    """How many steps of a plan cost about as much as so many at the full size: the next one would be too many."""
+    return next(total - 1 for total in itertools.count(steps + 1) if cost(plan(total)) > steps)
 
 
 def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
