@@ -6,17 +6,19 @@ a descent leaves only slowly. Pieces of the style, faint and at random places, a
 Measured: docs/optimisers.md.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit, white_noise
 from jaxstyle.typing import AnyImage, Image
 
-# Side of the mosaic's pieces in pixels of the full size: smaller than the strokes of most paintings, so that its grid
-# does not show. Coarse scales have smaller ones, down to the least that still holds an edge.
+# The mosaic's pieces are about so many pixels of the full size across: smaller than the strokes of most paintings.
+# Coarse scales have smaller ones, down to the least that still holds an edge.
 PIECE = 16
 LEAST_PIECE = 4
 
@@ -75,15 +77,18 @@ def style_mosaic(
     shares: Sequence[float] | None = None,
     piece: int = PIECE,
 ) -> Image:
-    """Square pieces of the styles from random places, side by side.
+    """Pieces of the styles from random places, side by side.
+
+    The pieces are irregular, the cells of a Voronoi diagram: each pixel belongs to the nearest of points that lie
+    at random in the squares of a grid. The straight edges of square pieces can still be seen in a result.
 
     Args:
         seed: 0 to 2^32 - 1; the same seed, styles and size give the same mosaic.
-        styles: one or more `(h, w, 3)`.
+        styles: one or more `(h, w, 3)`; where a piece reaches beyond the border it continues mirrored.
         height: in pixels.
         width: in pixels.
         shares: of the pieces, one number a style, with a sum of 1; equal if None.
-        piece: side of a piece in pixels, or the shortest side of the styles, if that is less.
+        piece: side of the grid's squares in pixels.
 
     Returns:
         `(height, width, 3)`.
@@ -100,15 +105,39 @@ def style_mosaic(
         raise InputError(f"seed is {seed}, expected 0 to {2**32 - 1}")
     random = np.random.default_rng(seed)
     shares = [1 / len(styles)] * len(styles) if shares is None else shares
-    piece = min(piece, *(side for style in styles for side in style.shape[:2]))
-    grid = -(-height // piece), -(-width // piece)
+    # A square more on each side: the point nearest to a pixel may lie outside of the picture.
+    grid = -(-height // piece) + 2, -(-width // piece) + 2
+    points = (np.stack(np.indices(grid), axis=-1) - 1 + random.random((*grid, 2))) * piece
     owner = random.choice(len(styles), grid, p=shares)
-    # Which piece a pixel is in, and where in it.
-    row, column = np.arange(height)[:, None] // piece, np.arange(width)[None, :] // piece
-    down, right = np.arange(height)[:, None] % piece, np.arange(width)[None, :] % piece
+    row, column = _nearest(points, height, width, piece)
     mosaic = np.empty((height, width, 3), np.float32)
     for index, style in enumerate(styles):
-        top, left = (random.integers(0, side - piece + 1, grid) for side in style.shape[:2])
-        cut = np.asarray(style)[top[row, column] + down, left[row, column] + right]
-        mosaic = np.where((owner == index)[row, column][:, :, None], cut, mosaic)
+        # What to add to a place in the mosaic to come to its place in the style.
+        down, right = (random.integers(0, side, grid) for side in style.shape[:2])
+        top = _mirrored(np.arange(height)[:, None] + down[row, column], style.shape[0])
+        left = _mirrored(np.arange(width)[None, :] + right[row, column], style.shape[1])
+        mosaic = np.where((owner == index)[row, column][:, :, None], np.asarray(style)[top, left], mosaic)
     return jnp.asarray(mosaic, jnp.float32)
+
+
+def _nearest(
+    points: Float[np.ndarray, "rows columns 2"], height: int, width: int, piece: int
+) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
+    """Row and column, for each pixel, of the nearest point in the pixel's own square and the eight around it."""
+    row, column = np.arange(height)[:, None] // piece + 1, np.arange(width)[None, :] // piece + 1
+    least = np.full((height, width), np.inf, np.float32)
+    nearest = np.zeros((2, height, width), np.int32)
+    for step in itertools.product((-1, 0, 1), repeat=2):
+        place = row + step[0], column + step[1]
+        down = points[place][:, :, 0] - np.arange(height)[:, None]
+        right = points[place][:, :, 1] - np.arange(width)[None, :]
+        distance = down**2 + right**2
+        nearest = np.where(distance < least, np.stack(np.broadcast_arrays(*place)), nearest)
+        least = np.minimum(least, distance)
+    return nearest[0], nearest[1]
+
+
+def _mirrored(index: Int[np.ndarray, "..."], length: int) -> Int[np.ndarray, "..."]:
+    """Any whole numbers to 0 .. length - 1, going back and forth."""
+    index = index % (2 * length)
+    return np.minimum(index, 2 * length - 1 - index)
