@@ -15,8 +15,13 @@ from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.losses import Normalization
 from jaxstyle.statistics import Statistics
-from jaxstyle.typing import AnyImage, Features, Gram, Image, Params, Scalar
+from jaxstyle.typing import AnyFeatures, AnyImage, FeatureMaps, Gram, Image, Params, Scalar
 from jaxstyle.whitening import Metric, whitened_square, whitening
+from jaxstyle.windows import Outcome, through_windows
+
+
+# Smaller windows are mostly halo.
+LEAST_WINDOW = 32
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Objective:
         pooling: `"max"`, `"avg"` or `"l2"`.
         padding: of the first convolution, `"zeros"` or `"replicate"`.
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
+        window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
+            memory (see `windows.py`); None evaluates them whole.
 
     Raises:
         InputError: for unknown layers or values.
@@ -41,6 +48,7 @@ class Objective:
     pooling: vgg.Pooling = "max"
     padding: vgg.Padding = "zeros"
     precision: vgg.Precision = "highest"
+    window: int | None = None
 
     def __post_init__(self):
         vgg.check_layers(self.content_layers)
@@ -52,6 +60,8 @@ class Objective:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         losses.check_normalization(self.normalization)
+        if self.window is not None and not (isinstance(self.window, int) and self.window >= LEAST_WINDOW):
+            raise InputError(f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or None for the whole")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -88,7 +98,7 @@ class Targets(NamedTuple):
         metric: style layer to how its residual is measured for the guide: see `whiten`; None is the loss itself.
     """
 
-    content: dict[str, Features]
+    content: dict[str, AnyFeatures]
     style: dict[str, Gram]
     metric: dict[str, Metric] | None = None
 
@@ -230,26 +240,43 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     return targets._replace(metric=_whitening(targets.style, jnp.float32(power)))
 
 
-def features(params: Params, image: Image, layers: tuple[str, ...], objective: Objective) -> dict[str, Features]:
-    """Feature maps as this objective computes them.
+def survey(
+    params: Params,
+    image: Image,
+    content: FeatureMaps,
+    objective: Objective,
+    styles: tuple[str, ...] | None = None,
+    maps: tuple[str, ...] = (),
+) -> Outcome:
+    """Statistics of a picture as this objective measures them, whole or in windows.
 
     Args:
         params: see `load_params`.
         image: `(H, W, 3)` in [0, 1].
-        layers: which ones.
-        objective: says pooling, padding and precision.
+        content: content layer to the feature map that the squared error is from.
+        objective: says pooling, padding, precision and window.
+        styles: layers whose outer products are summed; the objective's if None.
+        maps: layers whose feature maps are wanted.
 
     Returns:
-        Layer to `(h, w, c)`.
+        Sums and maps.
     """
-    return vgg.features(
-        params,
+    return through_windows(
         image,
-        layers,
+        params,
+        content,
+        objective.style_layers if styles is None else styles,
+        maps,
+        window=objective.window,
         pooling=objective.pooling,
         padding=objective.padding,
         precision=objective.precision,
     )
+
+
+def positions(image_shape: tuple[int, ...], layer: str) -> float:
+    """How many a layer has. A float: products of sides overflow int32 in large pictures."""
+    return float(image_shape[0] // vgg.stride(layer)) * (image_shape[1] // vgg.stride(layer))
 
 
 def combine(
@@ -272,10 +299,7 @@ def combine(
         losses.content_scale(targets.content[layer].shape, objective.normalization) * sums.errors[layer]
         for layer in objective.content_layers
     ]
-    grams = {
-        layer: sums.products[layer] / (float(height // vgg.stride(layer)) * (width // vgg.stride(layer)))
-        for layer in objective.style_layers
-    }
+    grams = {layer: sums.products[layer] / positions(image_shape, layer) for layer in objective.style_layers}
     share = 1 / len(grams) if objective.normalization == "paper" and grams else 1.0
     residuals = {layer: gram - targets.style[layer] for layer, gram in grams.items()}
     scales = {layer: share * losses.style_scale(len(gram), objective.normalization) for layer, gram in grams.items()}
@@ -308,10 +332,10 @@ _whitening = jax.jit(whitening)
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _grams(params: Params, image: Image, objective: Objective) -> dict[str, Gram]:
-    taps = features(params, image, objective.style_layers, objective)
-    return {layer: losses.gram_matrix(taps[layer]) for layer in objective.style_layers}
+    products = survey(params, image, {}, objective).products
+    return {layer: product / positions(image.shape, layer) for layer, product in products.items()}
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _content_features(params: Params, image: Image, objective: Objective) -> dict[str, Features]:
-    return features(params, image, objective.content_layers, objective)
+def _content_features(params: Params, image: Image, objective: Objective) -> dict[str, AnyFeatures]:
+    return survey(params, image, {}, objective, styles=(), maps=objective.content_layers).maps

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxstyle.errors import InputError
-from jaxstyle.typing import FeatureMaps, Features, Gram, Image, Scalar
+from jaxstyle.typing import Features, Gram, Image, Scalar
 
 
 class Statistics(NamedTuple):
@@ -71,22 +71,3 @@ def squared_variation(image: Image) -> Scalar:
         A scalar; its gradient exists everywhere, on a constant picture too.
     """
     return jnp.sum(jnp.square(image[1:] - image[:-1])) + jnp.sum(jnp.square(image[:, 1:] - image[:, :-1]))
-
-
-def measure(image: Image, features: FeatureMaps, content: FeatureMaps, style_layers: tuple[str, ...]) -> Statistics:
-    """All statistics of a picture.
-
-    Args:
-        image: `(H, W, 3)` in [0, 1].
-        features: its feature maps, at least at the content's and the style's layers.
-        content: content layer to the content picture's feature map.
-        style_layers: the layers whose outer products are summed.
-
-    Returns:
-        The statistics.
-    """
-    return Statistics(
-        products={layer: outer_products(features[layer]) for layer in style_layers},
-        errors={layer: squared_error(features[layer], target) for layer, target in content.items()},
-        variation=squared_variation(image),
-    )

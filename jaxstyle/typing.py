@@ -11,8 +11,10 @@ Image = Float[Array, "height width 3"]
 AnyImage = Float[Array | np.ndarray, "_ _ 3"]
 # One layer's feature map, and its Gram matrix over channels.
 Features = Float[Array, "h w c"]
-# Layer to its feature map, each of its own shape.
-FeatureMaps = Mapping[str, Float[Array, "_ _ _"]]
+# A feature map among others, each of its own shape: a picture too, as the network's input.
+AnyFeatures = Float[Array, "_ _ _"]
+# Layer to its feature map.
+FeatureMaps = Mapping[str, AnyFeatures]
 Gram = Float[Array, "c c"]
 # A scalar on the device.
 Scalar = Float[Array, ""]

@@ -3,7 +3,6 @@
 The only module that imports Flax. The network is computed only as deep as the deepest layer asked for.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,16 +11,14 @@ from typing import Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.typing import Features, Image, Params
+from jaxstyle.layers import Pooling, Precision, convolution, pool
+from jaxstyle.typing import AnyFeatures, Features, Image, Params
 
-Pooling = Literal["max", "avg", "l2"]
 Padding = Literal["zeros", "replicate"]
-Precision = Literal["highest", "default", "bfloat16"]
 
 # Convolutions in each of the five blocks; a pool ends every block.
 BLOCKS = (2, 2, 4, 4, 4)
@@ -82,22 +79,54 @@ def stride(layer: str) -> int:
     return 2 ** (block if kind == "pool" else block - 1)
 
 
+def radius(layers: Sequence[str], after: str | None = None) -> int:
+    """How far from a position of these layers the values lie that it depends on: the receptive field's reach.
+
+    A position `p` of a layer with stride `s` depends on rows `s p - radius` to `s p + s - 1 + radius` at most.
+
+    Args:
+        layers: the one with the largest radius counts.
+        after: layer whose positions are the unit; the picture's pixels if None.
+
+    Returns:
+        Positions at `after`.
+
+    Example:
+        >>> radius(["relu1_1"]), radius(["relu4_2"]), radius(["conv5_1"]), radius(["relu5_1"], after="pool3")
+        (1, 38, 70, 6)
+    """
+    check_layers(layers)
+    reach, jump = 0, 1
+    for layer in LAYERS[_start(after) : max(map(LAYERS.index, layers)) + 1]:
+        if layer.startswith("conv"):
+            reach += jump
+        elif layer.startswith("pool"):
+            jump *= 2
+    return reach
+
+
+def _start(after: str | None) -> int:
+    """Index of the layer that comes after this one."""
+    return 0 if after is None else LAYERS.index(after) + 1
+
+
 def features(
     params: Params,
-    image: Image,
+    image: AnyFeatures,
     layers: Sequence[str],
     *,
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     precision: Precision = "highest",
-) -> dict[str, Features]:
+    after: str | None = None,
+) -> dict[str, AnyFeatures]:
     """Feature maps of a picture at the named layers.
 
     The picture enters as `x * scale + shift` (from `params["input"]`), so the params know how to read it.
 
     Args:
         params: see `load_params`.
-        image: `(H, W, 3)` float32 RGB in [0, 1].
+        image: `(H, W, 3)` float32 RGB in [0, 1]; with `after`, the feature map of that layer instead.
         layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before), `"pool4"`.
         pooling: of 2x2 positions: `"max"`; `"avg"`, as the paper prefers; `"l2"`, the root of the mean of squares.
             An odd last row or column is dropped, as in Caffe's successors.
@@ -105,6 +134,7 @@ def features(
             pad zeros.
         precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
+        after: the layer whose map is given; only deeper layers can be had.
 
     Returns:
         Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`; differentiable in reverse mode.
@@ -126,9 +156,12 @@ def features(
     check_options(pooling, padding, precision)
     if not layers:
         return {}
-    check_image(image, smallest=max(map(stride, layers)))
+    if after is None:
+        check_image(image, smallest=max(map(stride, layers)))
+    elif min(map(LAYERS.index, layers)) < _start(after):
+        raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
     widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
-    network = _VGG19(tuple(layers), widths, pooling, padding, precision)
+    network = _VGG19(tuple(layers), widths, pooling, padding, precision, after)
     return network.apply({"params": params}, image)  # pyright: ignore[reportReturnType]
 
 
@@ -165,13 +198,16 @@ class _VGG19(nn.Module):
     pooling: Pooling
     padding: Padding
     precision: Precision
+    after: str | None = None
 
     @nn.compact
-    def __call__(self, image: Image) -> dict[str, Features]:
+    def __call__(self, image: AnyFeatures) -> dict[str, AnyFeatures]:
         taps = {}
         deepest = max(map(LAYERS.index, self.layers))
-        x = _InputScaling(name="input")(image)
-        for layer in LAYERS[: deepest + 1]:
+        x = image
+        if self.after is None:
+            x = _InputScaling(name="input")(x)
+        for layer in LAYERS[_start(self.after) : deepest + 1]:
             kind = layer[:4]
             if kind == "conv":
                 padding = self.padding if layer == "conv1_1" else "zeros"
@@ -210,73 +246,3 @@ class _Convolution(nn.Module):
             # The outermost results have seen the zeros beyond the copied border.
             x = x[1:-1, 1:-1]
         return x + bias[None, None]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolution(x: Features, kernel: Float[Array, "3 3 c d"], precision: Precision) -> Float[Array, "h w d"]:
-    """3x3 convolution with zero padding, `y[i, j, d] = sum over u, v, c of x[i+u-1, j+v-1, c] kernel[u, v, c, d]`.
-
-    Its gradient with respect to `x` is the same convolution with the flipped, transposed kernel. Written so, XLA on
-    CPU keeps its fast path inside compiled loops, which plain automatic differentiation loses (3 times slower).
-
-    Args:
-        x: `(h, w, c)` float32.
-        kernel: `(3, 3, c, d)` float32.
-        precision: see `features`.
-
-    Returns:
-        `(h, w, d)` float32.
-    """
-    return _convolve(x, kernel, precision)
-
-
-def _convolve(x, kernel, precision):
-    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
-    return lax.conv_general_dilated(
-        x[None].astype(dtype),
-        kernel.astype(dtype),
-        window_strides=(1, 1),
-        padding=((1, 1), (1, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=lax.Precision.HIGHEST if precision == "highest" else lax.Precision.DEFAULT,
-        preferred_element_type=jnp.float32,
-    )[0]
-
-
-def _convolution_forward(x, kernel, precision):
-    return convolution(x, kernel, precision), (x, kernel)
-
-
-def _convolution_backward(precision, residuals, cotangent):
-    x, kernel = residuals
-    x_gradient = convolution(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), precision)
-    # Exact too, for whoever trains the kernels; XLA removes it where only the pixels' gradient is used.
-    _, transpose = jax.vjp(lambda k: _convolve(x, k, "highest"), kernel)
-    return x_gradient, transpose(cotangent)[0]
-
-
-convolution.defvjp(_convolution_forward, _convolution_backward)
-
-
-def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shape[1]//2} c"]:
-    """2x2 pooling with stride 2; an odd last row or column is dropped.
-
-    Written as four strided slices: `reduce_window` needs up to 1.7 times the temporary memory at 1024x1024.
-
-    Args:
-        x: `(h, w, c)`.
-        pooling: see `features`.
-
-    Returns:
-        `(h // 2, w // 2, c)`.
-    """
-    height, width = 2 * (x.shape[0] // 2), 2 * (x.shape[1] // 2)
-    a, b, c, d = (x[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    if pooling == "max":
-        return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    if pooling == "avg":
-        return (a + b + c + d) / 4
-    squares = (a * a + b * b + c * c + d * d) / 4
-    # The root has no gradient at zero, where whole windows of a ReLU's output lie: there the gradient is zero.
-    positive = squares > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.statistics import measure, outer_products, squared_error, squared_variation
+from jaxstyle.statistics import Statistics, outer_products, squared_error, squared_variation
 
 seeds = st.integers(0, 2**32 - 1)
 # Few shapes, since each compiles; single rows, columns and channels among them.
@@ -16,6 +16,14 @@ shapes = st.sampled_from([(5, 6, 4), (1, 7, 3), (6, 1, 5), (4, 3, 1)])
 
 def draw(seed, shape, scale=1.0):
     return jnp.asarray(np.float32(np.random.default_rng(seed).normal(0.3, scale, shape)))
+
+
+def measure(image, features, content, style_layers):
+    return Statistics(
+        {layer: outer_products(features[layer]) for layer in style_layers},
+        {layer: squared_error(features[layer], target) for layer, target in content.items()},
+        squared_variation(image),
+    )
 
 
 @given(seed=seeds, shape=shapes, scale=st.sampled_from([1e-3, 1.0, 1e4]))

@@ -9,6 +9,7 @@ from jax import lax
 
 from jaxstyle import vgg
 from jaxstyle.errors import InputError
+from jaxstyle.layers import convolution, pool
 
 
 def draw(seed, *shape):
@@ -129,7 +130,7 @@ def test_the_convolution_gradients_are_those_of_automatic_differentiation():
             precision=lax.Precision.HIGHEST,
         )[0]
 
-    ours, our_vjp = jax.vjp(lambda x, kernel: vgg.convolution(x, kernel, "highest"), x, kernel)
+    ours, our_vjp = jax.vjp(lambda x, kernel: convolution(x, kernel, "highest"), x, kernel)
     theirs, their_vjp = jax.vjp(plain, x, kernel)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     np.testing.assert_allclose(ours, reference.convolve(np.asarray(x, "f8"), np.asarray(kernel, "f8")), atol=1e-6)
@@ -141,7 +142,7 @@ def test_the_convolution_has_second_derivatives():
     x, kernel = draw(0, 4, 5, 2), draw(1, 3, 3, 2, 3) - 0.5
 
     def energy(x):
-        return jnp.sum(vgg.convolution(x, kernel, "highest") ** 2)
+        return jnp.sum(convolution(x, kernel, "highest") ** 2)
 
     # A quadratic: the gradient of (gradient . d) is twice the energy's own form at d.
     direction = draw(2, 4, 5, 2)
@@ -153,9 +154,9 @@ def test_the_convolution_has_second_derivatives():
 @pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
 def test_pool_and_its_gradient(pooling, shape):
     x = draw(0, *shape)
-    assert_close(vgg.pool(x, pooling), reference.pool(np.asarray(x, "f8"), pooling), 1e-6)
+    assert_close(pool(x, pooling), reference.pool(np.asarray(x, "f8"), pooling), 1e-6)
     weights = np.random.default_rng(1).normal(size=(shape[0] // 2, shape[1] // 2, shape[2]))
-    gradient = jax.grad(lambda x: jnp.sum(vgg.pool(x, pooling) * jnp.asarray(weights, jnp.float32)))(x)
+    gradient = jax.grad(lambda x: jnp.sum(pool(x, pooling) * jnp.asarray(weights, jnp.float32)))(x)
     for index in np.ndindex(shape):
         one = np.zeros(shape)
         one[index] = 1.0
@@ -165,7 +166,7 @@ def test_pool_and_its_gradient(pooling, shape):
 
 @pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
 def test_pool_at_zero_has_a_finite_gradient(pooling):
-    value, gradient = jax.value_and_grad(lambda x: jnp.sum(vgg.pool(x, pooling)))(jnp.zeros((4, 4, 2)))
+    value, gradient = jax.value_and_grad(lambda x: jnp.sum(pool(x, pooling)))(jnp.zeros((4, 4, 2)))
     assert value == 0
     assert jnp.all(jnp.isfinite(gradient))
     if pooling == "l2":

@@ -1,11 +1,11 @@
-"""Value and gradient of the objective in one pass over the whole picture."""
+"""Value and gradient of the objective: one function, whether the picture is evaluated whole or in windows."""
 
 import functools
 
 import jax
 
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, combine, features
-from jaxstyle.statistics import measure
+from jaxstyle.objective import Losses, LossWeights, Objective, Targets, combine, survey
+from jaxstyle.statistics import Statistics, squared_variation
 from jaxstyle.typing import Image, Params
 
 
@@ -15,7 +15,8 @@ def value_and_grad(
 ) -> tuple[Losses, Image]:
     """Losses of a picture and the gradient of `losses.guide` with respect to its pixels.
 
-    The guide is the total, unless the targets are whitened: see `whiten`.
+    The guide is the total, unless the targets are whitened: see `whiten`. Pictures larger than `objective.window` are
+    evaluated window by window, with the same result: see `windows.py`.
 
     Pure, and compiled once for each shape and objective.
 
@@ -30,12 +31,12 @@ def value_and_grad(
         `(losses, gradient)`, the gradient of the image's shape.
 
     Raises:
-        InputError: for a picture that is too small for the objective's layers.
+        InputError: for a picture that is too small for the objective's layers, or of another size than the content.
     """
 
     def guide(pixels: Image):
-        taps = features(params, pixels, objective.layers, objective)
-        sums = measure(pixels, taps, targets.content, objective.style_layers)
+        outcome = survey(params, pixels, targets.content, objective)
+        sums = Statistics(outcome.products, outcome.errors, squared_variation(pixels))
         losses = combine(sums, pixels.shape, targets, weights, objective)
         return losses.guide, losses
 

@@ -1,0 +1,169 @@
+"""Windows give the whole picture's numbers, whatever its size; a halo that is too small does not."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxstyle as js
+from jaxstyle import vgg, windows
+from jaxstyle.errors import InputError
+from jaxstyle.windows import Stage, divide, through_windows
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def draw(seed, *shape):
+    return jnp.asarray(np.float32(np.random.default_rng(seed).uniform(size=shape)))
+
+
+def distance(actual, expected):
+    return float(jnp.linalg.norm(actual - expected) / jnp.linalg.norm(expected))
+
+
+def stage(after=None, styles=LAYERS[:3], maps=("pool3",), window=None):
+    return Stage(after, styles, (), maps, "max", "zeros", "highest", window)
+
+
+def both_ways(params, image, content, style, objective, window):
+    """Losses, gradient and targets, whole and in windows."""
+    weights, found = js.LossWeights(content=1.0, style=100.0, tv=0.1), []
+    for each in (None, window):
+        settings = dataclasses.replace(objective, window=each)
+        targets = js.whiten(js.make_targets(params, content, [style], settings))
+        found.append((*js.value_and_grad(image, params, targets, weights, settings), targets))
+    return found
+
+
+def check(found, tolerance):
+    (whole, whole_gradient, whole_targets), (windowed, gradient, targets) = found
+    np.testing.assert_allclose(np.stack(windowed), np.stack(whole), rtol=tolerance)
+    assert distance(gradient, whole_gradient) < tolerance
+    for one, other in zip(jax.tree.leaves(targets[:2]), jax.tree.leaves(whole_targets[:2]), strict=True):
+        assert distance(one, other) < tolerance
+
+
+@pytest.mark.parametrize("size", [(256, 192), (131, 199), (64, 290), (250, 33)])
+@pytest.mark.parametrize("window", [32, 56])
+def test_windows_of_a_tiny_network_are_exact(tiny_params, size, window):
+    pictures = draw(0, *size, 3), draw(1, *size, 3), draw(2, 150, 90, 3) ** 2
+    check(both_ways(tiny_params, *pictures, js.Objective(), window), 5e-6)
+
+
+@pytest.mark.parametrize(("pooling", "padding"), [("avg", "replicate"), ("l2", "zeros"), ("max", "replicate")])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {},
+        {"content_layers": ("conv3_1", "relu4_2"), "style_layers": ("conv1_1", "pool1", "pool3", "conv5_2", "pool5")},
+        {"content_layers": ("pool2",), "style_layers": ("relu1_1", "relu3_4")},
+    ],
+)
+def test_windows_are_exact_for_every_kind_of_layer(tiny_params, pooling, padding, layers):
+    objective = js.Objective(pooling=pooling, padding=padding, **layers)
+    pictures = draw(0, 147, 201, 3), draw(1, 147, 201, 3), draw(2, 150, 90, 3) ** 2
+    check(both_ways(tiny_params, *pictures, objective, 32), 5e-6)
+
+
+@pytest.mark.parametrize(("size", "window"), [((384, 512), 64), ((333, 500), 96), ((251, 1023), 128)])
+def test_windows_of_the_real_network_are_exact(real_params, china, starry, size, window):
+    from jaxstyle.image import fit
+
+    content, style = fit(china, *size), fit(starry, 160, 192)
+    image = 0.7 * content + 0.3 * js.white_noise(0, *size)
+    check(both_ways(real_params, image, content, style, js.Objective(), window), 5e-6)
+
+
+def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
+    """The same comparison, with the halo one step of alignment smaller."""
+    image = draw(0, 160, 200, 3)
+
+    def gradient(window):
+        def loss(image):
+            found = through_windows(image, tiny_params, {}, LAYERS, window=window)
+            return sum(jnp.sum(jnp.square(product)) for product in found.products.values())
+
+        return jax.grad(loss)(image)
+
+    whole = gradient(None)
+    assert distance(gradient(32), whole) < 5e-6
+    exact = Stage.halo.fget
+    monkeypatch.setattr(Stage, "halo", property(lambda self: exact(self) - self.align))
+    assert distance(gradient(32), whole) > 1e-4
+
+
+@given(
+    size=st.integers(16, 700),
+    window=st.integers(32, 300),
+    layers=st.sampled_from([("relu1_1",), ("relu3_1", "pool3"), LAYERS]),
+)
+def test_every_position_is_owned_once(size, window, layers):
+    """In each layer, by arithmetic alone; and a window holds its part with the halo, or ends where the map ends."""
+    settings = stage(styles=layers, maps=(), window=window)
+    axis = divide(size, settings)
+    assert axis.count == 1 or axis.own % settings.align == 0
+    for layer in layers:
+        jump, owners = settings.jump(layer), np.zeros(size // settings.jump(layer), int)
+        for k in range(axis.count):
+            place = windows.Window.of(k, (axis, divide(1, settings)), settings)
+            first, (start, _) = int(place.patch.begin[0]), place.owned(layer)
+            start = int(start[0])
+            new = np.asarray(place.only_new(jnp.ones((axis.own // jump, 1, 1)), layer))[:, 0, 0]
+            owners[start : start + len(new)] += new.astype(int)
+            assert first % settings.align == 0
+            assert first == 0 or first + settings.halo <= k * axis.own
+            assert first + axis.length >= min(size, (k + 1) * axis.own + settings.halo)
+        assert np.all(owners == 1)
+
+
+def test_the_radius_is_that_of_the_network(tiny_params):
+    """Positions farther than the radius change nothing; one at the radius does."""
+    assert vgg.radius(("relu4_2",)) == 38
+    assert vgg.radius(("relu5_1",)) == 70
+    for layer in ("conv1_2", "relu2_2", "conv3_1", "relu4_1"):
+        jump, reach = vgg.stride(layer), vgg.radius((layer,))
+        image = draw(0, 8, 160, 3)
+        middle = 80 // jump * jump
+        # A smooth network: with max pooling a pixel at the radius need not be the largest anywhere.
+        changed = jax.jacrev(
+            lambda x, layer=layer, middle=middle, jump=jump: jnp.sum(
+                vgg.features(tiny_params, x, (layer,), pooling="avg")[layer][:, middle // jump]
+            )
+        )(image)
+        columns = np.flatnonzero(np.abs(np.asarray(changed)).sum(axis=(0, 2)))
+        assert columns.min() >= middle - reach
+        assert columns.max() <= middle + jump - 1 + reach
+        assert columns.max() - columns.min() > 1.2 * reach
+
+
+def test_the_memory_is_that_of_a_window(tiny_params):
+    """Four times the pixels, the same window: the compiler's temporaries grow by the picture's own buffers alone."""
+    objective, weights = js.Objective(window=64), js.LossWeights()
+
+    def temporary(side):
+        content = {"relu4_2": jnp.zeros((side // 8, side // 8, 8))}
+        style = {layer: jnp.zeros((width, width)) for layer, width in zip(LAYERS, (4, 4, 8, 8, 8), strict=True)}
+        image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+        lowered = js.value_and_grad.lower(image, tiny_params, js.Targets(content, style), weights, objective)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    small, large, pixels = temporary(512), temporary(1024), 1024**2 - 512**2
+    # Gradients, total variation, and here an eighth of a float a pixel for pool3.
+    assert large - small < 48 * pixels
+
+
+def test_windows_too_small_are_refused(unchecked):
+    with pytest.raises(InputError, match="window is 16, expected 32 pixels or more"):
+        js.Objective(window=16)
+    with pytest.raises(InputError, match="window is 64.5"):
+        js.Objective(window=64.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_content_needs_the_pictures_size(tiny_params, unchecked):
+    content = {"relu4_2": jnp.zeros((3, 4, 8))}
+    with pytest.raises(InputError, match="the picture needs the size of the content"):
+        through_windows(draw(0, 90, 90, 3), tiny_params, content, (), window=32)
