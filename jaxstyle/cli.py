@@ -1,7 +1,6 @@
 """The command line: parse, call, print. `jaxstyle --help` lists the commands."""
 
 import itertools
-import re
 import signal
 import sys
 import warnings
@@ -16,9 +15,8 @@ from tyro.conf import Positional, subcommand
 from jaxstyle import io, presets, weights
 from jaxstyle.commands import Demo, Stylize, defaults
 from jaxstyle.errors import InputError
-
-# How XLA says it: the first on accelerators, the second on CPUs.
-_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
+from jaxstyle.memory import OUT_OF_MEMORY
+from jaxstyle.planning import Plan
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,12 @@ def _run(argv: list[str]) -> int:
         print(f"jaxstyle: error: {error}", file=sys.stderr)
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
+        if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        print("jaxstyle: error: out of memory: use a smaller --size, or a smaller --memory-size", file=sys.stderr)
+        print(
+            "jaxstyle: error: out of memory: jaxstyle plan WIDTH HEIGHT tells what fits",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -118,13 +119,14 @@ def _show_warning(message: Warning | str, *_: object) -> None:
     print(f"jaxstyle: warning: {message}", file=sys.stderr)
 
 
-def _parse(argv: list[str]) -> Stylize | Demo | Weights:
+def _parse(argv: list[str]) -> Stylize | Demo | Plan | Weights:
     named = (word.removeprefix("--preset=") for word in argv if word.startswith("--preset="))
     following = (after for word, after in itertools.pairwise(argv) if word == "--preset")
     name = next((name for name in (*named, *following) if name in presets.PRESETS), "default")
     commands = (
         Annotated[Stylize, subcommand("stylize", default=defaults(name))]
         | Annotated[Demo, subcommand("demo")]
+        | Annotated[Plan, subcommand("plan")]
         | Annotated[Weights, subcommand("weights")]
     )
     return tyro.cli(

@@ -17,16 +17,18 @@ from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+import optax
 import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from jaxstyle import io, optimizers, plan, presets, vgg, weights
+from jaxstyle import io, memory, optimizers, plan, presets, vgg, weights
 from jaxstyle.errors import InputError
 from jaxstyle.image import resize
 from jaxstyle.losses import Normalization
+from jaxstyle.memory import windowed
 from jaxstyle.objective import LossWeights, Objective, check_weights
-from jaxstyle.scales import Scale, ScaleCount, pyramid
+from jaxstyle.scales import SHARE, Scale, ScaleCount, pyramid
 from jaxstyle.transfer import MOST_STEPS, Progress, Result, Status, stylize
 
 # Exit code of a run that Ctrl-C ended: what shells use.
@@ -60,6 +62,11 @@ class Stylize:
     scales: ScaleCount = "auto"
     """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
     pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
+    share: float = SHARE
+    """Of the steps, for the full size, where there are several scales; the coarser ones divide the rest."""
+    window: Literal["auto", "whole"] | int = "auto"
+    """Larger pictures are evaluated in windows of so many pixels a side, exactly, in less memory; auto chooses the
+    largest that fit, whole has none. See jaxstyle plan."""
     whitening: float = 1.0
     """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
     init: str = "content"
@@ -133,9 +140,14 @@ class Stylize:
         recipe = _recipe(self)
         io.recipe_text(recipe)
         height, width = photo.pixels.shape[:2]
-        sizes = [style.shape[:2] for style in styles]
-        scales = pyramid(height, width, self.steps, self.scales, styles=sizes, smallest=objective.smallest)
-        print(_announcement(scales, objective), file=sys.stderr)
+        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
+        scales = pyramid(
+            height, width, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest
+        )
+        window = None if self.window == "whole" else self.window
+        high, wide = max([(height, width), *sizes], key=math.prod)
+        planned = windowed(objective, window, high, wide, optimizer)
+        print(_announcement(scales, planned, optimizer), file=sys.stderr)
 
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
@@ -162,6 +174,8 @@ class Stylize:
                 optimizer=optimizer,
                 steps=self.steps,
                 scales=self.scales,
+                share=self.share,
+                window=window,
                 whitening=self.whitening,
                 init=init,
                 mosaic=self.mosaic,
@@ -254,6 +268,8 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
     """The options' defaults under a preset."""
     settings = presets.preset(name)
     objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
+    # The option says more than the objective: auto, whole or a number.
+    del objective["window"]
     return Stylize(
         photo=photo,
         painting=painting,
@@ -270,11 +286,14 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
     )
 
 
-def _announcement(scales: Sequence[Scale], objective: Objective) -> str:
+def _announcement(scales: Sequence[Scale], objective: Objective, optimizer: optax.GradientTransformation) -> str:
     device, first, full = jax.devices()[0], scales[0], scales[-1]
     text = f"jaxstyle: {full.width}x{full.height} pixels, "
     if len(scales) > 1:
         text += f"in {len(scales)} scales from {first.width}x{first.height}, "
+    if objective.window is not None and objective.window < max(full.width, full.height):
+        text += f"in windows of {objective.window}, "
+    text += f"about {memory.estimate(full.height, full.width, objective, optimizer).peak / 1e9:.1f} GB of memory, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
     if device.platform != "cpu":
         return f"{text} ({device.device_kind})"

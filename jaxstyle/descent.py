@@ -107,7 +107,7 @@ def descend(
         if limits.pause_every is not None:
             length = min(length, limits.pause_every - (limits.before + done) % limits.pause_every)
         begin = time.perf_counter()
-        state, chunk = _run(state, *problem, jnp.int32(length))
+        state, chunk = run(state, *problem, jnp.int32(length))
         history[done : done + length] = chunk[:length]
         seconds = time.perf_counter() - begin
         done += length
@@ -125,7 +125,7 @@ def descend(
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
-def _run(
+def run(
     state: State,
     params: Params,
     targets: Targets,
@@ -134,7 +134,20 @@ def _run(
     optimizer: optax.GradientTransformation,
     length: Int[Array, ""],
 ) -> tuple[State, Array]:
-    """`length` steps in one compiled loop (a traced number: every chunk is the same program), and their losses."""
+    """`length` steps in one compiled loop (a traced number: every chunk is the same program), and their losses.
+
+    Args:
+        state: its buffers are reused.
+        params: as for `step`, like the next four.
+        targets: of the state's size.
+        weights: of the loss's terms.
+        objective: static.
+        optimizer: static.
+        length: at most `PATIENCE`.
+
+    Returns:
+        The state after them, and an array of `(PATIENCE, 5)` whose first `length` rows are their losses.
+    """
 
     def body(k, carry):
         state, rows = carry

@@ -15,10 +15,10 @@ from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.losses import Normalization
 from jaxstyle.statistics import Statistics
+from jaxstyle.tiling import Stage
 from jaxstyle.typing import AnyFeatures, AnyImage, FeatureMaps, Gram, Image, Params, Scalar
 from jaxstyle.whitening import Metric, whitened_square, whitening
-from jaxstyle.windows import Outcome, through_windows
-
+from jaxstyle.windows import Outcome, stages_of, through_windows
 
 # Smaller windows are mostly halo.
 LEAST_WINDOW = 32
@@ -61,7 +61,9 @@ class Objective:
             raise InputError("no layers at all, expected at least one content or style layer")
         losses.check_normalization(self.normalization)
         if self.window is not None and not (isinstance(self.window, int) and self.window >= LEAST_WINDOW):
-            raise InputError(f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or None for the whole")
+            raise InputError(
+                f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or none at all (whole)"
+            )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -261,16 +263,32 @@ def survey(
     Returns:
         Sums and maps.
     """
-    return through_windows(
-        image,
-        params,
-        content,
+    return through_windows(image, params, content, stages(objective, tuple(content), styles, maps), maps)
+
+
+def stages(
+    objective: Objective,
+    contents: tuple[str, ...] | None = None,
+    styles: tuple[str, ...] | None = None,
+    maps: tuple[str, ...] = (),
+) -> tuple[Stage, ...]:
+    """The parts of the network that this objective goes through: see `windows.py`.
+
+    Args:
+        objective: says the layers, how they are computed, and the window.
+        contents: layers whose squared errors are summed; the objective's if None.
+        styles: layers whose outer products are summed; the objective's if None.
+        maps: layers whose feature maps are wanted.
+
+    Returns:
+        One stage or two.
+    """
+    return stages_of(
         objective.style_layers if styles is None else styles,
+        objective.content_layers if contents is None else contents,
         maps,
-        window=objective.window,
-        pooling=objective.pooling,
-        padding=objective.padding,
-        precision=objective.precision,
+        vgg.Options(objective.pooling, objective.padding, objective.precision),
+        objective.window,
     )
 
 

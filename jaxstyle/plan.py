@@ -1,27 +1,37 @@
-"""What a run costs, before anything runs."""
+"""How much work a run is, and how long it takes, before anything runs."""
 
+import dataclasses
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxstyle import vgg
-from jaxstyle.objective import Objective
+from jaxstyle.evaluate import value_and_grad
+from jaxstyle.image import white_noise
+from jaxstyle.objective import LossWeights, Objective, a_layer_each, make_targets, stages
 from jaxstyle.scales import Scale
+from jaxstyle.tiling import Axis, Stage, divide
 
 # What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214 and 512x512.
 SHARE_OF_PRODUCT_RATE = 0.65
+# Side in pixels of the picture whose evaluation is timed.
+CALIBRATION = 256
 
 
 def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...] = vgg.WIDTHS) -> float:
     """Floating-point operations of one value and gradient: the convolutions forward, and once more for the pixels.
 
+    Windows go forward twice, and their halos are work too.
+
     Args:
         height: in pixels.
         width: in pixels.
-        objective: its deepest layer counts.
+        objective: its deepest layer and its window count.
         widths: channels of the five blocks.
 
     Returns:
@@ -31,14 +41,45 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
         >>> round(flops(512, 512, Objective()) / 1e9)
         379
     """
-    deepest = max(vgg.LAYERS.index(layer) for layer in objective.layers)
-    total, channels = 0.0, 3
-    for layer in vgg.LAYERS[: deepest + 1]:
-        if layer in vgg.CONVOLUTIONS:
-            stride, out = vgg.stride(layer), widths[int(layer[4]) - 1]
-            total += 2 * 2 * 9.0 * channels * out * (height // stride) * (width // stride)
-            channels = out
+    total = 0.0
+    for stage in stages(objective):
+        windows = math.prod(axis.windows for axis in _axes(stage, height, width))
+        passes = 2 if windows == 1 else 3
+        for channels, out, positions in maps_of(stage, height, width, widths):
+            # A pool has no channels to add up.
+            total += passes * windows * 2 * 9.0 * channels * out * positions
     return total
+
+
+def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Each map that one window of a stage makes.
+
+    Args:
+        stage: static.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        widths: channels of the five blocks.
+
+    Yields:
+        Channels that a convolution reads (0 for a pool), channels of the map, and its positions.
+    """
+    rows, columns = _axes(stage, height, width)
+    begin = 0 if stage.after is None else vgg.LAYERS.index(stage.after) + 1
+    block = 1 if stage.after is None else int(stage.after[4])
+    channels = 3 if stage.after is None else widths[block - 1]
+    for layer in vgg.LAYERS[begin : max(map(vgg.LAYERS.index, stage.layers)) + 1]:
+        positions = (rows.length // stage.jump(layer)) * (columns.length // stage.jump(layer))
+        if layer in vgg.CONVOLUTIONS:
+            out = widths[int(layer[4]) - 1]
+            yield channels, out, positions
+            channels = out
+        elif layer.startswith("pool"):
+            yield 0, channels, positions
+
+
+def _axes(stage: Stage, height: int, width: int) -> tuple[Axis, Axis]:
+    above = 1 if stage.after is None else vgg.stride(stage.after)
+    return divide(height // above, stage), divide(width // above, stage)
 
 
 def seconds(scales: Sequence[Scale], objective: Objective) -> float:
@@ -70,11 +111,33 @@ def seconds_a_step(height: int, width: int, objective: Objective) -> float:
     """
     product = jax.jit(lambda a: jnp.matmul(a, a, precision=lax.Precision.HIGHEST))
     matrix = jnp.ones((1024, 1024), jnp.float32)
-    product(matrix).block_until_ready()
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        product(matrix).block_until_ready()
-        times.append(time.perf_counter() - begin)
-    rate = 2 * 1024.0**3 / min(times)
+    rate = 2 * 1024.0**3 / _shortest(lambda: product(matrix))
     return flops(height, width, objective) / (SHARE_OF_PRODUCT_RATE * rate)
+
+
+def calibrated_rate(objective: Objective) -> float:
+    """Operations a second of the default device, from an evaluation of a small picture that is compiled and run now.
+
+    Args:
+        objective: its layers and precision count.
+
+    Returns:
+        As `flops` counts them.
+    """
+    side = max(CALIBRATION, objective.smallest)
+    objective = dataclasses.replace(objective, window=None)
+    params, picture = vgg.init_params(jax.random.key(0)), white_noise(0, side, side)
+    targets, weights = make_targets(params, picture, [picture], objective), a_layer_each(LossWeights(), objective)
+    return flops(side, side, objective) / _shortest(
+        lambda: value_and_grad(picture, params, targets, weights, objective)
+    )
+
+
+def _shortest(work: Callable[[], Any]) -> float:
+    """Of three times, after one that compiles."""
+    times = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        jax.block_until_ready(work())
+        times.append(time.perf_counter() - begin)
+    return min(times[1:])

@@ -107,7 +107,7 @@ def style_mosaic(
     shares = [1 / len(styles)] * len(styles) if shares is None else shares
     # A square more on each side: the point nearest to a pixel may lie outside of the picture.
     grid = -(-height // piece) + 2, -(-width // piece) + 2
-    points = (np.stack(np.indices(grid), axis=-1) - 1 + random.random((*grid, 2))) * piece
+    points = (np.moveaxis(np.indices(grid), 0, -1) - 1 + random.random((*grid, 2))) * piece
     owner = random.choice(len(styles), grid, p=shares)
     row, column = _nearest(points, height, width, piece)
     mosaic = np.empty((height, width, 3), np.float32)

@@ -79,6 +79,19 @@ def init(
             )
     if not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the image to start from has NaN or infinite pixels, expected values in [0, 1]")
+    return begin(image, optimizer)
+
+
+def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
+    """What `init` gives, unchecked.
+
+    Args:
+        image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
+        optimizer: any optax transform.
+
+    Returns:
+        A state that owns all its buffers.
+    """
     start = jnp.clip(image, 0.0, 1.0)
     return State(
         image=start,

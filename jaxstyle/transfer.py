@@ -1,5 +1,7 @@
 """`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
+import dataclasses
+import math
 import signal
 import sys
 import threading
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,6 +19,7 @@ import optax
 from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit
+from jaxstyle.memory import OUT_OF_MEMORY, WindowOption, smaller_window, windowed
 from jaxstyle.objective import (
     Losses,
     LossWeights,
@@ -27,7 +31,7 @@ from jaxstyle.objective import (
     whiten,
 )
 from jaxstyle.presets import preset as named_preset
-from jaxstyle.scales import Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
 from jaxstyle.start import first_image
 from jaxstyle.step import State
 from jaxstyle.step import init as init_state
@@ -98,6 +102,8 @@ def stylize(
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
     scales: ScaleCount | None = None,
+    share: float = SHARE,
+    window: WindowOption = "auto",
     whitening: float = 1.0,
     init: str | AnyImage | None = None,
     mosaic: float | None = None,
@@ -126,6 +132,11 @@ def stylize(
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient a step.
         steps: evaluations at most, at all scales together; what a converged scale leaves is not spent elsewhere.
         scales: `"auto"`, or how many sizes to go through at most, 1 to 16; 1 is the full size alone.
+        share: of the steps, for the full size, where there are several scales; a large picture that starts from a good
+            small one needs few.
+        window: side in pixels of the windows that a larger picture is evaluated in (see `windows.py`); None is whole,
+            `"auto"` what the objective says or, if it says nothing, the largest windows that fit into the memory, at
+            each scale. It changes memory and time, not the result.
         whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
         init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), or a picture, resized to the first
             scale.
@@ -164,6 +175,7 @@ def stylize(
     mosaic = settings.mosaic if mosaic is None else mosaic
     scales = settings.scales if scales is None else scales
     _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening, mosaic)
+    objective = objective if window == "auto" else dataclasses.replace(objective, window=window)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")
     styles = list(style) if isinstance(style, list | tuple) else [style]
@@ -173,9 +185,9 @@ def stylize(
 
     content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
     height, width = content.shape[:2]
-    sizes = [picture.shape[:2] for picture in styles]
-    plan = pyramid(height, width, steps, scales, styles=sizes, smallest=objective.smallest)
-    first, shares = plan[0], style_shares(len(styles), style_weights)
+    sizes: list[tuple[int, int]] = [(picture.shape[0], picture.shape[1]) for picture in styles]
+    scales_of_run = pyramid(height, width, steps, scales, share=share, styles=sizes, smallest=objective.smallest)
+    first, shares = scales_of_run[0], style_shares(len(styles), style_weights)
     shrunk = [_shrink(painting, first.factor) for painting in styles]
     where = {"height": first.height, "width": first.width, "factor": first.factor}
     picture = first_image(init, content, shrunk, **where, mosaic=mosaic, shares=shares, seed=seed)
@@ -188,19 +200,37 @@ def stylize(
 
         def ask(state: State, history: History) -> Status | None:
             seconds = time.perf_counter() - begin
-            if callback is not None and callback(_progress(plan, histories, state, history, seconds)):
+            if callback is not None and callback(_progress(scales_of_run, histories, state, history, seconds)):
                 return Status.STOPPED
             return Status.INTERRUPTED if interrupted.is_set() else None
 
-        for scale in plan:
+        def optimise(scale: Scale, start: Image, objective: Objective) -> tuple[State, History, Status]:
             photo, *paintings = (_shrink(each, scale.factor) for each in (content, *styles))
             targets = make_targets(params, photo, paintings, objective, style_weights)
-            start = fit(picture, scale.height, scale.width)
             problem = Problem(params, whiten(targets, whitening), weights, objective, optimizer)
             # With power 0 the same program follows the loss itself.
             finish = problem._replace(targets=whiten(targets, 0.0)) if whitening else None
             limits = Limits(scale.steps, tolerance, callback_every, before=sum(map(len, histories)))
-            state, history, status = descend(init_state(start, *problem), problem, limits, ask, finish)
+            return descend(init_state(start, *problem), problem, limits, ask, finish)
+
+        def optimise_in_memory(scale: Scale, start: Image) -> tuple[State, History, Status]:
+            shapes = [(scale.height, scale.width), *(scaled(high, wide, scale.factor) for high, wide in sizes)]
+            height, width = max(shapes, key=math.prod)
+            fitting = windowed(objective, window, height, width, optimizer)
+            try:
+                return optimise(scale, start, fitting)
+            except jax.errors.JaxRuntimeError as error:
+                if window != "auto" or not OUT_OF_MEMORY.search(str(error)):
+                    raise
+            # An estimate can be wrong, and others take memory too. Outside of the handler, because the error keeps
+            # everything alive that was in use.
+            smaller = smaller_window(fitting.window, max(height, width))
+            print(f"out of memory: once more, in windows of {smaller} pixels", file=sys.stderr)
+            return optimise(scale, start, dataclasses.replace(objective, window=smaller))
+
+        for scale in scales_of_run:
+            picture = fit(picture, scale.height, scale.width)
+            state, history, status = optimise_in_memory(scale, picture)
             picture = state.best_image
             histories.append(history)
             if status not in (Status.STEP_LIMIT, Status.CONVERGED):
@@ -212,7 +242,7 @@ def stylize(
         evaluations=len(rows),
         status=status,
         seconds=time.perf_counter() - begin,
-        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(plan, histories, strict=False)),
+        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(scales_of_run, histories, strict=False)),
     )
 
 

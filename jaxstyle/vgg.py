@@ -6,7 +6,7 @@ The only module that imports Flax. The network is computed only as deep as the d
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -29,6 +29,20 @@ LAYERS = tuple(
     for b, n in enumerate(BLOCKS, 1)
     for layer in (*(f"{kind}{b}_{i}" for i in range(1, n + 1) for kind in ("conv", "relu")), f"pool{b}")
 )
+
+
+class Options(NamedTuple):
+    """How the network is computed, whichever layers are wanted. Static.
+
+    Attributes:
+        pooling: see `features`.
+        padding: likewise.
+        precision: likewise.
+    """
+
+    pooling: Pooling = "max"
+    padding: Padding = "zeros"
+    precision: Precision = "highest"
 
 
 def check_layers(layers: Sequence[str]) -> None:

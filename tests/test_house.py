@@ -29,6 +29,7 @@ ORDER = (
     "statistics",
     "losses",
     "whitening",
+    "tiling",
     "windows",
     "objective",
     "start",
@@ -39,10 +40,12 @@ ORDER = (
     "scales",
     "presets",
     "descent",
-    "transfer",
     "plan",
+    "memory",
+    "transfer",
     "io",
     "commands",
+    "planning",
     "cli",
     "__main__",
 )
@@ -112,7 +115,7 @@ def test_only_the_command_line_and_the_hub_know_their_libraries():
         library: {name for name in MODULES if any(full.split(".")[0] == library for full in imports(MODULES[name]))}
         for library in ("tyro", "PIL", "huggingface_hub", "safetensors", "matplotlib", "torch")
     }
-    assert users["tyro"] <= {"cli", "commands"}
+    assert users["tyro"] <= {"cli", "commands", "planning"}
     assert users["PIL"] <= {"io", "decoding", "files"}
     assert users["huggingface_hub"] <= {"hub", "weights"}
     assert users["safetensors"] <= {"layout", "weights"}

@@ -60,14 +60,14 @@ def test_chunks_do_not_change_the_run(params, photo, painting):
 
 
 def test_one_compile_a_run_and_none_for_the_next(params, photo, painting):
-    before = descent._run._cache_size()
+    before = descent.run._cache_size()
     js.stylize(photo, painting, params=params, steps=30, callback_every=7)
-    first = descent._run._cache_size() - before
+    first = descent.run._cache_size() - before
     js.stylize(photo[::-1], painting[::-1], params=params, steps=11, weights=js.LossWeights(2.0, (1.0,) * 5, 3.0))
     js.stylize(photo, painting, params=params, steps=3, init="noise", weights=js.LossWeights(2.0, (2.0,) * 5, 0.0))
     # One program a shape of the weights: a number for all layers, or one each.
     assert first <= 1
-    assert descent._run._cache_size() - before <= 2
+    assert descent.run._cache_size() - before <= 2
 
 
 def test_the_callback_sees_every_multiple_and_can_stop(params, photo, painting):

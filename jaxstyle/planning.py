@@ -1,0 +1,105 @@
+"""The command that tells what a run would cost: memory, work, seconds, and with which windows it fits."""
+
+import dataclasses
+import math
+import os
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import jax
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+
+from jaxstyle import optimizers, plan, presets, vgg
+from jaxstyle.errors import InputError
+from jaxstyle.memory import USABLE, WINDOWS, Memory, free_memory, memory
+from jaxstyle.objective import Objective
+
+GB = 1e9
+# Bytes a pixel of one of L-BFGS's pairs.
+PAIR = 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tell whether a picture of this size fits, in which windows, and how long a step takes. Nothing is optimised."""
+
+    width: Annotated[Positional[int], arg(metavar="WIDTH")]
+    """Of the picture in pixels."""
+    height: Annotated[Positional[int], arg(metavar="HEIGHT")]
+    """Of the picture in pixels."""
+    window: Literal["auto", "whole"] | int = "auto"
+    """One kind of evaluation: whole, or a window's side in pixels; auto lists all."""
+    steps: int = presets.preset().steps
+    """Evaluations of the run whose time is told."""
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """L-BFGS, or Adam, which needs less memory."""
+    memory_size: int = 10
+    """Pairs that L-BFGS remembers; each takes 24 bytes a pixel."""
+    content_layers: tuple[str, ...] = Objective().content_layers
+    """Layers that keep the photo's features."""
+    style_layers: tuple[str, ...] = Objective().style_layers
+    """Layers that take the style's Gram matrices."""
+    precision: vgg.Precision = "highest"
+    """Of the convolutions."""
+
+    def run(self) -> int:
+        """Print the table; returns the exit code, 1 if nothing fits."""
+        objective = Objective(self.content_layers, self.style_layers, precision=self.precision)
+        for name, value, least, most in (
+            ("WIDTH", self.width, objective.smallest, 65536),
+            ("HEIGHT", self.height, objective.smallest, 65536),
+            ("--steps", self.steps, 1, 1_000_000),
+        ):
+            if not least <= value <= most:
+                raise InputError(f"{name} is {value}, expected {least} to {most}")
+        optimizer = {"lbfgs": optimizers.lbfgs(self.memory_size), "adam": optimizers.adam(0.02)}[self.optimizer]
+        windows = {
+            "auto": (None, *(window for window in WINDOWS if window < max(self.height, self.width))),
+            "whole": (None,),
+        }.get(str(self.window), (self.window,))
+        settings = [dataclasses.replace(objective, window=window) for window in windows]
+        free = free_memory()
+
+        rows = []
+        for each in tqdm(settings, desc="compiling", leave=False):
+            needs = memory(self.height, self.width, each, optimizer)
+            work = plan.flops(self.height, self.width, each)
+            rows.append((each, needs, work, free is None or needs.peak <= USABLE * free))
+        rate = plan.calibrated_rate(objective)
+
+        device = jax.devices()[0]
+        where = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
+        print(f"{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.1f} megapixels) on {where}")
+        print(f"{'window':>8}{'memory':>12}{'a step':>14}{'a step':>12}{f'{self.steps} steps':>14}  fits")
+        for each, needs, work, fits in rows:
+            seconds = work / rate
+            print(
+                f"{each.window or 'whole':>8}{needs.peak / GB:>9.1f} GB{work / 1e12:>8.2f} TFLOP{seconds:>10.1f} s"
+                f"{seconds * self.steps / 60:>10.1f} min  {'yes' if fits else 'no'}"
+            )
+        chosen = next((row for row in rows if row[3]), None)
+        print(self._details((chosen or rows[-1])[1], free))
+        if chosen is not None:
+            name = chosen[0].window or "whole"
+            print(f"Fits with --window {name}" + (", which auto chooses." if self.window == "auto" else "."))
+            return 0
+        print(self._advice(rows[-1][1], rows[-1][0], free or 0))
+        return 1
+
+    def _details(self, needs: Memory, free: int | None) -> str:
+        parts = ", ".join(f"{name} {size / GB:.2f}" for name, size in needs._asdict().items())
+        known = "unknown" if free is None else f"{free / GB:.1f} GB, of which a run may use {USABLE:.0%}"
+        return f"{needs.peak / GB:.2f} GB are: {parts}. Free: {known}."
+
+    def _advice(self, needs: Memory, objective: Objective, free: int) -> str:
+        """What would fit, from the settings that need least."""
+        excess = needs.peak - USABLE * free
+        pairs = self.memory_size - math.ceil(excess / (PAIR * self.width * self.height))
+        if self.optimizer == "lbfgs" and pairs >= 1:
+            return f"Fits with --window {objective.window or 'whole'} --memory-size {pairs}."
+        kept = needs.peak - needs.process - needs.parameters
+        share = math.sqrt(max(0.0, USABLE * free - needs.process - needs.parameters) / kept)
+        if share * min(self.width, self.height) < objective.smallest:
+            return "Nothing fits: free some memory."
+        return f"Nothing fits: a picture of about {self.width * share:.0f}x{self.height * share:.0f} pixels would."

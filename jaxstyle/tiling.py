@@ -1,0 +1,153 @@
+"""How a stage of the network divides its map into windows: which part each owns, and where it lies. No arithmetic."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from jaxstyle import vgg
+from jaxstyle.typing import AnyFeatures
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the network, from the map of one layer to the statistics of deeper ones.
+
+    Attributes:
+        after: layer of the given map; the picture itself if None.
+        styles: layers whose outer products are summed.
+        contents: layers whose squared errors are summed.
+        maps: layers whose feature maps are wanted.
+        options: of the network.
+        window: side of the part that a window owns at most, in positions of the given map; None is one window for all.
+    """
+
+    after: str | None
+    styles: tuple[str, ...]
+    contents: tuple[str, ...]
+    maps: tuple[str, ...]
+    options: vgg.Options
+    window: int | None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All in use, each once."""
+        return tuple(dict.fromkeys((*self.styles, *self.contents, *self.maps)))
+
+    def jump(self, layer: str) -> int:
+        """Positions of the given map between neighbouring positions of a layer."""
+        return vgg.stride(layer) // (1 if self.after is None else vgg.stride(self.after))
+
+    @property
+    def align(self) -> int:
+        """What windows have to be multiples of."""
+        return max(map(self.jump, self.layers))
+
+    @property
+    def halo(self) -> int:
+        """Positions around the part that a window owns which it needs for it."""
+        return _up(vgg.radius(self.layers, self.after), self.align)
+
+
+class Axis(NamedTuple):
+    """How one side of a stage's map is divided into windows.
+
+    Attributes:
+        size: of the map, in positions.
+        windows: how many.
+        own: how many positions belong to each window; the last one's may reach beyond the map.
+        length: of a window with its halo. It differs from the map's by a multiple of the alignment, so that a window
+            which ends where the map ends is pooled like the map.
+    """
+
+    size: int
+    windows: int
+    own: int
+    length: int
+
+
+def divide(size: int, stage: Stage) -> Axis:
+    """Windows of about equal sides, none larger than the stage's, up to alignment.
+
+    Args:
+        size: of the map's side.
+        stage: says the window.
+
+    Returns:
+        The division.
+    """
+    if stage.window is None or size <= stage.window:
+        return Axis(size, 1, size, size)
+    own = _up(-(-size // -(-size // stage.window)), stage.align)
+    return Axis(size, -(-size // own), own, min(size, own + 2 * stage.halo + size % stage.align))
+
+
+class Patch(NamedTuple):
+    """A rectangle of a map: where it begins (traced), and its sides (static)."""
+
+    begin: tuple[Int[Array, ""], Int[Array, ""]]
+    sides: tuple[int, int]
+
+    def cut(self, x: AnyFeatures) -> AnyFeatures:
+        """That part of a map."""
+        return lax.dynamic_slice(x, (*self.begin, jnp.int32(0)), (*self.sides, x.shape[2]))
+
+    def put(self, x: AnyFeatures, part: AnyFeatures) -> AnyFeatures:
+        """The map with that part replaced."""
+        return lax.dynamic_update_slice(x, part, (*self.begin, jnp.int32(0)))
+
+
+class Window(NamedTuple):
+    """One window of a stage's map: the part that it owns, and the halo around it.
+
+    At the map's border a window is moved inwards, so that all are of one shape. Then its own part begins within a
+    part that an earlier window owns.
+
+    Attributes:
+        corner: where its own part begins, in positions of the stage's map (traced).
+        axes: how the map is divided (static).
+        stage: static.
+    """
+
+    corner: tuple[Int[Array, ""], Int[Array, ""]]
+    axes: tuple[Axis, Axis]
+    stage: Stage
+
+    @classmethod
+    def of(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], stage: Stage) -> "Window":
+        """The k-th, row by row."""
+        k = jnp.asarray(k, jnp.int32)
+        return cls((k // axes[1].windows * axes[0].own, k % axes[1].windows * axes[1].own), axes, stage)
+
+    @property
+    def patch(self) -> Patch:
+        """The window with its halo, in the stage's map."""
+        row, column = (
+            jnp.clip(corner - self.stage.halo, 0, axis.size - axis.length)
+            for corner, axis in zip(self.corner, self.axes, strict=True)
+        )
+        return Patch((row, column), (self.axes[0].length, self.axes[1].length))
+
+    def owned(self, layer: str) -> Patch:
+        """The part that it owns, in the map of a layer."""
+        jump = self.stage.jump(layer)
+        row, column = (
+            jnp.clip(corner // jump, 0, axis.size // jump - axis.own // jump)
+            for corner, axis in zip(self.corner, self.axes, strict=True)
+        )
+        return Patch((row, column), (self.axes[0].own // jump, self.axes[1].own // jump))
+
+    def only_new(self, part: AnyFeatures, layer: str) -> AnyFeatures:
+        """Zero in the owned part of a layer's map what an earlier window owns as well."""
+        jump, begin = self.stage.jump(layer), self.owned(layer).begin
+        rows, columns = (
+            first + jnp.arange(side) >= corner // jump
+            for first, side, corner in zip(begin, part.shape[:2], self.corner, strict=True)
+        )
+        return jnp.where(rows[:, None, None] & columns[None, :, None], part, 0.0)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
