@@ -248,20 +248,25 @@ def test_resolution_report(results):
     runs = [
         {
             "size": size,
+            "window": window,
             "compile_seconds": 5.0,
-            "median_seconds": size**2 * 1e-5,
+            "median_seconds": None if size == 400 else size**2 * (1e-5 if window is None else 1.5e-5),
             "temporary_bytes": size**2 * 2**10,
             "argument_bytes": 2**20,
+            "planned_bytes": 2**31,
             "peak_resident_bytes": 2**30,
             "peak_device_bytes": None,
         }
-        for size in (100, 200)
+        for size in (100, 200, 400)
+        for window in (None, 64)
     ]
     record.write("other", {"runs": runs})
     resolution.main(["--plot", "--name", "other"])
     lines = (results / "other.md").read_text().splitlines()
-    assert lines[2] == "| 100 x 100 | 5.0 | 0.100 | 10.00 | 10 | 977 | 1 | 1,024 | — |"
-    assert len(lines) == 4
+    assert lines[2] == "| 100 x 100 | whole | 5.0 | 0.100 | 10.00 | 1.00 | 10 | 1 | 2,048 | 1,024 | — |"
+    assert lines[3] == "| 100 x 100 | windows 64 | 5.0 | 0.150 | 15.00 | 1.50 | 10 | 1 | 2,048 | 1,024 | — |"
+    assert lines[7] == "| 400 x 400 | windows 64 | 5.0 | — | — | — | 156 | 1 | 2,048 | — | — |"
+    assert len(lines) == 8
     assert (results / "other.png").stat().st_size > 1000
 
 
