@@ -24,13 +24,16 @@ from tyro.conf import Positional, arg
 
 from jaxstyle import io, memory, optimizers, plan, presets, vgg, weights
 from jaxstyle.errors import InputError
-from jaxstyle.image import resize
+from jaxstyle.image import fit, resize
 from jaxstyle.losses import Normalization
 from jaxstyle.memory import windowed
 from jaxstyle.objective import LossWeights, Objective, check_weights
-from jaxstyle.scales import SHARE, Scale, ScaleCount, pyramid
+from jaxstyle.scales import SHARE, Scale, ScaleCount, pyramid, scaled
 from jaxstyle.transfer import MOST_STEPS, Progress, Result, Status, stylize
+from jaxstyle.typing import Image
 
+# A side in pixels at most: beyond lies a typing error.
+MOST_PIXELS = 65536
 # Exit code of a run that Ctrl-C ended: what shells use.
 INTERRUPTED = 130
 # A run that should take longer than this on a CPU is announced with a hint.
@@ -57,6 +60,9 @@ class Stylize:
     """Long side of the picture in pixels."""
     style_size: int | None = None
     """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
+    style_scale: float = 1.0
+    """How large the strokes are: the paintings' size is multiplied by it. 2 doubles the strokes, as large pictures may
+    need."""
     steps: int = 0
     """Evaluations of loss and gradient, at most, all scales together."""
     scales: ScaleCount = "auto"
@@ -131,10 +137,7 @@ class Stylize:
         }[self.optimizer]
 
         photo = io.read_picture(self.photo, self.size, smallest=objective.smallest)
-        styles = [
-            io.load_image(path, self.style_size or self.size, enlarge=False, smallest=objective.smallest)
-            for path in paintings
-        ]
+        styles = [self._painting(path, objective.smallest) for path in paintings]
         init = self.init if self.init in ("content", "noise") else io.load_image(self.init, self.size)
         params = weights.load_params(self.weights)
         recipe = _recipe(self)
@@ -203,7 +206,12 @@ class Stylize:
 
     def _check_numbers(self) -> None:
         """Refuse numbers that nothing below would refuse in the option's own name."""
-        for name, most in (("size", 65536), ("style-size", 65536), ("steps", MOST_STEPS), ("save-every", MOST_STEPS)):
+        for name, most in (
+            ("size", MOST_PIXELS),
+            ("style-size", MOST_PIXELS),
+            ("steps", MOST_STEPS),
+            ("save-every", MOST_STEPS),
+        ):
             value = getattr(self, name.replace("-", "_"))
             if value is not None and not 1 <= value <= most:
                 raise InputError(f"--{name} is {value}, expected 1 to {most}")
@@ -219,6 +227,8 @@ class Stylize:
             raise InputError(f"--seed is {self.seed}, expected 0 to {2**32 - 1}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
+        if not 0 < self.style_scale < math.inf:
+            raise InputError(f"--style-scale is {self.style_scale}, expected a number above 0, such as 2")
         if not 0 <= self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
         for name, value in (("whitening", self.whitening), ("mosaic", self.mosaic)):
@@ -240,6 +250,16 @@ class Stylize:
                 raise InputError(
                     f"the output {taken[os.path.realpath(source)]} is one of the inputs, expected another name"
                 )
+
+    def _painting(self, path: Path, smallest: int) -> Image:
+        painting = io.load_image(path, self.style_size or self.size, enlarge=False, smallest=smallest)
+        height, width = scaled(painting.shape[0], painting.shape[1], self.style_scale)
+        if not smallest <= min(height, width) <= max(height, width) <= MOST_PIXELS:
+            raise InputError(
+                f"--style-scale is {self.style_scale}, which makes {path} {width}x{height} pixels, expected sides of "
+                f"{smallest} to {MOST_PIXELS}"
+            )
+        return fit(painting, height, width)
 
     def _snapshot(self, evaluations: int) -> Path:
         return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")

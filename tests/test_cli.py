@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle import cli, commands, io, layout
+from jaxstyle import cli, commands, io, layout, memory, planning
 from jaxstyle.presets import PRESETS
 from jaxstyle.scales import Scale
 
@@ -165,7 +165,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     words = "--preset paper --size 64 --style-size 40 --steps 7 --init noise --seed 5 --content-weight 2 "
     words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
     words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
-    words += "--tolerance 0.5 --scales 3 --mosaic 0.5 --whitening 0.75"
+    words += "--tolerance 0.5 --scales 3 --share 0.25 --mosaic 0.5 --whitening 0.75 --window 48 --style-scale 0.8"
     code, _, error = run(
         "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
     )
@@ -178,7 +178,9 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert (seen["steps"], seen["init"], seen["seed"], seen["tolerance"]) == (7, "noise", 5, 0.5)
     assert (seen["scales"], seen["mosaic"], seen["whitening"]) == (3, 0.5, 0.75)
     assert seen["shape"] == (43, 64, 3)
-    assert seen["styles"] == [(32, 40, 3)]
+    assert (seen["share"], seen["window"]) == (0.25, 48)
+    # 40 pixels times the scale.
+    assert seen["styles"] == [(26, 32, 3)]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -204,6 +206,42 @@ def test_help_names_every_option(run):
         assert name in output
     assert run("--help")[0] == 0
     assert run("--version")[1].startswith("jaxstyle ")
+
+
+def test_a_window_changes_nothing_but_the_memory(run, tiny_weights, tmp_path):
+    pictures = []
+    for window in ("whole", "40", "auto"):
+        path = tmp_path / f"{window}.png"
+        words = ("--size", 96, "--steps", 3, "--weights", tiny_weights, "--window", window)
+        code, _, error = run("stylize", PHOTO, PAINTING, *words, "-o", path)
+        assert code == 0
+        assert ("in windows of 40," in error) == (window == "40")
+        assert "GB of memory" in error
+        pictures.append(np.asarray(PIL.Image.open(path), float))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_plan_tells_what_fits(run, monkeypatch):
+    free = [200e9]
+    monkeypatch.setattr(planning, "free_memory", lambda: int(free[0]))
+    monkeypatch.setattr(planning.plan, "calibrated_rate", lambda objective: 1e12)
+    code, output, _ = run("plan", 300, 200, "--optimizer", "lbfgs")
+    assert code == 0
+    assert "300x200 pixels (0.1 megapixels) on CPU" in output
+    assert [line.split()[0] for line in output.splitlines()[2:5]] == ["whole", "256", "128"]
+    assert "Fits with --window whole, which auto chooses." in output
+
+    # Too little for all pairs, but not for some.
+    least = memory.memory(200, 300, js.Objective(window=128), js.lbfgs()).peak
+    free[0] = (least - 24 * 300 * 200 * 3.5) / memory.USABLE
+    code, output, _ = run("plan", 300, 200, "--window", 128, "--memory-size", 10)
+    assert code == 1
+    assert "Fits with --window 128 --memory-size 6." in output
+    free[0] = 1e6
+    assert "free some memory" in run("plan", 300, 200, "--window", 128)[1]
+    code, _, error = run("plan", 10, 200)
+    assert (code, error) == (2, "jaxstyle: error: WIDTH is 10, expected 32 to 65536\n")
 
 
 def test_weights_commands(run):

@@ -30,3 +30,17 @@ def test_a_run_takes_the_sum_of_its_steps(monkeypatch):
     expected = sum(steps * plan.flops(height, width, objective) / 1e9 for height, width, _, steps in scales)
     assert plan.seconds(scales, objective) == pytest.approx(expected)
     assert plan.seconds(scales, objective) < 0.7 * plan.seconds(pyramid(300, 400, 150, 1), objective)
+
+
+def test_windows_are_more_work():
+    """Three passes instead of two, and the halos; the deep stage is whole up to four times the window."""
+    whole = plan.flops(2048, 2048, js.Objective())
+    windowed = plan.flops(2048, 2048, js.Objective(window=512))
+    lower, deep = 222_912, 138_240
+    expected = 2 * 2048**2 * (3 * lower * (560 / 512) ** 2 + 2 * deep)
+    assert windowed == pytest.approx(expected, rel=1e-6)
+    assert 1.4 < windowed / whole < 1.6
+
+
+def test_the_rate_is_measured():
+    assert 1e8 < plan.calibrated_rate(js.Objective(content_layers=(), style_layers=("relu1_1",))) < 1e16

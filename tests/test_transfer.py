@@ -347,3 +347,39 @@ def test_the_real_thing(real_params, china, starry):
 def test_presets_with_the_real_weights(real_params, china, starry, name):
     result = js.stylize(china, starry, params=real_params, preset=name, steps=12)
     assert float(result.losses.total.min()) < 0.25 * float(result.losses.total[0])
+
+
+def test_out_of_memory_is_tried_once_more_in_windows(params, photo, painting, monkeypatch, capsys):
+    seen = []
+    real = transfer.descend
+
+    def full(state, problem, *rest):
+        seen.append(problem.objective.window)
+        if len(seen) == 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+        return real(state, problem, *rest)
+
+    monkeypatch.setattr(transfer, "descend", full)
+    result = js.stylize(photo, painting, params=params, steps=2)
+    assert seen == [None, 128]
+    assert result.evaluations == 2
+    assert capsys.readouterr().err == "out of memory: once more, in windows of 128 pixels\n"
+
+    # Not if the window was asked for, and not for other errors.
+    seen.clear()
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        js.stylize(photo, painting, params=params, steps=2, window=64)
+    monkeypatch.setattr(transfer, "descend", lambda *_: raise_(jax.errors.JaxRuntimeError("INTERNAL: broken")))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
+        js.stylize(photo, painting, params=params, steps=2)
+
+
+def raise_(error):
+    raise error
+
+
+def test_windows_give_the_same_run(params):
+    photo, painting = js.white_noise(1, 90, 120), js.white_noise(2, 80, 64)
+    whole, windowed = (js.stylize(photo, painting, params=params, steps=6, window=window) for window in (None, 48))
+    np.testing.assert_allclose(windowed.losses.total, whole.losses.total, rtol=1e-4)
+    assert np.abs(np.asarray(windowed.image - whole.image)).max() < 1e-3
