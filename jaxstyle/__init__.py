@@ -15,11 +15,12 @@ from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import resize, white_noise
 from jaxstyle.io import load_image, read_recipe, save_image
 from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, make_targets, whiten
+from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
 from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
+from jaxstyle.targets import Targets, make_targets, whiten
 from jaxstyle.transfer import Progress, Result, Status, stylize
 from jaxstyle.vgg import features, init_params
 from jaxstyle.weights import load_params

@@ -3,41 +3,37 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import itertools
 import math
 import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
-import numpy as np
-import optax
 import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from jaxstyle import io, memory, optimizers, plan, presets, vgg, weights
+from jaxstyle import io, optimizers, presets, vgg, weights
 from jaxstyle.errors import InputError
 from jaxstyle.image import fit, resize
 from jaxstyle.losses import Normalization
 from jaxstyle.memory import windowed
 from jaxstyle.objective import LossWeights, Objective, check_weights
-from jaxstyle.scales import SHARE, Scale, ScaleCount, pyramid, scaled
-from jaxstyle.transfer import MOST_STEPS, Progress, Result, Status, stylize
+from jaxstyle.reports import announcement, bar_text, duration, final_loss
+from jaxstyle.scales import SHARE, ScaleCount, pyramid, scaled
+from jaxstyle.transfer import MOST_STEPS, Progress, Status, stylize
 from jaxstyle.typing import Image
 
 # A side in pixels at most: beyond lies a typing error.
 MOST_PIXELS = 65536
 # Exit code of a run that Ctrl-C ended: what shells use.
 INTERRUPTED = 130
-# A run that should take longer than this on a CPU is announced with a hint.
-LONG_SECONDS = 300.0
 # Of tqdm: its own counts would be fractions of the run's cost.
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
@@ -150,14 +146,14 @@ class Stylize:
         window = None if self.window == "whole" else self.window
         high, wide = max([(height, width), *sizes], key=math.prod)
         planned = windowed(objective, window, high, wide, optimizer)
-        print(_announcement(scales, planned, optimizer), file=sys.stderr)
+        print(announcement(scales, planned, optimizer), file=sys.stderr)
 
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
         with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3) as bar:
 
             def callback(progress: Progress) -> None:
-                bar.set_postfix_str(_bar_text(progress), refresh=False)
+                bar.set_postfix_str(bar_text(progress), refresh=False)
                 bar.update(progress.fraction - bar.n)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     path = self._snapshot(progress.evaluations)
@@ -187,7 +183,7 @@ class Stylize:
                 callback=callback,
                 callback_every=self.save_every,
             )
-        best = _final_loss(result)
+        best = final_loss(result)
         if best == float("inf"):
             print(
                 "jaxstyle: error: the loss was not finite from the start, so nothing was saved; expected weights and "
@@ -200,7 +196,7 @@ class Stylize:
             io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
         print(
             f"{self.output}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
-            f"in {_duration(result.seconds)} ({result.status})"
+            f"in {duration(result.seconds)} ({result.status})"
         )
         return {Status.INTERRUPTED: INTERRUPTED, Status.NOT_FINITE: 1}.get(result.status, 0)
 
@@ -306,38 +302,6 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
     )
 
 
-def _announcement(scales: Sequence[Scale], objective: Objective, optimizer: optax.GradientTransformation) -> str:
-    device, first, full = jax.devices()[0], scales[0], scales[-1]
-    text = f"jaxstyle: {full.width}x{full.height} pixels, "
-    if len(scales) > 1:
-        text += f"in {len(scales)} scales from {first.width}x{first.height}, "
-    if objective.window is not None and objective.window < max(full.width, full.height):
-        text += f"in windows of {objective.window}, "
-    text += f"about {memory.estimate(full.height, full.width, objective, optimizer).peak / 1e9:.1f} GB of memory, "
-    text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
-    if device.platform != "cpu":
-        return f"{text} ({device.device_kind})"
-    seconds = plan.seconds(scales, objective)
-    text += f" ({os.cpu_count()} cores): about {_duration(seconds)} after compiling"
-    if seconds > LONG_SECONDS:
-        text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
-    return text
-
-
-def _bar_text(progress: Progress) -> str:
-    size = f"{progress.scale.width}x{progress.scale.height}"
-    return f"{size}, {progress.evaluations}/{progress.steps} evaluations, loss {float(progress.losses.total):.4g}"
-
-
-def _final_loss(result: Result) -> float:
-    """The least loss at the last scale that has a finite one, as losses of different scales do not compare."""
-    ends = list(itertools.accumulate(scale.steps for scale in result.scales))
-    for totals in reversed(np.split(np.asarray(result.losses.total), ends[:-1])):
-        if np.isfinite(totals).any():
-            return float(totals[np.isfinite(totals)].min())
-    return float("inf")
-
-
 def _recipe(options: Stylize) -> dict[str, Any]:
     """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
     settings = dataclasses.asdict(options)
@@ -371,8 +335,3 @@ def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:
 
 def _tuple(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets
+from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, init, step
+from jaxstyle.targets import Targets
 from jaxstyle.typing import Params
 
 # About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host

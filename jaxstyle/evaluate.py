@@ -3,10 +3,15 @@
 import functools
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array
 
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, combine, survey
+from jaxstyle.losses import content_scale, style_scale
+from jaxstyle.objective import Losses, LossWeights, Objective, positions, survey
 from jaxstyle.statistics import Statistics, squared_variation
-from jaxstyle.typing import Image, Params
+from jaxstyle.targets import Targets
+from jaxstyle.typing import Image, Params, Scalar
+from jaxstyle.whitening import whitened_square
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -42,3 +47,47 @@ def value_and_grad(
 
     (_, losses), gradient = jax.value_and_grad(guide, has_aux=True)(image)
     return losses, gradient
+
+
+def combine(
+    sums: Statistics, image_shape: tuple[int, ...], targets: Targets, weights: LossWeights, objective: Objective
+) -> Losses:
+    """Statistics to weighted losses: the one place where the objective's formula stands.
+
+    Args:
+        sums: of the whole picture.
+        image_shape: `(H, W, 3)`.
+        targets: see `make_targets`.
+        weights: see `LossWeights`.
+        objective: which layers and normalisation.
+
+    Returns:
+        The losses.
+    """
+    height, width = image_shape[:2]
+    content = [
+        content_scale(targets.content[layer].shape, objective.normalization) * sums.errors[layer]
+        for layer in objective.content_layers
+    ]
+    grams = {layer: sums.products[layer] / positions(image_shape, layer) for layer in objective.style_layers}
+    share = 1 / len(grams) if objective.normalization == "paper" and grams else 1.0
+    residuals = {layer: gram - targets.style[layer] for layer, gram in grams.items()}
+    scales = {layer: share * style_scale(len(gram), objective.normalization) for layer, gram in grams.items()}
+    style = _weighted(
+        weights.style, [scales[layer] * jnp.sum(jnp.square(residual)) for layer, residual in residuals.items()]
+    )
+    content = _weighted(weights.content, content)
+    tv = jnp.float32(weights.tv) * sums.variation / (float(height) * width)
+    total = content + style + tv
+    if targets.metric is None:
+        return Losses(total, content, style, tv, total)
+    whitened = [
+        scales[layer] * whitened_square(residual, targets.metric[layer]) for layer, residual in residuals.items()
+    ]
+    return Losses(total, content, style, tv, content + _weighted(weights.style, whitened) + tv)
+
+
+def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: list[Scalar]) -> Scalar:
+    if not terms:
+        return jnp.float32(0.0)
+    return jnp.sum(jnp.asarray(weights, jnp.float32) * jnp.stack(terms))

@@ -13,9 +13,10 @@ import optax
 
 from jaxstyle import vgg
 from jaxstyle.descent import run
-from jaxstyle.objective import LossWeights, Objective, a_layer_each, make_targets, stages, whiten
+from jaxstyle.objective import LossWeights, Objective, a_layer_each, stages
 from jaxstyle.plan import maps_of
 from jaxstyle.step import begin
+from jaxstyle.targets import make_targets, whiten
 
 WindowOption = Literal["auto"] | int | None
 

@@ -13,8 +13,9 @@ from jax import lax
 from jaxstyle import vgg
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import white_noise
-from jaxstyle.objective import LossWeights, Objective, a_layer_each, make_targets, stages
+from jaxstyle.objective import LossWeights, Objective, a_layer_each, stages
 from jaxstyle.scales import Scale
+from jaxstyle.targets import make_targets
 from jaxstyle.tiling import Axis, Stage, divide
 
 # What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214 and 512x512.

@@ -11,7 +11,8 @@ from jaxtyping import Array, Int
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
-from jaxstyle.objective import Losses, LossWeights, Objective, Targets, check_weights
+from jaxstyle.objective import Losses, LossWeights, Objective, check_weights
+from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg import stride
 

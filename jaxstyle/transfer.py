@@ -26,15 +26,13 @@ from jaxstyle.objective import (
     Objective,
     a_layer_each,
     check_weights,
-    make_targets,
-    style_shares,
-    whiten,
 )
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
 from jaxstyle.start import first_image
 from jaxstyle.step import State
 from jaxstyle.step import init as init_state
+from jaxstyle.targets import make_targets, style_shares, whiten
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 

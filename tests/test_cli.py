@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle import cli, commands, io, layout, memory, planning
+from jaxstyle import cli, commands, io, layout, memory, planning, reports
 from jaxstyle.presets import PRESETS
 from jaxstyle.scales import Scale
 
@@ -151,7 +151,7 @@ def test_the_loss_is_the_last_scales_that_has_one(totals, least):
     scales = (Scale(32, 32, 0.5, 2), Scale(64, 64, 1.0, 2))
     losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * 5)
     result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales)
-    assert commands._final_loss(result) == least
+    assert reports.final_loss(result) == least
 
 
 def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):

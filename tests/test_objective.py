@@ -6,7 +6,8 @@ import reference
 
 import jaxstyle as js
 from jaxstyle.errors import InputError
-from jaxstyle.objective import a_layer_each, check_weights, combine
+from jaxstyle.evaluate import combine
+from jaxstyle.objective import a_layer_each, check_weights
 from jaxstyle.statistics import Statistics
 
 SMALL = js.Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "conv2_2"))

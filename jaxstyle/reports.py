@@ -1,0 +1,71 @@
+"""What the commands say about a run: before it, beside the progress bar, and at its end."""
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import optax
+
+from jaxstyle import memory, plan
+from jaxstyle.objective import Objective
+from jaxstyle.scales import Scale
+from jaxstyle.transfer import Progress, Result
+
+# A run that should take longer than this on a CPU is announced with a hint.
+LONG_SECONDS = 300.0
+
+
+def announcement(scales: Sequence[Scale], objective: Objective, optimizer: optax.GradientTransformation) -> str:
+    """The sentence before a run.
+
+    Args:
+        scales: of the run.
+        objective: with the window of the full size.
+        optimizer: its memory counts.
+
+    Returns:
+        Size, scales, windows, memory, evaluations, device, and on CPUs the time.
+    """
+    device, first, full = jax.devices()[0], scales[0], scales[-1]
+    text = f"jaxstyle: {full.width}x{full.height} pixels, "
+    if len(scales) > 1:
+        text += f"in {len(scales)} scales from {first.width}x{first.height}, "
+    if objective.window is not None and objective.window < max(full.width, full.height):
+        text += f"in windows of {objective.window}, "
+    text += f"about {memory.estimate(full.height, full.width, objective, optimizer).peak / 1e9:.1f} GB of memory, "
+    text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
+    if device.platform != "cpu":
+        return f"{text} ({device.device_kind})"
+    seconds = plan.seconds(scales, objective)
+    text += f" ({os.cpu_count()} cores): about {duration(seconds)} after compiling"
+    if seconds > LONG_SECONDS:
+        text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
+    return text
+
+
+def bar_text(progress: Progress) -> str:
+    """What the progress bar says beside the bar."""
+    size = f"{progress.scale.width}x{progress.scale.height}"
+    return f"{size}, {progress.evaluations}/{progress.steps} evaluations, loss {float(progress.losses.total):.4g}"
+
+
+def final_loss(result: Result) -> float:
+    """The least loss at the last scale that has a finite one, as losses of different scales do not compare."""
+    ends = list(itertools.accumulate(scale.steps for scale in result.scales))
+    for totals in reversed(np.split(np.asarray(result.losses.total), ends[:-1])):
+        if np.isfinite(totals).any():
+            return float(totals[np.isfinite(totals)].min())
+    return float("inf")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as minutes and seconds.
+
+    Example:
+        >>> duration(59.7), duration(125)
+        ('1 min 0 s', '2 min 5 s')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
