@@ -16,6 +16,7 @@ import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.record import MIB
 from benchmarks.worker import Worker
+from jaxstyle.objective import LEAST_WINDOW
 
 SIZES = [256, 512, 1024, 2048, 4096]
 COMPILE = [8192, 16384]
@@ -114,7 +115,12 @@ def plot(result: Run, name: str) -> None:
 
 def window(text: str) -> int | None:
     """`whole`, or a window's side."""
-    return None if text == "whole" else arguments.positive(text)
+    if text == "whole":
+        return None
+    side = arguments.positive(text)
+    if side < LEAST_WINDOW:
+        raise argparse.ArgumentTypeError(f"got {text}, expected whole, or {LEAST_WINDOW} or more")
+    return side
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -128,8 +134,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     if not options.plot:
-        if min(options.sizes) < (smallest := js.preset().objective.smallest):
-            raise js.InputError(f"got a size of {min(options.sizes)}, expected at least {smallest} pixels")
+        least = min((*options.sizes, *options.compile))
+        if least < (smallest := js.preset().objective.smallest):
+            raise js.InputError(f"got a size of {least}, expected at least {smallest} pixels")
+        if None not in options.windows and min(options.windows) >= max((*options.sizes, *options.compile)):
+            raise js.InputError("all windows hold all of the pictures, expected smaller windows, or whole")
         measure(options)
     result = record.read(options.name)
     record.write_tables(options.name, [table(result)])

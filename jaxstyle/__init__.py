@@ -10,6 +10,7 @@ js.save_image("out.png", result.image)
 ```
 """
 
+from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import resize, white_noise
@@ -18,10 +19,11 @@ from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variati
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
+from jaxstyle.result import Progress, Result
 from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets, make_targets, whiten
-from jaxstyle.transfer import Progress, Result, Status, stylize
+from jaxstyle.transfer import stylize
 from jaxstyle.vgg import features, init_params
 from jaxstyle.weights import load_params
 

@@ -20,14 +20,16 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle import io, optimizers, presets, vgg, weights
+from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
 from jaxstyle.image import fit, resize
 from jaxstyle.losses import Normalization
-from jaxstyle.memory import windowed
-from jaxstyle.objective import LossWeights, Objective, check_weights
+from jaxstyle.memory import estimate, windowed
+from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective, check_weights
 from jaxstyle.reports import announcement, bar_text, duration, final_loss
+from jaxstyle.result import Progress
 from jaxstyle.scales import SHARE, ScaleCount, pyramid, scaled
-from jaxstyle.transfer import MOST_STEPS, Progress, Status, stylize
+from jaxstyle.transfer import MOST_STEPS, stylize
 from jaxstyle.typing import Image
 
 # A side in pixels at most: beyond lies a typing error.
@@ -144,9 +146,9 @@ class Stylize:
             height, width, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest
         )
         window = None if self.window == "whole" else self.window
-        high, wide = max([(height, width), *sizes], key=math.prod)
-        planned = windowed(objective, window, high, wide, optimizer)
-        print(announcement(scales, planned, optimizer), file=sys.stderr)
+        planned = windowed(objective, window, height, width, optimizer, sizes)
+        needs = estimate(height, width, planned, optimizer, sizes)
+        print(announcement(scales, planned, needs), file=sys.stderr)
 
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
@@ -192,6 +194,7 @@ class Stylize:
             )
             return 1
         recipe |= {"evaluations": result.evaluations, "loss": best, "status": str(result.status)}
+        recipe |= {"window": result.window}
         with _no_interrupt():
             io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
         print(
@@ -223,6 +226,10 @@ class Stylize:
             raise InputError(f"--seed is {self.seed}, expected 0 to {2**32 - 1}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
+        if isinstance(self.window, int) and self.window < LEAST_WINDOW:
+            raise InputError(f"--window is {self.window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
+        if not 0 < self.share <= 1:
+            raise InputError(f"--share is {self.share}, expected a part of the steps above 0, up to 1")
         if not 0 < self.style_scale < math.inf:
             raise InputError(f"--style-scale is {self.style_scale}, expected a number above 0, such as 2")
         if not 0 <= self.tolerance < 1:

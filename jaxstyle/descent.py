@@ -117,7 +117,10 @@ def descend(
         )
         if status is Status.CONVERGED and finish is not None:
             problem, finish, since = finish, None, done
-            state, status = init(state.best_image, *problem), None
+            best = state.best_image
+            # Before the next one is made: with L-BFGS's pairs a state is most of what a large picture needs.
+            del state
+            state, status = init(best, *problem), None
         if status is not None:
             return state, history[:done], status
         # The first chunk compiles, so it says nothing about how many steps fit into a second.

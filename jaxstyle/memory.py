@@ -2,10 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
+import itertools
+import math
 import os
 import re
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +23,7 @@ from jaxstyle.plan import maps_of
 from jaxstyle.step import begin
 from jaxstyle.targets import make_targets, whiten
 
+Outcome = TypeVar("Outcome")
 WindowOption = Literal["auto"] | int | None
 
 # How XLA says it: the first on accelerators, the second on CPUs.
@@ -32,12 +38,16 @@ TEMPORARIES = 2.05
 BUFFERS = 125
 # Bytes a pixel beside the step's own: the photo, the picture to start from, the best one, and a callback's copy.
 PICTURES = 4 * 12
+# Bytes a pixel of a style: as given, and shrunk.
+STYLES = 2 * 12
+# Bytes of temporaries for each byte of a window's activations, where nothing is kept for a gradient.
+FORWARD = 0.7
 # Bytes of the process itself, measured on Linux.
-PROCESS = 500_000_000
+PROCESS = 600_000_000
 
 
 class Memory(NamedTuple):
-    """What a step needs, in bytes.
+    """What a run needs, in bytes.
 
     Attributes:
         parameters: of the network.
@@ -61,24 +71,75 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-def memory(height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation) -> Memory:
-    """The memory of a step, from its compiled program. It is compiled, not run: some seconds, whatever the size.
+def memory(
+    height: int,
+    width: int,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    styles: Sequence[tuple[int, int]] = (),
+) -> Memory:
+    """The memory of a run, with that of a step from its compiled program. It is compiled, not run: some seconds.
 
     Args:
         height: in pixels.
         width: in pixels.
         objective: says the layers and the window.
         optimizer: `lbfgs()` keeps 24 bytes a pixel for every pair of its memory.
+        styles: height and width of each style picture.
+
+    Returns:
+        Bytes; where the platform's compiler does not say what a program needs, those of `estimate`.
+    """
+    estimated = estimate(height, width, objective, optimizer, styles)
+    params, targets, state = _arguments(height, width, objective, optimizer)
+    weights, length = a_layer_each(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
+    analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
+    if analysis is None:
+        return estimated
+    return estimated._replace(temporary=max(analysis.temp_size_in_bytes, _forward(styles, objective)))
+
+
+def estimate(
+    height: int,
+    width: int,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    styles: Sequence[tuple[int, int]] = (),
+) -> Memory:
+    """The memory of a run without compiling anything: the same numbers, but a step's temporary ones guessed.
+
+    Those are taken as proportional to the activations of the largest window, plus some a pixel.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        objective: says the layers and the window.
+        optimizer: see `memory`.
+        styles: height and width of each style picture.
 
     Returns:
         Bytes.
     """
-    params, targets, state = arguments = _arguments(height, width, objective, optimizer)
-    weights, length = a_layer_each(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
-    analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
-    if analysis is None:
-        raise NotImplementedError("this platform's compiler does not say what memory a program needs")
-    return _memory(arguments, analysis.temp_size_in_bytes, height * width)
+    # The same for every window.
+    held = _bytes(height, width, dataclasses.replace(objective, window=None), optimizer)
+    temporary = round(TEMPORARIES * _activations(height, width, objective)) + BUFFERS * height * width
+    return Memory(
+        *held,
+        temporary=max(temporary, _forward(styles, objective)),
+        pictures=PICTURES * height * width + STYLES * sum(map(math.prod, styles)),
+        process=PROCESS if jax.devices()[0].platform == "cpu" else 0,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _bytes(
+    height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
+) -> tuple[int, int, int]:
+    params, targets, state = (
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        for tree in _arguments(height, width, objective, optimizer)
+    )
+    return params, targets, state
 
 
 def _arguments(height, width, objective, optimizer):
@@ -91,35 +152,17 @@ def _arguments(height, width, objective, optimizer):
     return params, targets, jax.eval_shape(lambda picture: begin(picture, optimizer), image)
 
 
-def _memory(arguments, temporary: int, pixels: int) -> Memory:
-    params, targets, state = (
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) for tree in arguments
-    )
-    process = PROCESS if jax.devices()[0].platform == "cpu" else 0
-    return Memory(params, targets, state, temporary, PICTURES * pixels, process)
-
-
-def estimate(height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation) -> Memory:
-    """The memory of a step without compiling anything: the same numbers, but the temporary ones guessed.
-
-    Those are taken as proportional to the activations of the largest window, plus some a pixel.
-
-    Args:
-        height: in pixels.
-        width: in pixels.
-        objective: says the layers and the window.
-        optimizer: see `memory`.
-
-    Returns:
-        Bytes.
-    """
-    arguments = _arguments(height, width, objective, optimizer)
-    largest = max(
+def _activations(height: int, width: int, objective: Objective) -> int:
+    """Bytes of all maps that the largest window makes."""
+    return 4 * max(
         sum(positions * out for _, out, positions in maps_of(stage, height, width, vgg.WIDTHS))
         for stage in stages(objective)
     )
-    temporary = round(TEMPORARIES * 4 * largest) + BUFFERS * height * width
-    return _memory(arguments, temporary, height * width)
+
+
+def _forward(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
+    """Temporary bytes of the largest style's Gram matrices: no map is kept for a way back."""
+    return max((round(FORWARD * _activations(*style, objective)) for style in styles), default=0)
 
 
 def free_memory() -> int | None:
@@ -145,10 +188,26 @@ def _free_of_machine(proc: Path = Path("/proc"), control: Path = Path("/sys/fs/c
         # Not Linux: what there is at all is the best that the standard library knows.
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    # Of a container; "max" if it has no limit.
+    # Of a container; "max" if it has no limit. Files that it has read count as used, but give way.
     with contextlib.suppress(OSError, ValueError):
-        found.append(int((control / "memory.max").read_text()) - int((control / "memory.current").read_text()))
+        limit, used = (int((control / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (control / "memory.stat").read_text().splitlines()
+        cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        found.append(limit - used + cached)
     return min(found, default=None)
+
+
+def fits(needs: Memory, free: int | None) -> bool:
+    """Whether a run fits into what is free now, with something to spare; yes where nobody knows.
+
+    Args:
+        needs: see `memory`.
+        free: see `free_memory`; this process is no longer part of it.
+
+    Returns:
+        True or False.
+    """
+    return free is None or needs.peak - needs.process <= USABLE * free
 
 
 def choose_window(
@@ -156,6 +215,7 @@ def choose_window(
     width: int,
     objective: Objective,
     optimizer: optax.GradientTransformation,
+    styles: Sequence[tuple[int, int]] = (),
     free: int | None = None,
 ) -> int | None:
     """The largest window whose step should fit into the memory; None, the whole picture, if that does.
@@ -165,52 +225,84 @@ def choose_window(
         width: in pixels.
         objective: its own window does not matter.
         optimizer: see `memory`.
+        styles: height and width of each style picture.
         free: bytes; of the default device if None.
 
     Returns:
         A window for `Objective`; the smallest if none fits.
     """
     free = free_memory() if free is None else free
-    for window in (None, *(window for window in WINDOWS if window < max(height, width))):
-        settings = dataclasses.replace(objective, window=window)
-        if free is None or estimate(height, width, settings, optimizer).peak <= USABLE * free:
+    for window in (None, *windows_below(max(height, width, *itertools.chain(*styles)))):
+        needs = estimate(height, width, dataclasses.replace(objective, window=window), optimizer, styles)
+        if fits(needs, free):
             return window
     return WINDOWS[-1]
 
 
-def smaller_window(window: int | None, side: int) -> int:
-    """The next smaller window that is tried.
+def windows_below(side: int) -> tuple[int, ...]:
+    """The windows that are tried for a picture of this long side, or after a window of this side; from large to small.
 
-    Args:
-        window: the one that was too large; None for the whole picture.
-        side: the longer one of the picture, in pixels.
-
-    Returns:
-        A window; the smallest if there is none below.
+    Example:
+        >>> windows_below(600), windows_below(512)
+        ((512, 256, 128), (256, 128))
     """
-    largest = side if window is None else window
-    return next((smaller for smaller in WINDOWS if smaller < largest), WINDOWS[-1])
+    return tuple(window for window in WINDOWS if window < side)
 
 
 def windowed(
-    objective: Objective, window: WindowOption, height: int, width: int, optimizer: optax.GradientTransformation
+    objective: Objective,
+    window: WindowOption,
+    height: int,
+    width: int,
+    optimizer: optax.GradientTransformation,
+    styles: Sequence[tuple[int, int]] = (),
 ) -> Objective:
     """The objective with the window that `stylize` uses.
 
     Args:
         objective: its own window counts where the option is "auto".
         window: see `stylize`.
-        height: of the largest picture, in pixels.
-        width: of the largest picture, in pixels.
+        height: in pixels.
+        width: in pixels.
         optimizer: its memory counts.
+        styles: height and width of each style picture.
 
     Returns:
         The objective.
+
+    Raises:
+        InputError: for a window too small.
     """
-    if window != "auto":
-        return dataclasses.replace(objective, window=window)
-    return (
-        objective
-        if objective.window
-        else dataclasses.replace(objective, window=choose_window(height, width, objective, optimizer))
-    )
+    if window == "auto":
+        window = objective.window or choose_window(height, width, objective, optimizer, styles)
+    return dataclasses.replace(objective, window=window)
+
+
+def in_less_memory(
+    work: Callable[[Objective], Outcome], objective: Objective, side: int, retry: bool = True
+) -> tuple[Outcome, int | None]:
+    """Do something, and if the memory does not suffice, once more in smaller windows, with a warning.
+
+    An estimate can be wrong, and others may have taken memory since.
+
+    Args:
+        work: what to do with an objective.
+        objective: with the window to begin with.
+        side: the picture's longer one, in pixels.
+        retry: whether there is a second try.
+
+    Returns:
+        What the work gave, and the window that it gave it with.
+
+    Raises:
+        jax.errors.JaxRuntimeError: from the last try.
+    """
+    try:
+        return work(objective), objective.window
+    except jax.errors.JaxRuntimeError as error:
+        smaller = windows_below(objective.window or side)
+        if not (retry and smaller and OUT_OF_MEMORY.search(str(error))):
+            raise
+    # Outside of the handler, because the error keeps everything alive that was in use.
+    warnings.warn(f"out of memory: once more, in windows of {smaller[0]} pixels", stacklevel=2)
+    return work(dataclasses.replace(objective, window=smaller[0])), smaller[0]

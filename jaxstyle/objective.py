@@ -1,6 +1,7 @@
 """The objective: which layers, how normalised (static), and how weighted (traced)."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ class Objective:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         losses.check_normalization(self.normalization)
-        if self.window is not None and not (isinstance(self.window, int) and self.window >= LEAST_WINDOW):
+        if self.window is not None and not (isinstance(self.window, Integral) and self.window >= LEAST_WINDOW):
             raise InputError(
                 f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or none at all (whole)"
             )

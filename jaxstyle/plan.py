@@ -16,7 +16,7 @@ from jaxstyle.image import white_noise
 from jaxstyle.objective import LossWeights, Objective, a_layer_each, stages
 from jaxstyle.scales import Scale
 from jaxstyle.targets import make_targets
-from jaxstyle.tiling import Axis, Stage, divide
+from jaxstyle.tiling import Stage, axes
 
 # What a step reaches of a large matrix product's rate: measured on 2 cores, at 320x214 and 512x512.
 SHARE_OF_PRODUCT_RATE = 0.65
@@ -44,7 +44,7 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
     """
     total = 0.0
     for stage in stages(objective):
-        windows = math.prod(axis.windows for axis in _axes(stage, height, width))
+        windows = math.prod(axis.windows for axis in axes(_map(stage, height, width), stage))
         passes = 2 if windows == 1 else 3
         for channels, out, positions in maps_of(stage, height, width, widths):
             # A pool has no channels to add up.
@@ -64,7 +64,7 @@ def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> I
     Yields:
         Channels that a convolution reads (0 for a pool), channels of the map, and its positions.
     """
-    rows, columns = _axes(stage, height, width)
+    rows, columns = axes(_map(stage, height, width), stage)
     begin = 0 if stage.after is None else vgg.LAYERS.index(stage.after) + 1
     block = 1 if stage.after is None else int(stage.after[4])
     channels = 3 if stage.after is None else widths[block - 1]
@@ -78,9 +78,10 @@ def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> I
             yield 0, channels, positions
 
 
-def _axes(stage: Stage, height: int, width: int) -> tuple[Axis, Axis]:
+def _map(stage: Stage, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the map that a stage starts from."""
     above = 1 if stage.after is None else vgg.stride(stage.after)
-    return divide(height // above, stage), divide(width // above, stage)
+    return height // above, width // above
 
 
 def seconds(scales: Sequence[Scale], objective: Objective) -> float:

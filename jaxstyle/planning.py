@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import jax
+import optax
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle import optimizers, plan, presets, vgg
 from jaxstyle.errors import InputError
-from jaxstyle.memory import USABLE, WINDOWS, Memory, free_memory, memory
-from jaxstyle.objective import Objective
+from jaxstyle.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
+from jaxstyle.objective import LEAST_WINDOW, Objective
 
 GB = 1e9
 # Bytes a pixel of one of L-BFGS's pairs.
@@ -46,6 +47,11 @@ class Plan:
     def run(self) -> int:
         """Print the table; returns the exit code, 1 if nothing fits."""
         objective = Objective(self.content_layers, self.style_layers, precision=self.precision)
+        for name, layers in (("content", self.content_layers), ("style", self.style_layers)):
+            if not layers:
+                raise InputError(f"--{name}-layers names no layer, expected at least one")
+        if isinstance(self.window, int) and self.window < LEAST_WINDOW:
+            raise InputError(f"--window is {self.window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
         for name, value, least, most in (
             ("WIDTH", self.width, objective.smallest, 65536),
             ("HEIGHT", self.height, objective.smallest, 65536),
@@ -55,7 +61,7 @@ class Plan:
                 raise InputError(f"{name} is {value}, expected {least} to {most}")
         optimizer = {"lbfgs": optimizers.lbfgs(self.memory_size), "adam": optimizers.adam(0.02)}[self.optimizer]
         windows = {
-            "auto": (None, *(window for window in WINDOWS if window < max(self.height, self.width))),
+            "auto": (None, *windows_below(max(self.height, self.width))),
             "whole": (None,),
         }.get(str(self.window), (self.window,))
         settings = [dataclasses.replace(objective, window=window) for window in windows]
@@ -63,29 +69,34 @@ class Plan:
 
         rows = []
         for each in tqdm(settings, desc="compiling", leave=False):
-            needs = memory(self.height, self.width, each, optimizer)
-            work = plan.flops(self.height, self.width, each)
-            rows.append((each, needs, work, free is None or needs.peak <= USABLE * free))
+            needs = self._memory(each, optimizer)
+            rows.append((each, needs, plan.flops(self.height, self.width, each), fits(needs, free)))
         rate = plan.calibrated_rate(objective)
 
         device = jax.devices()[0]
         where = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
         print(f"{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.1f} megapixels) on {where}")
         print(f"{'window':>8}{'memory':>12}{'a step':>14}{'a step':>12}{f'{self.steps} steps':>14}  fits")
-        for each, needs, work, fits in rows:
+        for each, needs, work, fit in rows:
             seconds = work / rate
             print(
                 f"{each.window or 'whole':>8}{needs.peak / GB:>9.1f} GB{work / 1e12:>8.2f} TFLOP{seconds:>10.1f} s"
-                f"{seconds * self.steps / 60:>10.1f} min  {'yes' if fits else 'no'}"
+                f"{seconds * self.steps / 60:>10.1f} min  {'yes' if fit else 'no'}"
             )
-        chosen = next((row for row in rows if row[3]), None)
-        print(self._details((chosen or rows[-1])[1], free))
-        if chosen is not None:
-            name = chosen[0].window or "whole"
-            print(f"Fits with --window {name}" + (", which auto chooses." if self.window == "auto" else "."))
-            return 0
-        print(self._advice(rows[-1][1], rows[-1][0], free or 0))
-        return 1
+        # The largest that fits; if none does, the one that needs least.
+        each, needs, _, fit = next((row for row in rows if row[3]), rows[-1])
+        print(self._details(needs, free))
+        print(f"Fits with --window {each.window or 'whole'}." if fit else self._advice(needs, each, free or 0))
+        return 0 if fit else 1
+
+    def _memory(self, objective: Objective, optimizer: optax.GradientTransformation) -> Memory:
+        try:
+            return memory(self.height, self.width, objective, optimizer)
+        except jax.errors.JaxRuntimeError as error:
+            # Some compilers refuse what is far beyond the device.
+            if not OUT_OF_MEMORY.search(str(error)):
+                raise
+        return estimate(self.height, self.width, objective, optimizer)
 
     def _details(self, needs: Memory, free: int | None) -> str:
         parts = ", ".join(f"{name} {size / GB:.2f}" for name, size in needs._asdict().items())
@@ -94,12 +105,12 @@ class Plan:
 
     def _advice(self, needs: Memory, objective: Objective, free: int) -> str:
         """What would fit, from the settings that need least."""
-        excess = needs.peak - USABLE * free
+        excess = needs.peak - needs.process - USABLE * free
         pairs = self.memory_size - math.ceil(excess / (PAIR * self.width * self.height))
         if self.optimizer == "lbfgs" and pairs >= 1:
             return f"Fits with --window {objective.window or 'whole'} --memory-size {pairs}."
-        kept = needs.peak - needs.process - needs.parameters
-        share = math.sqrt(max(0.0, USABLE * free - needs.process - needs.parameters) / kept)
+        growing = needs.peak - needs.process - needs.parameters
+        share = math.sqrt(max(0.0, USABLE * free - needs.parameters) / growing)
         if share * min(self.width, self.height) < objective.smallest:
             return "Nothing fits: free some memory."
         return f"Nothing fits: a picture of about {self.width * share:.0f}x{self.height * share:.0f} pixels would."

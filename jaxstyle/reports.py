@@ -6,27 +6,27 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-import optax
 
-from jaxstyle import memory, plan
+from jaxstyle import plan
+from jaxstyle.memory import Memory
 from jaxstyle.objective import Objective
+from jaxstyle.result import Progress, Result
 from jaxstyle.scales import Scale
-from jaxstyle.transfer import Progress, Result
 
 # A run that should take longer than this on a CPU is announced with a hint.
 LONG_SECONDS = 300.0
 
 
-def announcement(scales: Sequence[Scale], objective: Objective, optimizer: optax.GradientTransformation) -> str:
+def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -> str:
     """The sentence before a run.
 
     Args:
         scales: of the run.
         objective: with the window of the full size.
-        optimizer: its memory counts.
+        needs: of the full size.
 
     Returns:
-        Size, scales, windows, memory, evaluations, device, and on CPUs the time.
+        Size, scales, windows, evaluations, device, memory, and on CPUs the time.
     """
     device, first, full = jax.devices()[0], scales[0], scales[-1]
     text = f"jaxstyle: {full.width}x{full.height} pixels, "
@@ -34,12 +34,12 @@ def announcement(scales: Sequence[Scale], objective: Objective, optimizer: optax
         text += f"in {len(scales)} scales from {first.width}x{first.height}, "
     if objective.window is not None and objective.window < max(full.width, full.height):
         text += f"in windows of {objective.window}, "
-    text += f"about {memory.estimate(full.height, full.width, objective, optimizer).peak / 1e9:.1f} GB of memory, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
+    size = f"about {needs.peak / 1e9:.1f} GB of memory"
     if device.platform != "cpu":
-        return f"{text} ({device.device_kind})"
+        return f"{text} ({device.device_kind}), {size}"
     seconds = plan.seconds(scales, objective)
-    text += f" ({os.cpu_count()} cores): about {duration(seconds)} after compiling"
+    text += f" ({os.cpu_count()} cores): about {duration(seconds)} after compiling, {size}"
     if seconds > LONG_SECONDS:
         text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
     return text

@@ -20,7 +20,7 @@ RATIO = 2.0
 START = 128
 # Of the steps, for the full size; the coarser scales divide the rest equally.
 SHARE = 0.5
-# With fewer steps than these a scale is not worth its compilation.
+# With fewer steps than these a coarse scale is not worth its compilation.
 LEAST_STEPS = 10
 # Beyond lies a typing error.
 MOST_SCALES = 16
@@ -57,7 +57,7 @@ def pyramid(
     """The scales of a run, from coarse to fine; the last is the full size.
 
     Scale `k` of `n`, counted from 0, has the full size's sides times `ratio^(k + 1 - n)`. There are fewer scales than
-    asked for where one would get less than 10 steps, or have a side below `smallest`.
+    asked for where a coarse one would get less than 10 steps, or have a side below `smallest`.
 
     Args:
         height: of the picture, in pixels.
@@ -98,7 +98,7 @@ def pyramid(
             count <= most
             and max(height, width) * factor >= least_side
             and shortest * factor >= smallest
-            and min(_spread(steps, count, share)) >= LEAST_STEPS
+            and min(_spread(steps, count, share)[:-1]) >= LEAST_STEPS
         )
 
     count = 1
@@ -139,7 +139,7 @@ def _spread(steps: int, count: int, share: float) -> tuple[int, ...]:
     """Steps for each of `count` scales."""
     if count == 1:
         return (steps,)
-    full = round(share * steps)
+    full = max(1, round(share * steps))
     each, left = divmod(steps - full, count - 1)
     # What does not divide goes to the finer ones.
     return (*(each + (k >= count - 1 - left) for k in range(count - 1)), full)

@@ -79,8 +79,9 @@ def style_mosaic(
 ) -> Image:
     """Pieces of the styles from random places, side by side.
 
-    The pieces are irregular, the cells of a Voronoi diagram: each pixel belongs to the nearest of points that lie
-    at random in the squares of a grid. The straight edges of square pieces can still be seen in a result.
+    The pieces are irregular, nearly the cells of a Voronoi diagram: a pixel belongs to the nearest of nine points,
+    which lie at random in its own square of a grid and in the eight around it. The straight edges of square pieces can
+    still be seen in a result.
 
     Args:
         seed: 0 to 2^32 - 1; the same seed, styles and size give the same mosaic.
@@ -124,13 +125,14 @@ def _nearest(
     points: Float[np.ndarray, "rows columns 2"], height: int, width: int, piece: int
 ) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
     """Row and column, for each pixel, of the nearest point in the pixel's own square and the eight around it."""
-    row, column = np.arange(height)[:, None] // piece + 1, np.arange(width)[None, :] // piece + 1
+    row, column = (np.arange(side, dtype=np.int32) // piece + 1 for side in (height, width))
+    row, column, points = row[:, None], column[None, :], points.astype(np.float32)
     least = np.full((height, width), np.inf, np.float32)
     nearest = np.zeros((2, height, width), np.int32)
     for step in itertools.product((-1, 0, 1), repeat=2):
         place = row + step[0], column + step[1]
-        down = points[place][:, :, 0] - np.arange(height)[:, None]
-        right = points[place][:, :, 1] - np.arange(width)[None, :]
+        down = points[place][:, :, 0] - np.arange(height, dtype=np.float32)[:, None]
+        right = points[place][:, :, 1] - np.arange(width, dtype=np.float32)[None, :]
         distance = down**2 + right**2
         nearest = np.where(distance < least, np.stack(np.broadcast_arrays(*place)), nearest)
         least = np.minimum(least, distance)

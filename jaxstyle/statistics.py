@@ -53,12 +53,21 @@ def squared_error(features: Features, target: Features) -> Scalar:
     Raises:
         InputError: for different shapes.
     """
-    if features.shape != target.shape:
+    check_same_shape(features.shape, target.shape)
+    return jnp.sum(jnp.square(features - target))
+
+
+def check_same_shape(features: tuple[int, ...], target: tuple[int, ...]) -> None:
+    """Refuse features and a target of different shapes.
+
+    Raises:
+        InputError: naming both.
+    """
+    if features != target:
         raise InputError(
-            f"features have shape {features.shape} and their target {target.shape}, expected the same: "
+            f"features have shape {features} and their target {target}, expected the same: "
             "the picture needs the size of the content that the targets were made from"
         )
-    return jnp.sum(jnp.square(features - target))
 
 
 def squared_variation(image: Image) -> Scalar:

@@ -149,5 +149,18 @@ class Window(NamedTuple):
         return jnp.where(rows[:, None, None] & columns[None, :, None], part, 0.0)
 
 
+def axes(shape: tuple[int, ...], stage: Stage) -> tuple[Axis, Axis]:
+    """Both sides of a stage's map.
+
+    Args:
+        shape: height and width of the map; what follows does not matter.
+        stage: says the window.
+
+    Returns:
+        The division of rows and that of columns.
+    """
+    return divide(shape[0], stage), divide(shape[1], stage)
+
+
 def _up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple

@@ -1,17 +1,16 @@
 """`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
 import dataclasses
-import math
+import functools
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -19,7 +18,7 @@ import optax
 from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit
-from jaxstyle.memory import OUT_OF_MEMORY, WindowOption, smaller_window, windowed
+from jaxstyle.memory import WindowOption, in_less_memory, windowed
 from jaxstyle.objective import (
     Losses,
     LossWeights,
@@ -28,6 +27,7 @@ from jaxstyle.objective import (
     check_weights,
 )
 from jaxstyle.presets import preset as named_preset
+from jaxstyle.result import Callback, Progress, Result
 from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
 from jaxstyle.start import first_image
 from jaxstyle.step import State
@@ -38,54 +38,6 @@ from jaxstyle.weights import load_params
 
 # Steps at most: beyond lies a typing error.
 MOST_STEPS = 1_000_000
-
-
-class Progress(NamedTuple):
-    """What a callback sees.
-
-    Attributes:
-        evaluations: taken so far, at all scales.
-        steps: the limit, for all scales.
-        losses: of the best picture so far at the present scale.
-        image: that picture, `(scale.height, scale.width, 3)`: below the last scale smaller than the content.
-        seconds: since the run began.
-        scale: the present one; its `steps` are the limit at this scale.
-        fraction: of the run's cost that lies behind it, 0 to 1: a step costs its pixels.
-    """
-
-    evaluations: int
-    steps: int
-    losses: Losses
-    image: Image
-    seconds: float
-    scale: Scale
-    fraction: float
-
-
-class Result(NamedTuple):
-    """What a run gives.
-
-    Attributes:
-        image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`; in [0, 1] with `lbfgs`
-            and `adam`, while other optimisers may leave the box. Of a run that stopped at a coarser scale it is that
-            scale's picture, enlarged.
-        losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated. Each scale has its own
-            targets, so losses of different scales cannot be compared.
-        evaluations: values and gradients computed, at all scales.
-        status: why the run stopped, at the last scale it came to.
-        seconds: from call to return, compilation included.
-        scales: those that it came to, from coarse to fine, each with the evaluations it took as its `steps`.
-    """
-
-    image: Image
-    losses: Losses
-    evaluations: int
-    status: Status
-    seconds: float
-    scales: tuple[Scale, ...]
-
-
-Callback = Callable[[Progress], bool | None]
 
 
 def stylize(
@@ -173,6 +125,7 @@ def stylize(
     mosaic = settings.mosaic if mosaic is None else mosaic
     scales = settings.scales if scales is None else scales
     _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening, mosaic)
+    # Here, so that a wrong window is refused before anything is computed.
     objective = objective if window == "auto" else dataclasses.replace(objective, window=window)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")
@@ -193,7 +146,7 @@ def stylize(
     weights = a_layer_each(weights, objective)
 
     histories: list[History] = []  # of the scales that are done
-    status = Status.STEP_LIMIT
+    status, used = Status.STEP_LIMIT, None
     with _interrupt_flag() as interrupted:
 
         def ask(state: State, history: History) -> Status | None:
@@ -202,34 +155,24 @@ def stylize(
                 return Status.STOPPED
             return Status.INTERRUPTED if interrupted.is_set() else None
 
-        def optimise(scale: Scale, start: Image, objective: Objective) -> tuple[State, History, Status]:
+        def optimise(scale: Scale, start: Image, objective: Objective) -> tuple[Image, History, Status]:
             photo, *paintings = (_shrink(each, scale.factor) for each in (content, *styles))
             targets = make_targets(params, photo, paintings, objective, style_weights)
             problem = Problem(params, whiten(targets, whitening), weights, objective, optimizer)
             # With power 0 the same program follows the loss itself.
             finish = problem._replace(targets=whiten(targets, 0.0)) if whitening else None
             limits = Limits(scale.steps, tolerance, callback_every, before=sum(map(len, histories)))
-            return descend(init_state(start, *problem), problem, limits, ask, finish)
-
-        def optimise_in_memory(scale: Scale, start: Image) -> tuple[State, History, Status]:
-            shapes = [(scale.height, scale.width), *(scaled(high, wide, scale.factor) for high, wide in sizes)]
-            height, width = max(shapes, key=math.prod)
-            fitting = windowed(objective, window, height, width, optimizer)
-            try:
-                return optimise(scale, start, fitting)
-            except jax.errors.JaxRuntimeError as error:
-                if window != "auto" or not OUT_OF_MEMORY.search(str(error)):
-                    raise
-            # An estimate can be wrong, and others take memory too. Outside of the handler, because the error keeps
-            # everything alive that was in use.
-            smaller = smaller_window(fitting.window, max(height, width))
-            print(f"out of memory: once more, in windows of {smaller} pixels", file=sys.stderr)
-            return optimise(scale, start, dataclasses.replace(objective, window=smaller))
+            # The picture alone leaves here: the rest of the state can be most of the memory in use.
+            state, history, status = descend(init_state(start, *problem), problem, limits, ask, finish)
+            return state.best_image, history, status
 
         for scale in scales_of_run:
             picture = fit(picture, scale.height, scale.width)
-            state, history, status = optimise_in_memory(scale, picture)
-            picture = state.best_image
+            shrunk_sizes = [scaled(high, wide, scale.factor) for high, wide in sizes]
+            at_scale = windowed(objective, window, scale.height, scale.width, optimizer, shrunk_sizes)
+            work = functools.partial(optimise, scale, picture)
+            side = max(scale.height, scale.width)
+            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=window == "auto")
             histories.append(history)
             if status not in (Status.STEP_LIMIT, Status.CONVERGED):
                 break
@@ -240,6 +183,7 @@ def stylize(
         evaluations=len(rows),
         status=status,
         seconds=time.perf_counter() - begin,
+        window=used,
         scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(scales_of_run, histories, strict=False)),
     )
 

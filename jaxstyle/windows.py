@@ -22,8 +22,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle import vgg
-from jaxstyle.statistics import outer_products, squared_error
-from jaxstyle.tiling import Axis, Stage, Window, divide
+from jaxstyle.image import check_image
+from jaxstyle.statistics import check_same_shape, outer_products, squared_error
+from jaxstyle.tiling import Stage, Window, axes
 from jaxstyle.typing import AnyFeatures, FeatureMaps, Image, Params, Scalar
 
 # Where the network is cut, and how many times a lower window's side a deep window has.
@@ -59,7 +60,12 @@ def through_windows(
 
     Returns:
         The outcome; differentiable with respect to the picture alone.
+
+    Raises:
+        InputError: for a picture smaller than the deepest layer's stride, or content of another size.
     """
+    # The deeper stages see only their own part of the network.
+    check_image(image, smallest=max((vgg.stride(layer) for stage in stages for layer in stage.layers), default=1))
     total = Outcome({}, {}, {})
     for stage in stages:
         x = image if stage.after is None else total.maps[stage.after]
@@ -85,9 +91,11 @@ def stages_of(
         window: side in pixels of the part that a window of blocks 1 to 3 owns at most; None is the whole picture.
 
     Returns:
-        One or two; the second starts from a map of the first.
+        One or two, the second starting from a map of the first; none if nothing is wanted.
     """
     wanted = styles, contents, maps
+    if not any(wanted):
+        return ()
     deep = [tuple(layer for layer in layers if vgg.LAYERS.index(layer) > vgg.LAYERS.index(CUT)) for layers in wanted]
     if window is None or not any(deep):
         return (Stage(None, *wanted, options, window),)
@@ -109,8 +117,15 @@ def run_stage(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
 
     Returns:
         The outcome; differentiable with respect to `x` alone.
+
+    Raises:
+        InputError: for a feature map of the content of another size.
     """
-    if any(axis.windows > 1 for axis in _axes(x, stage)):
+    for layer in stage.contents:
+        check_same_shape(
+            (*(side // stage.jump(layer) for side in x.shape[:2]), content[layer].shape[2]), content[layer].shape
+        )
+    if any(axis.windows > 1 for axis in axes(x.shape, stage)):
         return _windowed(x, params, content, stage)
     taps = _features(x, params, stage)
     return Outcome(
@@ -122,14 +137,14 @@ def run_stage(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage) -> Outcome:
-    axes = _axes(x, stage)
+    sides = axes(x.shape, stage)
 
     def part(k: int | Int[Array, ""]) -> Outcome:
-        window = Window.of(k, axes, stage)
+        window = Window.of(k, sides, stage)
         return _part(window.patch.cut(x), window, params, content)
 
     def add(k: Int[Array, ""], total: Outcome) -> Outcome:
-        window, new = Window.of(k, axes, stage), part(k)
+        window, new = Window.of(k, sides, stage), part(k)
         return Outcome(
             jax.tree.map(jnp.add, total.products, new.products),
             jax.tree.map(jnp.add, total.errors, new.errors),
@@ -138,9 +153,9 @@ def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
 
     shapes = jax.eval_shape(part, 0)
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    sides = {layer: tuple(axis.size // stage.jump(layer) for axis in axes) for layer in stage.maps}
-    maps = {layer: jnp.zeros((*sides[layer], shapes.maps[layer].shape[2]), jnp.float32) for layer in stage.maps}
-    return lax.fori_loop(0, axes[0].windows * axes[1].windows, add, zero._replace(maps=maps))
+    full = {layer: tuple(axis.size // stage.jump(layer) for axis in sides) for layer in stage.maps}
+    maps = {layer: jnp.zeros((*full[layer], shapes.maps[layer].shape[2]), jnp.float32) for layer in stage.maps}
+    return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, zero._replace(maps=maps))
 
 
 def _windowed_forward(x, params, content, stage):
@@ -149,17 +164,17 @@ def _windowed_forward(x, params, content, stage):
 
 def _windowed_backward(stage, residuals, cotangent):
     x, params, content = residuals
-    axes = _axes(x, stage)
+    sides = axes(x.shape, stage)
 
     def add(k, gradient):
-        window = Window.of(k, axes, stage)
+        window = Window.of(k, sides, stage)
         maps = {layer: window.only_new(window.owned(layer).cut(cotangent.maps[layer]), layer) for layer in stage.maps}
         _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, content), window.patch.cut(x))
         (share,) = pull(cotangent._replace(maps=maps))
         return window.patch.put(gradient, window.patch.cut(gradient) + share)
 
     # No cotangents for the params and the content: nobody optimises them here.
-    return lax.fori_loop(0, axes[0].windows * axes[1].windows, add, jnp.zeros_like(x)), None, None
+    return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x)), None, None
 
 
 _windowed.defvjp(_windowed_forward, _windowed_backward)
@@ -185,10 +200,6 @@ def _features(x: AnyFeatures, params: Params, stage: Stage) -> dict[str, AnyFeat
     pooling, padding, precision = stage.options
     layers, after = stage.layers, stage.after
     return vgg.features(params, x, layers, pooling=pooling, padding=padding, precision=precision, after=after)
-
-
-def _axes(x: AnyFeatures, stage: Stage) -> tuple[Axis, Axis]:
-    return divide(x.shape[0], stage), divide(x.shape[1], stage)
 
 
 def _of(maps: Mapping, layers: tuple[str, ...]) -> dict:

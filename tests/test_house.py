@@ -43,6 +43,7 @@ ORDER = (
     "descent",
     "plan",
     "memory",
+    "result",
     "transfer",
     "io",
     "reports",

