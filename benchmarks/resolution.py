@@ -109,7 +109,7 @@ def plot(result: Run, name: str) -> None:
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
     left.set_ylabel("seconds a step")
-    right.set_ylabel("MiB: XLA's temporaries (lines), process's peak RAM (crosses)")
+    right.set_ylabel("MiB: temporaries (lines), peak RAM (crosses)")
     figure.savefig(record.plot_path(name), dpi=120)
 
 

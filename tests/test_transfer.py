@@ -221,7 +221,7 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
         with pytest.raises(js.InputError, match="enough"):
             js.stylize(photo, paintings, params=params, steps=20, **options)
     assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in (1, 1, 3, "auto")]
-    assert seen[0][1] == {"styles": [(40, 50), (33, 70)], "smallest": 32}
+    assert seen[0][1] == {"share": 0.5, "styles": [(40, 50), (33, 70)], "smallest": 32}
 
 
 def test_a_callback_follows_the_scales(params, large, style):
