@@ -40,8 +40,8 @@ BUFFERS = 125
 PICTURES = 4 * 12
 # Bytes a pixel of a style: as given, and shrunk.
 STYLES = 2 * 12
-# Bytes of temporaries for each byte of a window's activations, where nothing is kept for a gradient.
-FORWARD = 0.7
+# Bytes of temporaries where nothing is kept for a gradient, likewise.
+FORWARD, FORWARD_BUFFERS = 0.6, 18
 # Bytes of the process itself, measured on Linux.
 PROCESS = 600_000_000
 
@@ -162,7 +162,10 @@ def _activations(height: int, width: int, objective: Objective) -> int:
 
 def _forward(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
     """Temporary bytes of the largest style's Gram matrices: no map is kept for a way back."""
-    return max((round(FORWARD * _activations(*style, objective)) for style in styles), default=0)
+    return max(
+        (round(FORWARD * _activations(*style, objective)) + FORWARD_BUFFERS * math.prod(style) for style in styles),
+        default=0,
+    )
 
 
 def free_memory() -> int | None:

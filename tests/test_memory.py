@@ -3,10 +3,11 @@
 import contextlib
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 import jaxstyle as js
-from jaxstyle import memory
+from jaxstyle import memory, targets
 from jaxstyle.errors import InputError
 
 
@@ -57,6 +58,15 @@ def test_a_large_style_needs_its_forward_pass_alone():
     assert window is not None
     chosen = memory.estimate(400, 300, js.Objective(window=window), js.lbfgs(), [(4000, 3000)])
     assert memory.fits(chosen, free)
+
+
+@pytest.mark.parametrize(("side", "window"), [(1024, None), (4096, 256)])
+def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
+    objective = js.Objective(window=window)
+    params = jax.eval_shape(js.init_params, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+    analysis = targets._grams.lower(params, image, objective).compile().memory_analysis()
+    assert memory._forward([(side, side)], objective) == pytest.approx(analysis.temp_size_in_bytes, rel=1 / 6)
 
 
 def test_less_memory_is_tried_once():
