@@ -22,13 +22,13 @@ from tyro.conf import Positional, arg
 from jaxstyle import io, optimizers, presets, vgg, weights
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
-from jaxstyle.image import fit, resize
+from jaxstyle.image import resize
 from jaxstyle.losses import Normalization
 from jaxstyle.memory import estimate, windowed
 from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective, check_weights
 from jaxstyle.reports import announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress
-from jaxstyle.scales import SHARE, ScaleCount, pyramid, scaled
+from jaxstyle.scales import LEAST_STEPS, SHARE, ScaleCount, pyramid
 from jaxstyle.transfer import MOST_STEPS, stylize
 from jaxstyle.typing import Image
 
@@ -59,18 +59,18 @@ class Stylize:
     style_size: int | None = None
     """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
     style_scale: float = 1.0
-    """How large the strokes are: the paintings' size is multiplied by it. 2 doubles the strokes, as large pictures may
-    need."""
+    """How large the strokes are: the paintings' size is multiplied by it, beyond the pixels of their files too. 2
+    doubles the strokes, as large pictures may need."""
     steps: int = 0
     """Evaluations of loss and gradient, at most, all scales together."""
     scales: ScaleCount = "auto"
     """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
     pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
     share: float = SHARE
-    """Of the steps, for the full size, where there are several scales; the coarser ones divide the rest."""
+    """Of the steps, for the full size, where --scales makes several; the coarser ones divide the rest."""
     window: Literal["auto", "whole"] | int = "auto"
-    """Larger pictures are evaluated in windows of so many pixels a side, exactly, in less memory; auto chooses the
-    largest that fit, whole has none. See jaxstyle plan."""
+    """Larger pictures are evaluated in windows of so many pixels a side (32 or more, rounded up to a multiple of 8),
+    exactly, in less memory; auto chooses the largest that fit, whole has none. See jaxstyle plan."""
     whitening: float = 1.0
     """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
     init: str = "content"
@@ -145,6 +145,12 @@ class Stylize:
         scales = pyramid(
             height, width, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest
         )
+        if self.scales != 1 and len(scales) == 1:
+            print(
+                f"jaxstyle: --scales {self.scales} makes one size here: a coarser one would be too small, or get less "
+                f"than {LEAST_STEPS} steps",
+                file=sys.stderr,
+            )
         window = None if self.window == "whole" else self.window
         planned = windowed(objective, window, height, width, optimizer, sizes)
         needs = estimate(height, width, planned, optimizer, sizes)
@@ -256,13 +262,16 @@ class Stylize:
 
     def _painting(self, path: Path, smallest: int) -> Image:
         painting = io.load_image(path, self.style_size or self.size, enlarge=False, smallest=smallest)
-        height, width = scaled(painting.shape[0], painting.shape[1], self.style_scale)
-        if not smallest <= min(height, width) <= max(height, width) <= MOST_PIXELS:
+        if self.style_scale == 1:
+            return painting
+        side = round(max(painting.shape) * self.style_scale)
+        if not smallest <= side <= MOST_PIXELS:
             raise InputError(
-                f"--style-scale is {self.style_scale}, which makes {path} {width}x{height} pixels, expected sides of "
+                f"--style-scale is {self.style_scale}, which makes the long side of {path} {side} pixels, expected "
                 f"{smallest} to {MOST_PIXELS}"
             )
-        return fit(painting, height, width)
+        # From the file again: it may have the pixels that the smaller copy has lost.
+        return io.load_image(path, side, smallest=smallest)
 
     def _snapshot(self, evaluations: int) -> Path:
         return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")

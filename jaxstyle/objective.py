@@ -57,7 +57,7 @@ class Objective:
         losses.check_normalization(self.normalization)
         if self.window is not None and not (isinstance(self.window, Integral) and self.window >= LEAST_WINDOW):
             raise InputError(
-                f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or none at all (whole)"
+                f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or None for the whole picture"
             )
 
     @property

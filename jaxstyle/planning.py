@@ -60,10 +60,11 @@ class Plan:
             if not least <= value <= most:
                 raise InputError(f"{name} is {value}, expected {least} to {most}")
         optimizer = {"lbfgs": optimizers.lbfgs(self.memory_size), "adam": optimizers.adam(0.02)}[self.optimizer]
-        windows = {
-            "auto": (None, *windows_below(max(self.height, self.width))),
-            "whole": (None,),
-        }.get(str(self.window), (self.window,))
+        longest = max(self.height, self.width)
+        windows: tuple[int | None, ...] = (None, *windows_below(longest))
+        if self.window != "auto":
+            # A window that holds the picture is the whole picture.
+            windows = (None if self.window == "whole" or self.window >= longest else self.window,)
         settings = [dataclasses.replace(objective, window=window) for window in windows]
         free = free_memory()
 
@@ -75,36 +76,47 @@ class Plan:
 
         device = jax.devices()[0]
         where = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
-        print(f"{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.1f} megapixels) on {where}")
-        print(f"{'window':>8}{'memory':>12}{'a step':>14}{'a step':>12}{f'{self.steps} steps':>14}  fits")
+        print(f"{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {where}")
+        print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{self.steps} steps':>16}  fits")
         for each, needs, work, fit in rows:
             seconds = work / rate
             print(
-                f"{each.window or 'whole':>8}{needs.peak / GB:>9.1f} GB{work / 1e12:>8.2f} TFLOP{seconds:>10.1f} s"
-                f"{seconds * self.steps / 60:>10.1f} min  {'yes' if fit else 'no'}"
+                f"{each.window or 'whole':>8}{needs.peak / GB:>9.1f} GB{work / 1e12:>8.2f} TFLOP{seconds:>12.1f} s"
+                f"{_long(seconds * self.steps):>16}  {'yes' if fit else 'no'}"
             )
         # The largest that fits; if none does, the one that needs least.
         each, needs, _, fit = next((row for row in rows if row[3]), rows[-1])
-        print(self._details(needs, free))
-        print(f"Fits with --window {each.window or 'whole'}." if fit else self._advice(needs, each, free or 0))
+        print(self._details(each, needs, free))
+        print("Times are by the count of operations, compiling apart; windows can be faster than that.")
+        print(
+            f"Fits with --window {each.window or 'whole'}." if fit else self._advice(needs, each, optimizer, free or 0)
+        )
         return 0 if fit else 1
 
     def _memory(self, objective: Objective, optimizer: optax.GradientTransformation) -> Memory:
+        # With a painting of the picture's size.
+        size = self.height, self.width
         try:
-            return memory(self.height, self.width, objective, optimizer)
+            return memory(*size, objective, optimizer, [size])
         except jax.errors.JaxRuntimeError as error:
             # Some compilers refuse what is far beyond the device.
             if not OUT_OF_MEMORY.search(str(error)):
                 raise
-        return estimate(self.height, self.width, objective, optimizer)
+        return estimate(*size, objective, optimizer, [size])
 
-    def _details(self, needs: Memory, free: int | None) -> str:
+    def _details(self, objective: Objective, needs: Memory, free: int | None) -> str:
+        how = f"in windows of {objective.window}" if objective.window else "whole"
         parts = ", ".join(f"{name} {size / GB:.2f}" for name, size in needs._asdict().items())
         known = "unknown" if free is None else f"{free / GB:.1f} GB, of which a run may use {USABLE:.0%}"
-        return f"{needs.peak / GB:.2f} GB are: {parts}. Free: {known}."
+        held = " (the process is in memory already)" if needs.process else ""
+        return f"{needs.peak / GB:.2f} GB, {how}: {parts}{held}.\nFree: {known}."
 
-    def _advice(self, needs: Memory, objective: Objective, free: int) -> str:
+    def _advice(self, needs: Memory, objective: Objective, optimizer: optax.GradientTransformation, free: int) -> str:
         """What would fit, from the settings that need least."""
+        smaller = windows_below(objective.window or max(self.height, self.width))
+        for window in smaller:
+            if fits(self._memory(dataclasses.replace(objective, window=window), optimizer), free):
+                return f"Does not fit so; fits with --window {window}."
         excess = needs.peak - needs.process - USABLE * free
         pairs = self.memory_size - math.ceil(excess / (PAIR * self.width * self.height))
         if self.optimizer == "lbfgs" and pairs >= 1:
@@ -114,3 +126,11 @@ class Plan:
         if share * min(self.width, self.height) < objective.smallest:
             return "Nothing fits: free some memory."
         return f"Nothing fits: a picture of about {self.width * share:.0f}x{self.height * share:.0f} pixels would."
+
+
+def _long(seconds: float) -> str:
+    """Minutes, hours or days."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 60:.1f} min"

@@ -6,7 +6,7 @@ picture a window frame: so large strokes are laid out at coarse sizes, where a s
 
 import itertools
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Literal, NamedTuple
 
 from jaxstyle.errors import InputError
@@ -88,8 +88,8 @@ def pyramid(
         raise InputError(f"scales is {scales!r}, expected 'auto' or a number from 1 to {MOST_SCALES}")
     if not 1.1 <= ratio <= 100:
         raise InputError(f"ratio is {ratio}, expected 1.1 to 100, such as 2")
-    if not 0 < share <= 1:
-        raise InputError(f"share is {share}, expected a part of the steps above 0, up to 1")
+    if not (isinstance(share, Real) and 0 < share <= 1):
+        raise InputError(f"share is {share!r}, expected a part of the steps above 0, up to 1")
     shortest = min(height, width, *itertools.chain(*styles))
 
     def worthwhile(count: int) -> bool:

@@ -126,6 +126,8 @@ def stylize(
     scales = settings.scales if scales is None else scales
     _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening, mosaic)
     # Here, so that a wrong window is refused before anything is computed.
+    if isinstance(window, str) and window != "auto":
+        raise InputError(f"window is {window!r}, expected 'auto', a number of pixels, or None for the whole picture")
     objective = objective if window == "auto" else dataclasses.replace(objective, window=window)
     check_image(content, "content", objective.smallest)
     check_range(content, "content")

@@ -133,6 +133,7 @@ def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
     code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)
     assert code == 0, error
     assert "64x43 pixels, at most 20 evaluations" in error
+    assert "--scales auto makes one size here" in error
 
 
 def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):

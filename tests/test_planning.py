@@ -26,33 +26,50 @@ def run(capsys, monkeypatch):
 
 
 def test_the_whole_picture_if_it_fits(run):
-    code, output, _ = run(200e9, 300, 200, "--steps", 600)
+    code, output, _ = run(200e9, 300, 200, "--steps", 36000)
     assert code == 0
-    assert "300x200 pixels (0.1 megapixels) on CPU" in output
+    assert "300x200 pixels (0.06 megapixels) on CPU" in output
     rows = [line.split() for line in output.splitlines()[2:5]]
     assert [row[0] for row in rows] == ["whole", "256", "128"]
     assert [row[-1] for row in rows] == ["yes"] * 3
-    # 0.0867 TFLOP at 1 TFLOP a second, 600 times.
-    assert rows[0][3:9] == ["0.09", "TFLOP", "0.1", "s", "0.9", "min"]
+    # At 1 TFLOP a second.
+    minutes = 36000 * planning.plan.flops(200, 300, js.Objective()) / 1e12 / 60
+    assert rows[0][3:9] == ["0.09", "TFLOP", "0.1", "s", f"{minutes:.1f}", "min"]
     assert output.endswith("Fits with --window whole.\n")
 
 
 def test_what_would_fit_is_told(run):
-    needs = memory.memory(200, 300, js.Objective(window=128), js.lbfgs())
+    needs = memory.memory(200, 300, js.Objective(window=128), js.lbfgs(), [(200, 300)])
     least = needs.peak - needs.process
     assert run(least / memory.USABLE + 1, 300, 200)[1].endswith("Fits with --window 128.\n")
     # Four of ten pairs too many.
     code, output, _ = run((least - 24 * 300 * 200 * 3.5) / memory.USABLE, 300, 200)
     assert code == 1
     assert output.endswith("Fits with --window 128 --memory-size 6.\n")
+    # Not as asked, but in windows.
+    code, output, _ = run(least / memory.USABLE + 1, 300, 200, "--window", "whole")
+    assert code == 1
+    assert output.endswith("Does not fit so; fits with --window 128.\n")
     code, output, _ = run(0.7 * least, 3000, 2000, "--window", 128)
     assert code == 1
     assert "Nothing fits: a picture of about" in output
     assert "free some memory" in run(1e6, 300, 200, "--window", 128)[1]
 
 
+def test_a_window_that_holds_the_picture_is_the_whole(run):
+    output = run(200e9, 300, 200, "--window", 4000)[1]
+    assert output.splitlines()[2].split()[0] == "whole"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "1.5 min"), (7000, "116.7 min"), (7200, "2.0 h"), (200000, "2.3 days")]
+)
+def test_long_times_are_readable(seconds, text):
+    assert planning._long(seconds) == text
+
+
 def test_a_program_that_cannot_be_compiled_does_not_fit(run, monkeypatch):
-    def full(height, width, objective, optimizer):
+    def full(height, width, objective, optimizer, styles):
         if objective.window is None:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too large")
         return memory.estimate(height, width, objective, optimizer)

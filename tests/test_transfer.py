@@ -373,6 +373,11 @@ def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypat
     assert seen == [64]
 
 
+def test_a_window_by_name_is_auto_alone(params, photo, painting, unchecked):
+    with pytest.raises(js.InputError, match="window is 'whole', expected 'auto', a number of pixels, or None"):
+        js.stylize(photo, painting, params=params, window="whole")  # pyright: ignore[reportArgumentType]
+
+
 def test_windows_give_the_same_run(params):
     photo, painting = js.white_noise(1, 90, 120), js.white_noise(2, 80, 64)
     whole, windowed = (js.stylize(photo, painting, params=params, steps=6, window=window) for window in (None, 48))
