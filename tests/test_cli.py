@@ -162,7 +162,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert seen["shape"] == (43, 64, 3)
     assert (seen["share"], seen["window"]) == (0.25, 48)
     # 40 pixels times the scale.
-    assert seen["styles"] == [(26, 32, 3)]
+    assert seen["styles"] == [(25, 32, 3)]
 
 
 @pytest.mark.parametrize("name", PRESETS)
