@@ -1,6 +1,7 @@
 """Windows give the whole picture's numbers, whatever its size; a halo that is too small does not."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ import pytest
 import jaxstyle as js
 from jaxstyle import vgg
 from jaxstyle.errors import InputError
+from jaxstyle.image import fit
 from jaxstyle.tiling import Stage
 from jaxstyle.windows import stages_of, through_windows
 
+DATA = Path(vgg.__file__).parent / "data"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
@@ -75,10 +78,9 @@ def test_windows_are_exact_for_every_kind_of_layer(tiny_params, pooling, padding
 
 
 @pytest.mark.parametrize(("size", "window"), [((384, 512), 64), ((333, 500), 96), ((251, 1023), 128)])
-def test_windows_of_the_real_network_are_exact(real_params, china, starry, size, window):
-    from jaxstyle.image import fit
-
-    content, style = fit(china, *size), fit(starry, 160, 192)
+def test_windows_of_the_real_network_are_exact(real_params, starry, size, window):
+    photo = js.load_image(DATA / "china.jpg")
+    content, style = fit(photo, *size), fit(starry, 160, 192)
     image = 0.7 * content + 0.3 * js.white_noise(0, *size)
     check(both_ways(real_params, image, content, style, js.Objective(), window), 5e-6)
 
