@@ -232,8 +232,7 @@ class Stylize:
             raise InputError(f"--seed is {self.seed}, expected 0 to {2**32 - 1}")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality is {self.quality}, expected 1 to 100")
-        if isinstance(self.window, int) and self.window < LEAST_WINDOW:
-            raise InputError(f"--window is {self.window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
+        check_window(self.window)
         if not 0 < self.share <= 1:
             raise InputError(f"--share is {self.share}, expected a part of the steps above 0, up to 1")
         if not 0 < self.style_scale < math.inf:
@@ -294,6 +293,16 @@ class Demo:
         with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
             settings = defaults("default", photo, painting, self.output)
             return dataclasses.replace(settings, size=self.size, steps=self.steps).run()
+
+
+def check_window(window: str | int) -> None:
+    """Refuse a `--window` that is too small.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if isinstance(window, int) and window < LEAST_WINDOW:
+        raise InputError(f"--window is {window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
 
 
 def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING, output: Any = tyro.MISSING) -> Stylize:

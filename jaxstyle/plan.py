@@ -44,7 +44,7 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
     """
     total = 0.0
     for stage in stages(objective):
-        windows = math.prod(axis.windows for axis in axes(_map(stage, height, width), stage))
+        windows = math.prod(axis.windows for axis in axes((height // stage.stride, width // stage.stride), stage))
         passes = 2 if windows == 1 else 3
         for channels, out, positions in maps_of(stage, height, width, widths):
             # A pool has no channels to add up.
@@ -64,11 +64,9 @@ def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> I
     Yields:
         Channels that a convolution reads (0 for a pool), channels of the map, and its positions.
     """
-    rows, columns = axes(_map(stage, height, width), stage)
-    begin = 0 if stage.after is None else vgg.LAYERS.index(stage.after) + 1
-    block = 1 if stage.after is None else int(stage.after[4])
-    channels = 3 if stage.after is None else widths[block - 1]
-    for layer in vgg.LAYERS[begin : max(map(vgg.LAYERS.index, stage.layers)) + 1]:
+    rows, columns = axes((height // stage.stride, width // stage.stride), stage)
+    channels = 3 if stage.after is None else widths[int(stage.after[4]) - 1]
+    for layer in vgg.path(stage.layers, stage.after):
         positions = (rows.length // stage.jump(layer)) * (columns.length // stage.jump(layer))
         if layer in vgg.CONVOLUTIONS:
             out = widths[int(layer[4]) - 1]
@@ -76,12 +74,6 @@ def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> I
             channels = out
         elif layer.startswith("pool"):
             yield 0, channels, positions
-
-
-def _map(stage: Stage, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the map that a stage starts from."""
-    above = 1 if stage.after is None else vgg.stride(stage.after)
-    return height // above, width // above
 
 
 def seconds(scales: Sequence[Scale], objective: Objective) -> float:

@@ -12,9 +12,11 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle import optimizers, plan, presets, vgg
+from jaxstyle.commands import MOST_PIXELS, check_window
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
-from jaxstyle.objective import LEAST_WINDOW, Objective
+from jaxstyle.objective import Objective
+from jaxstyle.transfer import MOST_STEPS
 
 GB = 1e9
 # Bytes a pixel of one of L-BFGS's pairs.
@@ -50,12 +52,11 @@ class Plan:
         for name, layers in (("content", self.content_layers), ("style", self.style_layers)):
             if not layers:
                 raise InputError(f"--{name}-layers names no layer, expected at least one")
-        if isinstance(self.window, int) and self.window < LEAST_WINDOW:
-            raise InputError(f"--window is {self.window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
+        check_window(self.window)
         for name, value, least, most in (
-            ("WIDTH", self.width, objective.smallest, 65536),
-            ("HEIGHT", self.height, objective.smallest, 65536),
-            ("--steps", self.steps, 1, 1_000_000),
+            ("WIDTH", self.width, objective.smallest, MOST_PIXELS),
+            ("HEIGHT", self.height, objective.smallest, MOST_PIXELS),
+            ("--steps", self.steps, 1, MOST_STEPS),
         ):
             if not least <= value <= most:
                 raise InputError(f"{name} is {value}, expected {least} to {most}")

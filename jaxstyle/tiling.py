@@ -36,9 +36,14 @@ class Stage:
         """All in use, each once."""
         return tuple(dict.fromkeys((*self.styles, *self.contents, *self.maps)))
 
+    @property
+    def stride(self) -> int:
+        """Pixels between neighbouring positions of the given map."""
+        return 1 if self.after is None else vgg.stride(self.after)
+
     def jump(self, layer: str) -> int:
         """Positions of the given map between neighbouring positions of a layer."""
-        return vgg.stride(layer) // (1 if self.after is None else vgg.stride(self.after))
+        return vgg.stride(layer) // self.stride
 
     @property
     def align(self) -> int:

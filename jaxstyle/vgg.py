@@ -111,7 +111,7 @@ def radius(layers: Sequence[str], after: str | None = None) -> int:
     """
     check_layers(layers)
     reach, jump = 0, 1
-    for layer in LAYERS[_start(after) : max(map(LAYERS.index, layers)) + 1]:
+    for layer in path(layers, after):
         if layer.startswith("conv"):
             reach += jump
         elif layer.startswith("pool"):
@@ -119,9 +119,22 @@ def radius(layers: Sequence[str], after: str | None = None) -> int:
     return reach
 
 
-def _start(after: str | None) -> int:
-    """Index of the layer that comes after this one."""
-    return 0 if after is None else LAYERS.index(after) + 1
+def path(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
+    """The layers that have to be computed for these, in order.
+
+    Args:
+        layers: names.
+        after: layer whose map is given; the picture if None.
+
+    Returns:
+        Names, from the first after the given one to the deepest wanted.
+
+    Example:
+        >>> path(["relu1_1"]), path(["relu4_1"], after="pool3")
+        (('conv1_1', 'relu1_1'), ('conv4_1', 'relu4_1'))
+    """
+    begin = 0 if after is None else LAYERS.index(after) + 1
+    return LAYERS[begin : max(map(LAYERS.index, layers)) + 1]
 
 
 def features(
@@ -172,7 +185,7 @@ def features(
         return {}
     if after is None:
         check_image(image, smallest=max(map(stride, layers)))
-    elif min(map(LAYERS.index, layers)) < _start(after):
+    elif not set(layers) <= set(path(layers, after)):
         raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
     widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
     network = _VGG19(tuple(layers), widths, pooling, padding, precision, after)
@@ -217,11 +230,10 @@ class _VGG19(nn.Module):
     @nn.compact
     def __call__(self, image: AnyFeatures) -> dict[str, AnyFeatures]:
         taps = {}
-        deepest = max(map(LAYERS.index, self.layers))
         x = image
         if self.after is None:
             x = _InputScaling(name="input")(x)
-        for layer in LAYERS[_start(self.after) : deepest + 1]:
+        for layer in path(self.layers, self.after):
             kind = layer[:4]
             if kind == "conv":
                 padding = self.padding if layer == "conv1_1" else "zeros"

@@ -139,19 +139,19 @@ def run_stage(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
 def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage) -> Outcome:
     sides = axes(x.shape, stage)
 
-    def part(k: int | Int[Array, ""]) -> Outcome:
-        window = Window.of(k, sides, stage)
+    def part(window: Window) -> Outcome:
         return _part(window.patch.cut(x), window, params, content)
 
     def add(k: Int[Array, ""], total: Outcome) -> Outcome:
-        window, new = Window.of(k, sides, stage), part(k)
+        window = Window.of(k, sides, stage)
+        new = part(window)
         return Outcome(
             jax.tree.map(jnp.add, total.products, new.products),
             jax.tree.map(jnp.add, total.errors, new.errors),
             {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in stage.maps},
         )
 
-    shapes = jax.eval_shape(part, 0)
+    shapes = jax.eval_shape(lambda: part(Window.of(0, sides, stage)))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     full = {layer: tuple(axis.size // stage.jump(layer) for axis in sides) for layer in stage.maps}
     maps = {layer: jnp.zeros((*full[layer], shapes.maps[layer].shape[2]), jnp.float32) for layer in stage.maps}
