@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxstyle.canvas import Number, area, sides
 from jaxstyle.losses import content_scale, style_scale
 from jaxstyle.objective import Losses, LossWeights, Objective, positions, survey
 from jaxstyle.statistics import Statistics, squared_variation
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
+from jaxstyle.vgg import stride
 from jaxstyle.whitening import whitened_square
 
 
@@ -21,7 +23,8 @@ def value_and_grad(
     """Losses of a picture and the gradient of `losses.guide` with respect to its pixels.
 
     The guide is the total, unless the targets are whitened: see `whiten`. Pictures larger than `objective.window` are
-    evaluated window by window, with the same result: see `windows.py`.
+    evaluated window by window, with the same result: see `windows.py`. On a canvas it is the picture within
+    `targets.extent` that counts; beyond it the gradient is zero.
 
     Pure, and compiled once for each shape and objective.
 
@@ -40,9 +43,9 @@ def value_and_grad(
     """
 
     def guide(pixels: Image):
-        outcome = survey(params, pixels, targets.content, objective)
-        sums = Statistics(outcome.products, outcome.errors, squared_variation(pixels))
-        losses = combine(sums, pixels.shape, targets, weights, objective)
+        outcome = survey(params, pixels, targets.content, objective, extent=targets.extent)
+        sums = Statistics(outcome.products, outcome.errors, squared_variation(pixels, targets.extent))
+        losses = combine(sums, sides(pixels.shape, targets.extent), targets, weights, objective)
         return losses.guide, losses
 
     (_, losses), gradient = jax.value_and_grad(guide, has_aux=True)(image)
@@ -50,13 +53,13 @@ def value_and_grad(
 
 
 def combine(
-    sums: Statistics, image_shape: tuple[int, ...], targets: Targets, weights: LossWeights, objective: Objective
+    sums: Statistics, size: tuple[Number, Number], targets: Targets, weights: LossWeights, objective: Objective
 ) -> Losses:
     """Statistics to weighted losses: the one place where the objective's formula stands.
 
     Args:
         sums: of the whole picture.
-        image_shape: `(H, W, 3)`.
+        size: height and width of the picture.
         targets: see `make_targets`.
         weights: see `LossWeights`.
         objective: which layers and normalisation.
@@ -64,12 +67,12 @@ def combine(
     Returns:
         The losses.
     """
-    height, width = image_shape[:2]
-    content = [
-        content_scale(targets.content[layer].shape, objective.normalization) * sums.errors[layer]
-        for layer in objective.content_layers
-    ]
-    grams = {layer: sums.products[layer] / positions(image_shape, layer) for layer in objective.style_layers}
+    height, width = size
+    content = []
+    for layer in objective.content_layers:
+        shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
+        content.append(content_scale(shape, objective.normalization) * sums.errors[layer])
+    grams = {layer: sums.products[layer] / positions(height, width, layer) for layer in objective.style_layers}
     share = 1 / len(grams) if objective.normalization == "paper" and grams else 1.0
     residuals = {layer: gram - targets.style[layer] for layer, gram in grams.items()}
     scales = {layer: share * style_scale(len(gram), objective.normalization) for layer, gram in grams.items()}
@@ -77,7 +80,7 @@ def combine(
         weights.style, [scales[layer] * jnp.sum(jnp.square(residual)) for layer, residual in residuals.items()]
     )
     content = _weighted(weights.content, content)
-    tv = jnp.float32(weights.tv) * sums.variation / (float(height) * width)
+    tv = jnp.float32(weights.tv) * sums.variation / area(height, width)
     total = content + style + tv
     if targets.metric is None:
         return Losses(total, content, style, tv, total)

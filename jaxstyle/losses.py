@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 
+from jaxstyle.canvas import Number, area
 from jaxstyle.errors import InputError
 from jaxstyle.statistics import outer_products, squared_error, squared_variation
 from jaxstyle.typing import Features, Gram, Image, Scalar
@@ -64,7 +65,8 @@ def content_loss(features: Features, target: Features, normalization: Normalizat
     References:
         Gatys et al., CVPR 2016, equation 1.
     """
-    return content_scale(features.shape, normalization) * squared_error(features, target)
+    height, width, channels = features.shape
+    return content_scale((height, width, channels), normalization) * squared_error(features, target)
 
 
 def style_loss(gram: Gram, target: Gram, normalization: Normalization = "notebook") -> Scalar:
@@ -120,7 +122,7 @@ def check_normalization(normalization: str) -> None:
         )
 
 
-def content_scale(shape: tuple[int, ...], normalization: Normalization) -> float:
+def content_scale(shape: tuple[Number, Number, int], normalization: Normalization) -> float | Scalar:
     """What a content layer's sum of squared errors is multiplied by.
 
     Args:
@@ -128,13 +130,13 @@ def content_scale(shape: tuple[int, ...], normalization: Normalization) -> float
         normalization: see the module's table.
 
     Returns:
-        A Python float: as an int32 inside JAX, `h w c` would overflow from half a megapixel on.
+        A float: as an int32 inside JAX, `h w c` would overflow from half a megapixel on.
     """
     check_normalization(normalization)
     if normalization == "paper":
         return 0.5
     height, width, channels = shape
-    return 1 / (float(height) * width * channels)
+    return 1 / (area(height, width) * channels)
 
 
 def style_scale(channels: int, normalization: Normalization) -> float:

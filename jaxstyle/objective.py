@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle import losses, vgg
+from jaxstyle.canvas import Number, area
 from jaxstyle.errors import InputError
 from jaxstyle.losses import Normalization
 from jaxstyle.tiling import Stage
-from jaxstyle.typing import FeatureMaps, Image, Params
+from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
 from jaxstyle.windows import Outcome, stages_of, through_windows
 
 # Smaller windows are mostly halo.
@@ -32,6 +33,7 @@ class Objective:
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
         window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
             memory (see `windows.py`); None evaluates them whole.
+        shards: how many devices the picture's rows and columns are spread over: see `on_mesh`.
 
     Raises:
         InputError: for unknown layers or values.
@@ -44,6 +46,7 @@ class Objective:
     padding: vgg.Padding = "zeros"
     precision: vgg.Precision = "highest"
     window: int | None = None
+    shards: tuple[int, int] = (1, 1)
 
     def __post_init__(self):
         vgg.check_layers(self.content_layers)
@@ -150,6 +153,7 @@ def survey(
     objective: Objective,
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
+    extent: Extent | None = None,
 ) -> Outcome:
     """Statistics of a picture as this objective measures them, whole or in windows.
 
@@ -160,11 +164,12 @@ def survey(
         objective: says pooling, padding, precision and window.
         styles: layers whose outer products are summed; the objective's if None.
         maps: layers whose feature maps are wanted.
+        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
 
     Returns:
         Sums and maps.
     """
-    return through_windows(image, params, content, stages(objective, tuple(content), styles, maps), maps)
+    return through_windows(image, params, content, stages(objective, tuple(content), styles, maps), maps, extent)
 
 
 def stages(
@@ -190,9 +195,10 @@ def stages(
         maps,
         vgg.Options(objective.pooling, objective.padding, objective.precision),
         objective.window,
+        objective.shards,
     )
 
 
-def positions(image_shape: tuple[int, ...], layer: str) -> float:
-    """How many a layer has. A float: products of sides overflow int32 in large pictures."""
-    return float(image_shape[0] // vgg.stride(layer)) * (image_shape[1] // vgg.stride(layer))
+def positions(height: Number, width: Number, layer: str) -> float | Scalar:
+    """How many a layer has in a picture of these sides."""
+    return area(height // vgg.stride(layer), width // vgg.stride(layer))

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstyle.canvas import area, sides
 from jaxstyle.errors import InputError
 from jaxstyle.preconditioners import PRECONDITIONERS, Precondition, scale_chroma
-from jaxstyle.typing import Image, Scalar
+from jaxstyle.typing import Extent, Image, Scalar
 
 # A pixel this close to a bound lies on it: adding an update rounds to an ulp.
 ON_BOUND = 1e-6
@@ -89,7 +90,8 @@ def lbfgs(
         max_failures: refusals in a row after which the memory is dropped.
 
     Returns:
-        An optax transform; `update(gradient, state, image, value=loss)` gives the update to the next proposal.
+        An optax transform; `update(gradient, state, image, value=loss)` gives the update to the next proposal. With
+        `extent=` the image is a canvas: see `canvas.py`.
 
     Raises:
         InputError: for numbers out of range.
@@ -119,8 +121,8 @@ def _lbfgs(
     window: int,
     max_failures: int,
 ) -> optax.GradientTransformationExtraArgs:
-    def smooth(field: Image) -> Image:
-        return scale_chroma(PRECONDITIONERS[precondition](field, exponent), chroma) if precondition else field
+    def smooth(field: Image, extent: Extent | None) -> Image:
+        return scale_chroma(PRECONDITIONERS[precondition](field, exponent, extent), chroma) if precondition else field
 
     def init(image: Image) -> LbfgsState:
         def zeros(*leading: int) -> Array:
@@ -140,7 +142,7 @@ def _lbfgs(
             failures=jnp.array(0, jnp.int32),
         )
 
-    def update(gradient, state: LbfgsState, image, *, value, **_):
+    def update(gradient, state: LbfgsState, image, *, value, extent=None, **_):
         moved = image - state.image
         slope = _dot(state.gradient, moved)
         # Before anything is accepted, any finite loss will do.
@@ -169,7 +171,9 @@ def _lbfgs(
         x = jnp.where(accept, image, state.image)
         g = jnp.where(accept, gradient, state.gradient)
 
-        fresh = _direction(x, g, steps, changes, curvature, pairs, smooth)
+        pixels = area(*sides(image.shape, extent))
+        smoothed = functools.partial(smooth, extent=extent)
+        fresh = _direction(x, g, steps, changes, curvature, pairs, smoothed, pixels)
         new = accept | restart
         direction = jnp.where(new, fresh, state.direction)
         step = jnp.where(new, 1.0, state.step * _shrink(value, value_here, slope))
@@ -237,6 +241,7 @@ def _direction(
     curvature: Array,
     pairs: Int[Array, ""],
     smooth: Callable[[Image], Image],
+    pixels: float | Scalar,
 ) -> Image:
     """`-H g` by the two-loop recursion over the free pixels, or steepest descent where that does not descend."""
 
@@ -268,6 +273,7 @@ def _direction(
     # Without curvature nothing says how far to go: one grey level on average.
     steepest = -smooth(gradient)
     steepest = jnp.where(held | blocked(steepest), 0.0, steepest)
-    steepest = steepest * (GREY_LEVEL / jnp.maximum(jnp.mean(jnp.abs(steepest)), jnp.finfo(jnp.float32).tiny))
+    mean = jnp.sum(jnp.abs(steepest)) / (3 * pixels)
+    steepest = steepest * (GREY_LEVEL / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny))
     descends = _dot(gradient, direction) < 0
     return jnp.where((pairs > 0) & descends, direction, steepest)

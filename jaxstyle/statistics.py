@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from jaxstyle.canvas import Frame, inside, sides
 from jaxstyle.errors import InputError
-from jaxstyle.typing import Features, Gram, Image, Scalar
+from jaxstyle.typing import Extent, Features, Gram, Image, Scalar
 
 
 class Statistics(NamedTuple):
@@ -70,13 +71,19 @@ def check_same_shape(features: tuple[int, ...], target: tuple[int, ...]) -> None
         )
 
 
-def squared_variation(image: Image) -> Scalar:
+def squared_variation(image: Image, extent: Extent | None = None) -> Scalar:
     """Sum of squared differences between vertical and horizontal neighbours, over positions and colours.
 
     Args:
         image: `(H, W, 3)`.
+        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
 
     Returns:
         A scalar; its gradient exists everywhere, on a constant picture too.
     """
-    return jnp.sum(jnp.square(image[1:] - image[:-1])) + jnp.sum(jnp.square(image[:, 1:] - image[:, :-1]))
+    vertical, horizontal = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+    if extent is not None:
+        height, width = sides(image.shape, extent)
+        vertical = inside(vertical, Frame(0, 0, height - 1, width))
+        horizontal = inside(horizontal, Frame(0, 0, height, width - 1))
+    return jnp.sum(jnp.square(vertical)) + jnp.sum(jnp.square(horizontal))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
+from jaxstyle.mesh import like
 from jaxstyle.objective import Losses, LossWeights, Objective, check_weights
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
@@ -84,7 +85,7 @@ def init(
 
 
 def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
-    """What `init` gives, unchecked.
+    """What `init` gives, unchecked. On a mesh the state lies as the image does.
 
     Args:
         image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
@@ -93,6 +94,12 @@ def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     Returns:
         A state that owns all its buffers.
     """
+    make = functools.partial(_begin, optimizer=optimizer)
+    shardings = like(jax.eval_shape(make, image), image)
+    return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
+
+
+def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     start = jnp.clip(image, 0.0, 1.0)
     return State(
         image=start,
@@ -156,7 +163,7 @@ def step(
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
     update = optax.with_extra_args_support(optimizer).update
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.guide)
+    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.guide, extent=targets.extent)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
     better = finite & (losses.total < state.best_loss)
     return State(

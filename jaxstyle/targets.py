@@ -1,5 +1,6 @@
 """What the picture should become: the content's features and the style's Gram matrices, computed once a run."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxstyle.canvas import Canvas, sides
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.objective import Objective, positions, survey
-from jaxstyle.typing import AnyFeatures, AnyImage, Gram, Image, Params
+from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Gram, Params
 from jaxstyle.whitening import Metric, whitening
 
 
@@ -22,17 +24,19 @@ class Targets(NamedTuple):
         content: content layer to the content picture's features `(h, w, c)`.
         style: style layer to the style's Gram matrix `(c, c)`.
         metric: style layer to how its residual is measured for the guide: see `whiten`; None is the loss itself.
+        extent: height and width of the picture where it lies on a larger canvas (see `canvas.py`); None is all of it.
     """
 
     content: dict[str, AnyFeatures]
     style: dict[str, Gram]
     metric: dict[str, Metric] | None = None
+    extent: Extent | None = None
 
 
 def make_targets(
     params: Params,
-    content: Image,
-    styles: Sequence[AnyImage],
+    content: AnyImage | Canvas,
+    styles: Sequence[AnyImage | Canvas],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
 ) -> Targets:
@@ -42,8 +46,8 @@ def make_targets(
 
     Args:
         params: see `load_params`.
-        content: `(H, W, 3)` in [0, 1].
-        styles: one or more `(h, w, 3)` in [0, 1], of any sizes.
+        content: `(H, W, 3)` in [0, 1], or such a picture on a canvas: see `on_canvas` and `spread`.
+        styles: one or more `(h, w, 3)` in [0, 1], of any sizes, likewise.
         objective: which layers.
         style_weights: one number a style, relative; equal if None.
 
@@ -53,15 +57,16 @@ def make_targets(
     Raises:
         InputError: for pictures too small or misshapen, no style, or wrong style weights.
     """
-    check_image(content, "content", objective.smallest)
+    photo = content if isinstance(content, Canvas) else Canvas(content)
+    check_image(photo.pixels, "content", objective.smallest)
     if not isinstance(styles, Sequence) or not styles:
         raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
-    for style in styles:
-        check_image(style, "style", objective.smallest)
     blend = style_shares(len(styles), style_weights)
-    grams = [_grams(params, style, objective) for style in styles]
+    grams = [_style_grams(params, style, objective) for style in styles]
     return Targets(
-        _content_features(params, content, objective), jax.tree.map(lambda *each: _blend(each, blend), *grams)
+        _content_features(params, photo, objective),
+        jax.tree.map(lambda *each: _blend(each, blend), *grams),
+        extent=photo.extent,
     )
 
 
@@ -116,12 +121,22 @@ def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
 _whitening = jax.jit(whitening)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
-def _grams(params: Params, image: Image, objective: Objective) -> dict[str, Gram]:
-    products = survey(params, image, {}, objective).products
-    return {layer: product / positions(image.shape, layer) for layer, product in products.items()}
+def _style_grams(params: Params, style: AnyImage | Canvas, objective: Objective) -> dict[str, Gram]:
+    if isinstance(style, Canvas):
+        return _grams(params, style, objective)
+    check_image(style, "style", objective.smallest)
+    # A plain picture is not spread over devices, whatever the content is.
+    return _grams(params, Canvas(style), dataclasses.replace(objective, shards=(1, 1)))
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _content_features(params: Params, image: Image, objective: Objective) -> dict[str, AnyFeatures]:
-    return survey(params, image, {}, objective, styles=(), maps=objective.content_layers).maps
+def _grams(params: Params, style: Canvas, objective: Objective) -> dict[str, Gram]:
+    products = survey(params, jnp.asarray(style.pixels), {}, objective, extent=style.extent).products
+    size = sides(style.pixels.shape, style.extent)
+    return {layer: product / positions(*size, layer) for layer, product in products.items()}
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
+    pixels, maps = jnp.asarray(photo.pixels), objective.content_layers
+    return survey(params, pixels, {}, objective, styles=(), maps=maps, extent=photo.extent).maps

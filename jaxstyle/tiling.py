@@ -22,6 +22,7 @@ class Stage:
         maps: layers whose feature maps are wanted.
         options: of the network.
         window: side of the part that a window owns at most, in positions of the given map; None is one window for all.
+        shards: devices that the map's rows and columns are spread over.
     """
 
     after: str | None
@@ -30,6 +31,7 @@ class Stage:
     maps: tuple[str, ...]
     options: vgg.Options
     window: int | None
+    shards: tuple[int, int] = (1, 1)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -55,38 +57,48 @@ class Stage:
         """Positions around the part that a window owns which it needs for it."""
         return _up(vgg.radius(self.layers, self.after), self.align)
 
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Rows and columns that a device's part of the map has on each side beside its own: 0 where nothing divides."""
+        rows, columns = (self.halo if count > 1 else 0 for count in self.shards)
+        return rows, columns
+
 
 class Axis(NamedTuple):
-    """How one side of a stage's map is divided into windows.
+    """How one side of a stage's map, or of a device's part of it, is divided into windows.
 
     Attributes:
-        size: of the map, in positions.
+        size: in positions.
         windows: how many.
         own: how many positions belong to each window; the last one's may reach beyond the map.
         length: of a window with its halo. It differs from the map's by a multiple of the alignment, so that a window
             which ends where the map ends is pooled like the map.
+        margin: positions of the neighbours' parts that a device holds before and after its own.
     """
 
     size: int
     windows: int
     own: int
     length: int
+    margin: int = 0
 
 
-def divide(size: int, stage: Stage) -> Axis:
+def divide(size: int, stage: Stage, margin: int = 0) -> Axis:
     """Windows of about equal sides, none larger than the stage's, up to alignment.
 
     Args:
-        size: of the map's side.
+        size: of the map's side, or of a device's part of it.
         stage: says the window.
+        margin: as wide as the stage's halo, or 0.
 
     Returns:
         The division.
     """
     if stage.window is None or size <= stage.window:
-        return Axis(size, 1, size, size)
+        return Axis(size, 1, size, size + 2 * margin, margin)
     own = _up(-(-size // -(-size // stage.window)), stage.align)
-    return Axis(size, -(-size // own), own, min(size, own + 2 * stage.halo + size % stage.align))
+    length = min(size + 2 * margin, own + 2 * stage.halo + size % stage.align)
+    return Axis(size, -(-size // own), own, length, margin)
 
 
 class Patch(NamedTuple):
@@ -128,9 +140,9 @@ class Window(NamedTuple):
 
     @property
     def patch(self) -> Patch:
-        """The window with its halo, in the stage's map."""
+        """The window with its halo, in the stage's map with its margins."""
         row, column = (
-            jnp.clip(corner - self.stage.halo, 0, axis.size - axis.length)
+            jnp.clip(corner + axis.margin - self.stage.halo, 0, axis.size + 2 * axis.margin - axis.length)
             for corner, axis in zip(self.corner, self.axes, strict=True)
         )
         return Patch((row, column), (self.axes[0].length, self.axes[1].length))
@@ -144,6 +156,15 @@ class Window(NamedTuple):
         )
         return Patch((row, column), (self.axes[0].own // jump, self.axes[1].own // jump))
 
+    def owned_inside(self, layer: str) -> Patch:
+        """The same part, in the window's own map of the layer."""
+        jump, owned = self.stage.jump(layer), self.owned(layer)
+        row, column = (
+            inner + axis.margin // jump - outer // jump
+            for inner, outer, axis in zip(owned.begin, self.patch.begin, self.axes, strict=True)
+        )
+        return owned._replace(begin=(row, column))
+
     def only_new(self, part: AnyFeatures, layer: str) -> AnyFeatures:
         """Zero in the owned part of a layer's map what an earlier window owns as well."""
         jump, begin = self.stage.jump(layer), self.owned(layer).begin
@@ -155,16 +176,19 @@ class Window(NamedTuple):
 
 
 def axes(shape: tuple[int, ...], stage: Stage) -> tuple[Axis, Axis]:
-    """Both sides of a stage's map.
+    """Both sides of a stage's map, or of a device's part of it.
 
     Args:
-        shape: height and width of the map; what follows does not matter.
-        stage: says the window.
+        shape: height and width, margins included; what follows does not matter.
+        stage: says the window and the margins.
 
     Returns:
         The division of rows and that of columns.
     """
-    return divide(shape[0], stage), divide(shape[1], stage)
+    rows, columns = (
+        divide(side - 2 * margin, stage, margin) for side, margin in zip(shape[:2], stage.margins, strict=True)
+    )
+    return rows, columns
 
 
 def _up(number: int, multiple: int) -> int:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Pixels are float32 RGB in [0, 1], height before width.
 Image = Float[Array, "height width 3"]
 # A picture among others, each of its own size; from outside it may be NumPy's.
 AnyImage = Float[Array | np.ndarray, "_ _ 3"]
+# Height and width of a picture on a larger canvas: see `canvas.py`.
+Extent = Int[Array, "2"]
 # One layer's feature map, and its Gram matrix over channels.
 Features = Float[Array, "h w c"]
 # A feature map among others, each of its own shape: a picture too, as the network's input.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.canvas import Frame, inside
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.layers import Pooling, Precision, convolution, pool
@@ -146,6 +147,7 @@ def features(
     padding: Padding = "zeros",
     precision: Precision = "highest",
     after: str | None = None,
+    frame: Frame | None = None,
 ) -> dict[str, AnyFeatures]:
     """Feature maps of a picture at the named layers.
 
@@ -162,6 +164,9 @@ def features(
         precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
         after: the layer whose map is given; only deeper layers can be had.
+        frame: if the image is a piece of another, or a canvas, where it lies: what is outside of the picture counts as
+            the zeros of the padding, and features are zero there. With `"replicate"` it has to continue the picture's
+            border.
 
     Returns:
         Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`; differentiable in reverse mode.
@@ -189,7 +194,7 @@ def features(
         raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
     widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
     network = _VGG19(tuple(layers), widths, pooling, padding, precision, after)
-    return network.apply({"params": params}, image)  # pyright: ignore[reportReturnType]
+    return network.apply({"params": params}, image, frame)  # pyright: ignore[reportReturnType]
 
 
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
@@ -228,20 +233,24 @@ class _VGG19(nn.Module):
     after: str | None = None
 
     @nn.compact
-    def __call__(self, image: AnyFeatures) -> dict[str, AnyFeatures]:
+    def __call__(self, image: AnyFeatures, frame: Frame | None) -> dict[str, AnyFeatures]:
         taps = {}
-        x = image
+        x, jump = image, 1
         if self.after is None:
             x = _InputScaling(name="input")(x)
+        if self.after is not None or self.padding == "zeros":
+            x = inside(x, frame)
         for layer in path(self.layers, self.after):
             kind = layer[:4]
             if kind == "conv":
                 padding = self.padding if layer == "conv1_1" else "zeros"
                 x = _Convolution(self.widths[CONVOLUTIONS.index(layer)], padding, self.precision, name=layer)(x)
+                x = inside(x, frame, jump)
             elif kind == "relu":
                 x = nn.relu(x)
             else:
-                x = pool(x, self.pooling)
+                jump *= 2
+                x = inside(pool(x, self.pooling), frame, jump)
             if layer in self.layers:
                 taps[layer] = x
         return taps

@@ -22,10 +22,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle import vgg
+from jaxstyle.blocks import join, split
+from jaxstyle.canvas import Frame, continued, sides
+from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
 from jaxstyle.statistics import check_same_shape, outer_products, squared_error
 from jaxstyle.tiling import Stage, Window, axes
-from jaxstyle.typing import AnyFeatures, FeatureMaps, Image, Params, Scalar
+from jaxstyle.typing import AnyFeatures, Extent, FeatureMaps, Image, Params, Scalar
 
 # Where the network is cut, and how many times a lower window's side a deep window has.
 CUT = "pool3"
@@ -47,7 +50,12 @@ class Outcome(NamedTuple):
 
 
 def through_windows(
-    image: Image, params: Params, content: FeatureMaps, stages: Sequence[Stage], maps: tuple[str, ...] = ()
+    image: Image,
+    params: Params,
+    content: FeatureMaps,
+    stages: Sequence[Stage],
+    maps: tuple[str, ...] = (),
+    extent: Extent | None = None,
 ) -> Outcome:
     """Statistics and feature maps of a picture, stage by stage.
 
@@ -57,6 +65,7 @@ def through_windows(
         content: content layer to the feature map that the squared error is from.
         stages: see `stages_of`.
         maps: layers whose feature maps are wanted.
+        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
 
     Returns:
         The outcome; differentiable with respect to the picture alone.
@@ -67,9 +76,12 @@ def through_windows(
     # The deeper stages see only their own part of the network.
     check_image(image, smallest=max((vgg.stride(layer) for stage in stages for layer in stage.layers), default=1))
     total = Outcome({}, {}, {})
+    if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
+        for axis, side in enumerate(sides(image.shape, extent)):
+            image = continued(image, axis, side)
     for stage in stages:
         x = image if stage.after is None else total.maps[stage.after]
-        outcome = run_stage(x, params, content, stage)
+        outcome = run_stage(x, params, content, stage, extent)
         total = Outcome(*(before | new for before, new in zip(total, outcome, strict=True)))
     return total._replace(maps=_of(total.maps, maps))
 
@@ -80,6 +92,7 @@ def stages_of(
     maps: tuple[str, ...],
     options: vgg.Options,
     window: int | None,
+    shards: tuple[int, int] = (1, 1),
 ) -> tuple[Stage, ...]:
     """The network as one stage, or cut into two where there are windows and layers above the cut.
 
@@ -89,6 +102,7 @@ def stages_of(
         maps: layers whose feature maps are wanted.
         options: of the network.
         window: side in pixels of the part that a window of blocks 1 to 3 owns at most; None is the whole picture.
+        shards: devices that the picture's rows and columns are spread over.
 
     Returns:
         One or two, the second starting from a map of the first; none if nothing is wanted.
@@ -98,22 +112,25 @@ def stages_of(
         return ()
     deep = [tuple(layer for layer in layers if vgg.LAYERS.index(layer) > vgg.LAYERS.index(CUT)) for layers in wanted]
     if window is None or not any(deep):
-        return (Stage(None, *wanted, options, window),)
+        return (Stage(None, *wanted, options, window, shards),)
     low = [tuple(layer for layer in layers if layer not in below) for layers, below in zip(wanted, deep, strict=True)]
     return (
-        Stage(None, low[0], low[1], tuple(dict.fromkeys((*low[2], CUT))), options, window),
-        Stage(CUT, deep[0], deep[1], deep[2], options, DEEP * window // vgg.stride(CUT)),
+        Stage(None, low[0], low[1], tuple(dict.fromkeys((*low[2], CUT))), options, window, shards),
+        Stage(CUT, deep[0], deep[1], deep[2], options, DEEP * window // vgg.stride(CUT), shards),
     )
 
 
-def run_stage(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage) -> Outcome:
-    """One stage, window by window if its map is larger than a window.
+def run_stage(
+    x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage, extent: Extent | None = None
+) -> Outcome:
+    """One stage: whole, in windows, or in windows of every device's own part at once.
 
     Args:
         x: the stage's map.
         params: see `load_params`.
         content: content layer to feature map, for the stage's `contents`.
         stage: static.
+        extent: of the picture in pixels, where its canvas is larger.
 
     Returns:
         The outcome; differentiable with respect to `x` alone.
@@ -125,22 +142,69 @@ def run_stage(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
         check_same_shape(
             (*(side // stage.jump(layer) for side in x.shape[:2]), content[layer].shape[2]), content[layer].shape
         )
-    if any(axis.windows > 1 for axis in axes(x.shape, stage)):
-        return _windowed(x, params, content, stage)
-    taps = _features(x, params, stage)
+    frame = None if extent is None else Frame(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
+    if in_blocks(x.shape, stage):
+        return _in_blocks(x, params, content, frame, stage)
+    if stage.shards == (1, 1) and any(axis.windows > 1 for axis in axes(x.shape, stage)):
+        return _windowed(x, params, content, frame, stage)
+    taps = _features(x, params, frame, stage)
     return Outcome(
-        {layer: outer_products(taps[layer]) for layer in stage.styles},
+        {layer: _products(taps[layer], stage.shards[1]) for layer in stage.styles},
         {layer: squared_error(taps[layer], content[layer]) for layer in stage.contents},
         _of(taps, stage.maps),
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage) -> Outcome:
+def in_blocks(shape: tuple[int, ...], stage: Stage) -> bool:
+    """Whether the parts that the devices have of a map are larger than a window.
+
+    Args:
+        shape: of the whole map.
+        stage: says the devices and the window.
+
+    Returns:
+        True or False.
+
+    Raises:
+        InputError: if they are, but are not equal or not aligned, or smaller than a halo.
+    """
+    parts = [side // count for side, count in zip(shape[:2], stage.shards, strict=True)]
+    if stage.shards == (1, 1) or stage.window is None or max(parts) <= stage.window:
+        return False
+    for side, part, count in zip(shape[:2], parts, stage.shards, strict=True):
+        if count > 1 and (side % (count * stage.align) or part < stage.halo):
+            raise InputError(
+                f"{side} positions do not divide into {count} equal parts of a multiple of {stage.align}, at least "
+                f"{stage.halo}: put the picture on a larger canvas, on fewer devices, or use larger windows"
+            )
+    return True
+
+
+def _in_blocks(x: AnyFeatures, params: Params, content: FeatureMaps, frame: Frame | None, stage: Stage) -> Outcome:
+    """Every device's part in windows, all devices at once."""
+    whole = Frame(0, 0, *x.shape[:2]) if frame is None else frame
+    height, width = (side // count for side, count in zip(x.shape[:2], stage.shards, strict=True))
+
+    def block(piece: AnyFeatures, target: FeatureMaps, row: Int[Array, ""], column: Int[Array, ""]) -> Outcome:
+        where = whole.moved(row * height - stage.margins[0], column * width - stage.margins[1])
+        return _windowed(piece, params, target, where, stage)
+
+    blocks = jax.vmap(jax.vmap(block, (0, 0, None, 0)), (0, 0, 0, None))
+    outcome = blocks(
+        split(x, stage.shards, stage.margins),
+        {layer: split(content[layer], stage.shards) for layer in stage.contents},
+        *map(jnp.arange, stage.shards),
+    )
+    products, errors = jax.tree.map(lambda each: jnp.sum(each, axis=(0, 1)), (outcome.products, outcome.errors))
+    return Outcome(products, errors, {layer: join(map_) for layer, map_ in outcome.maps.items()})
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, frame: Frame | None, stage: Stage) -> Outcome:
     sides = axes(x.shape, stage)
 
     def part(window: Window) -> Outcome:
-        return _part(window.patch.cut(x), window, params, content)
+        return _part(window.patch.cut(x), window, params, content, frame)
 
     def add(k: Int[Array, ""], total: Outcome) -> Outcome:
         window = Window.of(k, sides, stage)
@@ -158,36 +222,35 @@ def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage
     return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, zero._replace(maps=maps))
 
 
-def _windowed_forward(x, params, content, stage):
-    return _windowed(x, params, content, stage), (x, params, content)
+def _windowed_forward(x, params, content, frame, stage):
+    return _windowed(x, params, content, frame, stage), (x, params, content, frame)
 
 
 def _windowed_backward(stage, residuals, cotangent):
-    x, params, content = residuals
+    x, params, content, frame = residuals
     sides = axes(x.shape, stage)
 
     def add(k, gradient):
         window = Window.of(k, sides, stage)
         maps = {layer: window.only_new(window.owned(layer).cut(cotangent.maps[layer]), layer) for layer in stage.maps}
-        _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, content), window.patch.cut(x))
+        _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, content, frame), window.patch.cut(x))
         (share,) = pull(cotangent._replace(maps=maps))
         return window.patch.put(gradient, window.patch.cut(gradient) + share)
 
-    # No cotangents for the params and the content: nobody optimises them here.
-    return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x)), None, None
+    # No cotangents for the params, the content and the place: nobody optimises them here.
+    gradient = lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x))
+    return gradient, None, None, None
 
 
 _windowed.defvjp(_windowed_forward, _windowed_backward)
 
 
-def _part(pixels: AnyFeatures, window: Window, params: Params, content: FeatureMaps) -> Outcome:
+def _part(pixels: AnyFeatures, window: Window, params: Params, content: FeatureMaps, frame: Frame | None) -> Outcome:
     """What a window adds to the sums, and its own part of the maps."""
     stage = window.stage
-    owned = {}
-    for layer, tap in _features(pixels, params, stage).items():
-        outer, inner = window.patch.begin, window.owned(layer)
-        begin = (inside - first // stage.jump(layer) for inside, first in zip(inner.begin, outer, strict=True))
-        owned[layer] = inner._replace(begin=tuple(begin)).cut(tap)
+    where = None if frame is None else frame.moved(*window.patch.begin)
+    taps = _features(pixels, params, where, stage)
+    owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
     products = {layer: outer_products(window.only_new(owned[layer], layer)) for layer in stage.styles}
     errors = {}
     for layer in stage.contents:
@@ -196,10 +259,30 @@ def _part(pixels: AnyFeatures, window: Window, params: Params, content: FeatureM
     return Outcome(products, errors, _of(owned, stage.maps))
 
 
-def _features(x: AnyFeatures, params: Params, stage: Stage) -> dict[str, AnyFeatures]:
+def _products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
+    """Sum of outer products, where so many devices share a row.
+
+    A list of all positions cannot be spread over rows and columns of devices: XLA would gather whole rows first.
+    """
+    if columns == 1:
+        return outer_products(features)
+    height, width, channels = features.shape
+    strips = features.reshape(height, columns, width // columns, channels)
+    return jnp.sum(jax.vmap(outer_products, in_axes=1)(strips), axis=0)
+
+
+def _features(x: AnyFeatures, params: Params, frame: Frame | None, stage: Stage) -> dict[str, AnyFeatures]:
     pooling, padding, precision = stage.options
-    layers, after = stage.layers, stage.after
-    return vgg.features(params, x, layers, pooling=pooling, padding=padding, precision=precision, after=after)
+    return vgg.features(
+        params,
+        x,
+        stage.layers,
+        pooling=pooling,
+        padding=padding,
+        precision=precision,
+        after=stage.after,
+        frame=frame,
+    )
 
 
 def _of(maps: Mapping, layers: tuple[str, ...]) -> dict:

@@ -119,7 +119,7 @@ def test_combine_writes_the_formula_once(normalization):
             {layer: jnp.float32(e) for layer, e in errors.items()},
             jnp.float32(11.0),
         ),
-        (11, 17, 3),
+        (11, 17),
         js.Targets(
             {layer: jnp.zeros(shape) for layer, shape in shapes.items()},
             {layer: jnp.asarray(g, jnp.float32) for layer, g in grams.items()},
@@ -156,7 +156,7 @@ def test_losses_of_huge_pictures(side, normalization):
 
     def total(product, error, variation):
         sums = Statistics({"relu1_1": product}, {"relu1_2": error}, variation)
-        return combine(sums, (side, side, 3), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
+        return combine(sums, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
         jnp.asarray(product, jnp.float32), jnp.float32(error), jnp.float32(0.5 * side**2)
@@ -180,7 +180,7 @@ def test_weights_are_traced_not_baked_in():
         traces.append(1)
         sums = Statistics({}, {"relu2_1": error}, jnp.float32(0.0))
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
-        return combine(sums, (4, 4, 3), targets, weights, js.Objective(("relu2_1",), ())).total
+        return combine(sums, (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
 
     values = [float(total(js.LossWeights(content=w), jnp.float32(16.0))) for w in (1.0, 2.0, 0.5)]
     assert values == [1.0, 2.0, 0.5]
