@@ -10,12 +10,16 @@ js.save_image("out.png", result.image)
 ```
 """
 
+from jaxstyle import distributed as distributed
+from jaxstyle.batch import BatchProgress, stylize_batch
+from jaxstyle.canvas import Canvas, on_canvas
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import resize, white_noise
 from jaxstyle.io import load_image, read_recipe, save_image
 from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.mesh import gather, make_mesh, on_mesh, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
@@ -28,6 +32,8 @@ from jaxstyle.vgg import features, init_params
 from jaxstyle.weights import load_params
 
 __all__ = [
+    "BatchProgress",
+    "Canvas",
     "InputError",
     "LossWeights",
     "Losses",
@@ -41,21 +47,28 @@ __all__ = [
     "adam",
     "content_loss",
     "features",
+    "gather",
     "gram_matrix",
     "init",
     "init_params",
     "lbfgs",
     "load_image",
     "load_params",
+    "make_mesh",
     "make_targets",
+    "on_canvas",
+    "on_mesh",
     "preset",
     "read_recipe",
+    "replicated",
     "resize",
     "save_image",
+    "spread",
     "step",
     "style_loss",
     "style_mosaic",
     "stylize",
+    "stylize_batch",
     "total_variation",
     "value_and_grad",
     "white_noise",

@@ -29,7 +29,8 @@ from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective, check_weigh
 from jaxstyle.reports import announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress
 from jaxstyle.scales import LEAST_STEPS, SHARE, ScaleCount, pyramid
-from jaxstyle.transfer import MOST_STEPS, stylize
+from jaxstyle.settings import MOST_STEPS
+from jaxstyle.transfer import stylize
 from jaxstyle.typing import Image
 
 # A side in pixels at most: beyond lies a typing error.

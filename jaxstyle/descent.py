@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxstyle.mesh import agreed, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets
@@ -48,6 +49,10 @@ class Status(enum.StrEnum):
     NOT_FINITE = "loss not finite"
 
 
+# What hosts tell each other is a place in this list.
+STATUSES = (None, *Status)
+
+
 class Problem(NamedTuple):
     """What `init` and `step` need beside the picture and the state, in their order.
 
@@ -81,6 +86,13 @@ class Limits(NamedTuple):
     pause_every: int | None = None
     before: int = 0
 
+    def next_chunk(self, done: int, length: int) -> int:
+        """So many of the next steps as can be taken without a pause, `length` at most, after `done` of them."""
+        length = min(length, PATIENCE - done % PATIENCE, self.steps - done)
+        if self.pause_every is None:
+            return length
+        return min(length, self.pause_every - (self.before + done) % self.pause_every)
+
 
 def descend(
     state: State,
@@ -104,16 +116,16 @@ def descend(
     history = np.empty((limits.steps, len(Losses._fields)), np.float32)
     done, length, since = 0, 1, 0
     while done < limits.steps:
-        length = min(length, PATIENCE - done % PATIENCE, limits.steps - done)
-        if limits.pause_every is not None:
-            length = min(length, limits.pause_every - (limits.before + done) % limits.pause_every)
+        # Other hosts have other clocks, but all have to take the same steps.
+        length = agreed(limits.next_chunk(done, length), state.image)
         begin = time.perf_counter()
-        state, chunk = run(state, *problem, jnp.int32(length))
-        history[done : done + length] = chunk[:length]
+        state, chunk = run(state, *problem, np.int32(length))
+        history[done : done + length] = to_host(chunk)[:length]
         seconds = time.perf_counter() - begin
         done += length
-        status = ask(state, history[:done]) or _verdict(
-            state, history[since:done], limits.tolerance if finish is None else max(SLOW, limits.tolerance)
+        asked = ask(state, history[:done])
+        status = STATUSES[agreed(STATUSES.index(asked), state.image)] or verdict(
+            int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None
         )
         if status is Status.CONVERGED and finish is not None:
             problem, finish, since = finish, None, done
@@ -123,9 +135,22 @@ def descend(
             state, status = init(best, *problem), None
         if status is not None:
             return state, history[:done], status
-        # The first chunk compiles, so it says nothing about how many steps fit into a second.
-        length = 1 if done == 1 else max(1, int(CHUNK_SECONDS * length / seconds))
+        length = steps_in_a_chunk(done, length, seconds)
     return state, history, Status.STEP_LIMIT
+
+
+def steps_in_a_chunk(done: int, length: int, seconds: float) -> int:
+    """How many steps take about as long as a chunk should.
+
+    Args:
+        done: steps so far.
+        length: of the last chunk.
+        seconds: that it took.
+
+    Returns:
+        At least one; the first chunk compiles, so it says nothing.
+    """
+    return 1 if done == 1 else max(1, int(CHUNK_SECONDS * length / seconds))
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
@@ -169,9 +194,18 @@ def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bo
     return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
 
 
-def _verdict(state: State, history: History, tolerance: float) -> Status | None:
-    """Why to stop by the numbers alone."""
-    bad = int(state.bad)
+def verdict(bad: int, history: History, tolerance: float, finishing: bool) -> Status | None:
+    """Why to stop by the numbers alone.
+
+    Args:
+        bad: evaluations in a row that were not finite.
+        history: of the present problem.
+        tolerance: see `Limits`.
+        finishing: whether another problem comes after this one, which then only has to make slow progress.
+
+    Returns:
+        A status, or None to go on.
+    """
     if bad > 0 and (bad == len(history) or bad >= PATIENCE):
         return Status.NOT_FINITE
-    return Status.CONVERGED if converged(history[:, 0], tolerance) else None
+    return Status.CONVERGED if converged(history[:, 0], max(SLOW, tolerance) if finishing else tolerance) else None

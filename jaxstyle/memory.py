@@ -259,8 +259,9 @@ def windowed(
     width: int,
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
+    pictures: int = 1,
 ) -> Objective:
-    """The objective with the window that `stylize` uses.
+    """The objective with the window that `stylize` uses: one with which every device's part fits into its memory.
 
     Args:
         objective: its own window counts where the option is "auto".
@@ -269,6 +270,7 @@ def windowed(
         width: in pixels.
         optimizer: its memory counts.
         styles: height and width of each style picture.
+        pictures: that a device has at once.
 
     Returns:
         The objective.
@@ -276,9 +278,21 @@ def windowed(
     Raises:
         InputError: for a window too small.
     """
-    if window == "auto":
-        window = objective.window or choose_window(height, width, objective, optimizer, styles)
-    return dataclasses.replace(objective, window=window)
+    if window == "auto" and objective.window is None:
+        (height, width), *styles = (_part(size, objective.shards) for size in ((height, width), *styles))
+        alone, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
+        if free is not None:
+            # Devices that are cores of one machine share its memory.
+            sharing = math.prod(objective.shards) if jax.devices()[0].platform == "cpu" else 1
+            free //= pictures * max(1, sharing // jax.process_count())
+        window = choose_window(height, width, alone, optimizer, styles, free)
+    return objective if window == "auto" else dataclasses.replace(objective, window=window)
+
+
+def _part(size: tuple[int, int], shards: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what a device has of a picture."""
+    height, width = (-(-side // count) for side, count in zip(size, shards, strict=True))
+    return height, width
 
 
 def in_less_memory(

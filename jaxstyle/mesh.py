@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.canvas import Canvas
 from jaxstyle.errors import InputError
@@ -143,7 +144,7 @@ def spread(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
     return Canvas(place(pixels, NamedSharding(mesh, spec(mesh))), extent)
 
 
-def spec(mesh: Mesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
+def spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
     """How an array with the picture's rows, columns and channels as its last axes lies on a mesh.
 
     Args:
@@ -177,6 +178,23 @@ def place(array: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
+def lay(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Array:
+    """An array with a leading axis of pictures on the mesh's `batch` axis.
+
+    Args:
+        array: `(batch, ...)`.
+        mesh: see `make_mesh`; the default device if None.
+        spatial: whether its other axes are a picture's, to spread over rows and columns.
+
+    Returns:
+        The array.
+    """
+    if mesh is None:
+        return jnp.asarray(array)
+    batch = "batch" if "batch" in mesh.axis_names else None
+    return place(array, NamedSharding(mesh, spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
+
+
 def gather(image: jax.Array, height: int | None = None, width: int | None = None) -> jax.Array:
     """A picture on a mesh as an ordinary array, without its canvas. Every host has to call this.
 
@@ -188,8 +206,27 @@ def gather(image: jax.Array, height: int | None = None, width: int | None = None
     Returns:
         The array, on the default device of each host.
     """
-    whole = np.asarray(image) if image.is_fully_addressable else multihost_utils.process_allgather(image, tiled=True)
-    return jnp.asarray(whole[..., :height, :width, :])
+    return jnp.asarray(to_host(image)[..., :height, :width, :])
+
+
+def to_host(array: jax.Array) -> np.ndarray:
+    """All of an array, wherever its parts are, on every host. Every host has to call this."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def agreed(number: int, image: jax.Array) -> int:
+    """The number that the first of the hosts has which share a picture: all must do the same.
+
+    Args:
+        number: this host's.
+        image: the picture, or pictures.
+
+    Returns:
+        The first host's number; this one's where no other host has a part of the picture.
+    """
+    return number if image.is_fully_addressable else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def like(tree: Any, image: jax.Array, batched: bool = False) -> Any:
@@ -203,7 +240,7 @@ def like(tree: Any, image: jax.Array, batched: bool = False) -> Any:
     Returns:
         A tree of shardings; None if the picture lies on a single device.
     """
-    sharding = getattr(image, "sharding", None)
+    sharding = None if isinstance(image, Tracer) else getattr(image, "sharding", None)
     if not isinstance(sharding, NamedSharding):
         return None
     mesh = sharding.mesh

@@ -16,7 +16,7 @@ from jaxstyle.commands import MOST_PIXELS, check_window
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
 from jaxstyle.objective import Objective
-from jaxstyle.transfer import MOST_STEPS
+from jaxstyle.settings import MOST_STEPS
 
 GB = 1e9
 # Bytes a pixel of one of L-BFGS's pairs.

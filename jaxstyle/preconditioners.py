@@ -126,13 +126,15 @@ def _halve(x: Float[Array, "h w 3"], size: tuple[Number, Number] | None = None) 
     for axis in (0, 1):
         if size is not None:
             x = continued(x, axis, size[axis])
+        if x.shape[axis] % 2:
+            x = jnp.pad(x, [(0, int(axis == other)) for other in range(3)], mode="edge")
         length = x.shape[axis]
-        pad = [(0, 0)] * 3
-        pad[axis] = (1, 1 + length % 2)
-        padded = jnp.pad(x, pad, mode="edge")
-        count = (length + 1) // 2
-        taps = [jax.lax.slice_in_dim(padded, k, k + 2 * count - 1, stride=2, axis=axis) for k in range(4)]
-        x = (taps[0] + 3 * taps[1] + 3 * taps[2] + taps[3]) / 8
+        even, odd = (jax.lax.slice_in_dim(x, begin, length, stride=2, axis=axis) for begin in (0, 1))
+        place = jnp.expand_dims(jnp.arange(length // 2), [other for other in range(3) if other != axis])
+        # Rotations keep the shape, so that neighbouring devices exchange a single row; what came around is replaced.
+        before = jnp.where(place == 0, even, jnp.roll(odd, 1, axis))
+        after = jnp.where(place == length // 2 - 1, odd, jnp.roll(even, -1, axis))
+        x = (before + 3 * even + 3 * odd + after) / 8
     if size is None:
         return x
     return inside(x, Frame(0, 0, (size[0] + 1) // 2, (size[1] + 1) // 2))

@@ -16,7 +16,8 @@ class Progress(NamedTuple):
         evaluations: taken so far, at all scales.
         steps: the limit, for all scales.
         losses: of the best picture so far at the present scale.
-        image: that picture, `(scale.height, scale.width, 3)`: below the last scale smaller than the content.
+        image: that picture, `(scale.height, scale.width, 3)`: below the last scale smaller than the content. In a run
+            on a mesh it lies there, on its canvas: `gather(image, scale.height, scale.width)` gives it.
         seconds: since the run began.
         scale: the present one; its `steps` are the limit at this scale.
         fraction: of the run's cost that lies behind it, 0 to 1: a step costs its pixels.

@@ -61,13 +61,20 @@ def make_targets(
     check_image(photo.pixels, "content", objective.smallest)
     if not isinstance(styles, Sequence) or not styles:
         raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
+    grams = style_grams(params, styles, objective, style_weights)
+    return Targets(content_features(params, photo, objective), grams, extent=photo.extent)
+
+
+def style_grams(
+    params: Params,
+    styles: Sequence[AnyImage | Canvas],
+    objective: Objective,
+    style_weights: Sequence[float] | None = None,
+) -> dict[str, Gram]:
+    """The style's half of the targets: blended Gram matrices. See `make_targets`."""
     blend = style_shares(len(styles), style_weights)
     grams = [_style_grams(params, style, objective) for style in styles]
-    return Targets(
-        _content_features(params, photo, objective),
-        jax.tree.map(lambda *each: _blend(each, blend), *grams),
-        extent=photo.extent,
-    )
+    return jax.tree.map(lambda *each: _blend(each, blend), *grams)
 
 
 def style_shares(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
@@ -111,14 +118,15 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     Returns:
         Targets with a metric.
     """
-    return targets._replace(metric=_whitening(targets.style, jnp.float32(power)))
+    return targets._replace(metric=metric_of(targets.style, np.float32(power)))
 
 
 def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
     return sum((share * gram for gram, share in zip(grams, shares, strict=True)), jnp.zeros_like(grams[0]))
 
 
-_whitening = jax.jit(whitening)
+# Compiled, and by another name: `whiten` is what users call.
+metric_of = jax.jit(whitening)
 
 
 def _style_grams(params: Params, style: AnyImage | Canvas, objective: Objective) -> dict[str, Gram]:
@@ -137,6 +145,7 @@ def _grams(params: Params, style: Canvas, objective: Objective) -> dict[str, Gra
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
+def content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
+    """The content's half of the targets: its feature maps. See `make_targets`."""
     pixels, maps = jnp.asarray(photo.pixels), objective.content_layers
     return survey(params, pixels, {}, objective, styles=(), maps=maps, extent=photo.extent).maps

@@ -1,6 +1,5 @@
 """`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
-import dataclasses
 import functools
 import signal
 import sys
@@ -8,36 +7,28 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
+from jaxstyle.canvas import Canvas
 from jaxstyle.descent import History, Limits, Problem, Status, descend
-from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit
 from jaxstyle.memory import WindowOption, in_less_memory, windowed
-from jaxstyle.objective import (
-    Losses,
-    LossWeights,
-    Objective,
-    a_layer_each,
-    check_weights,
-)
-from jaxstyle.presets import preset as named_preset
+from jaxstyle.mesh import gather, replicated, spread
+from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
 from jaxstyle.result import Callback, Progress, Result
 from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.settings import check_count, settle
 from jaxstyle.start import first_image
 from jaxstyle.step import State
 from jaxstyle.step import init as init_state
 from jaxstyle.targets import make_targets, style_shares, whiten
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
-
-# Steps at most: beyond lies a typing error.
-MOST_STEPS = 1_000_000
 
 
 def stylize(
@@ -54,6 +45,7 @@ def stylize(
     scales: ScaleCount | None = None,
     share: float = SHARE,
     window: WindowOption = "auto",
+    mesh: Mesh | None = None,
     whitening: float = 1.0,
     init: str | AnyImage | None = None,
     mosaic: float | None = None,
@@ -87,6 +79,8 @@ def stylize(
         window: side in pixels of the windows that a larger picture is evaluated in (see `windows.py`); None is whole,
             `"auto"` what the objective says or, if it says nothing, the largest windows that fit into the memory, at
             each scale. It changes memory and time, not the result.
+        mesh: devices to spread the picture over: see `make_mesh`. Unless an optimizer is given, it is then
+            `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the picture on every device.
         whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
         init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), or a picture, resized to the first
             scale.
@@ -116,40 +110,44 @@ def stylize(
         Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016.
     """
     begin = time.perf_counter()
-    settings = named_preset(preset)
-    objective = settings.objective if objective is None else objective
-    weights = settings.weights if weights is None else weights
-    optimizer = settings.optimizer if optimizer is None else optimizer
-    steps = settings.steps if steps is None else steps
-    init = settings.init if init is None else init
-    mosaic = settings.mosaic if mosaic is None else mosaic
-    scales = settings.scales if scales is None else scales
-    _check_options(objective, weights, optimizer, steps, callback_every, tolerance, whitening, mosaic)
-    # Here, so that a wrong window is refused before anything is computed.
-    if isinstance(window, str) and window != "auto":
-        raise InputError(f"window is {window!r}, expected 'auto', a number of pixels, or None for the whole picture")
-    objective = objective if window == "auto" else dataclasses.replace(objective, window=window)
-    check_image(content, "content", objective.smallest)
-    check_range(content, "content")
+    settings = settle(
+        preset,
+        mesh,
+        objective=objective,
+        weights=weights,
+        optimizer=optimizer,
+        steps=steps,
+        scales=scales,
+        init=init,
+        mosaic=mosaic,
+        window=window,
+        whitening=whitening,
+        tolerance=tolerance,
+    )
+    if callback_every is not None:
+        check_count("callback_every", callback_every)
+    smallest, steps = settings.objective.smallest, settings.steps
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    for picture in styles:
-        check_image(picture, "style", objective.smallest)
-        check_range(picture, "style")
+    for name, picture in (("content", content), *(("style", each) for each in styles)):
+        check_image(picture, name, smallest)
+        check_range(picture, name)
 
     content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
     height, width = content.shape[:2]
     sizes: list[tuple[int, int]] = [(picture.shape[0], picture.shape[1]) for picture in styles]
-    scales_of_run = pyramid(height, width, steps, scales, share=share, styles=sizes, smallest=objective.smallest)
+    scales_of_run = pyramid(height, width, steps, settings.scales, share=share, styles=sizes, smallest=smallest)
     first, shares = scales_of_run[0], style_shares(len(styles), style_weights)
-    shrunk = [_shrink(painting, first.factor) for painting in styles]
+    shrunk = [shrink(painting, first.factor) for painting in styles]
     where = {"height": first.height, "width": first.width, "factor": first.factor}
-    picture = first_image(init, content, shrunk, **where, mosaic=mosaic, shares=shares, seed=seed)
+    picture = first_image(settings.init, content, shrunk, **where, mosaic=settings.mosaic, shares=shares, seed=seed)
     params = load_params() if params is None else params
-    weights = a_layer_each(weights, objective)
+    weights = a_layer_each(settings.weights, settings.objective)
+    if mesh is not None:
+        params, weights = replicated((params, weights), mesh)
 
     histories: list[History] = []  # of the scales that are done
     status, used = Status.STEP_LIMIT, None
-    with _interrupt_flag() as interrupted:
+    with interrupt_flag() as interrupted:
 
         def ask(state: State, history: History) -> Status | None:
             seconds = time.perf_counter() - begin
@@ -158,23 +156,30 @@ def stylize(
             return Status.INTERRUPTED if interrupted.is_set() else None
 
         def optimise(scale: Scale, start: Image, objective: Objective) -> tuple[Image, History, Status]:
-            photo, *paintings = (_shrink(each, scale.factor) for each in (content, *styles))
+            def put(image: Image) -> Canvas:
+                return Canvas(image) if mesh is None else spread(image, mesh, objective)
+
+            photo, *paintings = (put(shrink(each, scale.factor)) for each in (content, *styles))
             targets = make_targets(params, photo, paintings, objective, style_weights)
-            problem = Problem(params, whiten(targets, whitening), weights, objective, optimizer)
+            problem = Problem(params, whiten(targets, whitening), weights, objective, settings.optimizer)
             # With power 0 the same program follows the loss itself.
             finish = problem._replace(targets=whiten(targets, 0.0)) if whitening else None
             limits = Limits(scale.steps, tolerance, callback_every, before=sum(map(len, histories)))
+            state = init_state(jnp.asarray(put(start).pixels), *problem)
             # The picture alone leaves here: the rest of the state can be most of the memory in use.
-            state, history, status = descend(init_state(start, *problem), problem, limits, ask, finish)
-            return state.best_image, history, status
+            state, history, status = descend(state, problem, limits, ask, finish)
+            best = state.best_image if mesh is None else gather(state.best_image, scale.height, scale.width)
+            return best, history, status
 
         for scale in scales_of_run:
             picture = fit(picture, scale.height, scale.width)
             shrunk_sizes = [scaled(high, wide, scale.factor) for high, wide in sizes]
-            at_scale = windowed(objective, window, scale.height, scale.width, optimizer, shrunk_sizes)
+            at_scale = windowed(settings.objective, window, scale.height, scale.width, settings.optimizer, shrunk_sizes)
             work = functools.partial(optimise, scale, picture)
             side = max(scale.height, scale.width)
-            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=window == "auto")
+            # Where several hosts work together, one of them must not try again alone.
+            retry = window == "auto" and jax.process_count() == 1
+            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=retry)
             histories.append(history)
             if status not in (Status.STEP_LIMIT, Status.CONVERGED):
                 break
@@ -190,37 +195,8 @@ def stylize(
     )
 
 
-def _check_options(
-    objective: Any,
-    weights: Any,
-    optimizer: Any,
-    steps: Any,
-    callback_every: Any,
-    tolerance: float,
-    whitening: float,
-    mosaic: float,
-) -> None:
-    for name, value, kind in (
-        ("objective", objective, Objective),
-        ("weights", weights, LossWeights),
-        ("optimizer", optimizer, optax.GradientTransformation),
-        ("steps", steps, Integral),
-        ("callback_every", 1 if callback_every is None else callback_every, Integral),
-    ):
-        if not isinstance(value, kind):
-            raise InputError(f"{name} is {str(value)[:80]!r}, expected {kind.__name__}")
-    for name, value in (("steps", steps), ("callback_every", callback_every)):
-        if value is not None and not 1 <= value <= MOST_STEPS:
-            raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance is {tolerance}, expected a number from 0 to 1 such as 1e-6")
-    for name, value in (("whitening", whitening), ("mosaic", mosaic)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} is {value}, expected a number from 0 to 1")
-    check_weights(weights, objective)
-
-
-def _shrink(image: AnyImage, factor: float) -> Image:
+def shrink(image: AnyImage, factor: float) -> Image:
+    """A picture at a coarser scale."""
     height, width = image.shape[:2]
     return fit(image, *scaled(height, width, factor))
 
@@ -243,7 +219,7 @@ def _progress(
 
 
 @contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
+def interrupt_flag() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C into a flag: an exception in the middle of a chunk would lose the donated state."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():

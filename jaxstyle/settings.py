@@ -1,0 +1,128 @@
+"""The options of a run: what a preset says, what the caller says instead, and whether that can be used."""
+
+import dataclasses
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import optax
+from jax.sharding import Mesh
+
+from jaxstyle.errors import InputError
+from jaxstyle.memory import WindowOption
+from jaxstyle.mesh import on_mesh
+from jaxstyle.objective import LossWeights, Objective, check_weights
+from jaxstyle.optimizers import lbfgs
+from jaxstyle.presets import preset as named_preset
+from jaxstyle.scales import ScaleCount
+
+# Steps at most: beyond lies a typing error.
+MOST_STEPS = 1_000_000
+
+
+class Settings(NamedTuple):
+    """Options of `stylize` and `stylize_batch`, each with its value; see there."""
+
+    objective: Objective
+    weights: LossWeights
+    optimizer: optax.GradientTransformation
+    steps: int
+    scales: ScaleCount
+    init: Any
+    mosaic: float
+    window: WindowOption
+    whitening: float
+    tolerance: float
+
+
+def settle(
+    preset: str,
+    mesh: Mesh | None,
+    *,
+    objective: Any,
+    weights: Any,
+    optimizer: Any,
+    steps: Any,
+    scales: Any,
+    init: Any,
+    mosaic: Any,
+    window: Any,
+    whitening: Any,
+    tolerance: Any,
+) -> Settings:
+    """A preset's settings, replaced by what is not None.
+
+    Args:
+        preset: its name.
+        mesh: that the run will use; where it spreads a picture, the default optimiser is one that can be spread too.
+        objective: or None, like the others.
+        weights: of the loss's terms.
+        optimizer: an optax transform.
+        steps: evaluations at most.
+        scales: how many.
+        init: where to start.
+        mosaic: share of it in the start.
+        window: "auto", a number of pixels, or None for the whole picture.
+        whitening: power of the guide's metric.
+        tolerance: of convergence.
+
+    Returns:
+        All of them; the objective with the window, if there is one, and with the mesh's shards.
+
+    Raises:
+        InputError: for a value that cannot be used.
+    """
+    named = named_preset(preset)
+    settings = Settings(
+        objective=named.objective if objective is None else objective,
+        weights=named.weights if weights is None else weights,
+        optimizer=named.optimizer if optimizer is None else optimizer,
+        steps=named.steps if steps is None else steps,
+        scales=named.scales if scales is None else scales,
+        init=named.init if init is None else init,
+        mosaic=named.mosaic if mosaic is None else mosaic,
+        window=window,
+        whitening=whitening,
+        tolerance=tolerance,
+    )
+    _check(settings)
+    # Here, so that a wrong window is refused before anything is computed.
+    structure = settings.objective if window == "auto" else dataclasses.replace(settings.objective, window=window)
+    structure = dataclasses.replace(structure, shards=(1, 1)) if mesh is None else on_mesh(structure, mesh)
+    if optimizer is None and structure.shards != (1, 1):
+        # A Fourier transform would gather the whole picture on every device.
+        settings = settings._replace(optimizer=lbfgs(precondition="pyramid"))
+    return settings._replace(objective=structure)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no number of evaluations.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not isinstance(value, Integral):
+        raise InputError(f"{name} is {str(value)[:80]!r}, expected {Integral.__name__}")
+    if not 1 <= int(value) <= MOST_STEPS:
+        raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
+
+
+def _check(settings: Settings) -> None:
+    for name, kind in (
+        ("objective", Objective),
+        ("weights", LossWeights),
+        ("optimizer", optax.GradientTransformation),
+    ):
+        value = getattr(settings, name)
+        if not isinstance(value, kind):
+            raise InputError(f"{name} is {str(value)[:80]!r}, expected {kind.__name__}")
+    check_count("steps", settings.steps)
+    if isinstance(settings.window, str) and settings.window != "auto":
+        raise InputError(
+            f"window is {settings.window!r}, expected 'auto', a number of pixels, or None for the whole picture"
+        )
+    if not 0 <= settings.tolerance < 1:
+        raise InputError(f"tolerance is {settings.tolerance}, expected a number from 0 to 1 such as 1e-6")
+    for name in ("whitening", "mosaic"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise InputError(f"{name} is {getattr(settings, name)}, expected a number from 0 to 1")
+    check_weights(settings.weights, settings.objective)

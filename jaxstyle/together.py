@@ -1,0 +1,206 @@
+"""A descent of many pictures at once: the same compiled steps for all, each with its own decisions and its own end."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int
+
+from jaxstyle.canvas import Canvas
+from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
+from jaxstyle.mesh import agreed, canvas_sides, lay, like, to_host
+from jaxstyle.objective import Losses, LossWeights, Objective
+from jaxstyle.step import State, begin
+from jaxstyle.targets import Targets, content_features, metric_of
+from jaxstyle.typing import Gram, Image, Params
+
+
+class Picture(NamedTuple):
+    """One of many pictures.
+
+    Attributes:
+        content: `(H, W, 3)`, each of its own size.
+        grams: style layer to the Gram matrix that it should have.
+        weights: one number a layer.
+        start: of the content's size.
+        status: why it stopped at an earlier scale; None if it goes on.
+    """
+
+    content: Image
+    grams: dict[str, Gram]
+    weights: LossWeights
+    start: Image
+    status: Status | None = None
+
+
+class Descents(NamedTuple):
+    """How far each picture has come.
+
+    Attributes:
+        histories: losses of every evaluation so far.
+        statuses: why each stopped; None while it goes on.
+    """
+
+    histories: list[History]
+    statuses: list[Status | None]
+
+
+def descend_together(
+    pictures: Sequence[Picture],
+    params: Params,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    limits: Limits,
+    whitening: float,
+    ask: Callable[[Descents], Status | None],
+    mesh: Mesh | None = None,
+    least: tuple[int, int] = (0, 0),
+) -> tuple[list[Image], Descents]:
+    """Take steps until every picture has a reason to stop. One that has stopped stays as it is.
+
+    Args:
+        pictures: what to minimise, and from where.
+        params: of the network.
+        objective: static.
+        optimizer: static.
+        limits: of each picture.
+        whitening: power of the metric that leads; a picture whose loss falls slowly goes on with the loss itself.
+        ask: called after every chunk, about once a second; a status ends the descent of all.
+        mesh: its `batch` axis divides the pictures evenly.
+        least: height and width of the canvas, if they are more than the pictures need.
+
+    Returns:
+        The best picture of each, and how far they came.
+    """
+    count, power = len(pictures), np.full(len(pictures), whitening, np.float32)
+    images, targets = _on_canvases(pictures, params, objective, mesh, least)
+    grams = targets.style
+    targets = targets._replace(metric=_metrics(grams, lay(power, mesh)))
+    weights = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.weights for picture in pictures))
+    states = begin_together(images, optimizer)
+    history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
+    came = Descents([rows[:0] for rows in history], [picture.status for picture in pictures])
+    since, done, length = np.zeros(count, int), 0, 1
+    while None in came.statuses and done < limits.steps:
+        running = np.array([status is None for status in came.statuses])
+        length = agreed(limits.next_chunk(done, length), states.image)
+        lengths = lay(np.where(running, length, 0).astype(np.int32), mesh)
+        start = time.perf_counter()
+        states, chunk = run_together(states, params, targets, weights, objective, optimizer, lengths)
+        chunk, bad = to_host(chunk), to_host(states.bad)
+        seconds = time.perf_counter() - start
+        done += length
+        turn = np.zeros(count, bool)
+        for k in np.flatnonzero(running):
+            history[k, done - length : done] = chunk[k, :length]
+            came.histories[k] = history[k, :done]
+            status = verdict(int(bad[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
+            turn[k] = status is Status.CONVERGED and bool(power[k])
+            came.statuses[k] = None if turn[k] else status
+        asked = STATUSES[agreed(STATUSES.index(ask(came)), states.image)]
+        if asked is not None:
+            came = came._replace(statuses=[asked if status is None else status for status in came.statuses])
+        elif turn.any():
+            power, since = np.where(turn, np.float32(0), power), np.where(turn, done, since)
+            targets = targets._replace(metric=_metrics(grams, lay(power, mesh)))
+            states = _again(states, lay(turn, mesh), optimizer)
+        length = steps_in_a_chunk(done, length, seconds)
+    statuses: list[Status | None] = [Status.STEP_LIMIT if status is None else status for status in came.statuses]
+    best = to_host(states.best_image)
+    found = [
+        jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])
+        for image, picture in zip(best, pictures, strict=True)
+    ]
+    return found, came._replace(statuses=statuses)
+
+
+def _on_canvases(
+    pictures: Sequence[Picture], params: Params, objective: Objective, mesh: Mesh | None, least: tuple[int, int]
+) -> tuple[Array, Targets]:
+    """Where the pictures start, and their targets, each with a leading axis."""
+    sizes = [picture.start.shape[:2] for picture in pictures]
+    high, wide = (max(sides) for sides in zip(least, *sizes, strict=True))
+    height, width = canvas_sides(high, wide, objective)
+
+    def stack(images: Sequence[Image]) -> Array:
+        canvases = np.zeros((len(images), height, width, 3), np.float32)
+        for canvas, image in zip(canvases, images, strict=True):
+            canvas[: image.shape[0], : image.shape[1]] = image
+        return lay(canvases, mesh, spatial=True)
+
+    alike = set(sizes) == {(height, width)}
+    extents = None if alike else lay(np.array(sizes, np.int32), mesh)
+    content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
+    grams = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.grams for picture in pictures))
+    return stack([picture.start for picture in pictures]), Targets(content, grams, extent=extents)
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _features(params: Params, images: Array, extents: Array | None, objective: Objective) -> dict[str, Array]:
+    return jax.vmap(lambda image, extent: content_features(params, Canvas(image, extent), objective))(images, extents)
+
+
+_metrics = jax.jit(jax.vmap(metric_of))
+
+
+def begin_together(images: Array, optimizer: optax.GradientTransformation) -> State:
+    """What `begin` gives for each picture, with a leading axis.
+
+    Args:
+        images: `(batch, H, W, 3)`.
+        optimizer: any optax transform.
+
+    Returns:
+        The states.
+    """
+    make = jax.vmap(functools.partial(begin, optimizer=optimizer))
+    shardings = like(jax.eval_shape(make, images), images, batched=True)
+    return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(images)
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="states")
+def run_together(
+    states: State,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    lengths: Int[Array, " batch"],
+) -> tuple[State, Array]:
+    """What `run` does, for each picture so many steps.
+
+    Args:
+        states: with a leading axis of pictures; their buffers are reused.
+        params: shared.
+        targets: with a leading axis.
+        weights: likewise.
+        objective: static.
+        optimizer: static.
+        lengths: at most `PATIENCE` each; a picture with 0 stays as it is.
+
+    Returns:
+        The states after them, and an array of `(batch, PATIENCE, 5)`: a picture's first rows are its losses.
+    """
+
+    def one(state: State, targets: Targets, weights: LossWeights, length: Int[Array, ""]) -> tuple[State, Array]:
+        return run(state, params, targets, weights, objective, optimizer, length)
+
+    return jax.vmap(one)(states, targets, weights, lengths)
+
+
+@functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="states")
+def _again(states: State, which: Bool[Array, " batch"], optimizer: optax.GradientTransformation) -> State:
+    """Those pictures begin anew from their best one."""
+    fresh = jax.vmap(functools.partial(begin, optimizer=optimizer))(states.best_image)
+
+    def select(new: Array, old: Array) -> Array:
+        return jnp.where(jnp.expand_dims(which, range(1, new.ndim)), new, old)
+
+    return jax.tree.map(select, fresh, states)
