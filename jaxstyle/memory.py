@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def memory(
         Bytes; where the platform's compiler does not say what a program needs, those of `estimate`.
     """
     estimated = estimate(height, width, objective, optimizer, styles)
-    params, targets, state = _arguments(height, width, objective, optimizer)
+    params, targets, state = arguments(height, width, objective, optimizer)
     weights, length = a_layer_each(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
     analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
     if analysis is None:
@@ -137,13 +137,25 @@ def _bytes(
 ) -> tuple[int, int, int]:
     params, targets, state = (
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-        for tree in _arguments(height, width, objective, optimizer)
+        for tree in arguments(height, width, objective, optimizer)
     )
     return params, targets, state
 
 
-def _arguments(height, width, objective, optimizer):
-    """Params, targets and state of a step as shapes, none of them in memory."""
+def arguments(
+    height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
+) -> tuple[Any, Any, Any]:
+    """Params, targets and state of a step as shapes, none of them in memory.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        objective: says the layers.
+        optimizer: says the state.
+
+    Returns:
+        All three.
+    """
     image = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
     # The style's size does not matter to a step.
     style = jax.ShapeDtypeStruct((objective.smallest, objective.smallest, 3), jnp.float32)

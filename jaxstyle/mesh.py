@@ -229,7 +229,7 @@ def agreed(number: int, image: jax.Array) -> int:
     return number if image.is_fully_addressable else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def like(tree: Any, image: jax.Array, batched: bool = False) -> Any:
+def like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = False) -> Any:
     """How the arrays of a state lie on a mesh: what has the picture's shape lies as the picture does.
 
     Args:

@@ -1,0 +1,80 @@
+"""What a compiled program sends between devices, read from its text: how often, and how many bytes, by kind."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxstyle.descent import run
+from jaxstyle.memory import arguments
+from jaxstyle.mesh import like, on_mesh, spec
+from jaxstyle.objective import LossWeights, Objective, a_layer_each
+
+KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
+OPERATION = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(")
+ARRAY = re.compile(r"\b(pred|[a-z]+)(\d*)\[([\d,]*)\]")
+
+
+def collectives(text: str) -> dict[str, dict[str, int]]:
+    """Kinds of collective operations in a program's text.
+
+    An operation in a loop counts once: those of the optimiser's recursion run once for each pair that it remembers.
+
+    Args:
+        text: of a compiled program, as XLA writes it.
+
+    Returns:
+        Kind to `count`, `bytes` (of all results on one device) and `largest` (bytes of the largest one).
+    """
+    found: dict[str, dict[str, int]] = {}
+    for match in OPERATION.finditer(text):
+        sizes = [_bytes(*array) for array in ARRAY.findall(match[1])]
+        # An asynchronous one gives its operand, its result, and counters.
+        size = max(sizes) if match[3] and match[2] != "all-reduce" else sum(sizes)
+        kind = found.setdefault(match[2], {"count": 0, "bytes": 0, "largest": 0})
+        kind["count"] += 1
+        kind["bytes"] += size
+        kind["largest"] = max(kind["largest"], size)
+    return found
+
+
+def lowered(side: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
+    """A loop of whole optimiser steps on a mesh, traced for shapes alone: nothing is in memory.
+
+    Args:
+        side: of a square picture, in pixels.
+        objective: says the window.
+        optimizer: static.
+        mesh: of devices that may be absent.
+
+    Returns:
+        What `compile` can be called on.
+    """
+    objective = on_mesh(objective, mesh)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def on(tree: Any, shardings: Any) -> Any:
+        def struct(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        return jax.tree.map(struct, tree, shardings)
+
+    def copied(tree: Any) -> Any:
+        return on(tree, jax.tree.map(lambda leaf: everywhere, tree))
+
+    params, targets, state = arguments(side, side, objective, optimizer)
+    image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, spec(mesh)))
+    content = {layer: on(leaf, NamedSharding(mesh, spec(mesh))) for layer, leaf in targets.content.items()}
+    targets = copied(targets._replace(content={}))._replace(content=content)
+    weights = copied(jax.eval_shape(lambda: a_layer_each(LossWeights(), objective)))
+    length = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+    return run.lower(on(state, like(state, image)), copied(params), targets, weights, objective, optimizer, length)
+
+
+def _bytes(kind: str, bits: str, shape: str) -> int:
+    count = 1
+    for side in filter(None, shape.split(",")):
+        count *= int(side)
+    return count * max(1, int(bits or 8) // 8)

@@ -1,0 +1,193 @@
+"""Does a whole optimiser step fit on TPUs that are not here? The TPU's own compiler says so, ahead of time.
+
+Needs the extra `tpu-aot`, whose libtpu compiles on a machine that has only a CPU. Each case compiles the loop of steps
+that `stylize` runs (network, losses, gradient, L-BFGS with its memory) for chips of a kind, and records whether it
+fits, bytes a chip, operations, and what the chips send each other. That is the compiler's word: it compiles, it fits,
+it communicates so much. It is no measurement: how long a step takes on a TPU is not known from it.
+
+A case compiles for one to fifteen minutes on two cores, so each is written as soon as it is there, and those in the
+JSON are not compiled again.
+
+    python -m benchmarks tpu_aot
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jaxstyle as js
+from benchmarks import arguments, record
+from jaxstyle.errors import InputError
+
+# Chip to what `get_topology_desc` wants for one of them, and for slices.
+ONE = {"v5e": "v5e:1x1", "v6e": "v6e:1x1", "v5p": "v5p:1x1x1", "v4": "v4:1x1x1"}
+OPTIONS = {"v4": {"chip_config_name": "megacore"}}
+# Of a chip's memory, as Google's documentation of each generation says.
+GIB = 2**30
+MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+# Less optimisation, a fraction of the time; memory comes out a little larger than it could be.
+COMPILER = {"exec_time_optimization_effort": -1.0}
+Run = dict[str, Any]
+
+
+class Case(NamedTuple):
+    """What to compile: a chip's kind, how many hold rows and columns, the picture's side, and the options."""
+
+    chip: str
+    rows: int
+    columns: int
+    topology: str
+    side: int
+    window: int | None = None
+    memory_size: int = 10
+
+    @property
+    def name(self) -> str:
+        """What identifies it."""
+        window = "" if self.window is None else f", windows of {self.window}"
+        return f"{self.chip} {self.rows}x{self.columns}, {self.side}{window}, {self.memory_size} pairs"
+
+
+def one(chip: str, side: int, window: int | None = None) -> Case:
+    """A single chip."""
+    return Case(chip, 1, 1, ONE[chip], side, window)
+
+
+CASES = (
+    one("v5e", 512),
+    one("v5e", 1024),
+    one("v5e", 2048),
+    Case("v5e", 4, 4, "v5e:4x4", 8192),
+    one("v5e", 4096, 1024),
+    one("v5e", 4096),
+    Case("v5e", 4, 4, "v5e:4x4", 2048),
+    Case("v5e", 4, 4, "v5e:4x4", 4096),
+    Case("v5e", 2, 4, "v5e:2x4", 4096),
+    one("v6e", 2048),
+    Case("v6e", 2, 4, "v6e:2x4", 8192, 1024),
+    Case("v4", 2, 2, "v4:2x2x1", 4096),
+    one("v5p", 4096),
+    Case("v5p", 2, 2, "v5p:2x2x1", 8192),
+)
+
+
+def measure(options: argparse.Namespace) -> None:
+    try:
+        result = record.read(options.name)
+    except InputError:
+        result = {"question": "does a whole optimiser step fit on TPUs", "runs": []}
+    done = {run["name"] for run in result["runs"]}
+    for case in CASES:
+        if case.name in done or options.only not in case.name:
+            continue
+        # A process of its own: libtpu ends it where it finds an error of its own, and its memory is given back.
+        command = [sys.executable, "-m", "benchmarks.tpu_aot", str(CASES.index(case))]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, env=_environment())
+        lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
+        if answer.returncode or not lines:
+            raise InputError(
+                f"{case.name}: the compiler's process ended with {answer.returncode}: {answer.stderr[-500:]}"
+            )
+        run = record.json.loads(lines[-1])
+        result["machine"] = run.pop("machine")
+        result["runs"].append(run)
+        record.write(options.name, result)
+        print(f"{case.name}: {'fits' if run['fits'] else 'does not fit'}, {run['compile_seconds']:.0f} s", flush=True)
+
+
+def compiled(case: Case) -> Run:
+    """One case, in this process."""
+    from jax.errors import JaxRuntimeError
+    from jax.experimental import topologies
+
+    from benchmarks.collectives import collectives, lowered
+
+    options: dict[str, Any] = dict(OPTIONS.get(case.chip, {}))
+    if case.rows * case.columns == 1:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=case.topology, **options)
+    mesh = js.make_mesh(case.rows, case.columns, devices=topology.devices)
+    optimizer = js.lbfgs(case.memory_size, precondition="pyramid")
+    program = lowered(case.side, js.Objective(window=case.window), optimizer, mesh)
+    run: Run = case._asdict() | {"name": case.name, "kind": topology.devices[0].device_kind, "fits": False}
+    run |= {"chip_bytes": MEMORY[case.chip] * GIB, "compiler_options": COMPILER}
+    start = time.perf_counter()
+    try:
+        program = program.compile(COMPILER)
+    except JaxRuntimeError as error:
+        run |= {"compile_seconds": time.perf_counter() - start}
+        if not re.search("RESOURCE_EXHAUSTED|Ran out of memory", str(error)):
+            raise
+        return run | {"refused": str(error)[:600]}
+    run |= {"compile_seconds": time.perf_counter() - start, "fits": True}
+    memory, cost = program.memory_analysis(), program.cost_analysis()
+    return run | {
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "code_bytes": memory.generated_code_size_in_bytes,
+        "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
+        "flops": cost.get("flops"),
+        "collectives": collectives(program.as_text()),
+    }
+
+
+def table(result: Run) -> str:
+    header = ("chips", "picture", "fits", "a chip, GB", "of", "arguments", "temporaries", "code", "TFLOP a chip")
+    header = (*header, "permutes", "all-reduces", "others (largest)", "compiled in")
+    rows = []
+    for run in result["runs"]:
+        chips = run["rows"] * run["columns"]
+        window = "" if run["window"] is None else f", windows of {run['window']}"
+        head = [f"{chips} {run['chip']}" + (f" ({run['rows']}x{run['columns']})" if chips > 1 else "")]
+        head += [f"{run['side']}²{window}, {run['memory_size']} pairs", "yes" if run["fits"] else "no"]
+        if not run["fits"]:
+            rows.append([*head, None, f"{run['chip_bytes'] / 1e9:.1f}", *[None] * 7, f"{run['compile_seconds']:.0f} s"])
+            continue
+        sizes = [f"{run[key] / 1e9:.2f}" for key in ("argument_bytes", "temporary_bytes", "code_bytes")]
+        sent = run["collectives"]
+        others = {kind: sent[kind] for kind in ("all-gather", "all-to-all", "reduce-scatter") if kind in sent}
+        told = ", ".join(f"{each['count']} {kind} ({each['largest'] / 1e6:.2f} MB)" for kind, each in others.items())
+        rows.append(
+            [
+                *head,
+                f"{run['peak_bytes'] / 1e9:.1f}",
+                f"{run['chip_bytes'] / 1e9:.1f}",
+                *sizes,
+                None if run["flops"] is None else f"{run['flops'] / 1e12:.2f}",
+                *(_sent(sent.get(kind)) for kind in ("collective-permute", "all-reduce")),
+                told or "none",
+                f"{run['compile_seconds']:.0f} s",
+            ]
+        )
+    return record.table(header, rows)
+
+
+def _sent(each: dict[str, int] | None) -> str:
+    return "none" if each is None else f"{each['count']}, {each['bytes'] / 1e6:.1f} MB"
+
+
+def _environment() -> dict[str, str]:
+    # Without these libtpu asks a metadata server that is not there, and allows one process at a time.
+    quiet = {"TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"}
+    return os.environ | quiet | {"JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.parser("tpu_aot", __doc__)
+    parser.add_argument("--only", default="", help="cases whose name contains this, such as 'v5e 1x1'")
+    parser.add_argument("--limit", type=arguments.positive, default=3600, help="seconds for a case (default: 3600)")
+    options = parser.parse_args(argv)
+    if not options.plot:
+        measure(options)
+    result = record.read(options.name)
+    record.write_tables(options.name, [table(result)])
+    print(table(result))
+
+
+if __name__ == "__main__":
+    found = compiled(CASES[int(sys.argv[1])])
+    print(record.json.dumps(found | {"machine": record.machine()}))
