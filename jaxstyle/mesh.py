@@ -159,7 +159,7 @@ def spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> 
     return PartitionSpec(*([batch] if batched else []), *[None] * leading, rows, columns, None)
 
 
-def replicated(tree: Tree, mesh: Mesh) -> Tree:
+def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
     """The same arrays on every device of the mesh: params, weights.
 
     Args:
@@ -229,6 +229,12 @@ def agreed(number: int, image: jax.Array) -> int:
     return number if image.is_fully_addressable else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
+def mesh_of(array: Any) -> Mesh | AbstractMesh | None:
+    """The mesh that an array lies on; None for a single device, and inside of compiled functions."""
+    sharding = None if isinstance(array, Tracer) else getattr(array, "sharding", None)
+    return sharding.mesh if isinstance(sharding, NamedSharding) else None
+
+
 def like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = False) -> Any:
     """How the arrays of a state lie on a mesh: what has the picture's shape lies as the picture does.
 
@@ -240,17 +246,13 @@ def like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = Fal
     Returns:
         A tree of shardings; None if the picture lies on a single device.
     """
-    sharding = None if isinstance(image, Tracer) else getattr(image, "sharding", None)
-    if not isinstance(sharding, NamedSharding):
+    mesh, first = mesh_of(image), int(batched)
+    if mesh is None:
         return None
-    mesh = sharding.mesh
+    others = PartitionSpec("batch") if batched and "batch" in mesh.axis_names else PartitionSpec()
 
     def of(leaf: Any) -> NamedSharding:
-        first = int(batched)
-        if leaf.shape[-3:] == image.shape[-3:] and leaf.ndim >= 3 + first:
-            return NamedSharding(mesh, spec(mesh, leaf.ndim - 3 - first, batched))
-        return NamedSharding(
-            mesh, PartitionSpec("batch") if batched and "batch" in mesh.axis_names else PartitionSpec()
-        )
+        alike = leaf.ndim >= 3 + first and leaf.shape[-3:] == image.shape[-3:]
+        return NamedSharding(mesh, spec(mesh, leaf.ndim - 3 - first, batched) if alike else others)
 
     return jax.tree.map(of, tree)

@@ -58,6 +58,10 @@ class Objective:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         losses.check_normalization(self.normalization)
+        if len(self.shards) != 2 or min(self.shards) < 1:
+            raise InputError(
+                f"shards is {self.shards}, expected how many devices share rows and columns, such as (4, 2)"
+            )
         if self.window is not None and not (isinstance(self.window, Integral) and self.window >= LEAST_WINDOW):
             raise InputError(
                 f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or None for the whole picture"

@@ -12,6 +12,7 @@ import numpy as np
 from jaxstyle.canvas import Canvas, sides
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
+from jaxstyle.mesh import mesh_of, replicated, to_host
 from jaxstyle.objective import Objective, positions, survey
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Gram, Params
 from jaxstyle.whitening import Metric, whitening
@@ -118,7 +119,13 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     Returns:
         Targets with a metric.
     """
-    return targets._replace(metric=metric_of(targets.style, np.float32(power)))
+    grams = targets.style
+    mesh = next(filter(None, map(mesh_of, grams.values())), None)
+    if mesh is None:
+        return targets._replace(metric=metric_of(grams, np.float32(power)))
+    # Eigenvectors once, not on every device: on the cores of one machine they would get in each other's way.
+    metric = metric_of(jax.tree.map(to_host, grams), np.float32(power))
+    return targets._replace(metric=replicated(metric, mesh))
 
 
 def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:

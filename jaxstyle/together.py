@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
@@ -19,6 +19,7 @@ from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, begin
 from jaxstyle.targets import Targets, content_features, metric_of
 from jaxstyle.typing import Gram, Image, Params
+from jaxstyle.whitening import Metric
 
 
 class Picture(NamedTuple):
@@ -80,8 +81,7 @@ def descend_together(
     """
     count, power = len(pictures), np.full(len(pictures), whitening, np.float32)
     images, targets = _on_canvases(pictures, params, objective, mesh, least)
-    grams = targets.style
-    targets = targets._replace(metric=_metrics(grams, lay(power, mesh)))
+    targets = targets._replace(metric=_metrics(pictures, power, mesh))
     weights = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.weights for picture in pictures))
     states = begin_together(images, optimizer)
     history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
@@ -108,7 +108,7 @@ def descend_together(
             came = came._replace(statuses=[asked if status is None else status for status in came.statuses])
         elif turn.any():
             power, since = np.where(turn, np.float32(0), power), np.where(turn, done, since)
-            targets = targets._replace(metric=_metrics(grams, lay(power, mesh)))
+            targets = targets._replace(metric=_metrics(pictures, power, mesh))
             states = _again(states, lay(turn, mesh), optimizer)
         length = steps_in_a_chunk(done, length, seconds)
     statuses: list[Status | None] = [Status.STEP_LIMIT if status is None else status for status in came.statuses]
@@ -146,7 +146,13 @@ def _features(params: Params, images: Array, extents: Array | None, objective: O
     return jax.vmap(lambda image, extent: content_features(params, Canvas(image, extent), objective))(images, extents)
 
 
-_metrics = jax.jit(jax.vmap(metric_of))
+def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], mesh: Mesh | None) -> dict[str, Metric]:
+    """The metric of each picture; once for all that have the style in common."""
+    # Grams are those of one dict where the style is one.
+    keys = [(id(picture.grams), float(each)) for picture, each in zip(pictures, power, strict=True)]
+    grams = {id(picture.grams): picture.grams for picture in pictures}
+    found = {key: metric_of(grams[key[0]], np.float32(key[1])) for key in set(keys)}
+    return jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(found[key] for key in keys))
 
 
 def begin_together(images: Array, optimizer: optax.GradientTransformation) -> State:

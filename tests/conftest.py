@@ -4,6 +4,8 @@ import os
 
 # Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Eight devices, for the tests of meshes; all others use the first one.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 
 from pathlib import Path
 
@@ -78,6 +80,12 @@ def _picture(name, width, height):
     with PIL.Image.open(DATA / name) as file:
         pixels = np.asarray(file.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS))
     return jax.numpy.asarray(pixels.astype(np.float32) / 255)
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """A bundled picture by name, width and height."""
+    return _picture
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,9 @@ ORDER = (
     "batch",
     "io",
     "reports",
+    "buckets",
+    "folder",
+    "options",
     "commands",
     "planning",
     "cli",
@@ -125,7 +128,7 @@ def test_only_the_command_line_and_the_hub_know_their_libraries():
         library: {name for name in MODULES if any(full.split(".")[0] == library for full in imports(MODULES[name]))}
         for library in ("tyro", "PIL", "huggingface_hub", "safetensors", "matplotlib", "torch")
     }
-    assert users["tyro"] <= {"cli", "commands", "planning"}
+    assert users["tyro"] <= {"cli", "options", "commands", "planning"}
     assert users["PIL"] <= {"io", "decoding", "files"}
     assert users["huggingface_hub"] <= {"hub", "weights"}
     assert users["safetensors"] <= {"layout", "weights"}
