@@ -40,11 +40,12 @@ def collectives(text: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def lowered(side: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
+def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
     """A loop of whole optimiser steps on a mesh, traced for shapes alone: nothing is in memory.
 
     Args:
-        side: of a square picture, in pixels.
+        height: of the picture, in pixels.
+        width: likewise.
         objective: says the window.
         optimizer: static.
         mesh: of devices that may be absent.
@@ -64,7 +65,7 @@ def lowered(side: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
     def copied(tree: Any) -> Any:
         return on(tree, jax.tree.map(lambda leaf: everywhere, tree))
 
-    params, targets, state = arguments(side, side, objective, optimizer)
+    params, targets, state = arguments(height, width, objective, optimizer)
     image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, spec(mesh)))
     content = {layer: on(leaf, NamedSharding(mesh, spec(mesh))) for layer, leaf in targets.content.items()}
     targets = copied(targets._replace(content={}))._replace(content=content)

@@ -49,8 +49,8 @@ class BatchProgress(NamedTuple):
 class _Job(NamedTuple):
     """One picture of a batch."""
 
-    content: Image
-    styles: tuple[Image, ...]
+    content: AnyImage
+    styles: tuple[AnyImage, ...]
     shares: list[float]
     weights: LossWeights
     seed: int
@@ -103,7 +103,7 @@ def stylize_batch(
         window: side of the windows in pixels, None, or "auto": chosen for all pictures that a device has at once.
         mesh: devices: its `batch` axis takes pictures, `rows` and `columns` spread each; see `make_mesh`.
         canvas: height and width, at full size, of the canvas that every picture is put on if they need no larger one:
-            so further calls with as many pictures, up to this size, compile nothing.
+            so further calls with it and as many pictures, up to this size, compile nothing.
         whitening: power of the guide's metric.
         init: where to start: "content", "noise", or a picture for all.
         mosaic: share of the style's mosaic in a start from the content.
@@ -154,7 +154,8 @@ def stylize_batch(
             least = scaled(*canvas, scale.factor)
             sizes = [least, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
             largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-            at_scale = windowed(settings.objective, window, *largest, settings.optimizer, pictures=len(jobs) // groups)
+            held = len(jobs) // groups
+            at_scale = windowed(settings.objective, window, *largest, settings.optimizer, pictures=held, mesh=mesh)
             used = at_scale.window
             before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
             pictures, now = descend_together(
@@ -231,7 +232,7 @@ def _ended(status: Status | None) -> Status | None:
 def _pictures(
     index: int,
     jobs: Sequence[_Job],
-    before: Sequence[Image],
+    before: Sequence[AnyImage],
     statuses: Sequence[Status | None],
     params: Params,
     objective: Objective,
@@ -262,7 +263,9 @@ def _progress(jobs: Sequence[_Job], came: Sequence[Descents], seconds: float) ->
     )
 
 
-def _result(k: int, job: _Job, picture: Image, came: Sequence[Descents], seconds: float, window: int | None) -> Result:
+def _result(
+    k: int, job: _Job, picture: AnyImage, came: Sequence[Descents], seconds: float, window: int | None
+) -> Result:
     histories = [each.histories[k] for each in came]
     rows = np.concatenate(histories)
     status = came[-1].statuses[k]

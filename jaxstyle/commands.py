@@ -32,7 +32,7 @@ from jaxstyle.reports import announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress, Result
 from jaxstyle.scales import LEAST_STEPS, pyramid
 from jaxstyle.transfer import stylize
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage, Image
 
 # Exit code of a run that Ctrl-C ended: what shells use.
 INTERRUPTED = 130
@@ -79,7 +79,7 @@ class Stylize(Options):
         arguments |= {"init": self._start(), "params": weights.load_params(self.weights), "seeds": self.seed}
         settings = _recipe(self)
 
-        def make(photos: Sequence[Image], canvas: tuple[int, int], callback: Callable) -> list[Result]:
+        def make(photos: Sequence[AnyImage], canvas: tuple[int, int], callback: Callable) -> list[Result]:
             return stylize_batch(photos, [styles] * len(photos), canvas=canvas, callback=callback, **arguments)
 
         task = Folder(
@@ -117,7 +117,7 @@ class Stylize(Options):
                 f"than {LEAST_STEPS} steps",
                 file=sys.stderr,
             )
-        planned = windowed(objective, window, height, width, optimizer, sizes)
+        planned = windowed(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
         needs = estimate(height, width, planned, optimizer, sizes)
         first = distributed.is_first()
         if first:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.mesh import agreed, to_host
+from jaxstyle.mesh import agreed, mesh_of, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets
@@ -115,16 +115,17 @@ def descend(
     """
     history = np.empty((limits.steps, len(Losses._fields)), np.float32)
     done, length, since = 0, 1, 0
+    mesh = mesh_of(state.image)
     while done < limits.steps:
         # Other hosts have other clocks, but all have to take the same steps.
-        length = agreed(limits.next_chunk(done, length), state.image)
+        length = agreed(limits.next_chunk(done, length), mesh)
         begin = time.perf_counter()
         state, chunk = run(state, *problem, np.int32(length))
         history[done : done + length] = to_host(chunk)[:length]
         seconds = time.perf_counter() - begin
         done += length
         asked = ask(state, history[:done])
-        status = STATUSES[agreed(STATUSES.index(asked), state.image)] or verdict(
+        status = STATUSES[agreed(STATUSES.index(asked), mesh)] or verdict(
             int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None
         )
         if status is Status.CONVERGED and finish is not None:

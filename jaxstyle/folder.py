@@ -18,7 +18,7 @@ from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.reports import duration, final_loss
 from jaxstyle.result import Result
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage
 
 # What is taken for a photo.
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
@@ -50,7 +50,7 @@ class Folder:
     format: str
     batch: int
     read: Callable[[Path], io.Picture]
-    make: Callable[[Sequence[Image], Size, Callable[[BatchProgress], None]], list[Result]]
+    make: Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
     recipe: Callable[[Path, Path], dict[str, Any]]
     quality: int
 
@@ -103,7 +103,7 @@ def stylize_folder(folder: Folder) -> int:
                 bar.set_postfix_str(told, refresh=False)
                 bar.update(before + progress.fraction * count - bar.n)
 
-            results = folder.make(pixels, canvas_of[sizes[photos[0]]], tell)
+            results = folder.make(pixels, _shared(canvas_of, sizes[photos[0]]), tell)
             if any(result.status is Status.INTERRUPTED for result in results):
                 _say(f"jaxstyle: interrupted after {made} pictures; the same command goes on with the others")
                 return 130
@@ -174,6 +174,12 @@ def _batches(sizes: dict[Path, Size], canvas_of: dict[Size, Size], batch: int) -
         members = [photo for photo, size in sizes.items() if canvas_of[size] == canvas]
         for start in range(0, len(members), batch):
             yield members[start : start + batch]
+
+
+def _shared(canvas_of: dict[Size, Size], size: Size) -> Size:
+    """The canvas of a size if it has it in common with others: nothing has to be masked where it is alone."""
+    canvas = canvas_of[size]
+    return canvas if list(canvas_of.values()).count(canvas) > 1 else (0, 0)
 
 
 def _save(photo: Path, output: Path, picture: io.Picture, result: Result, folder: Folder) -> None:

@@ -15,9 +15,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from jaxstyle import vgg
 from jaxstyle.descent import run
+from jaxstyle.mesh import agreed
 from jaxstyle.objective import LossWeights, Objective, a_layer_each, stages
 from jaxstyle.plan import maps_of
 from jaxstyle.step import begin
@@ -272,6 +274,7 @@ def windowed(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
     pictures: int = 1,
+    mesh: Mesh | None = None,
 ) -> Objective:
     """The objective with the window that `stylize` uses: one with which every device's part fits into its memory.
 
@@ -283,6 +286,7 @@ def windowed(
         optimizer: its memory counts.
         styles: height and width of each style picture.
         pictures: that a device has at once.
+        mesh: of the run; its hosts use the same window.
 
     Returns:
         The objective.
@@ -291,19 +295,21 @@ def windowed(
         InputError: for a window too small.
     """
     if window == "auto" and objective.window is None:
-        (height, width), *styles = (_part(size, objective.shards) for size in ((height, width), *styles))
+        (height, width), *styles = (_part(size, objective) for size in ((height, width), *styles))
         alone, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
         if free is not None:
             # Devices that are cores of one machine share its memory.
             sharing = math.prod(objective.shards) if jax.devices()[0].platform == "cpu" else 1
             free //= pictures * max(1, sharing // jax.process_count())
-        window = choose_window(height, width, alone, optimizer, styles, free)
+        window = agreed(choose_window(height, width, alone, optimizer, styles, free) or 0, mesh) or None
     return objective if window == "auto" else dataclasses.replace(objective, window=window)
 
 
-def _part(size: tuple[int, int], shards: tuple[int, int]) -> tuple[int, int]:
+def _part(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
     """Height and width of what a device has of a picture."""
-    height, width = (-(-side // count) for side, count in zip(size, shards, strict=True))
+    height, width = (
+        max(-(-side // count), objective.smallest) for side, count in zip(size, objective.shards, strict=True)
+    )
     return height, width
 
 

@@ -216,17 +216,19 @@ def to_host(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
-def agreed(number: int, image: jax.Array) -> int:
-    """The number that the first of the hosts has which share a picture: all must do the same.
+def agreed(number: int, mesh: Any) -> int:
+    """The number that the first of the hosts has which share a mesh: all must do the same.
 
     Args:
         number: this host's.
-        image: the picture, or pictures.
+        mesh: see `make_mesh`; None is a single device.
 
     Returns:
-        The first host's number; this one's where no other host has a part of the picture.
+        The first host's number; this one's where the mesh has no other host's devices.
     """
-    return number if image.is_fully_addressable else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    if not isinstance(mesh, Mesh) or {device.process_index for device in mesh.devices.flat} == {jax.process_index()}:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def mesh_of(array: Any) -> Mesh | AbstractMesh | None:

@@ -19,7 +19,7 @@ from jaxstyle.mesh import make_mesh
 from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective
 from jaxstyle.scales import SHARE, ScaleCount
 from jaxstyle.settings import MOST_STEPS
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage
 
 # A side in pixels, and a batch, at most: beyond lies a typing error.
 MOST_PIXELS = 65536
@@ -196,11 +196,11 @@ class Options:
         groups = math.gcd(self.batch, max(1, jax.device_count() // (rows * columns))) if self.photo.is_dir() else 1
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
 
-    def styles(self, smallest: int) -> list[Image]:
+    def styles(self, smallest: int) -> list[AnyImage]:
         """The paintings, read."""
         return [self._painting(path, smallest) for path in (self.painting, *self.more)]
 
-    def _painting(self, path: Path, smallest: int) -> Image:
+    def _painting(self, path: Path, smallest: int) -> AnyImage:
         painting = io.load_image(path, self.style_size or self.size, enlarge=False, smallest=smallest)
         if self.style_scale == 1:
             return painting

@@ -18,7 +18,7 @@ from jaxstyle.mesh import agreed, canvas_sides, lay, like, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, begin
 from jaxstyle.targets import Targets, content_features, metric_of
-from jaxstyle.typing import Gram, Image, Params
+from jaxstyle.typing import AnyImage, Params
 from jaxstyle.whitening import Metric
 
 
@@ -33,10 +33,10 @@ class Picture(NamedTuple):
         status: why it stopped at an earlier scale; None if it goes on.
     """
 
-    content: Image
-    grams: dict[str, Gram]
+    content: AnyImage
+    grams: dict[str, Float[Array, "_ _"]]
     weights: LossWeights
-    start: Image
+    start: AnyImage
     status: Status | None = None
 
 
@@ -62,7 +62,7 @@ def descend_together(
     ask: Callable[[Descents], Status | None],
     mesh: Mesh | None = None,
     least: tuple[int, int] = (0, 0),
-) -> tuple[list[Image], Descents]:
+) -> tuple[list[AnyImage], Descents]:
     """Take steps until every picture has a reason to stop. One that has stopped stays as it is.
 
     Args:
@@ -89,7 +89,7 @@ def descend_together(
     since, done, length = np.zeros(count, int), 0, 1
     while None in came.statuses and done < limits.steps:
         running = np.array([status is None for status in came.statuses])
-        length = agreed(limits.next_chunk(done, length), states.image)
+        length = agreed(limits.next_chunk(done, length), mesh)
         lengths = lay(np.where(running, length, 0).astype(np.int32), mesh)
         start = time.perf_counter()
         states, chunk = run_together(states, params, targets, weights, objective, optimizer, lengths)
@@ -103,7 +103,7 @@ def descend_together(
             status = verdict(int(bad[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
             turn[k] = status is Status.CONVERGED and bool(power[k])
             came.statuses[k] = None if turn[k] else status
-        asked = STATUSES[agreed(STATUSES.index(ask(came)), states.image)]
+        asked = STATUSES[agreed(STATUSES.index(ask(came)), mesh)]
         if asked is not None:
             came = came._replace(statuses=[asked if status is None else status for status in came.statuses])
         elif turn.any():
@@ -113,7 +113,7 @@ def descend_together(
         length = steps_in_a_chunk(done, length, seconds)
     statuses: list[Status | None] = [Status.STEP_LIMIT if status is None else status for status in came.statuses]
     best = to_host(states.best_image)
-    found = [
+    found: list[AnyImage] = [
         jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])
         for image, picture in zip(best, pictures, strict=True)
     ]
@@ -128,13 +128,14 @@ def _on_canvases(
     high, wide = (max(sides) for sides in zip(least, *sizes, strict=True))
     height, width = canvas_sides(high, wide, objective)
 
-    def stack(images: Sequence[Image]) -> Array:
+    def stack(images: Sequence[AnyImage]) -> Array:
         canvases = np.zeros((len(images), height, width, 3), np.float32)
         for canvas, image in zip(canvases, images, strict=True):
             canvas[: image.shape[0], : image.shape[1]] = image
         return lay(canvases, mesh, spatial=True)
 
-    alike = set(sizes) == {(height, width)}
+    # A canvas that was asked for is for other pictures too, which have to find the same program.
+    alike = least == (0, 0) and set(sizes) == {(height, width)}
     extents = None if alike else lay(np.array(sizes, np.int32), mesh)
     content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
     grams = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.grams for picture in pictures))

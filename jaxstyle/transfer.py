@@ -174,7 +174,15 @@ def stylize(
         for scale in scales_of_run:
             picture = fit(picture, scale.height, scale.width)
             shrunk_sizes = [scaled(high, wide, scale.factor) for high, wide in sizes]
-            at_scale = windowed(settings.objective, window, scale.height, scale.width, settings.optimizer, shrunk_sizes)
+            at_scale = windowed(
+                settings.objective,
+                window,
+                scale.height,
+                scale.width,
+                settings.optimizer,
+                shrunk_sizes,
+                mesh=mesh,
+            )
             work = functools.partial(optimise, scale, picture)
             side = max(scale.height, scale.width)
             # Where several hosts work together, one of them must not try again alone.

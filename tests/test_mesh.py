@@ -95,7 +95,7 @@ def test_windows_of_every_devices_part_are_exact_too(real_params, pictures, alon
 @pytest.mark.parametrize("shape", MESHES)
 def test_a_step_exchanges_edges_and_sums(shape):
     """13 convolutions forward and backward need a row from both neighbours, and Gram matrices are summed once."""
-    program = lowered(512, js.Objective(), OPTIMIZER, js.make_mesh(*shape)).compile()
+    program = lowered(512, 512, js.Objective(), OPTIMIZER, js.make_mesh(*shape)).compile()
     found = collectives(program.as_text())
     axes = sum(count > 1 for count in shape)
     assert found["collective-permute"]["count"] >= 52 * axes

@@ -1,0 +1,39 @@
+"""A process of tests/test_distributed.py: joins the others, runs on the devices of all, leaves its numbers."""
+
+import os
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+
+def main(address: str, processes: str, index: str, folder: str, what: str) -> None:
+    import jax
+    import numpy as np
+
+    import jaxstyle as js
+
+    js.distributed.initialize(address, int(processes), int(index), timeout=60)
+    assert jax.device_count() == 2 * int(processes), jax.devices()
+    params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+    photo, painting = js.white_noise(1, 70, 50), js.white_noise(2, 64, 64)
+    options = {"params": params, "steps": 12, "whitening": 1.0}
+    if what == "fail" and index == "1":
+        raise SystemExit(3)
+    if what == "batch":
+        photos = [photo, js.white_noise(3, 64, 64), js.white_noise(4, 64, 48), js.white_noise(5, 40, 70)]
+        results = js.stylize_batch(photos, painting, mesh=js.make_mesh(batch=4), **options)
+    else:
+        seen = []
+        mesh = js.make_mesh(2, 2)
+        result = js.stylize(photo, painting, mesh=mesh, callback=lambda progress: seen.append(progress), **options)
+        assert seen[-1].evaluations == 12
+        results = [result]
+    arrays = {f"image{k}": np.asarray(result.image) for k, result in enumerate(results)}
+    arrays |= {f"losses{k}": np.asarray(result.losses.total) for k, result in enumerate(results)}
+    np.savez(os.path.join(folder, f"{index}.npz"), **arrays)
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,134 @@
+"""Many pictures at once: each gets what it gets alone."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle import descent, together
+
+STEPS = 6
+
+
+def alike(found, expected):
+    assert found.image.shape == expected.image.shape
+    assert (found.status, found.evaluations, found.scales) == (expected.status, expected.evaluations, expected.scales)
+    np.testing.assert_allclose(found.losses.total, expected.losses.total, rtol=1e-4)
+
+
+@pytest.fixture(scope="session")
+def photos(photograph):
+    return [photograph("china.jpg", 64, 48), photograph("starry_night.jpg", 64, 48), photograph("china.jpg", 40, 56)]
+
+
+@pytest.mark.parametrize("over", [None, 2, 4])
+def test_sizes_styles_weights_and_seeds_of_their_own(tiny_params, photos, starry, china, over):
+    """On one device, and over the batch axis of a mesh, which the pictures do not fill."""
+    weights = [js.LossWeights(1.0, 1e3), js.LossWeights(2.0, 1e2), js.LossWeights(1.0, 1e3, 1e3)]
+    styles, seeds = [starry, china, [starry, china]], [0, 5, 7]
+    mesh = None if over is None else js.make_mesh(batch=over)
+    options = {"params": tiny_params, "steps": STEPS}
+    results = js.stylize_batch(photos, styles, weights=weights, seeds=seeds, mesh=mesh, **options)
+    assert len(results) == 3
+    for result, photo, style, weight, seed in zip(results, photos, styles, weights, seeds, strict=True):
+        alike(result, js.stylize(photo, style, weights=weight, seed=seed, **options))
+
+
+def test_the_real_network_over_batch_rows_and_columns(real_params, photograph):
+    """Four pictures over eight devices: two groups of two by two share two pictures each."""
+    photos = [photograph("china.jpg", width, 64) for width in (64, 80, 64, 80)]
+    painting = photograph("starry_night.jpg", 64, 64)
+    options = {"params": real_params, "steps": 3, "optimizer": js.lbfgs(precondition="pyramid")}
+    results = js.stylize_batch(photos, painting, mesh=js.make_mesh(rows=2, columns=2, batch=2), **options)
+    for result, photo in zip(results, photos, strict=True):
+        alike(result, js.stylize(photo, painting, **options))
+
+
+def test_scales_and_a_canvas(tiny_params, photos, starry):
+    options = {"params": tiny_params, "steps": 22, "scales": 2, "whitening": 0.0}
+    results = js.stylize_batch(photos, starry, canvas=(80, 96), **options)
+    for result, photo in zip(results, photos, strict=True):
+        assert len(result.scales) == 1 or result.image.shape == photo.shape
+    alone = js.stylize(photos[0], starry, **options | {"scales": len(results[0].scales)})
+    np.testing.assert_allclose(results[0].losses.total[:5], alone.losses.total[:5], rtol=1e-4)
+
+
+def test_each_has_its_own_end(tiny_params, photos, starry):
+    """The first has nothing to do but to reach its own start, and stops while the other goes on."""
+    weights = [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
+    options = {"params": tiny_params, "steps": 80, "whitening": 0.0, "tolerance": 0.02}
+    results = js.stylize_batch(photos[0], starry, weights=weights, **options)
+    alone = [js.stylize(photos[0], starry, weights=each, **options) for each in weights]
+    assert alone[0].evaluations != alone[1].evaluations
+    for found, expected in zip(results, alone, strict=True):
+        assert (found.status, found.evaluations) == (expected.status, expected.evaluations)
+        # Where a picture waits for others it stays as it is.
+        np.testing.assert_allclose(found.losses.total[:10], expected.losses.total[:10], rtol=1e-4)
+        assert float(found.losses.total.min()) == pytest.approx(float(expected.losses.total.min()), rel=0.1)
+
+
+def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, photos, starry, monkeypatch):
+    """As alone: the switch comes for each picture by itself."""
+    monkeypatch.setattr(descent, "SLOW", 0.05)
+    turned = []
+    again = together._again
+
+    def watched(states, which, optimizer):
+        turned.append(which)
+        return again(states, which, optimizer)
+
+    monkeypatch.setattr(together, "_again", watched)
+    options = {"params": tiny_params, "steps": 60}
+    results = js.stylize_batch(photos[:2], starry, **options)
+    assert turned
+    expected = js.stylize(photos[0], starry, **options)
+    assert float(results[0].losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.1)
+
+
+def test_another_batch_of_the_same_shape_compiles_nothing(tiny_params, photos, starry):
+    options = {"params": tiny_params, "steps": 2, "canvas": (64, 64)}
+    js.stylize_batch(photos[:2], starry, **options)
+    before = together.run_together._cache_size()
+    js.stylize_batch(photos[1:], starry, seeds=[3, 4], weights=js.LossWeights(2.0, 5.0), **options)
+    assert together.run_together._cache_size() == before
+
+
+def test_callbacks_see_and_stop(tiny_params, photos, starry):
+    seen = []
+
+    def callback(progress):
+        seen.append(progress)
+        return len(seen) == 2
+
+    results = js.stylize_batch(photos, starry, params=tiny_params, steps=50, callback=callback)
+    assert [result.status for result in results] == [js.Status.STOPPED] * 3
+    assert seen[0].running == 3
+    assert seen[0].evaluations == (1, 1, 1)
+    assert 0 < seen[0].fraction < seen[1].fraction < 1
+    assert seen[1].losses[0] == pytest.approx(float(results[0].losses.total.min()))
+
+
+def test_an_array_of_pictures_will_do(tiny_params, photos, starry):
+    stack = np.stack(photos[:2])
+    results = js.stylize_batch(stack, starry, params=tiny_params, steps=2)
+    assert [result.image.shape for result in results] == [(48, 64, 3)] * 2
+    assert isinstance(results[0].image, jax.Array)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"contents": []}, "0 contents"),
+        ({"contents": "photo"}, "contents is 'photo'"),
+        ({"seeds": [1, 2]}, "3 contents, 2 seeds"),
+        ({"seeds": 1.5}, "seeds is"),
+        ({"styles": np.ones((20, 64, 3), np.float32)}, "style is 64x20"),
+        ({"weights": [js.LossWeights(-1.0)] * 3}, "content weight"),
+        ({"steps": 0}, "steps is 0"),
+        ({"mesh": "all"}, "expected a jax.sharding.Mesh"),
+    ],
+)
+def test_bad_input_is_refused(tiny_params, photos, starry, change, message, unchecked):
+    arguments = {"contents": photos, "styles": starry, "steps": 2} | change
+    with pytest.raises(js.InputError, match=message):
+        js.stylize_batch(arguments.pop("contents"), arguments.pop("styles"), params=tiny_params, **arguments)

@@ -1,0 +1,110 @@
+"""Two real processes over 127.0.0.1, with two devices each. A hang is a failure: every wait has an end."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle import distributed
+
+WORKER = Path(__file__).parent / "distributed_worker.py"
+# Seconds for both, joining and leaving each other included.
+LIMIT = 240
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def two(folder, what):
+    """Run two processes to their end; exit codes and what they printed."""
+    address = f"127.0.0.1:{free_port()}"
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), address, "2", str(index), str(folder), what],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        for index in range(2)
+    ]
+    end, outputs = time.monotonic() + LIMIT, []
+    try:
+        for process in processes:
+            outputs.append(process.communicate(timeout=max(1, end - time.monotonic()))[0])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [process.returncode for process in processes], outputs
+
+
+@pytest.fixture(scope="module")
+def problem():
+    params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+    return js.white_noise(1, 70, 50), js.white_noise(2, 64, 64), {"params": params, "steps": 12, "whitening": 1.0}
+
+
+def test_one_picture_over_two_processes(tmp_path, problem):
+    codes, outputs = two(tmp_path, "mesh")
+    assert codes == [0, 0], outputs
+    photo, painting, options = problem
+    expected = js.stylize(photo, painting, optimizer=js.lbfgs(precondition="pyramid"), **options)
+    found = [np.load(tmp_path / f"{index}.npz") for index in range(2)]
+    np.testing.assert_array_equal(found[0]["image0"], found[1]["image0"])
+    assert found[0]["image0"].shape == photo.shape
+    np.testing.assert_allclose(found[0]["losses0"], expected.losses.total, rtol=1e-4)
+
+
+def test_a_batch_over_two_processes(tmp_path, problem):
+    codes, outputs = two(tmp_path, "batch")
+    assert codes == [0, 0], outputs
+    photo, painting, options = problem
+    found = [np.load(tmp_path / f"{index}.npz") for index in range(2)]
+    for k in range(4):
+        np.testing.assert_array_equal(found[0][f"image{k}"], found[1][f"image{k}"])
+    expected = js.stylize(photo, painting, **options)
+    np.testing.assert_allclose(found[0]["losses0"], expected.losses.total, rtol=1e-4)
+
+
+def test_a_process_that_waits_for_a_failed_one_ends(tmp_path):
+    """And not only when the test's patience does."""
+    codes, outputs = two(tmp_path, "fail")
+    assert codes[1] == 3, outputs
+    assert codes[0] != 0, outputs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("127.0.0.1:1", None, 0), "expected all three"),
+        (("127.0.0.1:1", 2, 2), "expected 0 to 1"),
+        (("127.0.0.1:1", 1, 0), "too late"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    jax.devices()
+    with pytest.raises(js.InputError, match=message):
+        distributed.initialize(*arguments)
+
+
+@pytest.mark.parametrize("text", ["", "yes", "host,2,0", "host:1,2", "host:1,two,0"])
+def test_a_misspelt_option_is_refused(text):
+    with pytest.raises(js.InputError, match="expected auto or ADDRESS:PORT"):
+        distributed.parse(text)
+    assert distributed.parse("auto") == (None, None, None)
+
+
+def test_a_single_process_is_the_first():
+    assert distributed.is_first()
