@@ -119,10 +119,10 @@ def plot(result: Run, path: Any) -> None:
         axis.plot(counts, [each / held[0] for each in held], "s-", label="memory a device")
         ideal = [1 / count for count in counts] if kind == "strong" else [1.0] * len(counts)
         axis.plot(counts, ideal, "k:", label="ideal")
-        axis.set(xlabel="devices", ylabel="relative to one device", title=f"{kind} scaling", ylim=(0, None))
+        axis.set(xlabel="devices", ylabel="relative to one device", title=f"{kind} scaling", ylim=(0, 1.25))
         other = axis.twinx()
         other.plot(counts, sent, "^--", color="tab:red", label="sent a step")
-        other.set(ylabel="MB sent a device and step", ylim=(0, None))
+        other.set(ylabel="MB sent a device and step", ylim=(0, 25))
         lines = [*axis.get_lines(), *other.get_lines()]
         axis.legend(lines, [str(line.get_label()) for line in lines], fontsize=8)
     figure.savefig(path, dpi=120)

@@ -11,7 +11,7 @@ js.save_image("out.png", result.image)
 """
 
 from jaxstyle import distributed as distributed
-from jaxstyle.batch import BatchProgress, stylize_batch
+from jaxstyle.batch import stylize_batch
 from jaxstyle.canvas import Canvas, on_canvas
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
@@ -23,7 +23,7 @@ from jaxstyle.mesh import gather, make_mesh, on_mesh, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
-from jaxstyle.result import Progress, Result
+from jaxstyle.result import BatchProgress, Progress, Result
 from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets, make_targets, whiten

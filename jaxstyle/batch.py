@@ -1,10 +1,13 @@
 """`stylize_batch`: many pictures at once, in one compiled program, each as if it were alone."""
 
+import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -14,36 +17,22 @@ from jaxtyping import Array, Float
 from jaxstyle.descent import Limits, Status
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image, check_range, fit
-from jaxstyle.memory import WindowOption, windowed
+from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import replicated
 from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
-from jaxstyle.result import Result
+from jaxstyle.result import BatchProgress, Result
 from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
 from jaxstyle.settings import Settings, settle
+from jaxstyle.signals import interrupt_flag
 from jaxstyle.start import first_image
 from jaxstyle.targets import style_grams, style_shares
 from jaxstyle.together import Descents, Picture, descend_together
-from jaxstyle.transfer import interrupt_flag, shrink
+from jaxstyle.transfer import shrink
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 
-
-class BatchProgress(NamedTuple):
-    """What a callback of `stylize_batch` sees.
-
-    Attributes:
-        evaluations: of each picture so far, at all scales.
-        losses: the least total loss of each so far, at the present scale.
-        running: how many pictures have not stopped yet.
-        seconds: since the batch began.
-        fraction: of the cost that lies behind it, 0 to 1.
-    """
-
-    evaluations: tuple[int, ...]
-    losses: tuple[float, ...]
-    running: int
-    seconds: float
-    fraction: float
+# Reasons to stop that are not a picture's own.
+STOPS = {Status.STOPPED, Status.INTERRUPTED}
 
 
 class _Job(NamedTuple):
@@ -85,7 +74,7 @@ def stylize_batch(
     Contents, styles, weights and seeds are one each for all pictures, or a sequence with one for each. Every picture
     has its own optimiser, which accepts and refuses steps by itself, and its own end; one that has stopped waits for
     the others, unchanged. Pictures of different sizes lie on canvases of one size (see `canvas.py`), and cost as much
-    as the largest.
+    as the largest. With several scales all have as many as the one that allows the fewest.
 
     Args:
         contents: `(H, W, 3)` in [0, 1], or a sequence of them, of any sizes, or an array `(batch, H, W, 3)`.
@@ -98,7 +87,7 @@ def stylize_batch(
         style_weights: one relative number for each style that blends.
         optimizer: an optax transform.
         steps: evaluations at most, for each picture.
-        scales: how many sizes to go through at most; as many as all pictures allow.
+        scales: how many sizes to go through at most.
         share: of the steps, for the full size.
         window: side of the windows in pixels, None, or "auto": chosen for all pictures that a device has at once.
         mesh: devices: its `batch` axis takes pictures, `rows` and `columns` spread each; see `make_mesh`.
@@ -126,6 +115,8 @@ def stylize_batch(
         [(32, 48, 3), (40, 32, 3)]
     """
     begin = time.perf_counter()
+    if not (isinstance(canvas, tuple) and len(canvas) == 2 and min(canvas) >= 0):
+        raise InputError(f"canvas is {canvas!r}, expected a height and a width in pixels")
     photos, paintings, each_weights, each_seed = _one_each(contents, styles, weights, seeds)
     options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "init": init}
     options |= {"mosaic": mosaic, "window": window, "whitening": whitening, "tolerance": tolerance}
@@ -142,35 +133,57 @@ def stylize_batch(
     spread_params = params if mesh is None else replicated(params, mesh)
 
     came: list[Descents] = []
-    pictures, used = [_first(job, settings) for job in jobs], None
+    pictures: list[AnyImage] = [_first(job, settings) for job in jobs]
+    used = None
     with interrupt_flag() as interrupted:
 
         def ask(now: Descents) -> Status | None:
-            if callback is not None and callback(_progress(jobs, [*came, now], time.perf_counter() - begin)):
+            if callback is not None and callback(_progress(jobs, len(photos), [*came, now], begin)):
                 return Status.STOPPED
             return Status.INTERRUPTED if interrupted.is_set() else None
 
-        for index, scale in enumerate(jobs[0].scales):
-            least = scaled(*canvas, scale.factor)
-            sizes = [least, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
-            largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-            held = len(jobs) // groups
-            at_scale = windowed(settings.objective, window, *largest, settings.optimizer, pictures=held, mesh=mesh)
-            used = at_scale.window
-            before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
-            pictures, now = descend_together(
-                _pictures(index, jobs, pictures, before, params, at_scale, style_weights),
+        def optimise(
+            index: int,
+            starts: list[AnyImage],
+            statuses: list[Status | None],
+            least: tuple[int, int],
+            structure: Objective,
+        ) -> tuple[list[AnyImage], Descents]:
+            return descend_together(
+                _pictures(index, jobs, starts, statuses, params, structure, style_weights),
                 spread_params,
-                at_scale,
+                structure,
                 settings.optimizer,
-                Limits(scale.steps, settings.tolerance),
+                Limits(jobs[0].scales[index].steps, settings.tolerance),
                 settings.whitening,
                 ask,
                 mesh,
                 least,
             )
+
+        for index, scale in enumerate(jobs[0].scales):
+            least = scaled(*canvas, scale.factor)
+            sizes = [least, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
+            largest = max(height for height, _ in sizes), max(width for _, width in sizes)
+            shrunk = [scaled(style.shape[0], style.shape[1], scale.factor) for job in jobs for style in job.styles]
+            # The largest alone: they are measured one after the other.
+            style = max(shrunk, key=math.prod)
+            at_scale = windowed(
+                settings.objective,
+                window,
+                *largest,
+                settings.optimizer,
+                [style],
+                pictures=len(jobs) // groups,
+                mesh=mesh,
+            )
+            before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
+            work = functools.partial(optimise, index, pictures, before, least)
+            side, retry = max(part_of(largest, at_scale)), window == "auto" and jax.process_count() == 1
+            (pictures, now), used = in_less_memory(work, at_scale, side, retry=retry)
             came.append(now)
-            if None not in map(_ended, now.statuses):
+            # What was asked for counts for all, those that had converged at this scale included.
+            if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
                 break
     seconds = time.perf_counter() - begin
     return [_result(k, jobs[k], pictures[k], came, seconds, used) for k in range(len(photos))]
@@ -192,6 +205,8 @@ def _one_each(contents: Any, styles: Any, weights: Any, seeds: Any) -> tuple[lis
     if len(set(counts.values())) > 1 or 0 in counts.values():
         told = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise InputError(f"there are {told}, expected one for all pictures or the same number of each")
+    if not all(isinstance(seed, Integral) for seed in lists["seeds"]):
+        raise InputError(f"seeds is {seeds!r}, expected whole numbers")
     count = max(counts.values(), default=1)
     photos, paintings, each_weights, each_seed = (
         values * count if len(values) == 1 else values for values in lists.values()
@@ -251,15 +266,15 @@ def _pictures(
     return found
 
 
-def _progress(jobs: Sequence[_Job], came: Sequence[Descents], seconds: float) -> BatchProgress:
-    index, now = len(came) - 1, came[-1]
-    taken = [len(history) for history in now.histories]
+def _progress(jobs: Sequence[_Job], count: int, came: Sequence[Descents], begin: float) -> BatchProgress:
+    """Of the first `count` pictures: the others are there only to fill the devices."""
+    now = came[-1]
     return BatchProgress(
-        evaluations=tuple(sum(len(each.histories[k]) for each in came) for k in range(len(jobs))),
-        losses=tuple(float(np.min(history[:, 0], initial=np.inf)) for history in now.histories),
-        running=now.statuses.count(None),
-        seconds=seconds,
-        fraction=fraction_done(jobs[0].scales, index, max(taken)),
+        evaluations=tuple(sum(len(each.histories[k]) for each in came) for k in range(count)),
+        losses=tuple(float(np.fmin.reduce(history[:, 0], initial=np.inf)) for history in now.histories[:count]),
+        running=now.statuses[:count].count(None),
+        seconds=time.perf_counter() - begin,
+        fraction=fraction_done(jobs[0].scales, len(came) - 1, max(map(len, now.histories))),
     )
 
 

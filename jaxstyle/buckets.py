@@ -1,9 +1,11 @@
 """Pictures of many sizes on few canvases, so that few programs are compiled."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 Size = tuple[int, int]
+Group = tuple[list[Size], int, Size]
 
 # Canvases at most, and how much more work fewer of them may cost without being asked for.
 MOST = 3
@@ -27,22 +29,27 @@ def canvases(sizes: Sequence[Size], most: int = MOST) -> dict[Size, Size]:
         >>> canvases([(384, 512), (342, 512), (512, 384), (512, 512)], most=2)
         {(342, 512): (384, 512), (384, 512): (384, 512), (512, 384): (512, 512), (512, 512): (512, 512)}
     """
-    groups = [[size] for size in sorted(set(sizes))]
+    counts = Counter(sizes)
+    # Of each group its sizes, how many pictures have one of them, and its canvas.
+    groups = [([size], count, size) for size, count in sorted(counts.items())]
     everything = sum(height * width for height, width in sizes)
 
-    def canvas(group: Sequence[Size]) -> Size:
-        return max(height for height, _ in group), max(width for _, width in group)
+    def united(pair: tuple[Group, Group]) -> Group:
+        (first, few, (high, wide)), (second, more, (height, width)) = pair
+        return [*first, *second], few + more, (max(high, height), max(wide, width))
 
-    def pixels(group: Sequence[Size]) -> int:
-        height, width = canvas(group)
-        return height * width * sum(sizes.count(size) for size in group)
-
-    def price(pair: tuple[list[Size], list[Size]]) -> int:
-        return pixels([*pair[0], *pair[1]]) - pixels(pair[0]) - pixels(pair[1])
+    def price(pair: tuple[Group, Group]) -> int:
+        return _pixels(united(pair)) - _pixels(pair[0]) - _pixels(pair[1])
 
     while len(groups) > 1:
         pair = min(itertools.combinations(groups, 2), key=price)
         if len(groups) <= most and price(pair) > FREE * everything:
             break
-        groups = [group for group in groups if group not in pair] + [[*pair[0], *pair[1]]]
-    return {size: canvas(group) for group in sorted(map(sorted, groups)) for size in group}
+        groups = [group for group in groups if group not in pair] + [united(pair)]
+    return dict(sorted((size, group[2]) for group in groups for size in group[0]))
+
+
+def _pixels(group: Group) -> int:
+    """What all of its pictures cost."""
+    _, count, (height, width) = group
+    return count * height * width

@@ -110,11 +110,6 @@ def inside(x: AnyFeatures, frame: Frame | None, jump: int = 1) -> AnyFeatures:
     return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0.0)
 
 
-def within(x: AnyFeatures, extent: Extent | None) -> AnyFeatures:
-    """Zero what lies beyond the extent."""
-    return x if extent is None else inside(x, Frame(0, 0, *sides(x.shape, extent)))
-
-
 def continued(x: AnyFeatures, axis: int, side: Number) -> AnyFeatures:
     """The last row, or column, of the picture repeated to the end of the canvas.
 

@@ -1,13 +1,11 @@
 """The commands that make pictures: their options, and what they do with them."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import platform
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,22 +20,18 @@ from jaxstyle import distributed, io, presets, weights
 from jaxstyle.batch import stylize_batch
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
-from jaxstyle.folder import Folder, stylize_folder
+from jaxstyle.folder import Folder, checksum, stylize_folder
 from jaxstyle.image import resize
-from jaxstyle.memory import estimate, windowed
+from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
-from jaxstyle.reports import announcement, bar_text, duration, final_loss
+from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress, Result
 from jaxstyle.scales import LEAST_STEPS, pyramid
+from jaxstyle.signals import INTERRUPTED, no_interrupt
 from jaxstyle.transfer import stylize
 from jaxstyle.typing import AnyImage, Image
-
-# Exit code of a run that Ctrl-C ended: what shells use.
-INTERRUPTED = 130
-# Of tqdm: its own counts would be fractions of the run's cost.
-BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass(frozen=True)
@@ -78,6 +72,8 @@ class Stylize(Options):
         styles = self.styles(objective.smallest)
         arguments |= {"init": self._start(), "params": weights.load_params(self.weights), "seeds": self.seed}
         settings = _recipe(self)
+        sources = (self.painting, *self.more, *([Path(self.init)] if os.path.isfile(self.init) else []))
+        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
 
         def make(photos: Sequence[AnyImage], canvas: tuple[int, int], callback: Callable) -> list[Result]:
             return stylize_batch(photos, [styles] * len(photos), canvas=canvas, callback=callback, **arguments)
@@ -85,10 +81,13 @@ class Stylize(Options):
         task = Folder(
             self.photo,
             self.output,
-            (self.painting, *self.more),
+            sources,
             self.format,
             self.batch,
             read=lambda path: io.read_picture(path, self.size, smallest=objective.smallest),
+            scales=lambda size: len(
+                pyramid(*size, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest)
+            ),
             make=make,
             recipe=lambda photo, output: _of_photo(settings, photo, output),
             quality=self.quality,
@@ -96,7 +95,9 @@ class Stylize(Options):
         return stylize_folder(task)
 
     def _single(self) -> int:
-        self._check_outputs((self.photo, self.painting, *self.more, Path(self.init)))
+        first = distributed.is_first()
+        if first:
+            self._check_outputs((self.photo, self.painting, *self.more, Path(self.init)))
         arguments = self._arguments()
         objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
         check_weights(arguments["weights"], objective)
@@ -111,15 +112,14 @@ class Stylize(Options):
         scales = pyramid(
             height, width, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest
         )
-        if self.scales != 1 and len(scales) == 1:
+        if first and self.scales != 1 and len(scales) == 1:
             print(
                 f"jaxstyle: --scales {self.scales} makes one size here: a coarser one would be too small, or get less "
                 f"than {LEAST_STEPS} steps",
                 file=sys.stderr,
             )
         planned = windowed(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
-        needs = estimate(height, width, planned, optimizer, sizes)
-        first = distributed.is_first()
+        needs = estimate_part(height, width, planned, optimizer, sizes)
         if first:
             print(announcement(scales, planned, needs), file=sys.stderr)
 
@@ -155,7 +155,7 @@ class Stylize(Options):
             return 1
         recipe |= {"evaluations": result.evaluations, "loss": best, "status": str(result.status)}
         recipe |= {"window": result.window}
-        with _no_interrupt():
+        with no_interrupt():
             io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
         print(
             f"{self.output}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
@@ -240,7 +240,8 @@ def _exit_code(result: Result) -> int:
 
 def _of_photo(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, Any]:
     """The recipe of one photo of a folder."""
-    return recipe | {"settings": recipe["settings"] | {"photo": photo.name, "output": output.name}}
+    named = recipe["settings"] | {"photo": photo.name, "output": output.name}
+    return recipe | {"settings": named, "inputs_sha256": [checksum(photo), *recipe["inputs_sha256"][1:]]}
 
 
 def _recipe(options: Stylize) -> dict[str, Any]:
@@ -249,25 +250,19 @@ def _recipe(options: Stylize) -> dict[str, Any]:
     settings["more"] = [path.name for path in options.more]
     for name in ("photo", "painting", "output", "init", "weights"):
         settings[name] = Path(settings[name]).name
+    # What "auto" stands for depends on the devices.
+    settings["precondition"] = options.preconditioner()
+    files = [options.photo, options.painting, *options.more, Path(options.init)]
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         "software": io.software(),
         "settings": settings,
         "versions": versions | {"python": platform.python_version()},
+        "inputs_sha256": [checksum(path) if path.is_file() else None for path in files],
         "weights_sha256": weights.weights_sha256(options.weights),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
     }
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Keep Ctrl-C away from a write of some milliseconds that ends a run of minutes."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _tuple(value: Any) -> tuple[float, ...]:

@@ -117,17 +117,16 @@ def descend(
     done, length, since = 0, 1, 0
     mesh = mesh_of(state.image)
     while done < limits.steps:
-        # Other hosts have other clocks, but all have to take the same steps.
-        length = agreed(limits.next_chunk(done, length), mesh)
+        length = int(agreed(limits.next_chunk(done, length), mesh))
         begin = time.perf_counter()
         state, chunk = run(state, *problem, np.int32(length))
         history[done : done + length] = to_host(chunk)[:length]
         seconds = time.perf_counter() - begin
         done += length
-        asked = ask(state, history[:done])
-        status = STATUSES[agreed(STATUSES.index(asked), mesh)] or verdict(
+        status = ask(state, history[:done]) or verdict(
             int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None
         )
+        status = STATUSES[int(agreed(STATUSES.index(status), mesh))]
         if status is Status.CONVERGED and finish is not None:
             problem, finish, since = finish, None, done
             best = state.best_image

@@ -4,6 +4,8 @@ Every host runs the same program with the same pictures; `make_mesh` takes devic
 exchanges go over the network between them. The first host alone writes files.
 """
 
+import re
+
 import jax
 
 from jaxstyle.errors import InputError
@@ -55,9 +57,10 @@ def initialize(
             "give the first process's address, the number of processes, and the index of this one"
         ) from error
     except RuntimeError as error:
-        if "before" not in str(error):
-            raise
-        raise InputError(f"too late to join other hosts, expected to be the first to use JAX: {error}") from error
+        raise InputError(
+            "cannot join the other hosts, expected a call before anything else uses JAX, the same numbers on all of "
+            f"them, and an address that they reach: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def parse(text: str) -> tuple[str | None, int | None, int | None]:
@@ -78,9 +81,9 @@ def parse(text: str) -> tuple[str | None, int | None, int | None]:
     """
     if text == "auto":
         return None, None, None
-    parts = text.split(",")
-    if len(parts) == 3 and ":" in parts[0] and parts[1].isdigit() and parts[2].isdigit():
-        return parts[0], int(parts[1]), int(parts[2])
+    match = re.fullmatch(r"(\S+:[0-9]{1,5}),([1-9][0-9]{0,5}),([0-9]{1,6})", text)
+    if match:
+        return match[1], int(match[2]), int(match[3])
     raise InputError(
         f"--distributed is {text!r}, expected auto or ADDRESS:PORT,PROCESSES,INDEX such as 10.0.0.1:1234,2,0"
     )

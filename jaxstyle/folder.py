@@ -1,5 +1,6 @@
 """A folder of photos: in few compiled programs, each picture written as soon as it is there, and none made twice."""
 
+import hashlib
 import json
 import sys
 import time
@@ -8,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from tqdm import tqdm
 
 from jaxstyle import io
-from jaxstyle.batch import BatchProgress
 from jaxstyle.buckets import Size, canvases
 from jaxstyle.descent import Status
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
-from jaxstyle.reports import duration, final_loss
-from jaxstyle.result import Result
+from jaxstyle.memory import OUT_OF_MEMORY
+from jaxstyle.mesh import of_the_first
+from jaxstyle.reports import BAR, duration, final_loss
+from jaxstyle.result import BatchProgress, Result
+from jaxstyle.signals import INTERRUPTED, no_interrupt
 from jaxstyle.typing import AnyImage
 
 # What is taken for a photo.
@@ -25,7 +30,6 @@ READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", "
 # Settings that change how a picture is made, but not the picture.
 INDIFFERENT = ("batch", "mesh", "distributed", "window", "save_every")
 FINISHED = (Status.STEP_LIMIT, Status.CONVERGED)
-BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,11 @@ class Folder:
     Attributes:
         photos: the folder.
         output: the folder for the pictures; made if it is not there.
-        paintings: files that the pictures depend on too.
+        inputs: other files that the pictures are made from.
         format: extension of the pictures.
         batch: how many at once.
         read: a file to its pixels; raises InputError.
+        scales: how many sizes a photo of this size goes through: pictures of a batch have that in common.
         make: pixels, a canvas and a callback to results.
         recipe: photo and output to what is stored in the picture.
         quality: of JPEG and WebP.
@@ -46,10 +51,11 @@ class Folder:
 
     photos: Path
     output: Path
-    paintings: Sequence[Path]
+    inputs: Sequence[Path]
     format: str
     batch: int
     read: Callable[[Path], io.Picture]
+    scales: Callable[[Size], int]
     make: Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
     recipe: Callable[[Path, Path], dict[str, Any]]
     quality: int
@@ -58,7 +64,7 @@ class Folder:
 def stylize_folder(folder: Folder) -> int:
     """Make every picture that is not there yet. One that fails is reported, and the others go on.
 
-    A picture is there if its recipe says the same settings, and no file that it was made from is newer.
+    A picture is there if its recipe says the same settings and the same files.
 
     Args:
         folder: see there.
@@ -67,59 +73,57 @@ def stylize_folder(folder: Folder) -> int:
         Exit code: 0 if all pictures are there now, 1 if some failed, 130 after Ctrl-C.
 
     Raises:
-        InputError: for a folder without photos, or an output that is no folder.
+        InputError: for a folder without photos, or an output that cannot be.
     """
-    begin = time.perf_counter()
-    jobs = _jobs(folder)
-    todo = {photo: output for photo, output in jobs.items() if not _is_there(photo, output, folder)}
-    if len(todo) < len(jobs):
-        _say(f"jaxstyle: {len(jobs) - len(todo)} of {len(jobs)} pictures are there already, with these settings")
-    sizes, failed = {}, 0
-    for photo in todo:
-        try:
-            height, width = folder.read(photo).pixels.shape[:2]
-            sizes[photo] = height, width
-        except InputError as error:
-            failed += _fail(photo, error)
-    canvas_of = canvases(list(sizes.values()))
-    count = len(set(canvas_of.values()))
-    made = 0
+    begin, jobs = time.perf_counter(), _jobs(folder)
+    sizes, failed = _sizes(jobs, folder)
+    canvas_of, made = canvases(list(sizes.values())), 0
     with tqdm(total=float(len(sizes)), bar_format=BAR, dynamic_ncols=True, disable=not is_first()) as bar:
-        for batch in _batches(sizes, canvas_of, folder.batch):
-            before, photos, read = made, [], []
-            for photo in batch:
-                try:
-                    read.append(folder.read(photo))
-                    photos.append(photo)
-                except InputError as error:
-                    failed += _fail(photo, error)
-            if not photos:
-                continue
-            # The same number each time: another one would be another program.
-            pixels = [picture.pixels for picture in (*read, *read[-1:] * (folder.batch - len(read)))]
+        for photos in _batches(sizes, canvas_of, folder):
 
-            def tell(progress: BatchProgress, before: int = before, count: int = len(photos)) -> None:
+            def tell(progress: BatchProgress, before: int = made, count: int = len(photos)) -> None:
                 told = f"{before} of {len(sizes)} done, {max(progress.evaluations)} evaluations of the next"
                 bar.set_postfix_str(told, refresh=False)
                 bar.update(before + progress.fraction * count - bar.n)
 
-            results = folder.make(pixels, _shared(canvas_of, sizes[photos[0]]), tell)
-            if any(result.status is Status.INTERRUPTED for result in results):
-                _say(f"jaxstyle: interrupted after {made} pictures; the same command goes on with the others")
-                return 130
+            try:
+                read = [folder.read(photo) for photo in photos]
+                # The same number each time: another one would be another program.
+                pixels = [picture.pixels for picture in (*read, *read[-1:] * (folder.batch - len(read)))]
+                results = folder.make(pixels, _shared(canvas_of, sizes[photos[0]]), tell)
+            except (InputError, jax.errors.JaxRuntimeError) as error:
+                if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
+                    raise
+                failed += sum(_fail(photo, error) for photo in photos)
+                continue
+            stopped = False
             for photo, picture, result in zip(photos, read, results, strict=False):
+                if result.status is Status.INTERRUPTED:
+                    stopped = True
+                    continue
                 try:
-                    _save(photo, todo[photo], picture, result, folder)
-                    made += 1
+                    made += _save(jobs[photo], picture, result, folder.recipe(photo, jobs[photo]), folder.quality)
                 except InputError as error:
                     failed += _fail(photo, error)
-    seconds = time.perf_counter() - begin
+            if stopped:
+                _say(f"jaxstyle: interrupted after {made} pictures; the same command goes on with the others")
+                return INTERRUPTED
+    seconds, count = time.perf_counter() - begin, len(set(canvas_of.values()))
     if made and is_first():
         print(
-            f"{folder.output}: {made} pictures on {count} canvas{'es' if count > 1 else ''} in {duration(seconds)}, "
-            f"{60 * made / seconds:.2f} a minute" + (f"; {failed} failed" if failed else "")
+            f"{folder.output}: {made} picture{'s' if made > 1 else ''} on {count} canvas{'es' if count > 1 else ''} in "
+            f"{duration(seconds)}, {60 * made / seconds:.2f} a minute" + (f"; {failed} failed" if failed else "")
         )
     return 1 if failed else 0
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file: the same name can hold another picture tomorrow."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _jobs(folder: Folder) -> dict[Path, Path]:
@@ -135,22 +139,55 @@ def _jobs(folder: Folder) -> dict[Path, Path]:
         raise InputError(f"the output {folder.output} is a file, expected a folder for the pictures of a folder")
     if folder.output.exists() and folder.output.samefile(folder.photos):
         raise InputError(f"the output {folder.output} is the folder of the photos, expected another one")
+    stems = [photo.stem.casefold() for photo in photos]
+    # Of a.jpg and a.png the pictures have other names.
+    names = [photo.name if stems.count(photo.stem.casefold()) > 1 else photo.stem for photo in photos]
+    jobs = {photo: folder.output / f"{name}.{folder.format}" for photo, name in zip(photos, names, strict=True)}
+    taken = [output.name.casefold() for output in jobs.values()]
+    sources = {path.resolve() for path in (*photos, *folder.inputs)}
+    for output in jobs.values():
+        if output.resolve() in sources:
+            raise InputError(f"the output {output} is one of the inputs, expected another folder")
+        if taken.count(output.name.casefold()) > 1:
+            raise InputError(f"two photos would become {output}, expected photos of different names")
     if is_first():
         try:
             folder.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the folder {folder.output}: {error.strerror}; choose another") from error
-    stems = [photo.stem for photo in photos]
-    # Of a.jpg and a.png the pictures have other names.
-    names = [photo.name if stems.count(photo.stem) > 1 else photo.stem for photo in photos]
-    return {photo: folder.output / f"{name}.{folder.format}" for photo, name in zip(photos, names, strict=True)}
+        io.check_output(next(iter(jobs.values())))
+        io.recipe_text(folder.recipe(*next(iter(jobs.items()))))
+    return jobs
+
+
+def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], int]:
+    """Sizes of the photos whose pictures are to be made, and how many photos cannot be used.
+
+    On several hosts the first one decides: only there are the pictures sure to be found.
+    """
+    found, there, failed = np.zeros((len(jobs), 2), np.int32), 0, 0
+    for k, (photo, output) in enumerate(jobs.items() if is_first() else ()):
+        try:
+            if _is_there(photo, output, folder):
+                there += 1
+            else:
+                found[k] = folder.read(photo).pixels.shape[:2]
+        except InputError as error:
+            failed += _fail(photo, error)
+    if there:
+        _say(f"jaxstyle: {there} of {len(jobs)} pictures are there already, with these settings")
+    count = int(of_the_first(np.int32(len(jobs))))
+    if count != len(jobs):
+        raise InputError(
+            f"{folder.photos} has {len(jobs)} photos here and {count} on the first host, expected the same"
+        )
+    found, failed = of_the_first((found, np.int32(failed)))
+    sizes = [(int(height), int(width)) for height, width in found]
+    return {photo: size for photo, size in zip(jobs, sizes, strict=True) if all(size)}, int(failed)
 
 
 def _is_there(photo: Path, output: Path, folder: Folder) -> bool:
     if not output.is_file():
-        return False
-    made = output.stat().st_mtime
-    if any(source.stat().st_mtime > made for source in (photo, *folder.paintings)):
         return False
     try:
         found = io.read_recipe(output)
@@ -158,22 +195,24 @@ def _is_there(photo: Path, output: Path, folder: Folder) -> bool:
         return False
     if found is None or found.get("status") not in FINISHED:
         return False
-    wanted = json.loads(io.recipe_text(folder.recipe(photo, output)))
-    return _essence(found) == _essence(wanted)
+    return _essence(found) == _essence(json.loads(io.recipe_text(folder.recipe(photo, output))))
 
 
-def _essence(recipe: dict[str, Any]) -> tuple[Any, Any]:
+def _essence(recipe: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Of a recipe what decides how the picture looks."""
-    settings = recipe.get("settings", {})
-    return {name: value for name, value in settings.items() if name not in INDIFFERENT}, recipe.get("weights_sha256")
+    settings = recipe.get("settings")
+    if isinstance(settings, dict):
+        settings = {name: value for name, value in settings.items() if name not in INDIFFERENT}
+    return settings, recipe.get("weights_sha256"), recipe.get("inputs_sha256")
 
 
-def _batches(sizes: dict[Path, Size], canvas_of: dict[Size, Size], batch: int) -> Iterator[list[Path]]:
-    """So many photos at a time, all for one canvas."""
-    for canvas in sorted(set(canvas_of.values())):
-        members = [photo for photo, size in sizes.items() if canvas_of[size] == canvas]
-        for start in range(0, len(members), batch):
-            yield members[start : start + batch]
+def _batches(sizes: dict[Path, Size], canvas_of: dict[Size, Size], folder: Folder) -> Iterator[list[Path]]:
+    """So many photos at a time, all for one canvas and as many scales."""
+    kinds = {photo: (canvas_of[size], folder.scales(size)) for photo, size in sizes.items()}
+    for kind in sorted(set(kinds.values())):
+        members = [photo for photo in sizes if kinds[photo] == kind]
+        for start in range(0, len(members), folder.batch):
+            yield members[start : start + folder.batch]
 
 
 def _shared(canvas_of: dict[Size, Size], size: Size) -> Size:
@@ -182,21 +221,23 @@ def _shared(canvas_of: dict[Size, Size], size: Size) -> Size:
     return canvas if list(canvas_of.values()).count(canvas) > 1 else (0, 0)
 
 
-def _save(photo: Path, output: Path, picture: io.Picture, result: Result, folder: Folder) -> None:
+def _save(output: Path, picture: io.Picture, result: Result, recipe: dict[str, Any], quality: int) -> int:
+    """Write a picture; 1 for one that is made."""
     loss = final_loss(result)
     if result.status is Status.NOT_FINITE or loss == float("inf"):
         raise InputError("its loss was not finite: expected weights of ordinary size, or --precision highest")
     if not is_first():
-        return
-    recipe = folder.recipe(photo, output)
+        return 1
     recipe |= {"evaluations": result.evaluations, "loss": loss, "status": str(result.status), "window": result.window}
-    io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=folder.quality)
+    with no_interrupt():
+        io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=quality)
     height, width = result.image.shape[:2]
     tqdm.write(f"{output}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})")
+    return 1
 
 
-def _fail(photo: Path, error: InputError) -> int:
-    message = str(error)
+def _fail(photo: Path, error: Exception) -> int:
+    message = str(error).splitlines()[0]
     _say(f"jaxstyle: error: {message if str(photo) in message else f'{photo}: {message}'}; skipped")
     return 1
 

@@ -295,18 +295,50 @@ def windowed(
         InputError: for a window too small.
     """
     if window == "auto" and objective.window is None:
-        (height, width), *styles = (_part(size, objective) for size in ((height, width), *styles))
+        (height, width), *styles = (part_of(size, objective) for size in ((height, width), *styles))
         alone, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
         if free is not None:
             # Devices that are cores of one machine share its memory.
-            sharing = math.prod(objective.shards) if jax.devices()[0].platform == "cpu" else 1
+            sharing = mesh.size if mesh is not None and jax.devices()[0].platform == "cpu" else 1
             free //= pictures * max(1, sharing // jax.process_count())
-        window = agreed(choose_window(height, width, alone, optimizer, styles, free) or 0, mesh) or None
+        chosen = choose_window(height, width, alone, optimizer, styles, free)
+        window = int(agreed(chosen or 0, mesh)) or None
     return objective if window == "auto" else dataclasses.replace(objective, window=window)
 
 
-def _part(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
-    """Height and width of what a device has of a picture."""
+def estimate_part(
+    height: int,
+    width: int,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    styles: Sequence[tuple[int, int]] = (),
+) -> Memory:
+    """What `estimate` says of the part of a picture that each of several devices has.
+
+    Args:
+        height: of the whole picture, in pixels.
+        width: likewise.
+        objective: says the shards and the window.
+        optimizer: see `memory`.
+        styles: height and width of each style picture.
+
+    Returns:
+        Bytes on a device.
+    """
+    (high, wide), *parts = (part_of(size, objective) for size in ((height, width), *styles))
+    return estimate(high, wide, dataclasses.replace(objective, shards=(1, 1)), optimizer, parts)
+
+
+def part_of(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
+    """Height and width of what each device has of a picture.
+
+    Args:
+        size: height and width of all of it.
+        objective: says the shards; no part is smaller than its layers need.
+
+    Returns:
+        Pixels.
+    """
     height, width = (
         max(-(-side // count), objective.smallest) for side, count in zip(size, objective.shards, strict=True)
     )

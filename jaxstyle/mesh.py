@@ -20,7 +20,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from jaxstyle.canvas import Canvas
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.objective import Objective
+from jaxstyle.objective import Objective, stages
 from jaxstyle.typing import AnyImage
 
 AXES = ("batch", "rows", "columns")
@@ -74,6 +74,13 @@ def check_mesh(mesh: Any) -> None:
         raise InputError(f"the mesh has axes {mesh.axis_names}, expected some of {AXES}: make_mesh makes one")
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
         raise InputError(f"the mesh's axes are {mesh.axis_types}, expected AxisType.Auto: make_mesh makes such ones")
+    hosts = {device.process_index for device in mesh.devices.flat}
+    # Devices of a TPU that is only described belong to hosts that are not there.
+    if jax.process_count() > 1 and len(hosts) < jax.process_count():
+        raise InputError(
+            f"the mesh has devices of {len(hosts)} of {jax.process_count()} hosts, expected some of every host: they "
+            "work together or not at all"
+        )
 
 
 def on_mesh(objective: Objective, mesh: Mesh) -> Objective:
@@ -111,12 +118,15 @@ def canvas_sides(height: int, width: int, objective: Objective) -> tuple[int, in
         >>> canvas_sides(250, 203, Objective(shards=(8, 1)))
         (256, 203)
     """
-    # A side that nothing divides needs no canvas.
-    high, wide = (
-        side if count == 1 else math.ceil(side / (count * objective.smallest // 2)) * (count * objective.smallest // 2)
-        for side, count in zip((height, width), objective.shards, strict=True)
-    )
-    return high, wide
+    unit = objective.smallest // 2
+    # In windows a part has to be as wide as what its neighbours need of it.
+    halo = 0 if objective.window is None else max(stage.halo * stage.stride for stage in stages(objective))
+
+    def canvas(side: int, count: int) -> int:
+        # A side that nothing divides needs no canvas.
+        return side if count == 1 else count * unit * math.ceil(max(side / count, halo) / unit)
+
+    return canvas(height, objective.shards[0]), canvas(width, objective.shards[1])
 
 
 def spread(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
@@ -216,19 +226,27 @@ def to_host(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
-def agreed(number: int, mesh: Any) -> int:
-    """The number that the first of the hosts has which share a mesh: all must do the same.
+def agreed(numbers: Any, mesh: Any) -> Any:
+    """The same whole numbers on all hosts that share a mesh: of each the largest that one of them has.
+
+    Hosts have clocks, and Ctrl-C, of their own, but what one does all have to do: one that took fewer steps than
+    another would leave it waiting for ever.
 
     Args:
-        number: this host's.
+        numbers: this host's, one or an array.
         mesh: see `make_mesh`; None is a single device.
 
     Returns:
-        The first host's number; this one's where the mesh has no other host's devices.
+        The numbers; this host's own where it is the only one.
     """
-    if not isinstance(mesh, Mesh) or {device.process_index for device in mesh.devices.flat} == {jax.process_index()}:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    if mesh is None or jax.process_count() == 1:
+        return numbers
+    return np.max(np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32))), axis=0)
+
+
+def of_the_first(tree: Tree) -> Tree:
+    """The arrays that the first host has: what each computes by itself may differ in the last digit."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
 def mesh_of(array: Any) -> Mesh | AbstractMesh | None:

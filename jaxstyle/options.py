@@ -151,6 +151,8 @@ class Options:
             raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
         if self.photo.is_dir() and self.save_every is not None:
             raise InputError("--save-every is for a single photo, not for a folder of them: leave it out")
+        if self.batch > 1 and not self.photo.is_dir():
+            raise InputError(f"--batch is for a folder of photos, which {self.photo} is not: leave it out")
         self.shards()
 
     def objective(self) -> Objective:
@@ -171,12 +173,18 @@ class Options:
 
     def transform(self) -> optax.GradientTransformation:
         """The optimiser."""
-        named = {"none": None, "auto": "spectral" if self.shards() == (1, 1) else "pyramid"}
+        named = self.preconditioner()
         # Both, so that a wrong number is told even where it is not used.
         return {
-            "lbfgs": optimizers.lbfgs(self.memory_size, precondition=named.get(self.precondition, self.precondition)),
+            "lbfgs": optimizers.lbfgs(self.memory_size, precondition=None if named == "none" else named),
             "adam": optimizers.adam(self.learning_rate),
         }[self.optimizer]
+
+    def preconditioner(self) -> Literal["spectral", "pyramid", "none"]:
+        """What `auto` stands for, or what was asked for."""
+        if self.precondition != "auto":
+            return self.precondition
+        return "spectral" if self.shards() == (1, 1) else "pyramid"
 
     def shards(self) -> tuple[int, int]:
         """Rows and columns of devices that share a picture; for `auto` about as many of either."""
@@ -194,6 +202,11 @@ class Options:
         rows, columns = self.shards()
         # Of a folder every group of devices takes as many photos.
         groups = math.gcd(self.batch, max(1, jax.device_count() // (rows * columns))) if self.photo.is_dir() else 1
+        if jax.process_count() > 1 and rows * columns * groups == 1:
+            raise InputError(
+                "--distributed with a single device for all hosts, expected --mesh auto, or of a folder a --batch that "
+                "is a multiple of all devices"
+            )
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
 
     def styles(self, smallest: int) -> list[AnyImage]:

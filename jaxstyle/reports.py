@@ -1,6 +1,8 @@
 """What the commands say about a run: before it, beside the progress bar, and at its end."""
 
+import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Sequence
 
@@ -15,6 +17,8 @@ from jaxstyle.scales import Scale
 
 # A run that should take longer than this on a CPU is announced with a hint.
 LONG_SECONDS = 300.0
+# Of tqdm: its own counts would be fractions of the run's cost.
+BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -> str:
@@ -23,7 +27,7 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
     Args:
         scales: of the run.
         objective: with the window of the full size.
-        needs: of the full size.
+        needs: of the full size, on each device.
 
     Returns:
         Size, scales, windows, evaluations, device, memory, and on CPUs the time.
@@ -35,10 +39,12 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
     if objective.window is not None and objective.window < max(full.width, full.height):
         text += f"in windows of {objective.window}, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
-    size = f"about {needs.peak / 1e9:.1f} GB of memory"
+    size, count = f"about {needs.peak / 1e9:.1f} GB of memory", math.prod(objective.shards)
+    if count > 1:
+        size += f" on each of {count} devices"
     if device.platform != "cpu":
         return f"{text} ({device.device_kind}), {size}"
-    seconds = plan.seconds(scales, objective)
+    seconds = plan.seconds(scales, dataclasses.replace(objective, shards=(1, 1)))
     text += f" ({os.cpu_count()} cores): about {duration(seconds)} after compiling, {size}"
     if seconds > LONG_SECONDS:
         text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"

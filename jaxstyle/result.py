@@ -32,6 +32,24 @@ class Progress(NamedTuple):
     fraction: float
 
 
+class BatchProgress(NamedTuple):
+    """What a callback of `stylize_batch` sees.
+
+    Attributes:
+        evaluations: of each picture so far, at all scales.
+        losses: the least total loss of each so far, at the present scale.
+        running: how many pictures have not stopped yet.
+        seconds: since the batch began.
+        fraction: of the cost that lies behind it, 0 to 1.
+    """
+
+    evaluations: tuple[int, ...]
+    losses: tuple[float, ...]
+    running: int
+    seconds: float
+    fraction: float
+
+
 class Result(NamedTuple):
     """What a run gives.
 

@@ -101,7 +101,7 @@ def check_count(name: str, value: Any) -> None:
         InputError: naming it.
     """
     if not isinstance(value, Integral):
-        raise InputError(f"{name} is {str(value)[:80]!r}, expected {Integral.__name__}")
+        raise InputError(f"{name} is {str(value)[:80]!r}, expected a whole number")
     if not 1 <= int(value) <= MOST_STEPS:
         raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
 

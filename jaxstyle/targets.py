@@ -12,7 +12,7 @@ import numpy as np
 from jaxstyle.canvas import Canvas, sides
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.mesh import mesh_of, replicated, to_host
+from jaxstyle.mesh import mesh_of, of_the_first, replicated, to_host
 from jaxstyle.objective import Objective, positions, survey
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Gram, Params
 from jaxstyle.whitening import Metric, whitening
@@ -125,7 +125,7 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
         return targets._replace(metric=metric_of(grams, np.float32(power)))
     # Eigenvectors once, not on every device: on the cores of one machine they would get in each other's way.
     metric = metric_of(jax.tree.map(to_host, grams), np.float32(power))
-    return targets._replace(metric=replicated(metric, mesh))
+    return targets._replace(metric=replicated(of_the_first(metric), mesh))
 
 
 def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:

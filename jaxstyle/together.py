@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
-from jaxstyle.mesh import agreed, canvas_sides, lay, like, to_host
+from jaxstyle.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, begin
 from jaxstyle.targets import Targets, content_features, metric_of
@@ -89,24 +89,27 @@ def descend_together(
     since, done, length = np.zeros(count, int), 0, 1
     while None in came.statuses and done < limits.steps:
         running = np.array([status is None for status in came.statuses])
-        length = agreed(limits.next_chunk(done, length), mesh)
+        length = int(agreed(limits.next_chunk(done, length), mesh))
         lengths = lay(np.where(running, length, 0).astype(np.int32), mesh)
         start = time.perf_counter()
         states, chunk = run_together(states, params, targets, weights, objective, optimizer, lengths)
         chunk, bad = to_host(chunk), to_host(states.bad)
         seconds = time.perf_counter() - start
         done += length
-        turn = np.zeros(count, bool)
+        status_of: list[Status | None] = list(came.statuses)
         for k in np.flatnonzero(running):
             history[k, done - length : done] = chunk[k, :length]
             came.histories[k] = history[k, :done]
-            status = verdict(int(bad[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
-            turn[k] = status is Status.CONVERGED and bool(power[k])
-            came.statuses[k] = None if turn[k] else status
-        asked = STATUSES[agreed(STATUSES.index(ask(came)), mesh)]
-        if asked is not None:
-            came = came._replace(statuses=[asked if status is None else status for status in came.statuses])
-        elif turn.any():
+            status_of[k] = verdict(int(bad[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
+        # What is asked for counts more than what the numbers say, as for a single picture.
+        asked = ask(came)
+        told = [asked if asked and runs else status for status, runs in zip(status_of, running, strict=True)]
+        status_of = [STATUSES[k] for k in agreed(np.array(list(map(STATUSES.index, told))), mesh)]
+        turn = np.array([status is Status.CONVERGED for status in status_of]) & running & (power > 0)
+        came = came._replace(
+            statuses=[None if turns else status for status, turns in zip(status_of, turn, strict=True)]
+        )
+        if turn.any():
             power, since = np.where(turn, np.float32(0), power), np.where(turn, done, since)
             targets = targets._replace(metric=_metrics(pictures, power, mesh))
             states = _again(states, lay(turn, mesh), optimizer)
@@ -153,7 +156,8 @@ def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], me
     keys = [(id(picture.grams), float(each)) for picture, each in zip(pictures, power, strict=True)]
     grams = {id(picture.grams): picture.grams for picture in pictures}
     found = {key: metric_of(grams[key[0]], np.float32(key[1])) for key in set(keys)}
-    return jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(found[key] for key in keys))
+    stacked = jax.tree.map(lambda *each: np.stack(each), *(found[key] for key in keys))
+    return jax.tree.map(lambda each: lay(each, mesh), stacked if mesh is None else of_the_first(stacked))
 
 
 def begin_together(images: Array, optimizer: optax.GradientTransformation) -> State:

@@ -1,12 +1,8 @@
 """`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
 import functools
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +13,13 @@ from jax.sharding import Mesh
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.image import check_image, check_range, fit
-from jaxstyle.memory import WindowOption, in_less_memory, windowed
+from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import gather, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
 from jaxstyle.result import Callback, Progress, Result
 from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
 from jaxstyle.settings import check_count, settle
+from jaxstyle.signals import interrupt_flag
 from jaxstyle.start import first_image
 from jaxstyle.step import State
 from jaxstyle.step import init as init_state
@@ -184,7 +181,8 @@ def stylize(
                 mesh=mesh,
             )
             work = functools.partial(optimise, scale, picture)
-            side = max(scale.height, scale.width)
+            # Of a device's own part: larger windows than that are none.
+            side = max(part_of((scale.height, scale.width), at_scale))
             # Where several hosts work together, one of them must not try again alone.
             retry = window == "auto" and jax.process_count() == 1
             (picture, history, status), used = in_less_memory(work, at_scale, side, retry=retry)
@@ -224,24 +222,3 @@ def _progress(
         scale=plan[index],
         fraction=fraction_done(plan, index, len(history)),
     )
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag: an exception in the middle of a chunk would lose the donated state."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(*_) -> None:
-        flag.set()
-        print("\nstopping after the running steps; Ctrl-C again to stop at once", file=sys.stderr)
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)

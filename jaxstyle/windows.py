@@ -267,6 +267,10 @@ def _products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
     if columns == 1:
         return outer_products(features)
     height, width, channels = features.shape
+    if width % columns:
+        raise InputError(
+            f"{width} positions in a row do not divide among {columns} devices, expected a canvas: use spread"
+        )
     strips = features.reshape(height, columns, width // columns, channels)
     return jnp.sum(jax.vmap(outer_products, in_axes=1)(strips), axis=0)
 

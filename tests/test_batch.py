@@ -44,13 +44,33 @@ def test_the_real_network_over_batch_rows_and_columns(real_params, photograph):
         alike(result, js.stylize(photo, painting, **options))
 
 
-def test_scales_and_a_canvas(tiny_params, photos, starry):
-    options = {"params": tiny_params, "steps": 22, "scales": 2, "whitening": 0.0}
+@pytest.mark.parametrize("window", [None, 32])
+def test_scales_windows_and_a_canvas(tiny_params, photograph, starry, window):
+    photos = [photograph("china.jpg", 96, 72), photograph("starry_night.jpg", 64, 80)]
+    options = {"params": tiny_params, "steps": 22, "scales": 2, "whitening": 0.0, "window": window}
     results = js.stylize_batch(photos, starry, canvas=(80, 96), **options)
     for result, photo in zip(results, photos, strict=True):
-        assert len(result.scales) == 1 or result.image.shape == photo.shape
-    alone = js.stylize(photos[0], starry, **options | {"scales": len(results[0].scales)})
-    np.testing.assert_allclose(results[0].losses.total[:5], alone.losses.total[:5], rtol=1e-4)
+        alone = js.stylize(photo, starry, **options)
+        assert len(alone.scales) == 2
+        assert (result.scales, result.window, result.image.shape) == (alone.scales, alone.window, photo.shape)
+        np.testing.assert_allclose(result.losses.total[:5], alone.losses.total[:5], rtol=1e-4)
+        assert float(result.losses.total[-1]) == pytest.approx(float(alone.losses.total[-1]), rel=0.05)
+
+
+def test_a_stop_is_for_those_too_that_have_converged(tiny_params, photograph, starry):
+    """At a coarse scale, where they would wait for the next."""
+    photos = [photograph("china.jpg", 96, 72)] * 2
+    weights = [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
+    seen = []
+
+    def callback(progress):
+        seen.append(progress)
+        return progress.running < 2 or progress.evaluations[0] >= 60
+
+    options = {"params": tiny_params, "steps": 160, "scales": 2, "whitening": 0.0, "tolerance": 0.02}
+    results = js.stylize_batch(photos, starry, weights=weights, callback=callback, **options)
+    assert all(len(result.scales) == 1 for result in results)
+    assert js.Status.STOPPED in {result.status for result in results}
 
 
 def test_each_has_its_own_end(tiny_params, photos, starry):
@@ -81,8 +101,11 @@ def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, pho
     options = {"params": tiny_params, "steps": 60}
     results = js.stylize_batch(photos[:2], starry, **options)
     assert turned
-    expected = js.stylize(photos[0], starry, **options)
-    assert float(results[0].losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.1)
+    for found, photo in zip(results, photos[:2], strict=True):
+        expected = js.stylize(photo, starry, **options)
+        assert (found.status, found.evaluations) == (expected.status, expected.evaluations)
+        np.testing.assert_allclose(found.losses.total[:5], expected.losses.total[:5], rtol=1e-4)
+        assert float(found.losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.1)
 
 
 def test_another_batch_of_the_same_shape_compiles_nothing(tiny_params, photos, starry):
@@ -126,6 +149,8 @@ def test_an_array_of_pictures_will_do(tiny_params, photos, starry):
         ({"weights": [js.LossWeights(-1.0)] * 3}, "content weight"),
         ({"steps": 0}, "steps is 0"),
         ({"mesh": "all"}, "expected a jax.sharding.Mesh"),
+        ({"canvas": 64}, "canvas is 64"),
+        ({"seeds": [1.5, 2, 3]}, "expected whole numbers"),
     ],
 )
 def test_bad_input_is_refused(tiny_params, photos, starry, change, message, unchecked):

@@ -166,6 +166,12 @@ def test_the_canvas_divides_at_every_layer(size, shards, expected):
     assert meshes.canvas_sides(*size, js.Objective(shards=shards)) == expected
 
 
+def test_windows_on_a_narrow_picture_get_a_wider_canvas():
+    """Each device's part has at least the halo that its neighbours need."""
+    assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4), window=256)) == (2016, 256)
+    assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4))) == (2016, 64)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,70 @@
+"""What the benchmarks of many devices read from compiled programs, and the tables they make of it."""
+
+import jax
+import PIL.Image
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+import jaxstyle as js
+from benchmarks import folder, record, scaling, tpu_aot
+from benchmarks.collectives import collectives
+
+TEXT = """
+  %a = f32[2,8,64]{2,1,0} collective-permute(%x), channel_id=1
+  %b = (f32[1,8]{1,0}, f32[1,8]{1,0}, u32[], u32[]) collective-permute-start(%y), channel_id=2
+  %c = f32[1,8]{1,0} collective-permute-done(%b)
+  %d = (f32[64,64]{1,0}, f32[128,128]{1,0}) all-reduce(%p, %q), to_apply=%add
+  %e = bf16[4,10]{1,0} all-gather(%z), dimensions={0}
+  %f = pred[] all-reduce(%w), to_apply=%and
+"""
+
+
+def test_a_programs_text_is_counted_by_hand():
+    assert collectives(TEXT) == {
+        "collective-permute": {"count": 2, "bytes": 4 * (2 * 8 * 64 + 8), "largest": 4 * 2 * 8 * 64},
+        "all-reduce": {"count": 2, "bytes": 4 * (64**2 + 128**2) + 1, "largest": 4 * (64**2 + 128**2)},
+        "all-gather": {"count": 1, "bytes": 80, "largest": 80},
+    }
+
+
+def test_a_sum_over_a_mesh_is_one_all_reduce():
+    mesh = js.make_mesh(4, 2)
+    x = jax.ShapeDtypeStruct((8, 8), jax.numpy.float32, sharding=NamedSharding(mesh, PartitionSpec("rows", "columns")))
+    found = collectives(jax.jit(jax.numpy.sum).lower(x).compile().as_text())
+    assert found == {"all-reduce": {"count": 1, "bytes": 4, "largest": 4}}
+
+
+def test_the_scaling_of_a_small_picture_is_measured():
+    run = scaling.measured(2, 1, 64, 64, repeats=1)
+    alone = scaling.measured(1, 1, 64, 64, repeats=1)
+    assert 0.5 <= run["flops"] / alone["flops"] < 0.7
+    assert alone["collectives"] == {}
+    text = scaling.table({"runs": [{"kind": "strong", **alone}, {"kind": "strong", **run}]})
+    assert "2 (2x1)" in text
+
+
+@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder"])
+def test_committed_tables_are_those_of_the_committed_json(name):
+    module = {"tpu_aot": tpu_aot, "scaling": scaling, "folder": folder}[name]
+    assert (record.RESULTS / f"{name}.md").read_text() == module.table(record.read(name))
+    # And the README's, which are copies.
+    assert module.table(record.read(name)).strip() in (record.RESULTS.parent / "README.md").read_text()
+
+
+def test_what_fits_on_a_tpu_is_less_than_it_has():
+    runs = record.read("tpu_aot")["runs"]
+    for run in runs:
+        assert run["fits"] == (run.get("peak_bytes", float("inf")) <= run["chip_bytes"]), run["name"]
+    fits = {run["name"] for run in runs if run["fits"]}
+    assert "v5e 4x4, 8192, 10 pairs" in fits
+    assert "v5e 1x1, 2048, 10 pairs" in fits
+    assert "v5e 1x1, 4096, windows of 512, 10 pairs" in fits
+
+
+def test_twelve_photos_have_six_sizes(tmp_path):
+    assert folder.photos(tmp_path, 96) == 12
+    sizes = set()
+    for path in tmp_path.iterdir():
+        with PIL.Image.open(path) as picture:
+            sizes.add(picture.size)
+    assert len(sizes) == 6
