@@ -7,7 +7,11 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 
-def main(address: str, processes: str, index: str, folder: str, what: str) -> None:
+def main(address: str, processes: str, index: str, folder: str, what: str, *words: str) -> None:
+    if what == "command":
+        from jaxstyle import cli
+
+        cli.main(["stylize", *words, "--distributed", f"{address},{processes},{index}"])
     import jax
     import numpy as np
 

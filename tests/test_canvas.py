@@ -47,9 +47,10 @@ def check(expected, found, height, width, bound=2e-6):
     assert outside(found[1], height, width) == 0
 
 
-@pytest.mark.parametrize("size", [(64, 96), (61, 83), (47, 96)])
-@pytest.mark.parametrize("padding", ["zeros", "replicate"])
-@pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
+@pytest.mark.parametrize("size", [(61, 83), (47, 96)])
+@pytest.mark.parametrize(
+    ("padding", "pooling"), [("zeros", "max"), ("replicate", "max"), ("zeros", "avg"), ("replicate", "l2")]
+)
 def test_value_and_gradient_are_those_of_the_picture_alone(tiny_params, china, starry, size, padding, pooling):
     objective = js.Objective(("relu3_1", "pool4"), pooling=pooling, padding=padding)
     photo = js.resize(china, *size)
@@ -57,7 +58,7 @@ def test_value_and_gradient_are_those_of_the_picture_alone(tiny_params, china, s
 
 
 @pytest.mark.parametrize("padding", ["zeros", "replicate"])
-@pytest.mark.parametrize("size", [(150, 203), (160, 129)])
+@pytest.mark.parametrize("size", [(150, 203)])
 def test_in_windows_too(tiny_params, china, starry, size, padding):
     objective = js.Objective(padding=padding)
     photo = js.resize(china, *size)
@@ -111,8 +112,8 @@ def test_parts_without_margins_are_noticed(tiny_params, china, starry, monkeypat
 
 
 @pytest.mark.parametrize("which", ["spectral", "pyramid"])
-@pytest.mark.parametrize("size", [(61, 83), (64, 96), (33, 20), (1, 7)])
-@pytest.mark.parametrize("exponent", [0.0, 1.0, 1.7])
+@pytest.mark.parametrize("size", [(61, 83), (64, 96), (1, 7)])
+@pytest.mark.parametrize("exponent", [1.0, 1.7])
 def test_preconditioners_are_those_of_the_picture_alone(which, size, exponent):
     apply = preconditioners.PRECONDITIONERS[which]
     field = js.white_noise(3, *size) - 0.5

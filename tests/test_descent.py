@@ -1,6 +1,5 @@
 """One size: where chunks end, and what the numbers say about stopping. Whole runs are in `test_transfer.py`."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,13 +40,7 @@ def test_the_answer_ends_the_descent(problem):
 
 def verdict(totals, bad=0, tolerance=1e-3):
     history = np.repeat(np.float32(totals)[:, None], 5, axis=1)
-    return descent._verdict(_State(jnp.int32(bad)), history, tolerance)
-
-
-class _State(js.State):
-    def __new__(cls, bad):
-        image, number = jnp.zeros((1, 1, 3)), jnp.float32(0)
-        return super().__new__(cls, image, None, js.Losses(*[number] * 5), image, number, jnp.int32(0), bad)
+    return descent.verdict(bad, history, tolerance, finishing=False)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():

@@ -10,9 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import DATA
 
 import jaxstyle as js
-from jaxstyle import distributed
+from jaxstyle import distributed, layout
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 # Seconds for both, joining and leaving each other included.
@@ -25,13 +26,19 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def two(folder, what):
+def save_weights(params, path):
+    tensors = {f"{layer}.{part}": np.asarray(array) for layer, parts in params.items() for part, array in parts.items()}
+    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
+    return path
+
+
+def two(folder, what, *words):
     """Run two processes to their end; exit codes and what they printed."""
     address = f"127.0.0.1:{free_port()}"
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), address, "2", str(index), str(folder), what],
+            [sys.executable, str(WORKER), address, "2", str(index), str(folder), what, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -74,8 +81,22 @@ def test_a_batch_over_two_processes(tmp_path, problem):
     found = [np.load(tmp_path / f"{index}.npz") for index in range(2)]
     for k in range(4):
         np.testing.assert_array_equal(found[0][f"image{k}"], found[1][f"image{k}"])
-    expected = js.stylize(photo, painting, **options)
-    np.testing.assert_allclose(found[0]["losses0"], expected.losses.total, rtol=1e-4)
+    photos = [photo, js.white_noise(3, 64, 64), js.white_noise(4, 64, 48), js.white_noise(5, 40, 70)]
+    for k, each in enumerate(photos):
+        expected = js.stylize(each, painting, **options)
+        np.testing.assert_allclose(found[0][f"losses{k}"][:6], expected.losses.total[:6], rtol=1e-4)
+
+
+def test_the_command_line_on_two_processes(tmp_path, tiny_params):
+    """The first process alone prints and writes: the picture, a numbered one, and of a folder all."""
+    words = ["--size", "64", "--steps", "3", "--weights", str(save_weights(tiny_params, tmp_path / "tiny.safetensors"))]
+    single = [str(DATA / "china.jpg"), str(DATA / "starry_night.jpg"), "-o", str(tmp_path / "out.png")]
+    codes, outputs = two(tmp_path, "command", *single, *words, "--mesh", "auto", "--save-every", "2")
+    assert codes == [0, 0], outputs
+    assert "3 evaluations" in outputs[0]
+    assert "evaluations" not in outputs[1]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["out.png", "out_00002.png", "tiny.safetensors"]
 
 
 def test_a_process_that_waits_for_a_failed_one_ends(tmp_path):

@@ -119,7 +119,7 @@ def test_value_and_gradient_gather_nothing(tiny_params, photograph, window):
     assert found["collective-permute"]["count"] < 60 if window else found["collective-permute"]["count"] >= 104
 
 
-def test_a_version_without_halos_fails(real_params, pictures, alone, monkeypatch):
+def test_a_version_without_halos_fails(tiny_params, pictures, tiny_alone, monkeypatch):
     """Each device's part as if it were alone, with zeros around it: the test above is not fooled."""
     split = windows.split
 
@@ -128,12 +128,11 @@ def test_a_version_without_halos_fails(real_params, pictures, alone, monkeypatch
 
     monkeypatch.setattr(windows, "split", without)
     jax.clear_caches()
-    photo = js.resize(pictures[0], 264, 256)
-    found = evaluated(photo, pictures[1], real_params, js.Objective(window=64), js.make_mesh(2, 2))
+    found = evaluated(*pictures, tiny_params, js.Objective(window=64), js.make_mesh(2, 2))
     jax.clear_caches()
     with pytest.raises(AssertionError):
-        check(found, alone[264, 256])
-    assert relative(found[0], alone[264, 256][0]) > 1e-3
+        check(found, tiny_alone)
+    assert relative(found[0], tiny_alone[0]) > 1e-3
 
 
 def test_stylize_on_a_mesh_is_stylize(tiny_params, photograph):
