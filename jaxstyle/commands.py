@@ -43,7 +43,7 @@ class Stylize(Options):
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
         self.check()
-        return self._folder() if self.photo.is_dir() else self._single()
+        return self._folder() if os.path.isdir(self.photo) else self._single()
 
     def _arguments(self) -> dict[str, Any]:
         """Those of `stylize` and `stylize_batch` that are the same for every photo."""
@@ -259,7 +259,7 @@ def _recipe(options: Stylize) -> dict[str, Any]:
         "software": io.software(),
         "settings": settings,
         "versions": versions | {"python": platform.python_version()},
-        "inputs_sha256": [checksum(path) if path.is_file() else None for path in files],
+        "inputs_sha256": [checksum(path) if os.path.isfile(path) else None for path in files],
         "weights_sha256": weights.weights_sha256(options.weights),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
     }

@@ -149,9 +149,9 @@ class Options:
                 raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
         if self.init not in ("content", "noise") and not os.path.isfile(self.init):
             raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
-        if self.photo.is_dir() and self.save_every is not None:
+        if os.path.isdir(self.photo) and self.save_every is not None:
             raise InputError("--save-every is for a single photo, not for a folder of them: leave it out")
-        if self.batch > 1 and not self.photo.is_dir():
+        if self.batch > 1 and not os.path.isdir(self.photo):
             raise InputError(f"--batch is for a folder of photos, which {self.photo} is not: leave it out")
         self.shards()
 
@@ -201,7 +201,9 @@ class Options:
         """The mesh; None where one device does it all."""
         rows, columns = self.shards()
         # Of a folder every group of devices takes as many photos.
-        groups = math.gcd(self.batch, max(1, jax.device_count() // (rows * columns))) if self.photo.is_dir() else 1
+        groups = (
+            math.gcd(self.batch, max(1, jax.device_count() // (rows * columns))) if os.path.isdir(self.photo) else 1
+        )
         if jax.process_count() > 1 and rows * columns * groups == 1:
             raise InputError(
                 "--distributed with a single device for all hosts, expected --mesh auto, or of a folder a --batch that "

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxstyle.step import State, begin
 from jaxstyle.targets import Targets, content_features, metric_of
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.whitening import Metric
+
+Tree = TypeVar("Tree")
 
 
 class Picture(NamedTuple):
@@ -82,7 +84,7 @@ def descend_together(
     count, power = len(pictures), np.full(len(pictures), whitening, np.float32)
     images, targets = _on_canvases(pictures, params, objective, mesh, least)
     targets = targets._replace(metric=_metrics(pictures, power, mesh))
-    weights = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.weights for picture in pictures))
+    weights = _stacked([picture.weights for picture in pictures], mesh)
     states = begin_together(images, optimizer)
     history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
     came = Descents([rows[:0] for rows in history], [picture.status for picture in pictures])
@@ -141,7 +143,7 @@ def _on_canvases(
     alike = least == (0, 0) and set(sizes) == {(height, width)}
     extents = None if alike else lay(np.array(sizes, np.int32), mesh)
     content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
-    grams = jax.tree.map(lambda *each: lay(np.stack(each), mesh), *(picture.grams for picture in pictures))
+    grams = _stacked([picture.grams for picture in pictures], mesh)
     return stack([picture.start for picture in pictures]), Targets(content, grams, extent=extents)
 
 
@@ -156,7 +158,12 @@ def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], me
     keys = [(id(picture.grams), float(each)) for picture, each in zip(pictures, power, strict=True)]
     grams = {id(picture.grams): picture.grams for picture in pictures}
     found = {key: metric_of(grams[key[0]], np.float32(key[1])) for key in set(keys)}
-    stacked = jax.tree.map(lambda *each: np.stack(each), *(found[key] for key in keys))
+    return _stacked([found[key] for key in keys], mesh)
+
+
+def _stacked(trees: Sequence[Tree], mesh: Mesh | None) -> Tree:
+    """One of each picture, with a leading axis; those that the first host has computed."""
+    stacked = jax.tree.map(lambda *each: np.stack(each), *trees)
     return jax.tree.map(lambda each: lay(each, mesh), stacked if mesh is None else of_the_first(stacked))
 
 

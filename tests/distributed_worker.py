@@ -3,11 +3,11 @@
 import os
 import sys
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-
 
 def main(address: str, processes: str, index: str, folder: str, what: str, *words: str) -> None:
+    # Not above: this file is imported where doctests are looked for.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
     if what == "command":
         from jaxstyle import cli
 

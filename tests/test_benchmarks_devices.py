@@ -36,11 +36,10 @@ def test_a_sum_over_a_mesh_is_one_all_reduce():
 
 def test_the_scaling_of_a_small_picture_is_measured():
     run = scaling.measured(2, 1, 64, 64, repeats=1)
-    alone = scaling.measured(1, 1, 64, 64, repeats=1)
-    assert 0.5 <= run["flops"] / alone["flops"] < 0.7
-    assert alone["collectives"] == {}
-    text = scaling.table({"runs": [{"kind": "strong", **alone}, {"kind": "strong", **run}]})
-    assert "2 (2x1)" in text
+    # 361,152 multiply-adds a pixel forward, about as many back, and the rows that both devices compute.
+    assert 1 <= run["flops"] / (2 * 2 * 361_152 * 32 * 64) < 1.4
+    assert set(run["collectives"]) >= {"collective-permute", "all-reduce"}
+    assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
 
 
 @pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder"])
