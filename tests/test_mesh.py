@@ -135,7 +135,7 @@ def test_a_version_without_halos_fails(tiny_params, pictures, tiny_alone, monkey
     jax.clear_caches()
     with pytest.raises(AssertionError):
         check(found, tiny_alone)
-    assert relative(found[0], tiny_alone[0]) > 1e-3
+    assert relative(found[0], tiny_alone[0]) > 1e-4
 
 
 def test_stylize_on_a_mesh_is_stylize(tiny_params, photograph):
