@@ -28,16 +28,17 @@ def test_a_programs_text_is_counted_by_hand():
 
 
 def test_a_sum_over_a_mesh_is_one_all_reduce():
-    mesh = js.make_mesh(4, 2)
-    x = jax.ShapeDtypeStruct((8, 8), jax.numpy.float32, sharding=NamedSharding(mesh, PartitionSpec("rows", "columns")))
+    mesh = js.make_mesh(4)
+    x = jax.ShapeDtypeStruct((8, 8), jax.numpy.float32, sharding=NamedSharding(mesh, PartitionSpec("rows")))
     found = collectives(jax.jit(jax.numpy.sum).lower(x).compile().as_text())
     assert found == {"all-reduce": {"count": 1, "bytes": 4, "largest": 4}}
 
 
 def test_the_scaling_of_a_small_picture_is_measured():
     run = scaling.measured(2, 1, 64, 64, repeats=1)
-    # 361,152 multiply-adds a pixel forward, about as many back, and the rows that both devices compute.
-    assert 1 <= run["flops"] / (2 * 2 * 361_152 * 32 * 64) < 1.4
+    # 361,152 multiply-adds a pixel forward and about as many back, and the neighbours' rows, which are many in so small
+    # a picture: a device has two rows of conv5_1.
+    assert 1 <= run["flops"] / (2 * 2 * 361_152 * 32 * 64) < 2
     assert set(run["collectives"]) >= {"collective-permute", "all-reduce"}
     assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
 
