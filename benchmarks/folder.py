@@ -112,6 +112,4 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if not options.plot:
         measure(options)
-    result = record.read(options.name)
-    record.write_tables(options.name, [table(result)])
-    print(table(result))
+    record.report(options.name, table(record.read(options.name)))

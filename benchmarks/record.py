@@ -55,6 +55,12 @@ def write_tables(name: str, tables: Iterable[str], folder: Path | None = None) -
     return _write(_path(name, "md", folder), "\n".join(tables))
 
 
+def report(name: str, text: str) -> None:
+    """Write a result's only table, and print it."""
+    write_tables(name, [text])
+    print(text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; None is an em dash, other cells are written as `str` does."""
     lines = [header, ["---"] * len(header), *rows]

@@ -137,5 +137,4 @@ def main(argv: list[str] | None = None) -> None:
         measure(options)
     result = record.read(options.name)
     plot(result, record.plot_path(options.name))
-    record.write_tables(options.name, [table(result)])
-    print(table(result))
+    record.report(options.name, table(result))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,7 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.descent import Limits, Status
 from jaxstyle.errors import InputError
-from jaxstyle.image import check_image, check_range, fit
+from jaxstyle.image import check_pictures, fit
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import replicated
 from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
@@ -179,8 +178,8 @@ def stylize_batch(
             )
             before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
             work = functools.partial(optimise, index, pictures, before, least)
-            side, retry = max(part_of(largest, at_scale)), window == "auto" and jax.process_count() == 1
-            (pictures, now), used = in_less_memory(work, at_scale, side, retry=retry)
+            side = max(part_of(largest, at_scale))
+            (pictures, now), used = in_less_memory(work, at_scale, side, retry=window == "auto")
             came.append(now)
             # What was asked for counts for all, those that had converged at this scale included.
             if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
@@ -216,9 +215,7 @@ def _one_each(contents: Any, styles: Any, weights: Any, seeds: Any) -> tuple[lis
 
 def _job(photo: Any, painting: Any, settings: Settings, seed: int, share: float, style_weights: Any) -> _Job:
     styles = list(painting) if isinstance(painting, list | tuple) else [painting]
-    for name, picture in (("content", photo), *(("style", each) for each in styles)):
-        check_image(picture, name, settings.objective.smallest)
-        check_range(picture, name)
+    check_pictures(photo, styles, settings.objective.smallest)
     weights = a_layer_each(settings.weights, settings.objective)
     shares = style_shares(len(styles), style_weights)
     return _in_scales(_Job(jnp.asarray(photo), tuple(styles), shares, weights, seed, ()), settings, share)

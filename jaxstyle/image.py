@@ -1,5 +1,6 @@
 """Pixels as arrays: float32 RGB in [0, 1], shape (height, width, 3). No files here (see `io.py`)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -50,6 +51,22 @@ def check_range(image: Any, name: str = "image") -> None:
     low, high = float(jnp.min(image)), float(jnp.max(image))
     if not (low >= -0.5 and high <= 1.5):
         raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
+
+
+def check_pictures(content: Any, styles: Sequence[Any], smallest: int) -> None:
+    """Refuse a content or styles that a run cannot use.
+
+    Args:
+        content: what should be a picture.
+        styles: likewise, each.
+        smallest: the least number of pixels a side.
+
+    Raises:
+        InputError: see `check_image` and `check_range`.
+    """
+    for name, picture in (("content", content), *(("style", each) for each in styles)):
+        check_image(picture, name, smallest)
+        check_range(picture, name)
 
 
 def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:

@@ -368,7 +368,8 @@ def in_less_memory(
         return work(objective), objective.window
     except jax.errors.JaxRuntimeError as error:
         smaller = windows_below(objective.window or side)
-        if not (retry and smaller and OUT_OF_MEMORY.search(str(error))):
+        # Where several hosts work together, one of them must not try again alone.
+        if not (retry and jax.process_count() == 1 and smaller and OUT_OF_MEMORY.search(str(error))):
             raise
     # Outside of the handler, because the error keeps everything alive that was in use.
     warnings.warn(f"out of memory: once more, in windows of {smaller[0]} pixels", stacklevel=2)

@@ -4,7 +4,6 @@ import functools
 import time
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import History, Limits, Problem, Status, descend
-from jaxstyle.image import check_image, check_range, fit
+from jaxstyle.image import check_pictures, fit
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import gather, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
@@ -125,9 +124,7 @@ def stylize(
         check_count("callback_every", callback_every)
     smallest, steps = settings.objective.smallest, settings.steps
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    for name, picture in (("content", content), *(("style", each) for each in styles)):
-        check_image(picture, name, smallest)
-        check_range(picture, name)
+    check_pictures(content, styles, smallest)
 
     content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
     height, width = content.shape[:2]
@@ -183,9 +180,7 @@ def stylize(
             work = functools.partial(optimise, scale, picture)
             # Of a device's own part: larger windows than that are none.
             side = max(part_of((scale.height, scale.width), at_scale))
-            # Where several hosts work together, one of them must not try again alone.
-            retry = window == "auto" and jax.process_count() == 1
-            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=retry)
+            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=window == "auto")
             histories.append(history)
             if status not in (Status.STEP_LIMIT, Status.CONVERGED):
                 break
