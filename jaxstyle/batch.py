@@ -4,8 +4,8 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from numbers import Integral
-from typing import Any, NamedTuple
+from numbers import Integral, Real
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,36 +13,26 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxstyle.descent import Limits, Status
+from jaxstyle.color import Color, restore
+from jaxstyle.descent import History, Limits, Status
 from jaxstyle.errors import InputError
-from jaxstyle.image import check_pictures, fit
+from jaxstyle.guides import Regions
+from jaxstyle.image import fit
+from jaxstyle.job import Job, at_scale, in_scales, keep_photo, make_job, reference_of, sizes_of, start_of
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import replicated
-from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
+from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.result import BatchProgress, Result
-from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.scales import ScaleCount, fraction_done, scaled
 from jaxstyle.settings import Settings, settle
 from jaxstyle.signals import interrupt_flag
-from jaxstyle.start import first_image
-from jaxstyle.targets import style_grams, style_shares
-from jaxstyle.together import Descents, Picture, descend_together
-from jaxstyle.transfer import shrink
-from jaxstyle.typing import AnyImage, Image, Params
+from jaxstyle.targets import measure_styles
+from jaxstyle.together import Balanced, Descents, Picture, descend_together
+from jaxstyle.typing import AnyImage, Params
 from jaxstyle.weights import load_params
 
 # Reasons to stop that are not a picture's own.
 STOPS = {Status.STOPPED, Status.INTERRUPTED}
-
-
-class _Job(NamedTuple):
-    """One picture of a batch."""
-
-    content: AnyImage
-    styles: tuple[AnyImage, ...]
-    shares: list[float]
-    weights: LossWeights
-    seed: int
-    scales: tuple[Scale, ...]
 
 
 def stylize_batch(
@@ -53,24 +43,28 @@ def stylize_batch(
     preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | Sequence[LossWeights] | None = None,
-    style_weights: Sequence[float] | None = None,
+    strength: float | Sequence[float] | None = None,
+    style_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
+    regions: Regions | Sequence[Regions] | None = None,
+    color: Color | Sequence[Color] = "style",
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
     scales: ScaleCount | None = None,
-    share: float = SHARE,
+    share: float | None = None,
     window: WindowOption = "auto",
     mesh: Mesh | None = None,
     canvas: tuple[int, int] = (0, 0),
     whitening: float = 1.0,
     init: str | AnyImage | None = None,
-    mosaic: float | None = None,
+    mosaic: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] = 0,
     tolerance: float = 1e-6,
     callback: Callable[[BatchProgress], bool | None] | None = None,
 ) -> list[Result]:
     """Many contents, styles, weights or seeds at once: what `stylize` gives for each, from one compiled program.
 
-    Contents, styles, weights and seeds are one each for all pictures, or a sequence with one for each. Every picture
+    Contents, styles, weights, strengths, style weights, regions, colours, mosaics and seeds are one each for all
+    pictures, or a sequence with one for each. Every picture
     has its own optimiser, which accepts and refuses steps by itself, and its own end; one that has stopped waits for
     the others, unchanged. Pictures of different sizes lie on canvases of one size (see `canvas.py`), and cost as much
     as the largest. With several scales all have as many as the one that allows the fewest.
@@ -83,7 +77,10 @@ def stylize_batch(
         preset: name of the settings.
         objective: layers, normalisation, pooling, precision.
         weights: of the loss's terms.
-        style_weights: one relative number for each style that blends.
+        strength: instead of weights for content and style: see `balance`.
+        style_weights: one relative number for each style that blends; or a list of such for each picture.
+        regions: which pixels get which style: of all pictures or none, as many of each and with the same guidance.
+        color: whose colours the result has.
         optimizer: an optax transform.
         steps: evaluations at most, for each picture.
         scales: how many sizes to go through at most.
@@ -116,28 +113,42 @@ def stylize_batch(
     begin = time.perf_counter()
     if not (isinstance(canvas, tuple) and len(canvas) == 2 and min(canvas) >= 0):
         raise InputError(f"canvas is {canvas!r}, expected a height and a width in pixels")
-    photos, paintings, each_weights, each_seed = _one_each(contents, styles, weights, seeds)
-    options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "init": init}
-    options |= {"mosaic": mosaic, "window": window, "whitening": whitening, "tolerance": tolerance}
-    # Once for each of the weights, to check them all.
-    each_settings = [settle(preset, mesh, weights=one, **options) for one in each_weights]
+    each = _one_each(
+        contents=contents,
+        styles=styles,
+        weights=weights,
+        strength=strength,
+        style_weights=style_weights,
+        regions=regions,
+        color=color,
+        mosaic=mosaic,
+        seeds=seeds,
+    )
+    options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "share": share}
+    options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
+    # Once for each picture's own, to check them all.
+    each_settings = [
+        settle(preset, mesh, weights=one["weights"], strength=one["strength"], mosaic=one["mosaic"], **options)
+        for one in each
+    ]
     settings = each_settings[0]
-    jobs = [_job(*each, share, style_weights) for each in zip(photos, paintings, each_settings, each_seed, strict=True)]
+    jobs = [_job(*pair) for pair in zip(each, each_settings, strict=True)]
+    _check_alike(jobs)
     groups = 1 if mesh is None else mesh.shape.get("batch", 1)
     # Every device has as many pictures; what is added here is thrown away.
     jobs += [jobs[-1]] * (-len(jobs) % groups)
     count = min(len(job.scales) for job in jobs)
-    jobs = [_in_scales(job, settings._replace(scales=count), share) for job in jobs]
+    jobs = [in_scales(job, settings._replace(scales=count)) for job in jobs]
     params = load_params() if params is None else params
     spread_params = params if mesh is None else replicated(params, mesh)
 
     came: list[Descents] = []
-    pictures: list[AnyImage] = [_first(job, settings) for job in jobs]
+    pictures: list[AnyImage] = [start_of(at_scale(job, job.scales[0]), settings.init) for job in jobs]
     used = None
     with interrupt_flag() as interrupted:
 
         def ask(now: Descents) -> Status | None:
-            if callback is not None and callback(_progress(jobs, len(photos), [*came, now], begin)):
+            if callback is not None and callback(_progress(jobs, len(each), [*came, now], begin)):
                 return Status.STOPPED
             return Status.INTERRUPTED if interrupted.is_set() else None
 
@@ -149,7 +160,7 @@ def stylize_batch(
             structure: Objective,
         ) -> tuple[list[AnyImage], Descents]:
             return descend_together(
-                _pictures(index, jobs, starts, statuses, params, structure, style_weights),
+                _pictures(index, jobs, starts, statuses, params, structure),
                 spread_params,
                 structure,
                 settings.optimizer,
@@ -164,10 +175,10 @@ def stylize_batch(
             least = scaled(*canvas, scale.factor)
             sizes = [least, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
             largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-            shrunk = [scaled(style.shape[0], style.shape[1], scale.factor) for job in jobs for style in job.styles]
+            shrunk = [size for job in jobs for size in sizes_of(job, scale.factor)]
             # The largest alone: they are measured one after the other.
             style = max(shrunk, key=math.prod)
-            at_scale = windowed(
+            structure = windowed(
                 settings.objective,
                 window,
                 *largest,
@@ -178,25 +189,26 @@ def stylize_batch(
             )
             before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
             work = functools.partial(optimise, index, pictures, before, least)
-            side = max(part_of(largest, at_scale))
-            (pictures, now), used = in_less_memory(work, at_scale, side, retry=window == "auto")
+            side = max(part_of(largest, structure))
+            (pictures, now), used = in_less_memory(work, structure, side, retry=window == "auto")
             came.append(now)
             # What was asked for counts for all, those that had converged at this scale included.
             if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
                 break
     seconds = time.perf_counter() - begin
-    return [_result(k, jobs[k], pictures[k], came, seconds, used) for k in range(len(photos))]
+    return [
+        _result(jobs[k], each[k], pictures[k], [now.histories[k] for now in came], seconds)._replace(
+            status=_told(came[-1].statuses[k]), weights=came[-1].weights[k], window=used
+        )
+        for k in range(len(each))
+    ]
 
 
-def _one_each(contents: Any, styles: Any, weights: Any, seeds: Any) -> tuple[list, list, list, list]:
-    """Every argument as a list of one for each picture."""
+def _one_each(**arguments: Any) -> list[dict[str, Any]]:
+    """The arguments of each picture, where each is one for all or a sequence of one each."""
     lists = {}
-    for name, value, single in (
-        ("contents", contents, getattr(contents, "ndim", 0) == 3),
-        ("styles", styles, getattr(styles, "ndim", 0) == 3),
-        ("weights", weights, weights is None or isinstance(weights, LossWeights)),
-        ("seeds", seeds, isinstance(seeds, Integral)),
-    ):
+    for name, value in arguments.items():
+        single = _is_single(name, value)
         if not single and not (isinstance(value, list | tuple) or getattr(value, "ndim", 0) in (1, 4)):
             raise InputError(f"{name} is {str(value)[:80]!r}, expected one for all pictures or a sequence of one each")
         lists[name] = [value] if single else list(value)
@@ -205,35 +217,41 @@ def _one_each(contents: Any, styles: Any, weights: Any, seeds: Any) -> tuple[lis
         told = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise InputError(f"there are {told}, expected one for all pictures or the same number of each")
     if not all(isinstance(seed, Integral) for seed in lists["seeds"]):
-        raise InputError(f"seeds is {seeds!r}, expected whole numbers")
+        raise InputError(f"seeds is {arguments['seeds']!r}, expected whole numbers")
     count = max(counts.values(), default=1)
-    photos, paintings, each_weights, each_seed = (
-        values * count if len(values) == 1 else values for values in lists.values()
-    )
-    return photos, paintings, each_weights, each_seed
+    return [
+        {name: values[0] if len(values) == 1 else values[k] for name, values in lists.items()} for k in range(count)
+    ]
 
 
-def _job(photo: Any, painting: Any, settings: Settings, seed: int, share: float, style_weights: Any) -> _Job:
+def _is_single(name: str, value: Any) -> bool:
+    if name in ("contents", "styles"):
+        return getattr(value, "ndim", 0) == 3
+    if name == "seeds":
+        return isinstance(value, Integral)
+    if name == "style_weights":
+        # One list of numbers is for all.
+        return value is None or not any(isinstance(each, list | tuple | np.ndarray) for each in value)
+    return value is None or isinstance(value, LossWeights | Regions | str | Real)
+
+
+def _job(arguments: dict[str, Any], settings: Settings) -> Job:
+    painting = arguments["styles"]
     styles = list(painting) if isinstance(painting, list | tuple) else [painting]
-    check_pictures(photo, styles, settings.objective.smallest)
-    weights = a_layer_each(settings.weights, settings.objective)
-    shares = style_shares(len(styles), style_weights)
-    return _in_scales(_Job(jnp.asarray(photo), tuple(styles), shares, weights, seed, ()), settings, share)
+    seed, others = arguments["seeds"], {name: arguments[name] for name in ("style_weights", "regions", "color")}
+    return make_job(arguments["contents"], styles, settings, seed=seed, **others)
 
 
-def _in_scales(job: _Job, settings: Settings, share: float) -> _Job:
-    height, width = job.content.shape[:2]
-    sizes = [(style.shape[0], style.shape[1]) for style in job.styles]
-    smallest, steps, count = settings.objective.smallest, settings.steps, settings.scales
-    return job._replace(scales=pyramid(height, width, steps, count, share=share, styles=sizes, smallest=smallest))
-
-
-def _first(job: _Job, settings: Settings) -> Image:
-    scale = job.scales[0]
-    shrunk = [shrink(jnp.asarray(style), scale.factor) for style in job.styles]
-    where = {"height": scale.height, "width": scale.width, "factor": scale.factor}
-    options = {"mosaic": settings.mosaic, "shares": job.shares, "seed": job.seed}
-    return first_image(settings.init, job.content, shrunk, **where, **options)
+def _check_alike(jobs: Sequence[Job]) -> None:
+    """Refuse jobs that cannot share a program."""
+    if len({job.strength is None for job in jobs}) > 1:
+        raise InputError("some pictures have a strength and some have none, expected one of each or none at all")
+    kinds = {(job.regions.content.shape[2], job.regions.guidance) if job.regions else None for job in jobs}
+    if len(kinds) > 1:
+        raise InputError(
+            "the pictures have different numbers of regions or guidances, expected the same for all: give those that "
+            "differ to another call"
+        )
 
 
 def _ended(status: Status | None) -> Status | None:
@@ -243,27 +261,26 @@ def _ended(status: Status | None) -> Status | None:
 
 def _pictures(
     index: int,
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     before: Sequence[AnyImage],
     statuses: Sequence[Status | None],
     params: Params,
     objective: Objective,
-    style_weights: Sequence[float] | None,
 ) -> list[Picture]:
     """The jobs at one of their scales, from the pictures of the scale before."""
     # Pictures mostly have the style in common, and then it is measured once.
-    grams, found = {}, []
+    measured, found = {}, []
     for job, picture, status in zip(jobs, before, statuses, strict=True):
-        scale, key = job.scales[index], tuple(map(id, job.styles))
-        if key not in grams:
-            shrunk = [shrink(jnp.asarray(style), scale.factor) for style in job.styles]
-            grams[key] = style_grams(params, shrunk, objective, style_weights)
-        start = fit(picture, scale.height, scale.width)
-        found.append(Picture(shrink(job.content, scale.factor), grams[key], job.weights, start, status))
+        now, key = at_scale(job, job.scales[index]), (*map(id, job.styles), id(job.regions), *job.shares)
+        if key not in measured:
+            measured[key] = measure_styles(params, now.styles, objective, now.shares, now.regions)
+        start = keep_photo(fit(picture, *now.content.shape[:2]), now)
+        balanced = None if now.strength is None else Balanced(now.strength, reference_of(now))
+        found.append(Picture(now.content, measured[key], now.weights, start, now.regions, balanced, status))
     return found
 
 
-def _progress(jobs: Sequence[_Job], count: int, came: Sequence[Descents], begin: float) -> BatchProgress:
+def _progress(jobs: Sequence[Job], count: int, came: Sequence[Descents], begin: float) -> BatchProgress:
     """Of the first `count` pictures: the others are there only to fill the devices."""
     now = came[-1]
     return BatchProgress(
@@ -275,20 +292,22 @@ def _progress(jobs: Sequence[_Job], count: int, came: Sequence[Descents], begin:
     )
 
 
-def _result(
-    k: int, job: _Job, picture: AnyImage, came: Sequence[Descents], seconds: float, window: int | None
-) -> Result:
-    histories = [each.histories[k] for each in came]
-    rows = np.concatenate(histories)
-    status = came[-1].statuses[k]
+def _told(status: Status | None) -> Status:
     assert status is not None
+    return status
+
+
+def _result(
+    job: Job, arguments: dict[str, Any], picture: AnyImage, histories: Sequence[History], seconds: float
+) -> Result:
+    rows, content = np.concatenate(histories), arguments["contents"]
     return Result(
-        image=fit(picture, *job.content.shape[:2]),
+        image=restore(fit(picture, *content.shape[:2]), content, arguments["color"]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
-        status=status,
+        status=Status.STEP_LIMIT,
         seconds=seconds,
-        window=window,
+        weights=job.weights,
         scales=tuple(
             scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False) if len(taken)
         ),

@@ -6,7 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -17,6 +17,7 @@ from jaxstyle.commands import Demo, Stylize, defaults
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY
 from jaxstyle.planning import Plan
+from jaxstyle.sweep import Sheet, Sweep, read_axes
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,22 @@ def _show_warning(message: Warning | str, *_: object) -> None:
     print(f"jaxstyle: warning: {message}", file=sys.stderr)
 
 
-def _parse(argv: list[str]) -> Stylize | Demo | Plan | Weights:
+def _parse(argv: list[str]) -> Stylize | Sheet | Demo | Plan | Weights:
+    """The command; of a sweep that of every cell."""
+    if argv[:1] != ["sweep"]:
+        return _command(argv)
+    axes, cells = read_axes(argv[1:])
+    found = [_command(["sweep", *words]) for words in cells]
+    return Sheet(found[0], axes, found)
+
+
+def _command(argv: list[str]) -> Any:
     named = (word.removeprefix("--preset=") for word in argv if word.startswith("--preset="))
     following = (after for word, after in itertools.pairwise(argv) if word == "--preset")
     name = next((name for name in (*named, *following) if name in presets.PRESETS), "default")
     commands = (
         Annotated[Stylize, subcommand("stylize", default=defaults(name))]
+        | Annotated[Sweep, subcommand("sweep", default=defaults(name, Sweep))]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Plan, subcommand("plan")]
         | Annotated[Weights, subcommand("weights")]

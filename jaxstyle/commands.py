@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import jax
 import tyro
@@ -22,16 +22,20 @@ from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
 from jaxstyle.folder import Folder, checksum, stylize_folder
 from jaxstyle.image import resize
+from jaxstyle.inputs import read_paintings, read_regions, read_start
 from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
-from jaxstyle.options import Options
+from jaxstyle.options import Options, numbers
 from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress, Result
-from jaxstyle.scales import LEAST_STEPS, pyramid
+from jaxstyle.scales import LEAST_STEPS, Scale, pyramid
 from jaxstyle.signals import INTERRUPTED, no_interrupt
 from jaxstyle.transfer import stylize
-from jaxstyle.typing import AnyImage, Image
+from jaxstyle.typing import AnyImage
+
+# A preset's optimiser in terms of options, where it is not their default.
+OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,14 @@ class Stylize(Options):
         self.check()
         return self._folder() if os.path.isdir(self.photo) else self._single()
 
-    def _arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """Those of `stylize` and `stylize_batch` that are the same for every photo."""
         return {
+            "preset": self.preset,
             "objective": self.objective(),
-            "weights": self.loss_weights(),
+            "strength": self.found_strength(),
             "style_weights": self.blend,
+            "color": self.color,
             "optimizer": self.transform(),
             "steps": self.steps,
             "scales": self.scales,
@@ -62,17 +68,14 @@ class Stylize(Options):
             "tolerance": self.tolerance,
         }
 
-    def _start(self) -> str | Image:
-        return self.init if self.init in ("content", "noise") else io.load_image(self.init, self.size)
-
     def _folder(self) -> int:
-        arguments = self._arguments()
+        arguments = self.arguments()
         objective: Objective = arguments["objective"]
-        check_weights(arguments["weights"], objective)
-        styles = self.styles(objective.smallest)
-        arguments |= {"init": self._start(), "params": weights.load_params(self.weights), "seeds": self.seed}
-        settings = _recipe(self)
-        sources = (self.painting, *self.more, *([Path(self.init)] if os.path.isfile(self.init) else []))
+        check_weights(self.loss_weights(), objective)
+        styles = read_paintings(self, objective.smallest)
+        arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
+        arguments |= {"params": weights.load_params(self.weights)}
+        settings = recipe_of(self)
         sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
 
         def make(photos: Sequence[AnyImage], canvas: tuple[int, int], callback: Callable) -> list[Result]:
@@ -81,13 +84,11 @@ class Stylize(Options):
         task = Folder(
             self.photo,
             self.output,
-            sources,
+            self.inputs()[1:],
             self.format,
             self.batch,
             read=lambda path: io.read_picture(path, self.size, smallest=objective.smallest),
-            scales=lambda size: len(
-                pyramid(*size, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest)
-            ),
+            scales=lambda size: len(self.scales_of(size, sizes, objective.smallest)),
             make=make,
             recipe=lambda photo, output: _of_photo(settings, photo, output),
             quality=self.quality,
@@ -97,21 +98,21 @@ class Stylize(Options):
     def _single(self) -> int:
         first = distributed.is_first()
         if first:
-            self._check_outputs((self.photo, self.painting, *self.more, Path(self.init)))
-        arguments = self._arguments()
+            self._check_outputs(self.inputs())
+        arguments = self.arguments()
         objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
-        check_weights(arguments["weights"], objective)
         photo = io.read_picture(self.photo, self.size, smallest=objective.smallest)
-        styles = self.styles(objective.smallest)
-        init = self._start()
+        styles = read_paintings(self, objective.smallest)
+        regions, strengths = read_regions(self, photo.pixels, styles)
+        arguments |= {"weights": self.loss_weights(strengths), "regions": regions}
+        check_weights(arguments["weights"], objective, None if regions is None else len(strengths))
+        init = read_start(self)
         params = weights.load_params(self.weights)
-        recipe = _recipe(self)
+        recipe = recipe_of(self)
         io.recipe_text(recipe)
         height, width = photo.pixels.shape[:2]
         sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
-        scales = pyramid(
-            height, width, self.steps, self.scales, share=self.share, styles=sizes, smallest=objective.smallest
-        )
+        scales = self.scales_of((height, width), sizes, objective.smallest)
         if first and self.scales != 1 and len(scales) == 1:
             print(
                 f"jaxstyle: --scales {self.scales} makes one size here: a coarser one would be too small, or get less "
@@ -154,7 +155,10 @@ class Stylize(Options):
             )
             return 1
         recipe |= {"evaluations": result.evaluations, "loss": best, "status": str(result.status)}
-        recipe |= {"window": result.window}
+        recipe |= {
+            "window": result.window,
+            "weights": {k: each.tolist() for k, each in result.weights._asdict().items()},
+        }
         with no_interrupt():
             io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
         print(
@@ -162,6 +166,12 @@ class Stylize(Options):
             f"in {duration(result.seconds)} ({result.status})"
         )
         return _exit_code(result)
+
+    def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], smallest: int) -> tuple[Scale, ...]:
+        """The scales of a photo of this size."""
+        ratio = presets.preset(self.preset).ratio
+        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": smallest}
+        return pyramid(*size, self.steps, self.scales, **options)
 
     def _save_snapshot(self, progress: Progress, photo: io.Picture, bar: tqdm) -> None:
         """The best picture so far, at the full size; on several hosts all of them have to take part."""
@@ -193,6 +203,9 @@ class Stylize(Options):
         return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")
 
 
+AnyStylize = TypeVar("AnyStylize", bound=Stylize)
+
+
 @dataclass(frozen=True)
 class Demo:
     """Stylise a bundled photo with a bundled painting: no network, no files needed."""
@@ -208,17 +221,23 @@ class Demo:
         """Stylise; returns the exit code."""
         data = resources.files("jaxstyle") / "data"
         with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
-            settings = defaults("default", photo, painting, self.output)
+            settings = defaults("default", Stylize, photo, painting, self.output)
             return dataclasses.replace(settings, size=self.size, steps=self.steps).run()
 
 
-def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING, output: Any = tyro.MISSING) -> Stylize:
+def defaults(
+    name: str,
+    command: type[AnyStylize] = Stylize,
+    photo: Any = tyro.MISSING,
+    painting: Any = tyro.MISSING,
+    output: Any = tyro.MISSING,
+) -> AnyStylize:
     """The options' defaults under a preset."""
     settings = presets.preset(name)
     objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
     # These options say more than the objective does: auto, whole or a number; and the mesh.
     del objective["window"], objective["shards"]
-    return Stylize(
+    return command(
         photo=photo,
         painting=painting,
         output=output,
@@ -227,10 +246,13 @@ def defaults(name: str, photo: Any = tyro.MISSING, painting: Any = tyro.MISSING,
         scales=settings.scales,
         init=settings.init,
         mosaic=settings.mosaic,
-        content_weight=_tuple(settings.weights.content),
-        style_weight=_tuple(settings.weights.style),
+        share=settings.share,
+        strength=settings.strength,
+        content_weight=numbers(settings.weights.content),
+        style_weight=numbers(settings.weights.style),
         tv_weight=float(settings.weights.tv),
         **objective,
+        **OPTIMIZERS.get(settings.name, {}),
     )
 
 
@@ -244,15 +266,17 @@ def _of_photo(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, An
     return recipe | {"settings": named, "inputs_sha256": [checksum(photo), *recipe["inputs_sha256"][1:]]}
 
 
-def _recipe(options: Stylize) -> dict[str, Any]:
+def recipe_of(options: Stylize) -> dict[str, Any]:
     """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
     settings = dataclasses.asdict(options)
-    settings["more"] = [path.name for path in options.more]
-    for name in ("photo", "painting", "output", "init", "weights"):
-        settings[name] = Path(settings[name]).name
+    for name, value in settings.items():
+        if isinstance(value, tuple) and name in ("more", "style_mask"):
+            settings[name] = [Path(path).name for path in value]
+        elif isinstance(value, Path) or name in ("init", "weights"):
+            settings[name] = Path(value).name
     # What "auto" stands for depends on the devices.
     settings["precondition"] = options.preconditioner()
-    files = [options.photo, options.painting, *options.more, Path(options.init)]
+    files = options.inputs()
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {
@@ -263,7 +287,3 @@ def _recipe(options: Stylize) -> dict[str, Any]:
         "weights_sha256": weights.weights_sha256(options.weights),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
     }
-
-
-def _tuple(value: Any) -> tuple[float, ...]:
-    return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)

@@ -1,19 +1,21 @@
 """Value and gradient of the objective: one function, whether the picture is evaluated whole or in windows."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.canvas import Number, area, sides
-from jaxstyle.losses import content_scale, style_scale
+from jaxstyle.canvas import Number, sides
+from jaxstyle.distances import Moments, style_distance
+from jaxstyle.losses import content_scale, variation_scale
 from jaxstyle.objective import Losses, LossWeights, Objective, positions, survey
-from jaxstyle.statistics import Statistics, squared_variation
+from jaxstyle.statistics import Statistics, variation_sum
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg import stride
-from jaxstyle.whitening import whitened_square
+from jaxstyle.whitening import Metric
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -43,8 +45,10 @@ def value_and_grad(
     """
 
     def guide(pixels: Image):
-        outcome = survey(params, pixels, targets.content, objective, extent=targets.extent)
-        sums = Statistics(outcome.products, outcome.errors, squared_variation(pixels, targets.extent))
+        guides = None if targets.guides is None else targets.guides.weights
+        outcome = survey(params, pixels, targets.content, objective, guides, extent=targets.extent)
+        variation = variation_sum(pixels, objective.variation, targets.extent)
+        sums = Statistics(outcome.products, outcome.sums, outcome.errors, variation)
         losses = combine(sums, sides(pixels.shape, targets.extent), targets, weights, objective)
         return losses.guide, losses
 
@@ -56,6 +60,9 @@ def combine(
     sums: Statistics, size: tuple[Number, Number], targets: Targets, weights: LossWeights, objective: Objective
 ) -> Losses:
     """Statistics to weighted losses: the one place where the objective's formula stands.
+
+    The style's term of a layer is that of `style_distance`; with regions the sum of theirs, each times its share of the
+    picture's area and its own weight.
 
     Args:
         sums: of the whole picture.
@@ -72,25 +79,42 @@ def combine(
     for layer in objective.content_layers:
         shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
         content.append(content_scale(shape, objective.normalization) * sums.errors[layer])
-    grams = {layer: sums.products[layer] / positions(height, width, layer) for layer in objective.style_layers}
-    share = 1 / len(grams) if objective.normalization == "paper" and grams else 1.0
-    residuals = {layer: gram - targets.style[layer] for layer, gram in grams.items()}
-    scales = {layer: share * style_scale(len(gram), objective.normalization) for layer, gram in grams.items()}
-    style = _weighted(
-        weights.style, [scales[layer] * jnp.sum(jnp.square(residual)) for layer, residual in residuals.items()]
-    )
+    terms = [_style_terms(layer, sums, size, targets, weights, objective) for layer in objective.style_layers]
+    style, guide = [loss for loss, _ in terms], [guide for _, guide in terms]
     content = _weighted(weights.content, content)
-    tv = jnp.float32(weights.tv) * sums.variation / area(height, width)
-    total = content + style + tv
-    if targets.metric is None:
-        return Losses(total, content, style, tv, total)
-    whitened = [
-        scales[layer] * whitened_square(residual, targets.metric[layer]) for layer, residual in residuals.items()
-    ]
-    return Losses(total, content, style, tv, content + _weighted(weights.style, whitened) + tv)
+    style, guide = _weighted(weights.style, style), _weighted(weights.style, guide)
+    tv = jnp.float32(weights.tv) * sums.variation * variation_scale(height, width, objective.variation)
+    return Losses(content + style + tv, content, style, tv, content + guide + tv)
 
 
-def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: list[Scalar]) -> Scalar:
+def _style_terms(
+    layer: str,
+    sums: Statistics,
+    size: tuple[Number, Number],
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+) -> tuple[Scalar, Scalar]:
+    """A style layer's loss, not weighted, and its guide."""
+    # With guides they are means already.
+    count = positions(*size, layer) if targets.guides is None else 1.0
+    here = Moments(sums.products[layer] / count, sums.sums[layer] / count if objective.means else None)
+    style = Moments(targets.style[layer], targets.means[layer] if targets.means else None)
+    metric = None if targets.metric is None else targets.metric[layer]
+
+    def distance(here: Moments, style: Moments, metric: Metric | None) -> tuple[Scalar, Scalar]:
+        return style_distance(here, style, objective.style_loss, objective.normalization, metric, objective.matrix_root)
+
+    share = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
+    if targets.guides is None:
+        loss, guide = distance(here, style, metric)
+        return share * loss, share * guide
+    of_region = share * targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
+    loss, guide = (jnp.sum(of_region * each) for each in jax.vmap(distance)(here, style, metric))
+    return loss, guide
+
+
+def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: Sequence[Scalar]) -> Scalar:
     if not terms:
         return jnp.float32(0.0)
     return jnp.sum(jnp.asarray(weights, jnp.float32) * jnp.stack(terms))

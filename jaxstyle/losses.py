@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jaxstyle.canvas import Number, area
 from jaxstyle.errors import InputError
-from jaxstyle.statistics import outer_products, squared_error, squared_variation
+from jaxstyle.statistics import Variation, outer_products, squared_error, variation_sum
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
 Normalization = Literal["paper", "notebook"]
@@ -107,7 +107,7 @@ def total_variation(image: Image) -> Scalar:
         >>> float(total_variation(jnp.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])))
         0.5
     """
-    return squared_variation(image) / float(image.shape[0] * image.shape[1])
+    return variation_sum(image) / float(image.shape[0] * image.shape[1])
 
 
 def check_normalization(normalization: str) -> None:
@@ -152,3 +152,22 @@ def style_scale(channels: int, normalization: Normalization) -> float:
     check_normalization(normalization)
     # Floats: in int32 the fourth power of 256 is zero.
     return float(channels) ** -4 if normalization == "notebook" else float(channels) ** -2 / 4
+
+
+def variation_scale(height: Number, width: Number, kind: Variation) -> float | Scalar:
+    """What the sum of differences between neighbours is multiplied by.
+
+    `1/(H W)` for squares; 255 for magnitudes, as of neural-style-pt, which sums those of pixels from 0 to 255; for
+    `"nine-point"` two thirds of a mean over pixels and colours, as of style-transfer-pytorch.
+
+    Args:
+        height: of the picture.
+        width: of the picture.
+        kind: see `variation_sum`.
+
+    Returns:
+        A number.
+    """
+    if kind == "absolute":
+        return 255.0
+    return (1.0 if kind == "squared" else 2 / 9) / area(height, width)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +10,14 @@ from jaxtyping import Array, Float
 
 from jaxstyle import losses, vgg
 from jaxstyle.canvas import Number, area
+from jaxstyle.distances import StyleLoss, check_style_loss
 from jaxstyle.errors import InputError
 from jaxstyle.losses import Normalization
+from jaxstyle.roots import MatrixRoot
+from jaxstyle.statistics import Variation
 from jaxstyle.tiling import Stage
 from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
-from jaxstyle.windows import Outcome, stages_of, through_windows
+from jaxstyle.windows import Given, Outcome, stages_of, through_windows
 
 # Smaller windows are mostly halo.
 LEAST_WINDOW = 32
@@ -26,11 +29,15 @@ class Objective:
 
     Attributes:
         content_layers: layers whose features should stay those of the content picture.
-        style_layers: layers whose Gram matrices should become those of the style.
+        style_layers: layers whose Gram matrices, or other statistics, should become those of the style.
+        style_loss: how far these are from the style's: `"gram"`, `"covariance"`, `"mean+std"` or `"wasserstein"`, see
+            `distances.py`.
         normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: `losses.py` has both formulas.
         pooling: `"max"`, `"avg"` or `"l2"`.
         padding: of the first convolution, `"zeros"` or `"replicate"`.
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
+        variation: how the smoothness term measures, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
+        matrix_root: how `"wasserstein"` takes its roots: see `roots.py`.
         window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
             memory (see `windows.py`); None evaluates them whole.
         shards: how many devices the picture's rows and columns are spread over: see `on_mesh`.
@@ -41,10 +48,13 @@ class Objective:
 
     content_layers: tuple[str, ...] = ("relu4_2",)
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    style_loss: StyleLoss = "gram"
     normalization: Normalization = "notebook"
     pooling: vgg.Pooling = "max"
     padding: vgg.Padding = "zeros"
     precision: vgg.Precision = "highest"
+    variation: Variation = "squared"
+    matrix_root: MatrixRoot = "auto"
     window: int | None = None
     shards: tuple[int, int] = (1, 1)
 
@@ -58,6 +68,13 @@ class Objective:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         losses.check_normalization(self.normalization)
+        check_style_loss(self.style_loss)
+        for name, value, choices in (
+            ("variation", self.variation, get_args(Variation)),
+            ("matrix_root", self.matrix_root, get_args(MatrixRoot)),
+        ):
+            if value not in choices:
+                raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
         if len(self.shards) != 2 or min(self.shards) < 1:
             raise InputError(
                 f"shards is {self.shards}, expected how many devices share rows and columns, such as (4, 2)"
@@ -73,6 +90,11 @@ class Objective:
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
     @property
+    def means(self) -> bool:
+        """Whether the style loss needs the mean feature vectors."""
+        return self.style_loss != "gram"
+
+    @property
     def smallest(self) -> int:
         """The least pixels a side: two positions at the deepest layer; below that a Gram matrix says nothing."""
         return 2 * max(map(vgg.stride, self.layers))
@@ -84,13 +106,15 @@ class LossWeights(NamedTuple):
     Attributes:
         content: of the content term; one number, or one a content layer.
         style: of the style term; one number, or one a style layer.
-        tv: of the squared total variation, whose value is about 1e-3 to 1e-1: 1e6 smooths visibly beside the
-            notebook's other weights.
+        tv: of the total variation, whose square is about 1e-3 to 1e-1: 1e6 smooths visibly beside the notebook's other
+            weights.
+        regions: of each region's style; one number, or one a region.
     """
 
     content: float | tuple[float, ...] | Array = 1.0
     style: float | tuple[float, ...] | Array = 1e3
     tv: float | Array = 0.0
+    regions: float | tuple[float, ...] | Array = 1.0
 
 
 class Losses(NamedTuple):
@@ -112,36 +136,48 @@ class Losses(NamedTuple):
     guide: Float[Array, "*steps"]
 
 
-def check_weights(weights: LossWeights, objective: Objective) -> None:
+def check_weights(weights: LossWeights, objective: Objective, regions: int | None = None) -> None:
     """Refuse weights that are negative, not finite, all zero, or not one a layer. Needs numbers, not tracers.
+
+    Args:
+        weights: what should be weights.
+        objective: says the layers.
+        regions: how many regions of different style there are; None if there are none.
 
     Raises:
         InputError: naming the weight.
     """
     values = []
-    for name, layers in (("content", objective.content_layers), ("style", objective.style_layers), ("tv", ())):
+    for name, count, things in (
+        ("content", len(objective.content_layers), "content layers"),
+        ("style", len(objective.style_layers), "style layers"),
+        ("tv", 0, ""),
+        ("regions", regions or 0, "regions"),
+    ):
         value = np.asarray(getattr(weights, name), np.float64)
-        if value.ndim > 1 or (value.ndim == 1 and (name == "tv" or len(value) not in (1, len(layers)))):
-            expected = "one number" + (f", or one for each of the {len(layers)} {name} layers" if layers else "")
+        if value.ndim > 1 or (value.ndim == 1 and (not count or len(value) not in (1, count))):
+            expected = "one number" + (f", or one for each of the {count} {things}" if count else "")
             raise InputError(f"the {name} weight has {value.size} numbers, expected {expected}")
         if not np.all((value >= 0) & (value <= np.finfo(np.float32).max)):
             raise InputError(f"the {name} weight is {value.tolist()}, expected finite numbers that are not negative")
-        values.append(np.sum(value) if layers or name == "tv" else 0.0)
+        if name != "regions":
+            values.append(np.sum(value) if count or name == "tv" else 0.0)
     if not any(values):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimise")
 
 
-def a_layer_each(weights: LossWeights, objective: Objective) -> LossWeights:
+def a_layer_each(weights: LossWeights, objective: Objective, regions: int | None = None) -> LossWeights:
     """The same weights as float32 arrays of one number a layer, so that every run has the same shapes.
 
     Args:
         weights: see `LossWeights`.
         objective: says how many layers there are.
+        regions: how many regions there are; None if there are none.
 
     Returns:
-        Arrays of `(content layers,)`, `(style layers,)` and `()`.
+        Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
     """
-    layers = (len(objective.content_layers),), (len(objective.style_layers),), ()
+    layers = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
     return LossWeights(
         *(
             jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
@@ -155,6 +191,7 @@ def survey(
     image: Image,
     content: FeatureMaps,
     objective: Objective,
+    guides: FeatureMaps | None = None,
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
@@ -166,6 +203,7 @@ def survey(
         image: `(H, W, 3)` in [0, 1].
         content: content layer to the feature map that the squared error is from.
         objective: says pooling, padding, precision and window.
+        guides: style layer to the guide that weights its features; None for none: see `guides.py`.
         styles: layers whose outer products are summed; the objective's if None.
         maps: layers whose feature maps are wanted.
         extent: of the picture, where the image is a larger canvas: see `canvas.py`.
@@ -173,7 +211,8 @@ def survey(
     Returns:
         Sums and maps.
     """
-    return through_windows(image, params, content, stages(objective, tuple(content), styles, maps), maps, extent)
+    given = Given(content, {} if guides is None else guides)
+    return through_windows(image, params, given, stages(objective, tuple(content), styles, maps), maps, extent)
 
 
 def stages(
@@ -200,6 +239,7 @@ def stages(
         vgg.Options(objective.pooling, objective.padding, objective.precision),
         objective.window,
         objective.shards,
+        objective.means,
     )
 
 

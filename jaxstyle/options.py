@@ -5,22 +5,31 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import optax
 from jax.sharding import Mesh
 from tyro.conf import Positional, arg
 
-from jaxstyle import io, optimizers, vgg
+from jaxstyle import optimizers, presets, vgg
+from jaxstyle.averaging import averaged
+from jaxstyle.balance import check_strength
+from jaxstyle.color import Color
+from jaxstyle.distances import StyleLoss
 from jaxstyle.errors import InputError
+from jaxstyle.guides import Guidance
 from jaxstyle.losses import Normalization
+from jaxstyle.masks import parse_wishes
 from jaxstyle.mesh import make_mesh
 from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective
-from jaxstyle.scales import SHARE, ScaleCount
+from jaxstyle.roots import MatrixRoot
+from jaxstyle.scales import ScaleCount
 from jaxstyle.settings import MOST_STEPS
-from jaxstyle.typing import AnyImage
+from jaxstyle.statistics import Variation
 
+# Where a run can start, beside pictures.
+STARTS = ("content", "noise", "grey")
 # A side in pixels, and a batch, at most: beyond lies a typing error.
 MOST_PIXELS = 65536
 MOST_PICTURES = 4096
@@ -38,21 +47,21 @@ class Options:
     """Where the picture goes: .png, .jpg, .tiff or .webp; for a folder of photos, a folder, which is made."""
     more: Annotated[Positional[tuple[Path, ...]], arg(metavar="PAINTING ...")] = ()
     """More paintings, which blend with the first."""
-    preset: Literal["default", "gatys-notebook", "paper"] = "default"
+    preset: presets.Name = "default"
     """Named settings: the defaults of the options below."""
     size: int = 512
     """Long side of the picture in pixels."""
     style_size: int | None = None
     """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
-    style_scale: float = 1.0
-    """How large the strokes are: the paintings' size is multiplied by it, beyond the pixels of their files too. 2
-    doubles the strokes, as large pictures may need."""
+    style_scale: tuple[float, ...] = (1.0,)
+    """How large the strokes are: the paintings' size is multiplied by it, beyond the pixels of their files too, which
+    is told; one number, or one a painting. 2 doubles the strokes, as large pictures may need."""
     steps: int = 0
     """Evaluations of loss and gradient, at most, all scales together."""
     scales: ScaleCount = "auto"
     """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
     pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
-    share: float = SHARE
+    share: float = presets.preset().share
     """Of the steps, for the full size, where --scales makes several; the coarser ones divide the rest."""
     window: Literal["auto", "whole"] | int = "auto"
     """Larger pictures are evaluated in windows of so many pixels a side (32 or more, rounded up to a multiple of 8),
@@ -60,23 +69,47 @@ class Options:
     whitening: float = 1.0
     """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
     init: str = "content"
-    """Where to start: content, noise, or the path of a picture."""
+    """Where to start: content, noise, grey, or the path of a picture."""
     mosaic: float = 0.25
     """Share of pieces of the painting mixed into the photo where a run starts from it (--init content), 0 to 1."""
     seed: int = 0
     """Of the noise and of the pieces: a whole number from 0 on; another one gives another picture."""
+    strength: float | None = None
+    """How strong the style is, from 0, the photo, to 1, alike for every pair of pictures and every size: found from the
+    terms' gradients, instead of --content-weight and --style-weight."""
     content_weight: tuple[float, ...] = ()
     """How much the photo counts: one number, or one a content layer."""
     style_weight: tuple[float, ...] = ()
     """How much the style counts: one number, or one a style layer."""
     tv_weight: float = 0.0
-    """How much smoothness counts (squared total variation); about 1e6 is visible with the notebook's normalization."""
+    """How much smoothness counts (total variation); about 1e6 is visible with the notebook's normalization."""
+    variation: Variation = "squared"
+    """How smoothness is measured: squares of the differences between neighbours, their magnitudes, or squares with
+    diagonal neighbours."""
     blend: tuple[float, ...] | None = None
     """How much each painting counts, one number each, after the paintings' names; None is equally."""
+    content_mask: Path | None = None
+    """A picture of regions, of the photo's shape: white gets the style and black keeps the photo, or gets the second
+    painting; or flat colours, see --region and --style-mask."""
+    style_mask: tuple[str, ...] = ()
+    """For each painting a picture of regions, or none: a region of the photo gets the style of its colour's parts."""
+    region: tuple[str, ...] = ()
+    """What a colour of --content-mask gets: COLOUR=PAINTING, 1 being the first, COLOUR=PAINTING:STRENGTH, or
+    COLOUR=keep for the photo; such as white=1 red=2:0.5 "#00ff00=keep"."""
+    guidance: Guidance = "simple"
+    """How regions reach deep layers: simple; inside, where nothing bleeds but regions must be large; or all."""
+    color: Color = "style"
+    """Whose colours: the style's, or the photo's, by luminance (only the brightness changes), or by giving the painting
+    the photo's colours before: symmetric, cholesky, or histogram."""
     content_layers: tuple[str, ...] = ()
     """Layers that keep the photo's features; conv1_1 ... conv5_4 before the ReLU, relu1_1 ... after, pool1 ..."""
     style_layers: tuple[str, ...] = ()
     """Layers that take the style's Gram matrices."""
+    style_loss: StyleLoss = "gram"
+    """How far the style is: gram, covariance, mean+std, or wasserstein. Without weights or --strength, another one than
+    the preset's has strength 0.5."""
+    matrix_root: MatrixRoot = "auto"
+    """How wasserstein takes its roots: eigh, newton-schulz, or auto, as the device is."""
     normalization: Normalization = "notebook"
     """Formula of the losses: means, as in the authors' notebook, or sums, as in the paper."""
     pooling: vgg.Pooling = "max"
@@ -94,6 +127,11 @@ class Options:
     (alike); auto is pyramid where a picture is spread, spectral otherwise."""
     learning_rate: float = 0.02
     """Of Adam: about the largest change of a pixel (0 to 1) in a step."""
+    beta2: float = 0.999
+    """Of Adam: decay of the mean of squared gradients."""
+    average: float = 0.0
+    """Give the average of the last pictures instead of the best one, each counting this times as much as the next; 0.99
+    averages about 100. 0 does not."""
     tolerance: float = 1e-6
     """Stop when the loss falls by at most this fraction an evaluation, over 20 of them."""
     weights: str = "oxford"
@@ -140,15 +178,21 @@ class Options:
         check_window(self.window)
         if not 0 < self.share <= 1:
             raise InputError(f"--share is {self.share}, expected a part of the steps above 0, up to 1")
-        if not 0 < self.style_scale < math.inf:
-            raise InputError(f"--style-scale is {self.style_scale}, expected a number above 0, such as 2")
+        if len(self.style_scale) not in (1, paintings):
+            raise InputError(
+                f"--style-scale has {len(self.style_scale)} numbers, expected one or {paintings}: a painting each"
+            )
+        for scale in self.style_scale:
+            if not 0 < scale < math.inf:
+                raise InputError(f"--style-scale is {scale}, expected a number above 0, such as 2")
+        self._check_control(paintings)
         if not 0 <= self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
         for name, value in (("whitening", self.whitening), ("mosaic", self.mosaic)):
             if not 0 <= value <= 1:
                 raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
-        if self.init not in ("content", "noise") and not os.path.isfile(self.init):
-            raise InputError(f"--init is {self.init!r}, expected content, noise, or the path of a picture")
+        if self.init not in STARTS and not os.path.isfile(self.init):
+            raise InputError(f"--init is {self.init!r}, expected {', '.join(STARTS)}, or the path of a picture")
         if os.path.isdir(self.photo) and self.save_every is not None:
             raise InputError("--save-every is for a single photo, not for a folder of them: leave it out")
         if self.batch > 1 and not os.path.isdir(self.photo):
@@ -158,27 +202,33 @@ class Options:
     def objective(self) -> Objective:
         """The structure of the loss."""
         return Objective(
-            self.content_layers,
-            self.style_layers,
-            self.normalization,
-            self.pooling,
-            self.padding,
-            self.precision,
+            content_layers=self.content_layers,
+            style_layers=self.style_layers,
+            style_loss=self.style_loss,
+            normalization=self.normalization,
+            pooling=self.pooling,
+            padding=self.padding,
+            precision=self.precision,
+            variation=self.variation,
+            matrix_root=self.matrix_root,
             shards=self.shards(),
         )
 
-    def loss_weights(self) -> LossWeights:
-        """The weights of its terms."""
-        return LossWeights(_one_or_more(self.content_weight), _one_or_more(self.style_weight), self.tv_weight)
+    def loss_weights(self, regions: tuple[float, ...] = (1.0,)) -> LossWeights:
+        """The weights of its terms, and of each region's style."""
+        return LossWeights(
+            _one_or_more(self.content_weight), _one_or_more(self.style_weight), self.tv_weight, _one_or_more(regions)
+        )
 
     def transform(self) -> optax.GradientTransformation:
         """The optimiser."""
         named = self.preconditioner()
         # Both, so that a wrong number is told even where it is not used.
-        return {
+        chosen = {
             "lbfgs": optimizers.lbfgs(self.memory_size, precondition=None if named == "none" else named),
-            "adam": optimizers.adam(self.learning_rate),
+            "adam": optimizers.adam(self.learning_rate, b2=self.beta2),
         }[self.optimizer]
+        return averaged(chosen, self.average) if self.average else chosen
 
     def preconditioner(self) -> Literal["spectral", "pyramid", "none"]:
         """What `auto` stands for, or what was asked for."""
@@ -211,22 +261,43 @@ class Options:
             )
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
 
-    def styles(self, smallest: int) -> list[AnyImage]:
-        """The paintings, read."""
-        return [self._painting(path, smallest) for path in (self.painting, *self.more)]
+    def paintings(self) -> tuple[Path, ...]:
+        """Their paths."""
+        return self.painting, *self.more
 
-    def _painting(self, path: Path, smallest: int) -> AnyImage:
-        painting = io.load_image(path, self.style_size or self.size, enlarge=False, smallest=smallest)
-        if self.style_scale == 1:
-            return painting
-        side = round(max(painting.shape) * self.style_scale)
-        if not smallest <= side <= MOST_PIXELS:
+    def inputs(self) -> tuple[Path, ...]:
+        """Paths of all pictures that are read."""
+        masks = [Path(path) for path in self.style_mask if path != "none"]
+        masks += [] if self.content_mask is None else [self.content_mask]
+        start = [] if self.init in STARTS else [Path(self.init)]
+        return self.photo, *self.paintings(), *start, *masks
+
+    def found_strength(self) -> float | None:
+        """What the weights are found from: told, the preset's, or a half where the preset's weights mean nothing."""
+        named = presets.preset(self.preset)
+        if self.strength is not None or self._weighted():
+            return self.strength
+        return 0.5 if self.style_loss != named.objective.style_loss else named.strength
+
+    def _weighted(self) -> bool:
+        """Whether weights were told that are not the preset's."""
+        named = presets.preset(self.preset).weights
+        return (self.content_weight, self.style_weight) != (numbers(named.content), numbers(named.style))
+
+    def _check_control(self, paintings: int) -> None:
+        """Refuse controls that contradict each other."""
+        check_strength(self.strength)
+        if self.strength is not None and self._weighted():
+            raise InputError("--strength finds the weights itself, expected it or --content-weight and --style-weight")
+        if self.content_mask is None and (self.style_mask or self.region):
+            raise InputError("--style-mask and --region are about the regions of --content-mask, expected it too")
+        if self.content_mask is not None and os.path.isdir(self.photo):
+            raise InputError("--content-mask is for a single photo, not for a folder of them: leave it out")
+        if self.style_mask and len(self.style_mask) != paintings:
             raise InputError(
-                f"--style-scale is {self.style_scale}, which makes the long side of {path} {side} pixels, expected "
-                f"{smallest} to {MOST_PIXELS}"
+                f"--style-mask has {len(self.style_mask)} pictures, expected {paintings}: a painting each, or none"
             )
-        # From the file again: it may have the pixels that the smaller copy has lost.
-        return io.load_image(path, side, smallest=smallest)
+        parse_wishes(self.region, paintings)
 
 
 def check_window(window: str | int) -> None:
@@ -237,6 +308,11 @@ def check_window(window: str | int) -> None:
     """
     if isinstance(window, int) and window < LEAST_WINDOW:
         raise InputError(f"--window is {window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    """One number, or a tuple of them, as a tuple."""
+    return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)
 
 
 def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:

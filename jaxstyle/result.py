@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxstyle.descent import Status
-from jaxstyle.objective import Losses
+from jaxstyle.objective import Losses, LossWeights
 from jaxstyle.scales import Scale
 from jaxstyle.typing import Image
 
@@ -54,15 +54,16 @@ class Result(NamedTuple):
     """What a run gives.
 
     Attributes:
-        image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`; in [0, 1] with `lbfgs`
-            and `adam`, while other optimisers may leave the box. Of a run that stopped at a coarser scale it is that
-            scale's picture, enlarged.
+        image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`, or with `averaged` the
+            average; in [0, 1] with `lbfgs` and `adam`, while other optimisers may leave the box. Of a run that stopped
+            at a coarser scale it is that scale's picture, enlarged.
         losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated. Each scale has its own
             targets, so losses of different scales cannot be compared.
         evaluations: values and gradients computed, at all scales.
         status: why the run stopped, at the last scale it came to.
         seconds: from call to return, compilation included.
         scales: those that it came to, from coarse to fine, each with the evaluations it took as its `steps`.
+        weights: of the loss's terms at the last scale, one number a layer: what a strength became.
         window: side of the windows at the last scale, in pixels; None if it was evaluated whole.
     """
 
@@ -72,6 +73,7 @@ class Result(NamedTuple):
     status: Status
     seconds: float
     scales: tuple[Scale, ...]
+    weights: LossWeights
     window: int | None = None
 
 

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import optax
 from jax.sharding import Mesh
 
+from jaxstyle.balance import check_strength
+from jaxstyle.distances import WHITENED
 from jaxstyle.errors import InputError
 from jaxstyle.memory import WindowOption
 from jaxstyle.mesh import on_mesh
-from jaxstyle.objective import LossWeights, Objective, check_weights
+from jaxstyle.objective import LossWeights, Objective
 from jaxstyle.optimizers import lbfgs
 from jaxstyle.presets import preset as named_preset
 from jaxstyle.scales import ScaleCount
@@ -20,13 +22,16 @@ MOST_STEPS = 1_000_000
 
 
 class Settings(NamedTuple):
-    """Options of `stylize` and `stylize_batch`, each with its value; see there."""
+    """Options of `stylize` and `stylize_batch`, each with its value; see there, and for `ratio` `pyramid`."""
 
     objective: Objective
     weights: LossWeights
+    strength: float | None
     optimizer: optax.GradientTransformation
     steps: int
     scales: ScaleCount
+    share: float
+    ratio: float
     init: Any
     mosaic: float
     window: WindowOption
@@ -40,9 +45,11 @@ def settle(
     *,
     objective: Any,
     weights: Any,
+    strength: Any,
     optimizer: Any,
     steps: Any,
     scales: Any,
+    share: Any,
     init: Any,
     mosaic: Any,
     window: Any,
@@ -56,9 +63,12 @@ def settle(
         mesh: that the run will use; where it spreads a picture, the default optimiser is one that can be spread too.
         objective: or None, like the others.
         weights: of the loss's terms.
+        strength: that the weights are found from; if neither is given, and the style loss is not the preset's, whose
+            weights would mean nothing, it is 0.5.
         optimizer: an optax transform.
         steps: evaluations at most.
         scales: how many.
+        share: of the steps, for the full size.
         init: where to start.
         mosaic: share of it in the start.
         window: "auto", a number of pixels, or None for the whole picture.
@@ -75,9 +85,12 @@ def settle(
     settings = Settings(
         objective=named.objective if objective is None else objective,
         weights=named.weights if weights is None else weights,
+        strength=named.strength if strength is None and weights is None else strength,
         optimizer=named.optimizer if optimizer is None else optimizer,
         steps=named.steps if steps is None else steps,
         scales=named.scales if scales is None else scales,
+        share=named.share if share is None else share,
+        ratio=named.ratio,
         init=named.init if init is None else init,
         mosaic=named.mosaic if mosaic is None else mosaic,
         window=window,
@@ -85,6 +98,10 @@ def settle(
         tolerance=tolerance,
     )
     _check(settings)
+    if settings.objective.style_loss not in WHITENED:
+        settings = settings._replace(whitening=0.0)
+    if strength is None and weights is None and settings.objective.style_loss != named.objective.style_loss:
+        settings = settings._replace(strength=0.5)
     # Here, so that a wrong window is refused before anything is computed.
     structure = settings.objective if window == "auto" else dataclasses.replace(settings.objective, window=window)
     structure = dataclasses.replace(structure, shards=(1, 1)) if mesh is None else on_mesh(structure, mesh)
@@ -125,4 +142,4 @@ def _check(settings: Settings) -> None:
     for name in ("whitening", "mosaic"):
         if not 0 <= getattr(settings, name) <= 1:
             raise InputError(f"{name} is {getattr(settings, name)}, expected a number from 0 to 1")
-    check_weights(settings.weights, settings.objective)
+    check_strength(settings.strength)

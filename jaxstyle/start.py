@@ -37,7 +37,7 @@ def first_image(
     """The picture that a run starts from.
 
     Args:
-        init: `"content"`, `"noise"`, or a picture, which is taken as it is.
+        init: `"content"`, `"noise"`, `"grey"`, or a picture, which is taken as it is.
         content: `(h, w, 3)` in [0, 1].
         styles: one or more such pictures, at the scale of the start.
         height: of the start, in pixels.
@@ -60,8 +60,11 @@ def first_image(
         return fit(init, height, width)
     if init == "noise":
         return white_noise(seed, height, width)
+    if init == "grey":
+        # Within a grey level: of exactly equal pixels all have equal gradients.
+        return 0.5 + (white_noise(seed, height, width) - 0.5) / 255
     if init != "content":
-        raise InputError(f"unknown init {init!r}, expected 'content', 'noise' or a picture")
+        raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'grey' or a picture")
     picture = fit(content, height, width)
     if mosaic == 0:
         return picture

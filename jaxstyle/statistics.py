@@ -4,26 +4,33 @@ Because they are sums, the statistics of a picture are the sum of the statistics
 evaluated whole, window by window, or spread over devices, and the losses are the same numbers.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
-from jaxstyle.canvas import Frame, inside, sides
+from jaxstyle.canvas import Frame, area, inside, sides
 from jaxstyle.errors import InputError
-from jaxstyle.typing import Extent, Features, Gram, Image, Scalar
+from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
+
+# How smoothness is measured.
+Variation = Literal["squared", "absolute", "nine-point"]
 
 
 class Statistics(NamedTuple):
     """Sums over the positions of a picture, by layer.
 
     Attributes:
-        products: style layer to `(c, c)`, the sum of outer products of its feature vectors.
+        products: style layer to `(c, c)`, the sum of outer products of its feature vectors; with guides one of them for
+            each region, `(regions, c, c)`.
+        sums: style layer to `(c,)` or `(regions, c)`, the sum of its feature vectors, where the style loss needs it.
         errors: content layer to the sum of squared differences from the content's features.
-        variation: sum of squared differences between neighbouring pixels.
+        variation: what `variation_sum` gives.
     """
 
-    products: dict[str, Gram]
+    products: dict[str, Float[Array, "*regions _ _"]]
+    sums: dict[str, Float[Array, "*regions _"]]
     errors: dict[str, Scalar]
     variation: Scalar
 
@@ -39,6 +46,22 @@ def outer_products(features: Features) -> Gram:
     """
     flat = features.reshape(-1, features.shape[-1])
     return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST)
+
+
+def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = None) -> Float[Array, "*regions c"]:
+    """Sum over positions of the feature vector, `sum over p of f_p`; with a guide `T`, `sum over p of T_rp^2 f_p`.
+
+    Args:
+        features: `(h, w, c)` float32.
+        guide: see `guides.py`.
+
+    Returns:
+        `(c,)`, or `(regions, c)`.
+    """
+    if guide is None:
+        return jnp.sum(features, axis=(0, 1))
+    regions = [jnp.square(guide[:, :, r : r + 1]) for r in range(guide.shape[2])]
+    return jnp.stack([jnp.sum(features * weight, axis=(0, 1)) for weight in regions])
 
 
 def squared_error(features: Features, target: Features) -> Scalar:
@@ -71,19 +94,37 @@ def check_same_shape(features: tuple[int, ...], target: tuple[int, ...]) -> None
         )
 
 
-def squared_variation(image: Image, extent: Extent | None = None) -> Scalar:
-    """Sum of squared differences between vertical and horizontal neighbours, over positions and colours.
+def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | None = None) -> Scalar:
+    """Sum over positions and colours of what neighbouring pixels differ by.
+
+    `"squared"` and `"absolute"` take the squares, or the magnitudes, of the differences between vertical and horizontal
+    neighbours. `"nine-point"` takes the squares, and a quarter of those between diagonal neighbours on the picture with
+    one more pixel around it, a copy of its border, as a mean over as many more places.
 
     Args:
         image: `(H, W, 3)`.
+        kind: see above.
         extent: of the picture, where the image is a larger canvas: see `canvas.py`.
 
     Returns:
-        A scalar; its gradient exists everywhere, on a constant picture too.
+        A scalar. The gradient of the squares exists everywhere, on a constant picture too.
     """
-    vertical, horizontal = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
-    if extent is not None:
-        height, width = sides(image.shape, extent)
-        vertical = inside(vertical, Frame(0, 0, height - 1, width))
-        horizontal = inside(horizontal, Frame(0, 0, height, width - 1))
-    return jnp.sum(jnp.square(vertical)) + jnp.sum(jnp.square(horizontal))
+    height, width = sides(image.shape, extent)
+
+    def measured(difference: AnyFeatures, down: int, right: int) -> AnyFeatures:
+        if extent is not None:
+            difference = inside(difference, Frame(0, 0, height - down, width - right))
+        return jnp.abs(difference) if kind == "absolute" else jnp.square(difference)
+
+    vertical, horizontal = measured(image[1:] - image[:-1], 1, 0), measured(image[:, 1:] - image[:, :-1], 0, 1)
+    found = jnp.sum(vertical) + jnp.sum(horizontal)
+    if kind != "nine-point":
+        return found
+    falling, rising = image[1:, 1:] - image[:-1, :-1], image[1:, :-1] - image[:-1, 1:]
+    # Across the border, the diagonal neighbours are the border's own, in both directions.
+    row, column = jnp.arange(image.shape[0])[:, None, None], jnp.arange(image.shape[1])[None, :, None]
+    border = jnp.sum(jnp.where((row == 0) | (row == height - 1), horizontal, 0.0)) + jnp.sum(
+        jnp.where((column == 0) | (column == width - 1), vertical, 0.0)
+    )
+    diagonal = jnp.sum(measured(falling, 1, 1)) + jnp.sum(measured(rising, 1, 1)) + 2 * border
+    return found + diagonal / 4 * (area(height, width) / area(height + 1, width + 1))

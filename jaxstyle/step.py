@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from jaxstyle.averaging import AveragedState, average_of
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
@@ -66,7 +67,7 @@ def init(
     """
     del params
     check_image(image, smallest=objective.smallest)
-    check_weights(weights, objective)
+    check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
     if set(targets.content) != set(objective.content_layers) or set(targets.style) != set(objective.style_layers):
         raise InputError(
             f"targets hold the layers {(*targets.content, *targets.style)}, the objective uses "
@@ -97,6 +98,18 @@ def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     make = functools.partial(_begin, optimizer=optimizer)
     shardings = like(jax.eval_shape(make, image), image)
     return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
+
+
+def picture_of(state: State) -> Image:
+    """What a run gives of its state: the best picture, or the average of an optimiser that averages.
+
+    Args:
+        state: of one picture; `vmap` it for many.
+
+    Returns:
+        `(H, W, 3)`.
+    """
+    return average_of(state.optimizer) if isinstance(state.optimizer, AveragedState) else state.best_image
 
 
 def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
@@ -162,8 +175,13 @@ def step(
         3
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
+    if targets.guides is not None:
+        # A pixel that keeps the photo is none of the optimiser's variables.
+        gradient = jnp.where(targets.guides.free, gradient, 0.0)
     update = optax.with_extra_args_support(optimizer).update
     updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.guide, extent=targets.extent)
+    if targets.guides is not None:
+        updates = jnp.where(targets.guides.free, updates, 0.0)  # pyright: ignore[reportArgumentType]
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
     better = finite & (losses.total < state.best_loss)
     return State(

@@ -8,13 +8,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float
 
 from jaxstyle.canvas import Canvas, sides
 from jaxstyle.errors import InputError
+from jaxstyle.guides import Guides, Regions, check_reach, check_regions, make_guides
 from jaxstyle.image import check_image
-from jaxstyle.mesh import mesh_of, of_the_first, replicated, to_host
+from jaxstyle.mesh import mesh_of, of_the_first, place, replicated, spec, to_host
 from jaxstyle.objective import Objective, positions, survey
-from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Gram, Params
+from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
 from jaxstyle.whitening import Metric, whitening
 
 
@@ -23,15 +26,32 @@ class Targets(NamedTuple):
 
     Attributes:
         content: content layer to the content picture's features `(h, w, c)`.
-        style: style layer to the style's Gram matrix `(c, c)`.
+        style: style layer to the style's Gram matrix `(c, c)`; with regions one for each, `(regions, c, c)`.
+        means: style layer to the style's mean feature vector `(c,)` or `(regions, c)`; None where the style loss needs
+            none.
+        guides: which positions count for which region; None where the whole picture has one style.
         metric: style layer to how its residual is measured for the guide: see `whiten`; None is the loss itself.
         extent: height and width of the picture where it lies on a larger canvas (see `canvas.py`); None is all of it.
     """
 
     content: dict[str, AnyFeatures]
-    style: dict[str, Gram]
+    style: dict[str, Float[Array, "*regions _ _"]]
+    means: dict[str, Float[Array, "*regions _"]] | None = None
+    guides: Guides | None = None
     metric: dict[str, Metric] | None = None
     extent: Extent | None = None
+
+
+class Style(NamedTuple):
+    """The style's half of the targets.
+
+    Attributes:
+        grams: see `Targets.style`.
+        means: see `Targets.means`.
+    """
+
+    grams: dict[str, Float[Array, "*regions _ _"]]
+    means: dict[str, Float[Array, "*regions _"]] | None
 
 
 def make_targets(
@@ -40,10 +60,11 @@ def make_targets(
     styles: Sequence[AnyImage | Canvas],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
 ) -> Targets:
     """Features of the content and Gram matrices of the style, computed once a run.
 
-    Several styles blend by their raw Gram matrices: `A = sum w_i A_i / sum w_i`.
+    Several styles blend by their raw Gram matrices, and means: `A = sum w_i A_i / sum w_i`.
 
     Args:
         params: see `load_params`.
@@ -51,31 +72,76 @@ def make_targets(
         styles: one or more `(h, w, 3)` in [0, 1], of any sizes, likewise.
         objective: which layers.
         style_weights: one number a style, relative; equal if None.
+        regions: which pixels get which style; every pixel the blend of all if None. Styles must then be plain pictures.
 
     Returns:
         The targets.
 
     Raises:
-        InputError: for pictures too small or misshapen, no style, or wrong style weights.
+        InputError: for pictures too small or misshapen, no style, wrong style weights, or regions that do not fit.
     """
     photo = content if isinstance(content, Canvas) else Canvas(content)
     check_image(photo.pixels, "content", objective.smallest)
     if not isinstance(styles, Sequence) or not styles:
         raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
-    grams = style_grams(params, styles, objective, style_weights)
-    return Targets(content_features(params, photo, objective), grams, extent=photo.extent)
+    guides = None
+    if regions is not None:
+        size = photo.pixels.shape if photo.extent is None else tuple(map(int, to_host(photo.extent)))
+        check_regions(regions, size, [_pixels(style).shape for style in styles])
+        guides = guides_on(photo, regions, objective)
+        check_reach(guides.weights, regions.guidance, "the content")
+    style = measure_styles(params, styles, objective, style_weights, regions)
+    return Targets(content_features(params, photo, objective), style.grams, style.means, guides, extent=photo.extent)
 
 
-def style_grams(
+def guides_on(photo: Canvas, regions: Regions, objective: Objective) -> Guides:
+    """The guides of a content, lying as it does.
+
+    Args:
+        photo: the content.
+        regions: of its true size.
+        objective: says the style layers.
+
+    Returns:
+        The guides.
+    """
+    masks = np.zeros((*photo.pixels.shape[:2], regions.content.shape[2]), np.float32)
+    masks[: regions.content.shape[0], : regions.content.shape[1]] = regions.content
+    mesh = mesh_of(photo.pixels)
+    laid = jnp.asarray(masks) if mesh is None else place(masks, NamedSharding(mesh, spec(mesh)))
+    return _guides(laid, objective.style_layers, regions.guidance, photo.extent)
+
+
+def measure_styles(
     params: Params,
     styles: Sequence[AnyImage | Canvas],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
-) -> dict[str, Gram]:
-    """The style's half of the targets: blended Gram matrices. See `make_targets`."""
+    regions: Regions | None = None,
+) -> Style:
+    """The style's half of the targets: blended Gram matrices and means. See `make_targets`."""
     blend = style_shares(len(styles), style_weights)
-    grams = [_style_grams(params, style, objective) for style in styles]
-    return jax.tree.map(lambda *each: _blend(each, blend), *grams)
+    if regions is None:
+        return _blend([_measured(params, style, objective) for style in styles], [np.float32(each) for each in blend])
+    found, shares = [], []
+    for k, (style, share, mask) in enumerate(zip(styles, blend, regions.styles, strict=True), 1):
+        mask = np.asarray(mask, np.float32)
+        here = mask if mask.ndim == 1 else mask.max(axis=(0, 1)) > 0
+        shares.append(np.float32(share) * here)
+        if mask.ndim == 1:
+            whole = _measured(params, style, objective)
+            found.append(jax.tree.map(lambda each: jnp.repeat(each[None], regions.content.shape[2], axis=0), whole))
+            continue
+        guides = _guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
+        # Of the regions that this style has.
+        check_reach({layer: each[:, :, here] for layer, each in guides.weights.items()}, regions.guidance, f"style {k}")
+        found.append(_measured(params, style, objective, guides.weights))
+    total = np.sum(shares, axis=0)
+    if not np.all(total > 0):
+        raise InputError(
+            f"region {np.flatnonzero(total <= 0)[0] + 1} has only styles of weight 0, expected a positive one"
+        )
+    return _blend(found, [share / total for share in shares])
 
 
 def style_shares(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
@@ -119,36 +185,66 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     Returns:
         Targets with a metric.
     """
-    grams = targets.style
-    mesh = next(filter(None, map(mesh_of, grams.values())), None)
+    mesh = next(filter(None, map(mesh_of, targets.style.values())), None)
     if mesh is None:
-        return targets._replace(metric=metric_of(grams, np.float32(power)))
+        return targets._replace(metric=metric_of(Style(targets.style, targets.means), np.float32(power)))
     # Eigenvectors once, not on every device: on the cores of one machine they would get in each other's way.
-    metric = metric_of(jax.tree.map(to_host, grams), np.float32(power))
+    metric = metric_of(jax.tree.map(to_host, Style(targets.style, targets.means)), np.float32(power))
     return targets._replace(metric=replicated(of_the_first(metric), mesh))
 
 
-def _blend(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
-    return sum((share * gram for gram, share in zip(grams, shares, strict=True)), jnp.zeros_like(grams[0]))
+def _blend(styles: Sequence[Style], shares: Sequence[np.ndarray | np.float32]) -> Style:
+    """The weighted sum; a share is a number, or one a region."""
+
+    def blend(*each: Array) -> Array:
+        weights = (jnp.reshape(share, np.shape(share) + (1,) * (each[0].ndim - np.ndim(share))) for share in shares)
+        return sum((weight * array for weight, array in zip(weights, each, strict=True)), jnp.zeros_like(each[0]))
+
+    return jax.tree.map(blend, *styles)
 
 
-# Compiled, and by another name: `whiten` is what users call.
-metric_of = jax.jit(whitening)
+@jax.jit
+def metric_of(style: Style, power: float | Scalar) -> dict[str, Metric]:
+    """The metric that `whiten` gives the targets; of a style with means that of its covariances."""
+    if style.means is None:
+        return whitening(style.grams, power)
+    return whitening(
+        {
+            layer: gram - style.means[layer][..., :, None] * style.means[layer][..., None, :]
+            for layer, gram in style.grams.items()
+        },
+        power,
+    )
 
 
-def _style_grams(params: Params, style: AnyImage | Canvas, objective: Objective) -> dict[str, Gram]:
-    if isinstance(style, Canvas):
-        return _grams(params, style, objective)
-    check_image(style, "style", objective.smallest)
+def _pixels(style: AnyImage | Canvas) -> AnyImage:
+    return style.pixels if isinstance(style, Canvas) else style
+
+
+def _measured(
+    params: Params, style: AnyImage | Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None = None
+) -> Style:
+    if isinstance(style, Canvas) and guides is None:
+        return _moments(params, style, objective, None)
+    check_image(_pixels(style), "style", objective.smallest)
     # A plain picture is not spread over devices, whatever the content is.
-    return _grams(params, Canvas(style), dataclasses.replace(objective, shards=(1, 1)))
+    return _moments(params, Canvas(_pixels(style)), dataclasses.replace(objective, shards=(1, 1)), guides)
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _grams(params: Params, style: Canvas, objective: Objective) -> dict[str, Gram]:
-    products = survey(params, jnp.asarray(style.pixels), {}, objective, extent=style.extent).products
+def _moments(params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None) -> Style:
+    found = survey(params, jnp.asarray(style.pixels), {}, objective, guides, extent=style.extent)
     size = sides(style.pixels.shape, style.extent)
-    return {layer: product / positions(*size, layer) for layer, product in products.items()}
+
+    def mean(sums: dict[str, Array]) -> dict[str, Array]:
+        if guides is not None:
+            return sums
+        return {layer: each / positions(*size, layer) for layer, each in sums.items()}
+
+    return Style(mean(found.products), mean(found.sums) if objective.means else None)
+
+
+_guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
 
 
 @functools.partial(jax.jit, static_argnames="objective")

@@ -23,6 +23,7 @@ class Stage:
         options: of the network.
         window: side of the part that a window owns at most, in positions of the given map; None is one window for all.
         shards: devices that the map's rows and columns are spread over.
+        means: whether the feature vectors of the style layers are summed, too.
     """
 
     after: str | None
@@ -32,6 +33,7 @@ class Stage:
     options: vgg.Options
     window: int | None
     shards: tuple[int, int] = (1, 1)
+    means: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -12,16 +12,30 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
+from jaxstyle.guides import Guidance, Guides, Masks, Regions, make_guides
 from jaxstyle.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
-from jaxstyle.step import State, begin
-from jaxstyle.targets import Targets, content_features, metric_of
+from jaxstyle.step import State, begin, picture_of
+from jaxstyle.targets import Style, Targets, content_features, metric_of
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.whitening import Metric
 
 Tree = TypeVar("Tree")
+
+
+class Balanced(NamedTuple):
+    """What a picture's weights are found from: see `balance`.
+
+    Attributes:
+        strength: 0 to 1.
+        reference: of the content's size.
+    """
+
+    strength: float
+    reference: AnyImage
 
 
 class Picture(NamedTuple):
@@ -29,16 +43,20 @@ class Picture(NamedTuple):
 
     Attributes:
         content: `(H, W, 3)`, each of its own size.
-        grams: style layer to the Gram matrix that it should have.
-        weights: one number a layer.
+        style: the statistics that it should have.
+        weights: one number a layer, and a region.
         start: of the content's size.
+        regions: which pixels get which style, if not all the same; as many for every picture.
+        balanced: what the weights of content and style are found from; of all pictures or of none.
         status: why it stopped at an earlier scale; None if it goes on.
     """
 
     content: AnyImage
-    grams: dict[str, Float[Array, "_ _"]]
+    style: Style
     weights: LossWeights
     start: AnyImage
+    regions: Regions | None = None
+    balanced: Balanced | None = None
     status: Status | None = None
 
 
@@ -48,10 +66,12 @@ class Descents(NamedTuple):
     Attributes:
         histories: losses of every evaluation so far.
         statuses: why each stopped; None while it goes on.
+        weights: of each.
     """
 
     histories: list[History]
     statuses: list[Status | None]
+    weights: list[LossWeights]
 
 
 def descend_together(
@@ -82,12 +102,12 @@ def descend_together(
         The best picture of each, and how far they came.
     """
     count, power = len(pictures), np.full(len(pictures), whitening, np.float32)
-    images, targets = _on_canvases(pictures, params, objective, mesh, least)
-    targets = targets._replace(metric=_metrics(pictures, power, mesh))
-    weights = _stacked([picture.weights for picture in pictures], mesh)
+    images, targets, weights = _on_canvases(pictures, params, objective, mesh, least)
+    if whitening:
+        targets = targets._replace(metric=_metrics(pictures, power, mesh))
     states = begin_together(images, optimizer)
     history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
-    came = Descents([rows[:0] for rows in history], [picture.status for picture in pictures])
+    came = Descents([rows[:0] for rows in history], [picture.status for picture in pictures], _each(weights, count))
     since, done, length = np.zeros(count, int), 0, 1
     while None in came.statuses and done < limits.steps:
         running = np.array([status is None for status in came.statuses])
@@ -117,7 +137,7 @@ def descend_together(
             states = _again(states, lay(turn, mesh), optimizer)
         length = steps_in_a_chunk(done, length, seconds)
     statuses: list[Status | None] = [Status.STEP_LIMIT if status is None else status for status in came.statuses]
-    best = to_host(states.best_image)
+    best = to_host(jax.jit(jax.vmap(picture_of))(states))
     found: list[AnyImage] = [
         jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])
         for image, picture in zip(best, pictures, strict=True)
@@ -127,14 +147,14 @@ def descend_together(
 
 def _on_canvases(
     pictures: Sequence[Picture], params: Params, objective: Objective, mesh: Mesh | None, least: tuple[int, int]
-) -> tuple[Array, Targets]:
-    """Where the pictures start, and their targets, each with a leading axis."""
+) -> tuple[Array, Targets, LossWeights]:
+    """Where the pictures start, their targets and their weights, each with a leading axis."""
     sizes = [picture.start.shape[:2] for picture in pictures]
     high, wide = (max(sides) for sides in zip(least, *sizes, strict=True))
     height, width = canvas_sides(high, wide, objective)
 
-    def stack(images: Sequence[AnyImage]) -> Array:
-        canvases = np.zeros((len(images), height, width, 3), np.float32)
+    def stack(images: Sequence[Masks]) -> Array:
+        canvases = np.zeros((len(images), height, width, images[0].shape[2]), np.float32)
         for canvas, image in zip(canvases, images, strict=True):
             canvas[: image.shape[0], : image.shape[1]] = image
         return lay(canvases, mesh, spatial=True)
@@ -143,8 +163,19 @@ def _on_canvases(
     alike = least == (0, 0) and set(sizes) == {(height, width)}
     extents = None if alike else lay(np.array(sizes, np.int32), mesh)
     content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
-    grams = _stacked([picture.grams for picture in pictures], mesh)
-    return stack([picture.start for picture in pictures]), Targets(content, grams, extent=extents)
+    style = _stacked([picture.style for picture in pictures], mesh)
+    guides, masks = None, [picture.regions.content for picture in pictures if picture.regions is not None]
+    if masks:
+        assert pictures[0].regions is not None
+        guides = _guides(stack(masks), extents, objective.style_layers, pictures[0].regions.guidance)
+    targets = Targets(content, style.grams, style.means, guides, extent=extents)
+    weights = _stacked([picture.weights for picture in pictures], mesh)
+    balanced = [picture.balanced for picture in pictures if picture.balanced is not None]
+    if balanced:
+        references = stack([each.reference for each in balanced])
+        strengths = lay(np.array([each.strength for each in balanced], np.float32), mesh)
+        weights = _balance(references, params, targets, weights, strengths, objective)
+    return stack([picture.start for picture in pictures]), targets, weights
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -152,12 +183,33 @@ def _features(params: Params, images: Array, extents: Array | None, objective: O
     return jax.vmap(lambda image, extent: content_features(params, Canvas(image, extent), objective))(images, extents)
 
 
+@functools.partial(jax.jit, static_argnames=("layers", "guidance"))
+def _guides(masks: Array, extents: Array | None, layers: tuple[str, ...], guidance: Guidance) -> Guides:
+    return jax.vmap(lambda mask, extent: make_guides(mask, layers, guidance, extent))(masks, extents)
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _balance(
+    references: Array, params: Params, targets: Targets, weights: LossWeights, strengths: Array, objective: Objective
+) -> LossWeights:
+    def one(reference: Array, targets: Targets, weights: LossWeights, strength: Array) -> LossWeights:
+        return balance(reference, params, targets, objective, strength, weights)
+
+    return jax.vmap(one)(references, targets, weights, strengths)
+
+
+def _each(weights: LossWeights, count: int) -> list[LossWeights]:
+    """The weights of each picture."""
+    found = jax.tree.map(to_host, weights)
+    return [jax.tree.map(lambda values, k=k: jnp.asarray(values[k]), found) for k in range(count)]
+
+
 def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], mesh: Mesh | None) -> dict[str, Metric]:
     """The metric of each picture; once for all that have the style in common."""
-    # Grams are those of one dict where the style is one.
-    keys = [(id(picture.grams), float(each)) for picture, each in zip(pictures, power, strict=True)]
-    grams = {id(picture.grams): picture.grams for picture in pictures}
-    found = {key: metric_of(grams[key[0]], np.float32(key[1])) for key in set(keys)}
+    # It is the same object where the style is one.
+    keys = [(id(picture.style), float(each)) for picture, each in zip(pictures, power, strict=True)]
+    styles = {id(picture.style): picture.style for picture in pictures}
+    found = {key: metric_of(styles[key[0]], np.float32(key[1])) for key in set(keys)}
     return _stacked([found[key] for key in keys], mesh)
 
 

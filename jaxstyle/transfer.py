@@ -9,20 +9,23 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
+from jaxstyle.color import Color, restore
 from jaxstyle.descent import History, Limits, Problem, Status, descend
-from jaxstyle.image import check_pictures, fit
+from jaxstyle.guides import Regions
+from jaxstyle.image import fit
+from jaxstyle.job import Job, at_scale, keep_photo, make_job, reference_of, sizes_of, start_of
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import gather, replicated, spread
-from jaxstyle.objective import Losses, LossWeights, Objective, a_layer_each
+from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.result import Callback, Progress, Result
-from jaxstyle.scales import SHARE, Scale, ScaleCount, fraction_done, pyramid, scaled
+from jaxstyle.scales import Scale, ScaleCount, fraction_done
 from jaxstyle.settings import check_count, settle
 from jaxstyle.signals import interrupt_flag
-from jaxstyle.start import first_image
-from jaxstyle.step import State
+from jaxstyle.step import State, picture_of
 from jaxstyle.step import init as init_state
-from jaxstyle.targets import make_targets, style_shares, whiten
+from jaxstyle.targets import make_targets, whiten
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
 
@@ -35,11 +38,14 @@ def stylize(
     preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | None = None,
+    strength: float | None = None,
     style_weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
+    color: Color = "style",
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
     scales: ScaleCount | None = None,
-    share: float = SHARE,
+    share: float | None = None,
     window: WindowOption = "auto",
     mesh: Mesh | None = None,
     whitening: float = 1.0,
@@ -66,7 +72,13 @@ def stylize(
         preset: name of the settings that the options below replace one by one; see `preset`.
         objective: layers, normalisation, pooling, precision.
         weights: of the loss's terms.
+        strength: how strong the style is, 0 to 1, alike for every pair of pictures and every size: the weights of
+            content and style are found from it at each scale, see `balance`, and those given count only for `tv` and
+            `regions`. If neither is given, and the style loss is not the preset's, it is 0.5.
         style_weights: one relative number a style; equal if None.
+        regions: which pixels get which style, and which keep the photo: see `Regions`.
+        color: whose colours the result has, `"style"`, or those of the photo by `"luminance"`, `"symmetric"`,
+            `"cholesky"` or `"histogram"`: see `color.py`.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient a step.
         steps: evaluations at most, at all scales together; what a converged scale leaves is not spent elsewhere.
         scales: `"auto"`, or how many sizes to go through at most, 1 to 16; 1 is the full size alone.
@@ -78,8 +90,8 @@ def stylize(
         mesh: devices to spread the picture over: see `make_mesh`. Unless an optimizer is given, it is then
             `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the picture on every device.
         whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
-        init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), or a picture, resized to the first
-            scale.
+        init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), `"grey"`, or a picture, resized to
+            the first scale.
         mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
             the content is flat (see `start.py`). 0 starts from the content itself.
         seed: of the noise and the mosaic.
@@ -111,9 +123,11 @@ def stylize(
         mesh,
         objective=objective,
         weights=weights,
+        strength=strength,
         optimizer=optimizer,
         steps=steps,
         scales=scales,
+        share=share,
         init=init,
         mosaic=mosaic,
         window=window,
@@ -122,88 +136,86 @@ def stylize(
     )
     if callback_every is not None:
         check_count("callback_every", callback_every)
-    smallest, steps = settings.objective.smallest, settings.steps
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    check_pictures(content, styles, smallest)
-
-    content, styles = jnp.asarray(content), [jnp.asarray(picture) for picture in styles]
-    height, width = content.shape[:2]
-    sizes: list[tuple[int, int]] = [(picture.shape[0], picture.shape[1]) for picture in styles]
-    scales_of_run = pyramid(height, width, steps, settings.scales, share=share, styles=sizes, smallest=smallest)
-    first, shares = scales_of_run[0], style_shares(len(styles), style_weights)
-    shrunk = [shrink(painting, first.factor) for painting in styles]
-    where = {"height": first.height, "width": first.width, "factor": first.factor}
-    picture = first_image(settings.init, content, shrunk, **where, mosaic=settings.mosaic, shares=shares, seed=seed)
+    options = {"style_weights": style_weights, "regions": regions, "color": color, "seed": seed}
+    job = make_job(content, styles, settings, **options)
+    picture = start_of(at_scale(job, job.scales[0]), settings.init)
     params = load_params() if params is None else params
-    weights = a_layer_each(settings.weights, settings.objective)
     if mesh is not None:
-        params, weights = replicated((params, weights), mesh)
+        params = replicated(params, mesh)
 
     histories: list[History] = []  # of the scales that are done
-    status, used = Status.STEP_LIMIT, None
+    status, used, balanced = Status.STEP_LIMIT, None, job.weights
+
+    def shown(state: State, scale: Scale) -> Image:
+        image = picture_of(state)
+        if color == "style":
+            # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
+            return jnp.array(image, copy=True)
+        return restore(gather(image, scale.height, scale.width), content, color)
+
     with interrupt_flag() as interrupted:
 
         def ask(state: State, history: History) -> Status | None:
             seconds = time.perf_counter() - begin
-            if callback is not None and callback(_progress(scales_of_run, histories, state, history, seconds)):
-                return Status.STOPPED
+            if callback is not None:
+                image = shown(state, job.scales[len(histories)])
+                if callback(_progress(job.scales, histories, image, history, seconds)):
+                    return Status.STOPPED
             return Status.INTERRUPTED if interrupted.is_set() else None
 
-        def optimise(scale: Scale, start: Image, objective: Objective) -> tuple[Image, History, Status]:
+        def optimise(now: Job, start: Image, objective: Objective) -> tuple[Image, History, Status, LossWeights]:
             def put(image: Image) -> Canvas:
                 return Canvas(image) if mesh is None else spread(image, mesh, objective)
 
-            photo, *paintings = (put(shrink(each, scale.factor)) for each in (content, *styles))
-            targets = make_targets(params, photo, paintings, objective, style_weights)
-            problem = Problem(params, whiten(targets, whitening), weights, objective, settings.optimizer)
-            # With power 0 the same program follows the loss itself.
-            finish = problem._replace(targets=whiten(targets, 0.0)) if whitening else None
-            limits = Limits(scale.steps, tolerance, callback_every, before=sum(map(len, histories)))
+            photo, *paintings = (put(each) for each in (now.content, *now.styles))
+            targets = make_targets(params, photo, paintings, objective, now.shares, now.regions)
+            weights = now.weights if mesh is None else replicated(now.weights, mesh)
+            if now.strength is not None:
+                reference = jnp.asarray(put(reference_of(now)).pixels)
+                weights = balance(reference, params, targets, objective, now.strength, weights)
+            problem = Problem(params, targets, weights, objective, settings.optimizer)
+            finish = None
+            if settings.whitening:
+                problem = problem._replace(targets=whiten(targets, settings.whitening))
+                # With power 0 the same program follows the loss itself.
+                finish = problem._replace(targets=whiten(targets, 0.0))
+            limits = Limits(now.scales[0].steps, tolerance, callback_every, before=sum(map(len, histories)))
             state = init_state(jnp.asarray(put(start).pixels), *problem)
             # The picture alone leaves here: the rest of the state can be most of the memory in use.
             state, history, status = descend(state, problem, limits, ask, finish)
-            best = state.best_image if mesh is None else gather(state.best_image, scale.height, scale.width)
-            return best, history, status
+            best = picture_of(state)
+            return best if mesh is None else gather(best, *start.shape[:2]), history, status, weights
 
-        for scale in scales_of_run:
-            picture = fit(picture, scale.height, scale.width)
-            shrunk_sizes = [scaled(high, wide, scale.factor) for high, wide in sizes]
-            at_scale = windowed(
-                settings.objective,
-                window,
-                scale.height,
-                scale.width,
-                settings.optimizer,
-                shrunk_sizes,
-                mesh=mesh,
+        for scale in job.scales:
+            now = at_scale(job, scale)
+            size = scale.height, scale.width
+            picture = keep_photo(fit(picture, *size), now)
+            structure = windowed(
+                settings.objective, window, *size, settings.optimizer, sizes_of(job, scale.factor), mesh=mesh
             )
-            work = functools.partial(optimise, scale, picture)
+            work = functools.partial(optimise, now, picture)
             # Of a device's own part: larger windows than that are none.
-            side = max(part_of((scale.height, scale.width), at_scale))
-            (picture, history, status), used = in_less_memory(work, at_scale, side, retry=window == "auto")
+            side = max(part_of(size, structure))
+            (picture, history, status, balanced), used = in_less_memory(work, structure, side, retry=window == "auto")
             histories.append(history)
             if status not in (Status.STEP_LIMIT, Status.CONVERGED):
                 break
     rows = np.concatenate(histories)
     return Result(
-        image=fit(picture, height, width),
+        image=restore(fit(picture, *content.shape[:2]), content, color),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=status,
         seconds=time.perf_counter() - begin,
         window=used,
-        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(scales_of_run, histories, strict=False)),
+        weights=balanced,
+        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False)),
     )
 
 
-def shrink(image: AnyImage, factor: float) -> Image:
-    """A picture at a coarser scale."""
-    height, width = image.shape[:2]
-    return fit(image, *scaled(height, width, factor))
-
-
 def _progress(
-    plan: tuple[Scale, ...], histories: list[History], state: State, history: History, seconds: float
+    plan: tuple[Scale, ...], histories: list[History], image: Image, history: History, seconds: float
 ) -> Progress:
     index = len(histories)
     totals = np.where(np.isfinite(history[:, 0]), history[:, 0], np.inf)
@@ -211,8 +223,7 @@ def _progress(
         evaluations=sum(map(len, histories)) + len(history),
         steps=sum(scale.steps for scale in plan),
         losses=Losses(*map(jnp.asarray, history[np.argmin(totals)])),
-        # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
-        image=jnp.array(state.best_image, copy=True),
+        image=image,
         seconds=seconds,
         scale=plan[index],
         fraction=fraction_done(plan, index, len(history)),

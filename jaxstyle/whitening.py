@@ -13,9 +13,11 @@ with the content stays nearly the loss's own. The guide only chooses the way: lo
 is kept, by the loss itself. Measured: docs/optimisers.md.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -29,21 +31,21 @@ class Metric(NamedTuple):
     """How a style layer's residual is measured.
 
     Attributes:
-        basis: `(c, c)`, columns are eigenvectors of the style's Gram matrix.
-        gain: `(c, c)`, the weight of each squared entry in that basis.
+        basis: `(c, c)`, columns are eigenvectors of the style's Gram matrix; with regions one for each.
+        gain: `(c, c)`, the weight of each squared entry in that basis, likewise.
     """
 
-    basis: Float[Array, "c c"]
-    gain: Float[Array, "c c"]
+    basis: Float[Array, "*regions c c"]
+    gain: Float[Array, "*regions c c"]
 
 
 def whitening(
-    grams: Mapping[str, Float[Array, "_ _"]], power: float | Scalar = 1.0, floor: float = FLOOR
+    grams: Mapping[str, Float[Array, "*regions _ _"]], power: float | Scalar = 1.0, floor: float = FLOOR
 ) -> dict[str, Metric]:
     """The metric of every style layer.
 
     Args:
-        grams: style layer to the style's Gram matrix `(c, c)`.
+        grams: style layer to the style's Gram matrix `(c, c)`, or one for each region `(regions, c, c)`.
         power: 0 is the loss itself, 1 divides by the sum of the eigenvalues.
         floor: added to that sum, relative to the largest eigenvalue, above 0.
 
@@ -56,7 +58,8 @@ def whitening(
         >>> [round(float(gain), 2) for gain in metric.gain.ravel()]
         [1.2, 0.86, 0.86, 0.67]
     """
-    return {layer: _metric(gram, power, floor) for layer, gram in grams.items()}
+    metric = functools.partial(_metric, power=power, floor=floor)
+    return {layer: (jax.vmap(metric) if gram.ndim == 3 else metric)(gram) for layer, gram in grams.items()}
 
 
 def whitened_square(residual: Gram, metric: Metric) -> Scalar:

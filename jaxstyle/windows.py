@@ -26,7 +26,7 @@ from jaxstyle.blocks import join, split
 from jaxstyle.canvas import Frame, continued, sides
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.statistics import check_same_shape, outer_products, squared_error
+from jaxstyle.statistics import check_same_shape, feature_sum, outer_products, squared_error
 from jaxstyle.tiling import Stage, Window, axes
 from jaxstyle.typing import AnyFeatures, Extent, FeatureMaps, Image, Params, Scalar
 
@@ -35,16 +35,30 @@ CUT = "pool3"
 DEEP = 4
 
 
+class Given(NamedTuple):
+    """Maps that a picture is compared with or weighted by, divided among windows and devices as its own are.
+
+    Attributes:
+        content: content layer to the feature map that the squared error is from.
+        guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole picture has one style.
+    """
+
+    content: FeatureMaps
+    guides: FeatureMaps
+
+
 class Outcome(NamedTuple):
     """What a stage gives.
 
     Attributes:
-        products: style layer to the sum of its outer products.
+        products: style layer to the sum of its outer products; with guides one for each region.
+        sums: style layer to the sum of its feature vectors, likewise, where the stage wants it.
         errors: content layer to the sum of squared differences from the content's features.
         maps: layer to its feature map.
     """
 
-    products: dict[str, Float[Array, "_ _"]]
+    products: dict[str, Float[Array, "*regions _ _"]]
+    sums: dict[str, Float[Array, "*regions _"]]
     errors: dict[str, Scalar]
     maps: dict[str, AnyFeatures]
 
@@ -52,7 +66,7 @@ class Outcome(NamedTuple):
 def through_windows(
     image: Image,
     params: Params,
-    content: FeatureMaps,
+    given: Given,
     stages: Sequence[Stage],
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
@@ -62,7 +76,7 @@ def through_windows(
     Args:
         image: `(H, W, 3)` in [0, 1].
         params: see `load_params`.
-        content: content layer to the feature map that the squared error is from.
+        given: maps to compare with and to weight by.
         stages: see `stages_of`.
         maps: layers whose feature maps are wanted.
         extent: of the picture, where the image is a larger canvas: see `canvas.py`.
@@ -75,13 +89,13 @@ def through_windows(
     """
     # The deeper stages see only their own part of the network.
     check_image(image, smallest=max((vgg.stride(layer) for stage in stages for layer in stage.layers), default=1))
-    total = Outcome({}, {}, {})
+    total = Outcome({}, {}, {}, {})
     if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
         for axis, side in enumerate(sides(image.shape, extent)):
             image = continued(image, axis, side)
     for stage in stages:
         x = image if stage.after is None else total.maps[stage.after]
-        outcome = run_stage(x, params, content, stage, extent)
+        outcome = run_stage(x, params, given, stage, extent)
         total = Outcome(*(before | new for before, new in zip(total, outcome, strict=True)))
     return total._replace(maps=_of(total.maps, maps))
 
@@ -93,6 +107,7 @@ def stages_of(
     options: vgg.Options,
     window: int | None,
     shards: tuple[int, int] = (1, 1),
+    means: bool = False,
 ) -> tuple[Stage, ...]:
     """The network as one stage, or cut into two where there are windows and layers above the cut.
 
@@ -103,6 +118,7 @@ def stages_of(
         options: of the network.
         window: side in pixels of the part that a window of blocks 1 to 3 owns at most; None is the whole picture.
         shards: devices that the picture's rows and columns are spread over.
+        means: whether feature vectors are summed, too.
 
     Returns:
         One or two, the second starting from a map of the first; none if nothing is wanted.
@@ -112,23 +128,21 @@ def stages_of(
         return ()
     deep = [tuple(layer for layer in layers if vgg.LAYERS.index(layer) > vgg.LAYERS.index(CUT)) for layers in wanted]
     if window is None or not any(deep):
-        return (Stage(None, *wanted, options, window, shards),)
+        return (Stage(None, *wanted, options, window, shards, means),)
     low = [tuple(layer for layer in layers if layer not in below) for layers, below in zip(wanted, deep, strict=True)]
     return (
-        Stage(None, low[0], low[1], tuple(dict.fromkeys((*low[2], CUT))), options, window, shards),
-        Stage(CUT, deep[0], deep[1], deep[2], options, DEEP * window // vgg.stride(CUT), shards),
+        Stage(None, low[0], low[1], tuple(dict.fromkeys((*low[2], CUT))), options, window, shards, means),
+        Stage(CUT, deep[0], deep[1], deep[2], options, DEEP * window // vgg.stride(CUT), shards, means),
     )
 
 
-def run_stage(
-    x: AnyFeatures, params: Params, content: FeatureMaps, stage: Stage, extent: Extent | None = None
-) -> Outcome:
+def run_stage(x: AnyFeatures, params: Params, given: Given, stage: Stage, extent: Extent | None = None) -> Outcome:
     """One stage: whole, in windows, or in windows of every device's own part at once.
 
     Args:
         x: the stage's map.
         params: see `load_params`.
-        content: content layer to feature map, for the stage's `contents`.
+        given: for the stage's `contents` and `styles`, at least.
         stage: static.
         extent: of the picture in pixels, where its canvas is larger.
 
@@ -140,17 +154,20 @@ def run_stage(
     """
     for layer in stage.contents:
         check_same_shape(
-            (*(side // stage.jump(layer) for side in x.shape[:2]), content[layer].shape[2]), content[layer].shape
+            (*(side // stage.jump(layer) for side in x.shape[:2]), given.content[layer].shape[2]),
+            given.content[layer].shape,
         )
+    given = Given(_of(given.content, stage.contents), _of(given.guides, stage.styles) if given.guides else {})
     frame = None if extent is None else Frame(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
     if in_blocks(x.shape, stage):
-        return _in_blocks(x, params, content, frame, stage)
+        return _in_blocks(x, params, given, frame, stage)
     if stage.shards == (1, 1) and any(axis.windows > 1 for axis in axes(x.shape, stage)):
-        return _windowed(x, params, content, frame, stage)
+        return _windowed(x, params, given, frame, stage)
     taps = _features(x, params, frame, stage)
     return Outcome(
-        {layer: _products(taps[layer], stage.shards[1]) for layer in stage.styles},
-        {layer: squared_error(taps[layer], content[layer]) for layer in stage.contents},
+        {layer: _products(taps[layer], given.guides.get(layer), stage.shards[1]) for layer in stage.styles},
+        {layer: feature_sum(taps[layer], given.guides.get(layer)) for layer in stage.styles if stage.means},
+        {layer: squared_error(taps[layer], given.content[layer]) for layer in stage.contents},
         _of(taps, stage.maps),
     )
 
@@ -180,40 +197,38 @@ def in_blocks(shape: tuple[int, ...], stage: Stage) -> bool:
     return True
 
 
-def _in_blocks(x: AnyFeatures, params: Params, content: FeatureMaps, frame: Frame | None, stage: Stage) -> Outcome:
+def _in_blocks(x: AnyFeatures, params: Params, given: Given, frame: Frame | None, stage: Stage) -> Outcome:
     """Every device's part in windows, all devices at once."""
     whole = Frame(0, 0, *x.shape[:2]) if frame is None else frame
     height, width = (side // count for side, count in zip(x.shape[:2], stage.shards, strict=True))
 
-    def block(piece: AnyFeatures, target: FeatureMaps, row: Int[Array, ""], column: Int[Array, ""]) -> Outcome:
+    def block(piece: AnyFeatures, its: Given, row: Int[Array, ""], column: Int[Array, ""]) -> Outcome:
         where = whole.moved(row * height - stage.margins[0], column * width - stage.margins[1])
-        return _windowed(piece, params, target, where, stage)
+        return _windowed(piece, params, its, where, stage)
 
     blocks = jax.vmap(jax.vmap(block, (0, 0, None, 0)), (0, 0, 0, None))
     outcome = blocks(
         split(x, stage.shards, stage.margins),
-        {layer: split(content[layer], stage.shards) for layer in stage.contents},
+        jax.tree.map(lambda each: split(each, stage.shards), given),
         *map(jnp.arange, stage.shards),
     )
-    products, errors = jax.tree.map(lambda each: jnp.sum(each, axis=(0, 1)), (outcome.products, outcome.errors))
-    return Outcome(products, errors, {layer: join(map_) for layer, map_ in outcome.maps.items()})
+    sums = jax.tree.map(lambda each: jnp.sum(each, axis=(0, 1)), outcome._replace(maps={}))
+    return sums._replace(maps={layer: join(map_) for layer, map_ in outcome.maps.items()})
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, frame: Frame | None, stage: Stage) -> Outcome:
+def _windowed(x: AnyFeatures, params: Params, given: Given, frame: Frame | None, stage: Stage) -> Outcome:
     sides = axes(x.shape, stage)
 
     def part(window: Window) -> Outcome:
-        return _part(window.patch.cut(x), window, params, content, frame)
+        return _part(window.patch.cut(x), window, params, given, frame)
 
     def add(k: Int[Array, ""], total: Outcome) -> Outcome:
         window = Window.of(k, sides, stage)
         new = part(window)
-        return Outcome(
-            jax.tree.map(jnp.add, total.products, new.products),
-            jax.tree.map(jnp.add, total.errors, new.errors),
-            {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in stage.maps},
-        )
+        sums = jax.tree.map(jnp.add, total._replace(maps={}), new._replace(maps={}))
+        maps = {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in stage.maps}
+        return sums._replace(maps=maps)
 
     shapes = jax.eval_shape(lambda: part(Window.of(0, sides, stage)))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -222,22 +237,22 @@ def _windowed(x: AnyFeatures, params: Params, content: FeatureMaps, frame: Frame
     return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, zero._replace(maps=maps))
 
 
-def _windowed_forward(x, params, content, frame, stage):
-    return _windowed(x, params, content, frame, stage), (x, params, content, frame)
+def _windowed_forward(x, params, given, frame, stage):
+    return _windowed(x, params, given, frame, stage), (x, params, given, frame)
 
 
 def _windowed_backward(stage, residuals, cotangent):
-    x, params, content, frame = residuals
+    x, params, given, frame = residuals
     sides = axes(x.shape, stage)
 
     def add(k, gradient):
         window = Window.of(k, sides, stage)
         maps = {layer: window.only_new(window.owned(layer).cut(cotangent.maps[layer]), layer) for layer in stage.maps}
-        _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, content, frame), window.patch.cut(x))
+        _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, given, frame), window.patch.cut(x))
         (share,) = pull(cotangent._replace(maps=maps))
         return window.patch.put(gradient, window.patch.cut(gradient) + share)
 
-    # No cotangents for the params, the content and the place: nobody optimises them here.
+    # No cotangents for the params, the given maps and the place: nobody optimises them here.
     gradient = lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x))
     return gradient, None, None, None
 
@@ -245,25 +260,36 @@ def _windowed_backward(stage, residuals, cotangent):
 _windowed.defvjp(_windowed_forward, _windowed_backward)
 
 
-def _part(pixels: AnyFeatures, window: Window, params: Params, content: FeatureMaps, frame: Frame | None) -> Outcome:
+def _part(pixels: AnyFeatures, window: Window, params: Params, given: Given, frame: Frame | None) -> Outcome:
     """What a window adds to the sums, and its own part of the maps."""
     stage = window.stage
     where = None if frame is None else frame.moved(*window.patch.begin)
     taps = _features(pixels, params, where, stage)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
-    products = {layer: outer_products(window.only_new(owned[layer], layer)) for layer in stage.styles}
-    errors = {}
+    products, sums, errors = {}, {}, {}
+    for layer in stage.styles:
+        new = window.only_new(owned[layer], layer)
+        guide = window.owned(layer).cut(given.guides[layer]) if given.guides else None
+        products[layer] = _products(new, guide)
+        if stage.means:
+            sums[layer] = feature_sum(new, guide)
     for layer in stage.contents:
-        difference = owned[layer] - window.owned(layer).cut(content[layer])
+        difference = owned[layer] - window.owned(layer).cut(given.content[layer])
         errors[layer] = jnp.sum(jnp.square(window.only_new(difference, layer)))
-    return Outcome(products, errors, _of(owned, stage.maps))
+    return Outcome(products, sums, errors, _of(owned, stage.maps))
 
 
-def _products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
-    """Sum of outer products, where so many devices share a row.
+def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:
+    """Sum of outer products, for each region if there is a guide, where so many devices share a row."""
+    if guide is None:
+        return _in_strips(features, columns)
+    # The product with the guide is made again on the way back, instead of a map for every region being kept.
+    guided = jax.checkpoint(lambda features, weight: _in_strips(features * weight, columns))
+    return jnp.stack([guided(features, guide[:, :, r : r + 1]) for r in range(guide.shape[2])])
 
-    A list of all positions cannot be spread over rows and columns of devices: XLA would gather whole rows first.
-    """
+
+def _in_strips(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
+    """Sum of outer products. A list of all positions cannot be spread over rows and columns: XLA would gather rows."""
     if columns == 1:
         return outer_products(features)
     height, width, channels = features.shape

@@ -21,6 +21,8 @@ ORDER = (
     "files",
     "decoding",
     "image",
+    "color",
+    "sheet",
     "canvas",
     "layers",
     "vgg",
@@ -30,6 +32,10 @@ ORDER = (
     "statistics",
     "losses",
     "whitening",
+    "roots",
+    "distances",
+    "guides",
+    "masks",
     "tiling",
     "blocks",
     "windows",
@@ -39,8 +45,10 @@ ORDER = (
     "targets",
     "start",
     "evaluate",
+    "balance",
     "preconditioners",
     "optimizers",
+    "averaging",
     "step",
     "scales",
     "presets",
@@ -49,6 +57,7 @@ ORDER = (
     "memory",
     "result",
     "settings",
+    "job",
     "signals",
     "transfer",
     "together",
@@ -58,7 +67,9 @@ ORDER = (
     "buckets",
     "folder",
     "options",
+    "inputs",
     "commands",
+    "sweep",
     "planning",
     "cli",
     "__main__",
@@ -129,8 +140,8 @@ def test_only_the_command_line_and_the_hub_know_their_libraries():
         library: {name for name in MODULES if any(full.split(".")[0] == library for full in imports(MODULES[name]))}
         for library in ("tyro", "PIL", "huggingface_hub", "safetensors", "matplotlib", "torch")
     }
-    assert users["tyro"] <= {"cli", "options", "commands", "planning"}
-    assert users["PIL"] <= {"io", "decoding", "files"}
+    assert users["tyro"] <= {"cli", "options", "commands", "planning", "sweep"}
+    assert users["PIL"] <= {"io", "decoding", "files", "sheet"}
     assert users["huggingface_hub"] <= {"hub", "weights"}
     assert users["safetensors"] <= {"layout", "weights"}
     assert users["matplotlib"] == users["torch"] == set()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.statistics import Statistics, outer_products, squared_error, squared_variation
+from jaxstyle.statistics import Statistics, outer_products, squared_error, variation_sum
 
 seeds = st.integers(0, 2**32 - 1)
 # Few shapes, since each compiles; single rows, columns and channels among them.
@@ -22,7 +22,7 @@ def measure(image, features, content, style_layers):
     return Statistics(
         {layer: outer_products(features[layer]) for layer in style_layers},
         {layer: squared_error(features[layer], target) for layer, target in content.items()},
-        squared_variation(image),
+        variation_sum(image),
     )
 
 
@@ -98,7 +98,7 @@ def test_gradients_against_central_differences():
             features,
         ),
         (lambda f: squared_error(f, target), lambda f: np.sum((f - np.asarray(target, "f8")) ** 2), features),
-        (squared_variation, lambda x: np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2), image),
+        (variation_sum, lambda x: np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2), image),
     )
     for function, slow, point in cases:
         gradient = np.asarray(jax.grad(function)(point), "f8")
@@ -111,7 +111,7 @@ def test_gradients_against_central_differences():
 
 
 def test_variation_of_a_constant_picture_has_a_gradient():
-    value, gradient = jax.value_and_grad(squared_variation)(jnp.full((4, 5, 3), 0.7))
+    value, gradient = jax.value_and_grad(variation_sum)(jnp.full((4, 5, 3), 0.7))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 

@@ -1,0 +1,142 @@
+"""Does one strength give the same balance of content and style for every pair of pictures and every size?
+
+The balance of a picture is the logarithm, to base 10, of its content error over its style error: the squared distance of
+its features from the photo's, relative to that of the other end (the painting's mosaic), over the same for its Gram
+matrices, from the painting's and relative to the photo's own, each a mean over the layers. Every run starts and
+optimises alike; only its weights differ: fixed ones, or those of a strength. The less the balance scatters over pairs
+and sizes, the less has to be guessed.
+
+`FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
+
+    python -m benchmarks strength --images FOLDER
+"""
+
+import itertools
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+import jaxstyle as js
+from benchmarks import arguments, record
+from benchmarks.optimisers import FULL, Run, files
+from jaxstyle.typing import Image, Params
+
+STRENGTHS = (0.25, 0.5, 0.75)
+
+
+def errors(image: Image, content: Image, style: Image, params: Params, objective: js.Objective) -> tuple[float, float]:
+    """Content and style error of a picture: 1 is that of the painting's mosaic, and that of the photo."""
+    alone = js.LossWeights(1.0, 1.0)
+    targets = js.make_targets(params, content, [style], objective)
+    ends = {"picture": image, "photo": content, "mosaic": js.style_mosaic(0, [style], *content.shape[:2])}
+    layers = objective.style_layers
+    found: dict[str, Any] = {}
+    for name, each in ends.items():
+        grams = js.make_targets(params, each, [each], objective).style
+        losses, _ = js.value_and_grad(each, params, targets, alone, objective)
+        distances = [float(jnp.sum(jnp.square(grams[layer] - targets.style[layer]))) for layer in layers]
+        found[name] = float(losses.content), distances
+    content_error = found["picture"][0] / found["mosaic"][0]
+    style_error = statistics.mean(
+        here / photo for here, photo in zip(found["picture"][1], found["photo"][1], strict=True)
+    )
+    return content_error, style_error
+
+
+def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
+    settings, params = js.preset(), js.load_params()
+    result: Run = {
+        "question": "log10 of content error over style error, for fixed weights and for strengths",
+        "steps": steps,
+        "machine": record.machine(),
+        "runs": [],
+    }
+    for size, pair in itertools.product(sizes, pairs):
+        content, style = (js.load_image(path, size=size, enlarge=False) for path in files(images, pair))
+        for strength in (None, *STRENGTHS):
+            weights = settings.weights if strength is None else None
+            made = js.stylize(
+                content, style, params=params, weights=weights, strength=strength, steps=steps, scales=1, tolerance=0.0
+            )
+            content_error, style_error = errors(made.image, content, style, params, settings.objective)
+            run = {
+                "pair": pair,
+                "size": size,
+                "strength": strength,
+                "content error": content_error,
+                "style error": style_error,
+                "balance": math.log10(content_error / style_error),
+                "weights": [made.weights.content.tolist(), made.weights.style.tolist()],
+                "seconds": round(made.seconds, 1),
+            }
+            result["runs"].append(run)
+            record.write(name, result)
+            print(f"{pair} {size} {strength}: {run['balance']:.2f}", flush=True)
+
+
+def of(result: Run, strength: float | None, size: int | None = None) -> list[float]:
+    """The balances of all runs with this strength, None being fixed weights."""
+    return [
+        run["balance"] for run in result["runs"] if run["strength"] == strength and size in (None, run["size"])
+    ]
+
+
+def table(result: Run) -> str:
+    sizes = sorted({run["size"] for run in result["runs"]})
+    header = ("weights", *(f"mean balance at {size}" for size in sizes), "standard deviation, all", "least to most")
+    rows = []
+    for strength in (None, *STRENGTHS):
+        values = of(result, strength)
+        rows.append(
+            (
+                "fixed: 1, 1000" if strength is None else f"strength {strength}",
+                *(f"{statistics.mean(of(result, strength, size)):.2f}" for size in sizes),
+                f"{statistics.stdev(values):.2f}",
+                f"{min(values):.2f} to {max(values):.2f}",
+            )
+        )
+    return record.table(header, rows)
+
+
+def plot(result: Run, name: str) -> None:
+    """A column of points for each kind of weights."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    sizes = sorted({run["size"] for run in result["runs"]})
+    for k, strength in enumerate((None, *STRENGTHS)):
+        for size, marker in zip(sizes, "o^s", strict=False):
+            values = of(result, strength, size)
+            axes.plot([k] * len(values), values, marker, color=f"C{k}", alpha=0.6)
+    for size, marker in zip(sizes, "o^s", strict=False):
+        axes.plot([], [], marker, color="grey", label=f"{size} pixels")
+    axes.set_xticks(range(1 + len(STRENGTHS)), ["fixed weights", *(f"strength {each}" for each in STRENGTHS)])
+    axes.set_ylabel("balance: log10 of content error over style error")
+    axes.legend()
+    figure.savefig(record.plot_path(name), dpi=110)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.parser("strength", __doc__)
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
+    parser.add_argument("--pairs", nargs="+", default=FULL["pairs"], metavar="CONTENT+STYLE")
+    parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[96, 160, 256], help="long sides")
+    parser.add_argument("--steps", type=arguments.positive, default=60, help="of each run (%(default)s)")
+    options = parser.parse_args(argv)
+    if not options.plot:
+        if options.images is None:
+            raise js.InputError("no pictures, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
+        for pair in options.pairs:
+            files(options.images, pair)
+        measure(options.images, options.pairs, options.sizes, options.steps, options.name)
+    result = record.read(options.name)
+    record.report(options.name, table(result))
+    plot(result, options.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The mean of the last pictures instead of the best one: smoother, where an optimiser with fixed steps jitters."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from jaxstyle.errors import InputError
+from jaxstyle.typing import Image, Scalar
+
+
+class AveragedState(NamedTuple):
+    """State of `averaged`.
+
+    Attributes:
+        inner: the optimiser's.
+        total: weighted sum of the pictures so far.
+        missing: what the sum of their weights lacks to 1.
+    """
+
+    inner: Any
+    total: Image
+    missing: Scalar
+
+
+def averaged(optimizer: optax.GradientTransformation, decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
+    """An optimiser whose result is the exponential moving average of its pictures, without the bias of its start.
+
+    The average after `n` pictures is `sum_k (1 - d) d^(n-k) x_k / (1 - d^n)`. The pictures themselves, and where the
+    optimiser goes, stay the same. The same arguments return the same object.
+
+    Args:
+        optimizer: `adam()`, or any optax transform.
+        decay: `d`, from 0, the last picture, to below 1; about the last `1 / (1 - d)` pictures count.
+
+    Returns:
+        An optax transform, whose runs give the average.
+
+    Raises:
+        InputError: for a decay out of range.
+
+    References:
+        Kingma and Ba, "Adam", ICLR 2015, section 7.2.
+    """
+    if not (math.isfinite(decay) and 0 <= decay < 1):
+        raise InputError(f"decay is {decay}, expected a number from 0 to below 1 such as 0.99")
+    return _averaged(optimizer, decay)
+
+
+@functools.cache
+def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformationExtraArgs:
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(image: Image) -> AveragedState:
+        first = (1 - decay) * image
+        return AveragedState(inner.init(image), first, jnp.array(decay, jnp.float32))
+
+    def update(gradient, state: AveragedState, image, **extra):
+        updates, changed = inner.update(gradient, state.inner, image, **extra)
+        new = image + updates
+        finite = jnp.all(jnp.isfinite(new))
+        total = jnp.where(finite, decay * state.total + (1 - decay) * new, state.total)
+        return updates, AveragedState(changed, total, jnp.where(finite, decay * state.missing, state.missing))
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def average_of(state: AveragedState) -> Image:
+    """The average so far.
+
+    Args:
+        state: of an optimiser from `averaged`.
+
+    Returns:
+        A picture.
+    """
+    return state.total / (1 - state.missing)

@@ -1,0 +1,204 @@
+"""Regions of a picture, carried down to every layer: which positions' features count for which region's style.
+
+A guide `T` of a layer multiplies its features, and each region has Gram matrices, means and covariances of its own:
+`G_r = sum over p of T_rp^2 f_p f_p^T`, with `sum over p of T_rp^2 = 1` (Gatys et al., "Controlling Perceptual Factors
+in Neural Style Transfer", CVPR 2017, section 4). Masks in pixels become guides in one of three ways:
+
+- `"simple"`: every pooling averages the mask as it pools the features.
+- `"inside"`: a position belongs to a region only if all pixels that it sees do: nothing that lies outside of a region
+  influences its style, and the region's style does not change a pixel outside. Deep layers see 70 pixels far, so a
+  region must be wide enough.
+- `"all"`: a position belongs to a region if any pixel that it sees does; regions overlap at their borders.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxstyle import vgg
+from jaxstyle.canvas import Frame, area, inside, sides
+from jaxstyle.errors import InputError
+from jaxstyle.layers import pool
+from jaxstyle.typing import AnyFeatures, Extent
+
+Guidance = Literal["simple", "inside", "all"]
+Masks = Float[Array | np.ndarray, "_ _ _"]
+
+
+class Regions(NamedTuple):
+    """Which pixels of the content get which pixels' style.
+
+    Attributes:
+        content: `(H, W, regions)` in [0, 1], how much each pixel of the content belongs to each region. Pixels that
+            belong to none, or to all together by less than a half, keep the photo.
+        styles: one entry a style picture, `(h, w, regions)`: which of its pixels are the model of which region; or
+            `(regions,)`, how much all of it is.
+        guidance: `"simple"`, `"inside"` or `"all"`: see `guides.py`.
+    """
+
+    content: Masks
+    styles: tuple[Masks | Float[Array | np.ndarray, " regions"], ...]
+    guidance: Guidance = "simple"
+
+
+class Guides(NamedTuple):
+    """Regions as the evaluation needs them.
+
+    Attributes:
+        weights: style layer to `(h, w, regions)`, the guide `T`.
+        shares: `(regions,)`, of the picture's area: so a region's style is as strong a pixel as that of a whole
+            picture.
+        free: `(H, W, 1)`, which pixels may change.
+    """
+
+    weights: dict[str, AnyFeatures]
+    shares: Float[Array, " regions"]
+    free: Bool[Array, "height width 1"]
+
+
+def make_guides(
+    masks: Masks, layers: Sequence[str], guidance: Guidance = "simple", extent: Extent | None = None
+) -> Guides:
+    """Masks in pixels to guides. Pure; a region that a layer has no position of has a guide of zeros.
+
+    Args:
+        masks: `(H, W, regions)` in [0, 1].
+        layers: the style layers.
+        guidance: see the module's text.
+        extent: of the picture, where the masks lie on a larger canvas: see `canvas.py`.
+
+    Returns:
+        The guides.
+    """
+    masks = jnp.asarray(masks, jnp.float32)
+    height, width = sides(masks.shape, extent)
+    whole = None if extent is None else Frame(0, 0, height, width)
+    masks = inside(masks, whole)
+    found = {layer: _normalised(each) for layer, each in propagate(masks, layers, guidance, whole).items()}
+    shares = jnp.sum(masks, axis=(0, 1)) / area(height, width)
+    return Guides(found, shares, jnp.sum(masks, axis=2, keepdims=True) >= 0.5)
+
+
+def propagate(
+    masks: Float[Array, "_ _ _"], layers: Sequence[str], guidance: Guidance, whole: Frame | None = None
+) -> dict[str, AnyFeatures]:
+    """Masks in pixels to masks of layers, the way the features go.
+
+    Args:
+        masks: `(H, W, regions)` in [0, 1].
+        layers: names.
+        guidance: see the module's text.
+        whole: where the picture ends on a canvas.
+
+    Returns:
+        Layer to `(h, w, regions)` in [0, 1].
+    """
+    # What is inside is what no pixel outside reaches.
+    x, found = 1 - masks if guidance == "inside" else masks, {}
+    for layer in vgg.path(layers) if layers else ():
+        # A pool takes the map of the layers before it.
+        x = inside(x, whole, vgg.stride(layer) // (2 if layer.startswith("pool") else 1))
+        if layer.startswith("conv") and guidance != "simple":
+            x = _spread(x)
+        elif layer.startswith("pool"):
+            x = pool(x, "avg" if guidance == "simple" else "max")
+        if layer in layers:
+            reached = 1 - x if guidance == "inside" else x
+            found[layer] = inside(reached, whole, vgg.stride(layer))
+    return found
+
+
+def check_regions(regions: Regions, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]) -> None:
+    """Refuse masks that do not belong to these pictures. Needs numbers, not tracers.
+
+    Args:
+        regions: what should be regions.
+        content: shape of the content.
+        styles: shape of each style.
+
+    Raises:
+        InputError: for another size, values out of range, a region without pixels or without a style.
+    """
+    if not isinstance(regions, Regions):
+        raise InputError(f"regions is {str(regions)[:80]!r}, expected Regions(content, styles)")
+    if regions.guidance not in get_args(Guidance):
+        raise InputError(
+            f"unknown guidance {regions.guidance!r}, expected one of {', '.join(map(repr, get_args(Guidance)))}"
+        )
+    if len(regions.styles) != len(styles):
+        raise InputError(f"regions have masks of {len(regions.styles)} styles, expected one for each of {len(styles)}")
+    shape = np.shape(regions.content)
+    if len(shape) != 3 or shape[:2] != tuple(content[:2]) or shape[2] < 1:
+        raise InputError(f"the content's mask has shape {shape}, expected {(*content[:2], 'regions')} as its picture")
+    count = shape[2]
+    named = [("content's mask", regions.content)]
+    named += [(f"mask of style {k}", mask) for k, mask in enumerate(regions.styles, 1)]
+    for name, mask in named:
+        values = np.asarray(mask)
+        if not (np.all(np.isfinite(values)) and values.min() >= 0 and values.max() <= 1):
+            raise InputError(f"the {name} has values outside of [0, 1], expected how much a pixel belongs to a region")
+    for k, (mask, style) in enumerate(zip(regions.styles, styles, strict=True), 1):
+        if np.shape(mask) not in ((count,), (*style[:2], count)):
+            raise InputError(
+                f"the mask of style {k} has shape {np.shape(mask)}, expected {(*style[:2], count)} or {(count,)}: the "
+                "content's has as many regions"
+            )
+    for r in range(count):
+        if not np.any(np.asarray(regions.content)[:, :, r]):
+            raise InputError(f"region {r + 1} has no pixel of the content, expected some: leave the region out")
+        if not any(np.any(np.asarray(mask)[..., r]) for mask in regions.styles):
+            raise InputError(f"region {r + 1} has no pixel of any style, expected some: mark it in a style's mask")
+
+
+def check_reach(weights: dict[str, AnyFeatures], guidance: Guidance, whose: str) -> None:
+    """Refuse guides with a layer that has no position of a region. Needs numbers.
+
+    Raises:
+        InputError: naming the region and the layer.
+    """
+    for layer, guide in weights.items():
+        empty = np.flatnonzero(np.asarray(jnp.sum(jnp.square(guide), axis=(0, 1))) < 0.5)
+        if empty.size:
+            instead = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
+            raise InputError(
+                f"region {empty[0] + 1} of {whose} has no position at {layer} with guidance {guidance!r}, expected a "
+                f"larger region, {instead}"
+            )
+
+
+def resize_mask(mask: Masks, height: int, width: int) -> Float[Array, "{height} {width} _"]:
+    """A mask at another size; its edges become soft where it shrinks.
+
+    Args:
+        mask: `(h, w, regions)` in [0, 1].
+        height: new height in pixels.
+        width: new width in pixels.
+
+    Returns:
+        `(height, width, regions)` in [0, 1].
+    """
+    mask = jnp.asarray(mask, jnp.float32)
+    if mask.shape[:2] == (height, width):
+        return mask
+    return jnp.clip(jax.image.resize(mask, (height, width, mask.shape[2]), "linear"), 0.0, 1.0)
+
+
+def _normalised(mask: AnyFeatures) -> AnyFeatures:
+    total = jnp.sum(jnp.square(mask), axis=(0, 1), keepdims=True)
+    return jnp.where(total > 0, mask * jax.lax.rsqrt(jnp.where(total > 0, total, 1.0)), 0.0)
+
+
+def _spread(x: AnyFeatures) -> AnyFeatures:
+    """The largest of the 3x3 positions around each; nothing lies beyond the border."""
+    for axis in (0, 1):
+        pads = [(1, 1) if k == axis else (0, 0) for k in range(3)]
+        padded, side = jnp.pad(x, pads), x.shape[axis]
+        x = jnp.maximum(
+            jnp.maximum(*(jax.lax.slice_in_dim(padded, k, k + side, axis=axis) for k in (0, 1))),
+            jax.lax.slice_in_dim(padded, 2, 2 + side, axis=axis),
+        )
+    return x
