@@ -269,10 +269,10 @@ def _of_photo(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, An
 def recipe_of(options: Stylize) -> dict[str, Any]:
     """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
     settings = dataclasses.asdict(options)
+    for name in ("more", "style_mask"):
+        settings[name] = [Path(path).name for path in settings[name]]
     for name, value in settings.items():
-        if isinstance(value, tuple) and name in ("more", "style_mask"):
-            settings[name] = [Path(path).name for path in value]
-        elif isinstance(value, Path) or name in ("init", "weights"):
+        if isinstance(value, Path) or name in ("init", "weights"):
             settings[name] = Path(value).name
     # What "auto" stands for depends on the devices.
     settings["precondition"] = options.preconditioner()

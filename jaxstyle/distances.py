@@ -37,6 +37,8 @@ VARIANCE_FLOOR = 1e-6
 # Added to both covariances, in parts of the Frobenius norm of the style's. In float32 a root of weaker
 # directions would be that of rounding errors.
 RIDGE = 1e-3
+# Of a style that does not vary at all.
+LEAST_NORM = 1e-3
 
 
 class Moments(NamedTuple):
@@ -119,7 +121,11 @@ def wasserstein(here: Moments, style: Moments, matrix_root: MatrixRoot = "auto")
     theirs = covariance(style)
     channels = len(theirs)
     # Newton and Schulz's iteration is as published, with a constant that suits features of about 1.
-    ridge = 1e-4 if matrix_root == "newton-schulz" else RIDGE * jnp.sqrt(jnp.sum(jnp.square(theirs)))
+    ridge = (
+        1e-4
+        if matrix_root == "newton-schulz"
+        else RIDGE * jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(theirs))), LEAST_NORM)
+    )
     identity = jax.lax.stop_gradient(ridge) * jnp.eye(channels, dtype=jnp.float32)
     ours, theirs = covariance(here) + identity, theirs + identity
     outer = root(theirs, matrix_root)

@@ -13,6 +13,8 @@ from jaxstyle.typing import Gram, Scalar
 MatrixRoot = Literal["auto", "eigh", "newton-schulz"]
 # Of Newton and Schulz: each makes weak eigenvalues 2.25 times better known; 12 suffice above 6e-5 of the norm.
 ITERATIONS = 12
+# Eigenvalues and norms below count as this: whatever is divided by them stays finite in float32.
+LEAST = 1e-12
 
 
 def root(matrix: Gram, how: MatrixRoot = "auto") -> Gram:
@@ -34,7 +36,7 @@ def root(matrix: Gram, how: MatrixRoot = "auto") -> Gram:
 
     def by_eigenvectors(matrix: Gram) -> Gram:
         values, basis = jnp.linalg.eigh(matrix)
-        return _product(basis * jnp.sqrt(jnp.maximum(values, 0.0)), basis.T)
+        return _product(basis * jnp.sqrt(jnp.maximum(values, 0.0))[None, :], basis.T)
 
     return _chosen(how, by_eigenvectors, lambda matrix: _newton_schulz(matrix), matrix)
 
@@ -57,9 +59,9 @@ def _forward(matrix: Gram, how: MatrixRoot) -> tuple[Scalar, Gram]:
     def by_eigenvectors(matrix: Gram) -> tuple[Scalar, Gram]:
         values, basis = jnp.linalg.eigh(matrix)
         # What lies below is rounding.
-        floor = jnp.maximum(values[-1] * jnp.finfo(jnp.float32).eps, jnp.finfo(jnp.float32).tiny)
+        floor = jnp.maximum(values[-1] * jnp.finfo(jnp.float32).eps, LEAST)
         roots = jnp.sqrt(jnp.maximum(values, floor))
-        return jnp.sum(roots), _product(basis / roots, basis.T) / 2
+        return jnp.sum(roots), _product(basis / roots[None, :], basis.T) / 2
 
     def by_iteration(matrix: Gram) -> tuple[Scalar, Gram]:
         found = _newton_schulz(matrix)
@@ -82,7 +84,7 @@ def _chosen(how: MatrixRoot, by_eigenvectors: Callable, by_iteration: Callable, 
 
 
 def _newton_schulz(matrix: Gram) -> Gram:
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(matrix))), jnp.finfo(jnp.float32).tiny)
+    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(matrix))), LEAST)
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
 
     def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
@@ -96,7 +98,7 @@ def _newton_schulz(matrix: Gram) -> Gram:
 
 def _lyapunov(found: Gram) -> Gram:
     """The `X` with `R X + X R = 1` for a root `R`, by the iteration for its sign: half the inverse root."""
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(found))), jnp.finfo(jnp.float32).tiny)
+    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(found))), LEAST)
     identity = jnp.eye(len(found), dtype=found.dtype)
 
     def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
