@@ -7,7 +7,8 @@ import sys
 def main(address: str, processes: str, index: str, folder: str, what: str, *words: str) -> None:
     # Not above: this file is imported where doctests are looked for.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    # As in tests/conftest.py, with two devices.
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
     if what == "command":
         from jaxstyle import cli
 
