@@ -1,7 +1,7 @@
 """Does one strength give the same balance of content and style for every pair of pictures and every size?
 
-The balance of a picture is the logarithm, to base 10, of its content error over its style error: the squared distance of
-its features from the photo's, relative to that of the other end (the painting's mosaic), over the same for its Gram
+The balance of a picture is the logarithm, to base 10, of its content error over its style error: the squared distance
+of its features from the photo's, relative to that of the other end (the painting's mosaic), over the same for its Gram
 matrices, from the painting's and relative to the photo's own, each a mean over the layers. Every run starts and
 optimises alike; only its weights differ: fixed ones, or those of a strength. The less the balance scatters over pairs
 and sizes, the less has to be guessed.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, record
@@ -69,7 +70,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
                 "content error": content_error,
                 "style error": style_error,
                 "balance": math.log10(content_error / style_error),
-                "weights": [made.weights.content.tolist(), made.weights.style.tolist()],
+                "weights": [np.asarray(each).tolist() for each in (made.weights.content, made.weights.style)],
                 "seconds": round(made.seconds, 1),
             }
             result["runs"].append(run)
@@ -79,9 +80,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
 
 def of(result: Run, strength: float | None, size: int | None = None) -> list[float]:
     """The balances of all runs with this strength, None being fixed weights."""
-    return [
-        run["balance"] for run in result["runs"] if run["strength"] == strength and size in (None, run["size"])
-    ]
+    return [run["balance"] for run in result["runs"] if run["strength"] == strength and size in (None, run["size"])]
 
 
 def table(result: Run) -> str:
@@ -124,8 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("strength", __doc__)
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
     parser.add_argument("--pairs", nargs="+", default=FULL["pairs"], metavar="CONTENT+STYLE")
-    parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[96, 160, 256], help="long sides")
-    parser.add_argument("--steps", type=arguments.positive, default=60, help="of each run (%(default)s)")
+    parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[96, 144, 208], help="long sides")
+    parser.add_argument("--steps", type=arguments.positive, default=50, help="of each run (%(default)s)")
     options = parser.parse_args(argv)
     if not options.plot:
         if options.images is None:

@@ -11,19 +11,24 @@ js.save_image("out.png", result.image)
 """
 
 from jaxstyle import distributed as distributed
+from jaxstyle.averaging import averaged
+from jaxstyle.balance import balance
 from jaxstyle.batch import stylize_batch
 from jaxstyle.canvas import Canvas, on_canvas
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
+from jaxstyle.guides import Regions
 from jaxstyle.image import resize, white_noise
 from jaxstyle.io import load_image, read_recipe, save_image
 from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.masks import regions_of
 from jaxstyle.mesh import gather, make_mesh, on_mesh, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
 from jaxstyle.result import BatchProgress, Progress, Result
+from jaxstyle.sheet import contact_sheet
 from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets, make_targets, whiten
@@ -40,11 +45,15 @@ __all__ = [
     "Objective",
     "Preset",
     "Progress",
+    "Regions",
     "Result",
     "State",
     "Status",
     "Targets",
     "adam",
+    "averaged",
+    "balance",
+    "contact_sheet",
     "content_loss",
     "features",
     "gather",
@@ -60,6 +69,7 @@ __all__ = [
     "on_mesh",
     "preset",
     "read_recipe",
+    "regions_of",
     "replicated",
     "resize",
     "save_image",

@@ -1,21 +1,21 @@
 """Weights from one number: how strong the style is, alike for every pair of pictures and every size.
 
-Fixed weights mean something else for every pair: a painting of strong contrast has Gram matrices a hundred times those
-of a pale one. So the terms are measured first, each by the norm of its gradient at a reference, a picture half way
-between content and style, and weighted by what they have there:
+What weights do depends on the pictures and their size: a painting of strong contrast has Gram matrices a hundred times
+those of a pale one. So each term is measured first, by the norm of its gradient at the far end from its own goal: the
+style's layers at the photo, where a run begins, the content's at the style's mosaic (see `start.py`), where the style
+alone would lead. With these norms `n_l` of the style's, `n_k` of the content's layers, and `n` the mean of the `n_k`,
 
-    style_l = u n / (L n_l),    content_k = (1 - u) n / (K n_k),    u = s^p / (s^p + (1 - s)^p)
+    style_l = u n / (L n_l),    content_k = (1 - u) n / (K n_k),    u / (1 - u) = 30 (s / (1 - s))^2
 
-with `n_l` and `n_k` the norms of the style and content layers, `n` the mean of the `n_k`, and `s` the strength. All
-style layers pull alike there; together they pull `u / (1 - u)` times as hard as the content. Strength 0 is the content
-alone, 1 the style alone. Measured: benchmarks/README.md.
+for a strength `s`: all layers pull alike at their far ends, and the style's together `u / (1 - u)` times as hard as the
+content's. Strength 0 is the content alone, 1 the style alone. Measured: benchmarks/README.md.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
@@ -23,10 +23,10 @@ from jaxstyle.objective import LossWeights, Objective
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params
 
-# How steeply the strength changes the ratio of both sides: at 0.1 it is 1/81 of that at 0.5, at 0.9 81 times.
+# Style to content at strength 0.5: there the painting is plain to see, and the photo too.
+MIDDLE = 30.0
+# How steeply the strength changes that: at 0.1 it is 1/81 of it, at 0.9 81 times.
 POWER = 2.0
-# Share of the style's mosaic in the reference: half way, so that neither side's gradient vanishes.
-HALF_WAY = 0.5
 
 
 def check_strength(strength: float | None) -> None:
@@ -40,7 +40,8 @@ def check_strength(strength: float | None) -> None:
 
 
 def balance(
-    reference: Image,
+    photo: Image,
+    mosaic: Image,
     params: Params,
     targets: Targets,
     objective: Objective,
@@ -52,9 +53,10 @@ def balance(
     It takes as many gradients as there are layers in the loss. Pure, and compiled once for each shape and objective.
 
     Args:
-        reference: `(H, W, 3)`, where the gradients are compared: neither the content itself, nor a style's copy.
+        photo: `(H, W, 3)`, the content, where the style's gradients are measured.
+        mosaic: of the same size, a picture of the style alone, where the content's are: see `style_mosaic`.
         params: see `load_params`.
-        targets: see `make_targets`; of the reference's size.
+        targets: see `make_targets`; of the photo's size.
         objective: static.
         strength: 0, the content alone, to 1, the style alone.
         weights: their `tv` and `regions` are kept, and a layer of weight 0 is left out; see `LossWeights`.
@@ -70,18 +72,22 @@ def balance(
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
         >>> photo, painting, objective = js.white_noise(1, 32, 48), js.white_noise(2, 40, 32), js.Objective()
         >>> targets = js.make_targets(params, photo, [painting], objective)
-        >>> js.balance(js.white_noise(3, 32, 48), params, targets, objective, 0.0).style.tolist()
-        [0.0, 0.0, 0.0, 0.0, 0.0]
+        >>> mosaic = js.style_mosaic(0, [painting], 32, 48)
+        >>> weights = js.balance(photo, mosaic, params, targets, objective, 0.5)
+        >>> weights.content.shape, weights.style.shape
+        ((1,), (5,))
     """
     if not isinstance(strength, jax.Array):
         check_strength(strength)
     weights = LossWeights() if weights is None else weights
-    return _balance(reference, params, targets._replace(metric=None), weights, jnp.float32(strength), objective)
+    return _balance(
+        jnp.stack([photo, mosaic]), params, targets._replace(metric=None), weights, jnp.float32(strength), objective
+    )
 
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _balance(
-    reference: Image,
+    ends: Float[Array, "2 height width 3"],
     params: Params,
     targets: Targets,
     weights: LossWeights,
@@ -90,13 +96,15 @@ def _balance(
 ) -> LossWeights:
     contents, styles = len(objective.content_layers), len(objective.style_layers)
 
-    def norm(only: Float[Array, " layers"]) -> Float[Array, ""]:
+    def norm(layer: Int[Array, ""]) -> Float[Array, ""]:
+        only = (jnp.arange(contents + styles) == layer).astype(jnp.float32)
         alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions)
-        _, gradient = value_and_grad(reference, params, targets, alone, objective)
+        far_end = jnp.where(layer < contents, ends[1], ends[0])
+        _, gradient = value_and_grad(far_end, params, targets, alone, objective)
         return jnp.sqrt(jnp.sum(jnp.square(gradient)))
 
     # One after the other, in the memory of one.
-    norms = jax.lax.map(norm, jnp.eye(contents + styles, dtype=jnp.float32))
+    norms = jax.lax.map(norm, jnp.arange(contents + styles))
     counts = (weights.content, contents), (weights.style, styles)
     given = [jnp.broadcast_to(jnp.asarray(each, jnp.float32), (count,)) for each, count in counts]
     content_used, style_used = (each > 0 for each in given)
@@ -108,7 +116,7 @@ def _balance(
     inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1.0), 0.0)
     common = jnp.sum(norms[:contents]) / content_count
     common = jnp.where(common > 0, common, 1.0)
-    toward, away = strength**POWER, (1 - strength) ** POWER
+    toward, away = MIDDLE * strength**POWER, (1 - strength) ** POWER
     pull = toward / (toward + away)
     return weights._replace(
         content=(1 - pull) * common * inverse[:contents] / content_count,

@@ -18,7 +18,7 @@ from jaxstyle.descent import History, Limits, Status
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Regions
 from jaxstyle.image import fit
-from jaxstyle.job import Job, at_scale, in_scales, keep_photo, make_job, reference_of, sizes_of, start_of
+from jaxstyle.job import Job, at_scale, in_scales, keep_photo, make_job, mosaic_of, sizes_of, start_of
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import replicated
 from jaxstyle.objective import Losses, LossWeights, Objective
@@ -275,7 +275,7 @@ def _pictures(
         if key not in measured:
             measured[key] = measure_styles(params, now.styles, objective, now.shares, now.regions)
         start = keep_photo(fit(picture, *now.content.shape[:2]), now)
-        balanced = None if now.strength is None else Balanced(now.strength, reference_of(now))
+        balanced = None if now.strength is None else Balanced(now.strength, mosaic_of(now))
         found.append(Picture(now.content, measured[key], now.weights, start, now.regions, balanced, status))
     return found
 

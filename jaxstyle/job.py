@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle.balance import HALF_WAY
 from jaxstyle.color import Color, prepare
 from jaxstyle.guides import Regions, check_regions, resize_mask
 from jaxstyle.image import check_pictures, fit
@@ -158,9 +157,9 @@ def start_of(job: Job, init: str | AnyImage) -> Image:
     return keep_photo(_first(job, init, job.mosaic), job)
 
 
-def reference_of(job: Job) -> Image:
-    """The picture that a job's strength is measured at: half way between content and style, whatever it starts from."""
-    return keep_photo(_first(job._replace(seed=0), "content", HALF_WAY), job)
+def mosaic_of(job: Job) -> Image:
+    """The style alone, with the content's regions: what a job's strength is measured at, whatever it starts from."""
+    return keep_photo(_first(job._replace(seed=0), "content", 1.0), job)
 
 
 def keep_photo(image: Image, job: Job) -> Image:

@@ -26,6 +26,8 @@ BLACK, WHITE = NAMES["black"], NAMES["white"]
 # A colour of so much of a picture is a region; what is rarer comes from soft edges or from JPEG.
 LEAST_SHARE = 0.005
 MOST_REGIONS = 16
+# At least so much of a mask has the colours of its regions; a photo does not.
+FLAT_SHARE = 0.75
 # Colours this near, in levels of 8 bits, are one: JPEG moves them.
 NEAR = 24
 # How far the sides of a mask may be from its picture's, in proportion.
@@ -109,9 +111,7 @@ def regions_of(
     """
     wishes = {} if wishes is None else wishes
     if style_masks and len(style_masks) != len(styles):
-        raise InputError(
-            f"there are {len(style_masks)} masks of paintings, expected one for each of {len(styles)}, or none"
-        )
+        raise InputError(f"{len(style_masks)} masks for {len(styles)} paintings, expected one for each, or none at all")
     masks = [None] * len(styles) if not style_masks else list(style_masks)
     _check_aspect("the photo's mask", mask, content)
     for k, (each, style) in enumerate(zip(masks, styles, strict=True), 1):
@@ -162,7 +162,7 @@ def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]],
     if set(palette) <= {WHITE, BLACK} and paintings <= 2:
         return Wish(1 if color == WHITE else paintings - 1 and 2)
     raise InputError(
-        f"the photo's mask has the colours {', '.join(palette)} for {paintings} paintings, expected to be told what "
+        f"the photo's mask has colours {', '.join(palette)} and there are {paintings} paintings, expected to be told what "
         f"each gets, such as {palette[0]}=1, or masks of the paintings"
     )
 
@@ -227,10 +227,12 @@ def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
             break
         if _match(color, chosen) is None:
             chosen.append(color)
-    if not 1 <= len(chosen) <= MOST_REGIONS:
+    near = np.zeros(len(codes), bool)
+    for color in chosen:
+        near |= np.abs(_rgb(codes) - _parsed(color)).max(axis=1) <= NEAR
+    if len(chosen) > MOST_REGIONS or counts[near].sum() < FLAT_SHARE * len(levels):
         raise InputError(
-            f"a mask has {len(chosen) or len(codes)} colours, expected 1 to {MOST_REGIONS} flat ones, or greys: draw "
-            "it without shades"
+            f"a mask has {len(codes)} colours, expected 1 to {MOST_REGIONS} flat ones, or greys: draw it without shades"
         )
     return chosen
 

@@ -31,11 +31,11 @@ class Balanced(NamedTuple):
 
     Attributes:
         strength: 0 to 1.
-        reference: of the content's size.
+        mosaic: of the content's size.
     """
 
     strength: float
-    reference: AnyImage
+    mosaic: AnyImage
 
 
 class Picture(NamedTuple):
@@ -172,9 +172,9 @@ def _on_canvases(
     weights = _stacked([picture.weights for picture in pictures], mesh)
     balanced = [picture.balanced for picture in pictures if picture.balanced is not None]
     if balanced:
-        references = stack([each.reference for each in balanced])
+        ends = stack([picture.content for picture in pictures]), stack([each.mosaic for each in balanced])
         strengths = lay(np.array([each.strength for each in balanced], np.float32), mesh)
-        weights = _balance(references, params, targets, weights, strengths, objective)
+        weights = _balance(*ends, params, targets, weights, strengths, objective)
     return stack([picture.start for picture in pictures]), targets, weights
 
 
@@ -190,12 +190,18 @@ def _guides(masks: Array, extents: Array | None, layers: tuple[str, ...], guidan
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _balance(
-    references: Array, params: Params, targets: Targets, weights: LossWeights, strengths: Array, objective: Objective
+    photos: Array,
+    mosaics: Array,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    strengths: Array,
+    objective: Objective,
 ) -> LossWeights:
-    def one(reference: Array, targets: Targets, weights: LossWeights, strength: Array) -> LossWeights:
-        return balance(reference, params, targets, objective, strength, weights)
+    def one(photo: Array, mosaic: Array, targets: Targets, weights: LossWeights, strength: Array) -> LossWeights:
+        return balance(photo, mosaic, params, targets, objective, strength, weights)
 
-    return jax.vmap(one)(references, targets, weights, strengths)
+    return jax.vmap(one)(photos, mosaics, targets, weights, strengths)
 
 
 def _each(weights: LossWeights, count: int) -> list[LossWeights]:

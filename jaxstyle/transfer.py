@@ -15,7 +15,7 @@ from jaxstyle.color import Color, restore
 from jaxstyle.descent import History, Limits, Problem, Status, descend
 from jaxstyle.guides import Regions
 from jaxstyle.image import fit
-from jaxstyle.job import Job, at_scale, keep_photo, make_job, reference_of, sizes_of, start_of
+from jaxstyle.job import Job, at_scale, keep_photo, make_job, mosaic_of, sizes_of, start_of
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import gather, replicated, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
@@ -172,8 +172,8 @@ def stylize(
             targets = make_targets(params, photo, paintings, objective, now.shares, now.regions)
             weights = now.weights if mesh is None else replicated(now.weights, mesh)
             if now.strength is not None:
-                reference = jnp.asarray(put(reference_of(now)).pixels)
-                weights = balance(reference, params, targets, objective, now.strength, weights)
+                ends = jnp.asarray(photo.pixels), jnp.asarray(put(mosaic_of(now)).pixels)
+                weights = balance(*ends, params, targets, objective, now.strength, weights)
             problem = Problem(params, targets, weights, objective, settings.optimizer)
             finish = None
             if settings.whitening:

@@ -15,7 +15,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 def samples(seed, positions=50, channels=5, scale=1.0):
     random = np.random.default_rng(seed)
-    return random.normal(random.normal(0, 1, channels), scale, (positions, channels)) @ random.normal(0, 1, (channels,) * 2)
+    return random.normal(random.normal(0, 1, channels), scale, (positions, channels)) @ random.normal(
+        0, 1, (channels,) * 2
+    )
 
 
 def moments(x):

@@ -90,7 +90,9 @@ def test_a_region_that_is_everything_is_no_region(tiny_params, china, starry, gu
 def test_guided_grams_against_numpy(tiny_params, china, starry):
     """The style term in float64, by the paper's formula, with masks on both sides and strengths."""
     random = np.random.default_rng(0)
-    content_mask, style_mask = (random.random((*size, 2)).astype(np.float32) for size in (china.shape[:2], starry.shape[:2]))
+    content_mask, style_mask = (
+        random.random((*size, 2)).astype(np.float32) for size in (china.shape[:2], starry.shape[:2])
+    )
     objective, weights = js.Objective(), js.LossWeights(content=0.0, style=1e3, regions=(1.0, 0.25))
     regions = Regions(content_mask, (style_mask,))
     targets = js.make_targets(tiny_params, china, [starry], objective, regions=regions)
@@ -99,10 +101,12 @@ def test_guided_grams_against_numpy(tiny_params, china, starry):
     def guided(image, masks):
         grams = {}
         for layer, tap in reference.features(params, np.asarray(image, "f8"), LAYERS).items():
-            k, (h, w, c) = stride(layer), tap.shape
+            k, h, w = stride(layer), *tap.shape[:2]
             T = masks.astype("f8")[: h * k, : w * k].reshape(h, k, w, k, 2).mean(axis=(1, 3))
             T = T / np.sqrt((T**2).sum(axis=(0, 1)))
-            grams[layer] = [np.einsum("hwc,hwd->cd", tap * T[:, :, r : r + 1], tap * T[:, :, r : r + 1]) for r in (0, 1)]
+            grams[layer] = [
+                np.einsum("hwc,hwd->cd", tap * T[:, :, r : r + 1], tap * T[:, :, r : r + 1]) for r in (0, 1)
+            ]
         return grams
 
     params = reference.float64(tiny_params)

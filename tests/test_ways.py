@@ -1,0 +1,118 @@
+"""Regions and every style loss: the same numbers whole, in windows, on a canvas and over eight devices."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.canvas import on_canvas
+from jaxstyle.distances import WHITENED
+from jaxstyle.guides import Regions
+
+LOSSES = ("gram", "covariance", "mean+std", "wasserstein")
+GUIDANCE = (None, "simple", "inside", "all")
+
+
+def regions(photo, paintings, guidance):
+    """A left part, a lower part that overlaps it, and a corner of nothing; one painting has a mask of its own."""
+    height, width = photo.shape[:2]
+    masks = np.zeros((height, width, 2), np.float32)
+    masks[:, : 3 * width // 4, 0] = 1
+    masks[height // 4 :, :, 1] = 0.75
+    masks[: height // 4, 3 * width // 4 :] = 0
+    part = np.zeros((*paintings[1].shape[:2], 2), np.float32)
+    part[:, 20:, 1] = 1
+    return Regions(masks, (np.float32([1.0, 0.5]), part), guidance)
+
+
+def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, canvas=None):
+    """Losses and gradient."""
+    size, structure = photo.shape[:2], objective
+    found = None if guidance is None else regions(photo, paintings, guidance)
+    weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5))
+    if mesh is not None:
+        structure = js.on_mesh(objective, mesh)
+        photo, image = (js.spread(each, mesh, structure) for each in (photo, image))
+        params, weights = js.replicated((params, weights), mesh)
+        paintings = [js.spread(each, mesh, structure) for each in paintings] if guidance is None else paintings
+    elif canvas is not None:
+        photo, image = (on_canvas(each, *canvas) for each in (photo, image))
+    else:
+        photo, image = js.Canvas(photo), js.Canvas(image)
+    targets = js.make_targets(params, photo, paintings, structure, regions=found)
+    if mesh is not None and guidance is not None:
+        targets = targets._replace(**js.replicated({"style": targets.style, "means": targets.means}, mesh))
+    if objective.style_loss in WHITENED:
+        targets = js.whiten(targets)
+    losses, gradient = js.value_and_grad(image.pixels, params, targets, weights, structure)
+    return np.stack(losses), np.asarray(js.gather(gradient, *size))
+
+
+def check(found, expected):
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert np.linalg.norm(found[1] - expected[1]) < 1e-5 * np.linalg.norm(expected[1])
+
+
+@pytest.fixture(scope="module")
+def pictures(photograph):
+    photo = photograph("china.jpg", 250, 203)
+    paintings = [photograph("starry_night.jpg", 120, 100), 1 - photograph("starry_night.jpg", 160, 170)]
+    return 0.7 * photo + 0.3 * js.white_noise(0, 203, 250), photo, paintings
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE)
+@pytest.mark.parametrize("style_loss", LOSSES)
+def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, guidance):
+    # The deepest layer sees 70 pixels, too far for a region to be inside.
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    objective = js.Objective(style_loss=style_loss, style_layers=layers)
+    whole = evaluated(*pictures, tiny_params, objective, guidance)
+    check(evaluated(*pictures, tiny_params, dataclasses.replace(objective, window=56), guidance), whole)
+    check(evaluated(*pictures, tiny_params, objective, guidance, canvas=(230, 260)), whole)
+    # Over devices takes longest to compile: each loss and each guidance once.
+    if LOSSES.index(style_loss) == GUIDANCE.index(guidance):
+        check(evaluated(*pictures, tiny_params, objective, guidance, mesh=js.make_mesh(4, 2)), whole)
+
+
+@pytest.mark.parametrize(("style_loss", "guidance"), [("gram", "all"), ("wasserstein", "simple")])
+def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
+    objective = js.Objective(style_loss=style_loss)
+    whole = evaluated(*pictures, real_params, objective, guidance)
+    check(evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole)
+    check(evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole)
+
+
+def test_windows_of_every_devices_part(tiny_params, pictures):
+    objective = js.Objective(style_loss="covariance", style_layers=("relu1_1", "relu3_1"), content_layers=("relu3_1",))
+    whole = evaluated(*pictures, tiny_params, objective, "simple")
+    windowed = dataclasses.replace(objective, window=32)
+    check(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)
+
+
+@pytest.mark.parametrize("style_loss", LOSSES)
+def test_style_losses_lead_to_different_pictures(tiny_params, china, starry, style_loss):
+    """None is silently another: a run by each lowers its own loss more than a run by the Gram loss does."""
+    options = {"params": tiny_params, "steps": 40, "init": "noise", "strength": 1.0}
+
+    def loss_of(image, style_loss):
+        objective = js.Objective(style_loss=style_loss, content_layers=())
+        targets = js.make_targets(tiny_params, china, [starry], objective)
+        return float(js.value_and_grad(image, tiny_params, targets, js.LossWeights(0.0, 1.0), objective)[0].style)
+
+    own = js.stylize(china, starry, objective=js.Objective(style_loss=style_loss), **options)
+    other = js.stylize(
+        china, starry, objective=js.Objective(style_loss="mean+std" if style_loss == "gram" else "gram"), **options
+    )
+    assert loss_of(own.image, style_loss) < loss_of(other.image, style_loss)
+
+
+def test_raw_moments_blend(tiny_params, china, starry):
+    """Not covariances: the mean of those lacks what the two means differ by."""
+    one, other = china[:, :64], starry[:64, :64]
+    objective = js.Objective(style_loss="covariance", style_layers=("conv1_1",), content_layers=())
+    blended = js.make_targets(tiny_params, china, [one, other], objective)
+    each = [js.make_targets(tiny_params, china, [half], objective) for half in (one, other)]
+    for name in ("style", "means"):
+        expected = sum(np.asarray(getattr(targets, name)["conv1_1"], "f8") for targets in each) / 2
+        np.testing.assert_allclose(getattr(blended, name)["conv1_1"], expected, rtol=1e-5)
