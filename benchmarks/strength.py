@@ -32,7 +32,11 @@ def errors(image: Image, content: Image, style: Image, params: Params, objective
     """Content and style error of a picture: 1 is that of the painting's mosaic, and that of the photo."""
     alone = js.LossWeights(1.0, 1.0)
     targets = js.make_targets(params, content, [style], objective)
-    ends = {"picture": image, "photo": content, "mosaic": js.style_mosaic(0, [style], *content.shape[:2])}
+    ends = {
+        "picture": image,
+        "photo": content,
+        "mosaic": js.style_mosaic(0, [style], content.shape[0], content.shape[1]),
+    }
     layers = objective.style_layers
     found: dict[str, Any] = {}
     for name, each in ends.items():

@@ -162,8 +162,8 @@ def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]],
     if set(palette) <= {WHITE, BLACK} and paintings <= 2:
         return Wish(1 if color == WHITE else paintings - 1 and 2)
     raise InputError(
-        f"the photo's mask has colours {', '.join(palette)} and there are {paintings} paintings, expected to be told what "
-        f"each gets, such as {palette[0]}=1, or masks of the paintings"
+        f"the photo's mask has colours {', '.join(palette)} and there are {paintings} paintings, expected to be told "
+        f"what each gets, such as {palette[0]}=1, or masks of the paintings"
     )
 
 

@@ -36,7 +36,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jaxstyle")
 
 # Run by hand, with PyTorch, which the tests do not need; collecting doctests would import it.
-collect_ignore = ["make_golden.py"]
+collect_ignore = ["make_golden.py", "make_peers_golden.py"]
 
 DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
 
@@ -79,6 +79,19 @@ def tiny_params():
         layer: {part: jax.numpy.asarray(np.float32(array)) for part, array in parts.items()}
         for layer, parts in params.items()
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_params, tmp_path_factory):
+    """The tiny network as a file: quick, and the same code path as any other weights."""
+    from jaxstyle import layout
+
+    tensors = {
+        f"{layer}.{part}": np.asarray(array) for layer, parts in tiny_params.items() for part, array in parts.items()
+    }
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
+    return str(path)
 
 
 def _picture(name, width, height):

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle import cli, commands, io, layout
+from jaxstyle import cli, commands, io
 from jaxstyle.presets import PRESETS
 
 # tyro's placeholder for a required argument is no path; and bad input must meet the library's own messages.
@@ -23,17 +23,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 DATA = Path(cli.__file__).parent / "data"
 PHOTO, PAINTING = str(DATA / "china.jpg"), str(DATA / "starry_night.jpg")
-
-
-@pytest.fixture(scope="session")
-def tiny_weights(tiny_params, tmp_path_factory):
-    """The tiny network as a file: quick, and the same code path as any other weights."""
-    tensors = {
-        f"{layer}.{part}": np.asarray(array) for layer, parts in tiny_params.items() for part, array in parts.items()
-    }
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
-    return str(path)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ def test_presets_are_complete_and_usable(name):
     settings = js.preset(name)
     assert settings.name == name
     assert settings.steps > 0
-    assert settings.init in ("content", "noise")
-    assert settings.scales == 1
+    assert settings.init in ("content", "noise", "grey")
+    assert settings.scales in (1, "auto")
     assert 0 <= settings.mosaic <= 1
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
