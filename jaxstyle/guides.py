@@ -11,7 +11,7 @@ in Neural Style Transfer", CVPR 2017, section 4). Masks in pixels become guides 
 - `"all"`: a position belongs to a region if any pixel that it sees does; regions overlap at their borders.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -154,14 +154,24 @@ def check_regions(regions: Regions, content: tuple[int, ...], styles: Sequence[t
             raise InputError(f"region {r + 1} has no pixel of any style, expected some: mark it in a style's mask")
 
 
-def check_reach(weights: dict[str, AnyFeatures], guidance: Guidance, whose: str) -> None:
-    """Refuse guides with a layer that has no position of a region. Needs numbers.
+def reach(weights: Mapping[str, AnyFeatures]) -> dict[str, Float[Array, " regions"]]:
+    """Of each layer's guides the sum of squares: 1, or 0 for a region that has no position there."""
+    return {layer: jnp.sum(jnp.square(guide), axis=(0, 1)) for layer, guide in weights.items()}
+
+
+def check_reach(reached: Mapping[str, Float[np.ndarray, " regions"]], guidance: Guidance, whose: str) -> None:
+    """Refuse guides with a layer that has no position of a region.
+
+    Args:
+        reached: what `reach` gives, as numbers.
+        guidance: of the guides.
+        whose: what the message calls the picture.
 
     Raises:
         InputError: naming the region and the layer.
     """
-    for layer, guide in weights.items():
-        empty = np.flatnonzero(np.asarray(jnp.sum(jnp.square(guide), axis=(0, 1))) < 0.5)
+    for layer, sums in reached.items():
+        empty = np.flatnonzero(sums < 0.5)
         if empty.size:
             instead = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
             raise InputError(

@@ -176,10 +176,16 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
     cells = []
     for combination in combinations(axes):
         told = dict(zip(axes, combination, strict=True))
-        cells.append(
-            [part for k, word in enumerate(words) for part in (told[places[k]].split("+") if k in places else [word])]
-        )
+        cells.append([part for k, word in enumerate(words) for part in _words(places.get(k), told, word)])
     return axes, cells
+
+
+def _words(name: str | None, told: Mapping[str, str], word: str) -> list[str]:
+    """The value of an axis as words, several where its option takes several; any other word as it is."""
+    if name is None:
+        return [word]
+    several = {field.name.replace("_", "-") for field in dataclasses.fields(Sweep) if "tuple" in str(field.type)}
+    return told[name].split("+") if name in several else [told[name]]
 
 
 def combinations(axes: Axes) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.canvas import Canvas, sides
 from jaxstyle.errors import InputError
-from jaxstyle.guides import Guides, Regions, check_reach, check_regions, make_guides
+from jaxstyle.guides import Guides, Regions, check_reach, check_regions, make_guides, reach
 from jaxstyle.image import check_image
 from jaxstyle.mesh import mesh_of, of_the_first, place, replicated, spec, to_host
 from jaxstyle.objective import Objective, positions, survey
@@ -89,7 +89,7 @@ def make_targets(
         size = photo.pixels.shape if photo.extent is None else tuple(map(int, to_host(photo.extent)))
         check_regions(regions, size, [_pixels(style).shape for style in styles])
         guides = guides_on(photo, regions, objective)
-        check_reach(guides.weights, regions.guidance, "the content")
+        check_reach(jax.tree.map(to_host, reach(guides.weights)), regions.guidance, "the content")
     style = measure_styles(params, styles, objective, style_weights, regions)
     return Targets(content_features(params, photo, objective), style.grams, style.means, guides, extent=photo.extent)
 
@@ -134,7 +134,8 @@ def measure_styles(
             continue
         guides = _guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
         # Of the regions that this style has.
-        check_reach({layer: each[:, :, here] for layer, each in guides.weights.items()}, regions.guidance, f"style {k}")
+        reached = {layer: np.asarray(each)[np.flatnonzero(here)] for layer, each in reach(guides.weights).items()}
+        check_reach(reached, regions.guidance, f"style {k}")
         found.append(_measured(params, style, objective, guides.weights))
     total = np.sum(shares, axis=0)
     if not np.all(total > 0):

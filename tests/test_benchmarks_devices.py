@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxstyle as js
-from benchmarks import folder, record, scaling, tpu_aot
+from benchmarks import folder, record, scaling, strength, sweep, tpu_aot
 from benchmarks.collectives import collectives
 
 TEXT = """
@@ -43,9 +43,10 @@ def test_the_scaling_of_a_small_picture_is_measured():
     assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
 
 
-@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder"])
+@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder", "strength", "sweep"])
 def test_committed_tables_are_those_of_the_committed_json(name):
-    module = {"tpu_aot": tpu_aot, "scaling": scaling, "folder": folder}[name]
+    modules = {"tpu_aot": tpu_aot, "scaling": scaling, "folder": folder, "strength": strength, "sweep": sweep}
+    module = modules[name]
     assert (record.RESULTS / f"{name}.md").read_text() == module.table(record.read(name))
     # And the README's, which are copies.
     assert module.table(record.read(name)).strip() in (record.RESULTS.parent / "README.md").read_text()

@@ -41,6 +41,11 @@ def test_axes_are_options_with_commas():
     assert all(cell[:5] == ["a.jpg", "b.jpg", "-o", "x,y.png", "--mosaic"] for cell in cells)
 
 
+def test_a_plus_joins_words_only_where_there_can_be_several():
+    _, cells = read_axes(["a.jpg", "--style-loss", "gram,mean+std", "--style-scale", "1+2,2+1"])
+    assert cells[1] == ["a.jpg", "--style-loss", "mean+std", "--style-scale", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
