@@ -4,6 +4,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -36,7 +37,7 @@ def averaged(optimizer: optax.GradientTransformation, decay: float = 0.99) -> op
         decay: `d`, from 0, the last picture, to below 1; about the last `1 / (1 - d)` pictures count.
 
     Returns:
-        An optax transform, whose runs give the average.
+        An optax transform, whose runs give the average. `update(..., free=mask)` says which pixels may change.
 
     Raises:
         InputError: for a decay out of range.
@@ -57,9 +58,10 @@ def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
         first = (1 - decay) * image
         return AveragedState(inner.init(image), first, jnp.array(decay, jnp.float32))
 
-    def update(gradient, state: AveragedState, image, **extra):
-        updates, changed = inner.update(gradient, state.inner, image, **extra)
-        new = image + updates
+    def update(gradient, state: AveragedState, image, *, free=None, **extra):
+        updates, changed = inner.update(gradient, state.inner, image, free=free, **extra)
+        moved = updates if free is None else jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
+        new = image + moved
         finite = jnp.all(jnp.isfinite(new))
         total = jnp.where(finite, decay * state.total + (1 - decay) * new, state.total)
         return updates, AveragedState(changed, total, jnp.where(finite, decay * state.missing, state.missing))

@@ -12,9 +12,11 @@ content's. Strength 0 is the content alone, 1 the style alone. Measured: benchma
 """
 
 import functools
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.errors import InputError
@@ -35,7 +37,7 @@ def check_strength(strength: float | None) -> None:
     Raises:
         InputError: saying what was got.
     """
-    if strength is not None and not (isinstance(strength, int | float) and 0 <= strength <= 1):
+    if strength is not None and not (isinstance(strength, Real | np.floating) and 0 <= strength <= 1):
         raise InputError(f"strength is {strength!r}, expected a number from 0, the photo alone, to 1, the style alone")
 
 

@@ -231,7 +231,7 @@ def _is_single(name: str, value: Any) -> bool:
         return isinstance(value, Integral)
     if name == "style_weights":
         # One list of numbers is for all.
-        return value is None or not any(isinstance(each, list | tuple | np.ndarray) for each in value)
+        return not isinstance(value, list | tuple) or not any(isinstance(each, list | tuple) for each in value)
     return value is None or isinstance(value, LossWeights | Regions | str | Real)
 
 
@@ -302,7 +302,7 @@ def _result(
 ) -> Result:
     rows, content = np.concatenate(histories), arguments["contents"]
     return Result(
-        image=restore(fit(picture, *content.shape[:2]), content, arguments["color"]),
+        image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, arguments["color"]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=Status.STEP_LIMIT,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import jax
+import numpy as np
 import tyro
 from tqdm import tqdm
 from tyro.conf import arg
@@ -26,7 +27,7 @@ from jaxstyle.inputs import read_paintings, read_regions, read_start
 from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
-from jaxstyle.options import Options, numbers
+from jaxstyle.options import Options
 from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss
 from jaxstyle.result import Progress, Result
 from jaxstyle.scales import LEAST_STEPS, Scale, pyramid
@@ -154,11 +155,7 @@ class Stylize(Options):
                 file=sys.stderr,
             )
             return 1
-        recipe |= {"evaluations": result.evaluations, "loss": best, "status": str(result.status)}
-        recipe |= {
-            "window": result.window,
-            "weights": {k: each.tolist() for k, each in result.weights._asdict().items()},
-        }
+        recipe |= outcome_of(result)
         with no_interrupt():
             io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
         print(
@@ -248,12 +245,17 @@ def defaults(
         mosaic=settings.mosaic,
         share=settings.share,
         strength=settings.strength,
-        content_weight=numbers(settings.weights.content),
-        style_weight=numbers(settings.weights.style),
         tv_weight=float(settings.weights.tv),
         **objective,
         **OPTIMIZERS.get(settings.name, {}),
     )
+
+
+def outcome_of(result: Result) -> dict[str, Any]:
+    """What a recipe says of the run itself."""
+    weights_ = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
+    told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
+    return told | {"window": result.window, "loss_weights": weights_}
 
 
 def _exit_code(result: Result) -> int:

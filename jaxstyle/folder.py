@@ -229,6 +229,7 @@ def _save(output: Path, picture: io.Picture, result: Result, recipe: dict[str, A
     if not is_first():
         return 1
     recipe |= {"evaluations": result.evaluations, "loss": loss, "status": str(result.status), "window": result.window}
+    recipe |= {"loss_weights": {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}}
     with no_interrupt():
         io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=quality)
     height, width = result.image.shape[:2]

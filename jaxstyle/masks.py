@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Guidance, Regions, resize_mask
+from jaxstyle.image import check_image, check_range
 from jaxstyle.typing import AnyImage
 
 NAMES = {
@@ -86,7 +87,7 @@ def regions_of(
     mask: AnyImage,
     styles: Sequence[AnyImage],
     style_masks: Sequence[AnyImage | None] = (),
-    wishes: Mapping[str, Wish] | None = None,
+    wishes: Mapping[str, Wish | int] | None = None,
     guidance: Guidance = "simple",
 ) -> tuple[Regions, tuple[float, ...]]:
     """Regions from pictures of them.
@@ -100,7 +101,7 @@ def regions_of(
         mask: of its shape, any size.
         styles: the paintings.
         style_masks: one for each, likewise, None for all of a painting; or none at all.
-        wishes: colour to what is wanted there.
+        wishes: colour, a name or `#rrggbb`, to the number of its painting, from 1; 0 keeps the photo.
         guidance: see `Regions`.
 
     Returns:
@@ -109,7 +110,13 @@ def regions_of(
     Raises:
         InputError: for a mask of another shape, colours that are missing or too many, or no region with a style.
     """
-    wishes = {} if wishes is None else wishes
+    for each in (mask, *(each for each in style_masks if each is not None)):
+        check_image(each, "mask")
+        check_range(each, "mask")
+    wishes = {
+        NAMES.get(color, color): wish if isinstance(wish, Wish) else Wish(int(wish))
+        for color, wish in ({} if wishes is None else wishes).items()
+    }
     if style_masks and len(style_masks) != len(styles):
         raise InputError(f"{len(style_masks)} masks for {len(styles)} paintings, expected one for each, or none at all")
     masks = [None] * len(styles) if not style_masks else list(style_masks)

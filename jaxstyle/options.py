@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import optax
@@ -78,9 +78,9 @@ class Options:
     """How strong the style is, from 0, the photo, to 1, alike for every pair of pictures and every size: found from the
     terms' gradients, instead of --content-weight and --style-weight."""
     content_weight: tuple[float, ...] = ()
-    """How much the photo counts: one number, or one a content layer."""
+    """How much the photo counts: one number, or one a content layer; none is the preset's."""
     style_weight: tuple[float, ...] = ()
-    """How much the style counts: one number, or one a style layer."""
+    """How much the style counts: one number, or one a style layer; none is the preset's."""
     tv_weight: float = 0.0
     """How much smoothness counts (total variation); about 1e6 is visible with the notebook's normalization."""
     variation: Variation = "squared"
@@ -216,8 +216,14 @@ class Options:
 
     def loss_weights(self, regions: tuple[float, ...] = (1.0,)) -> LossWeights:
         """The weights of its terms, and of each region's style."""
+        named = presets.preset(self.preset).weights
+        # What a strength replaces may be of other layers than these.
+        content, style = (1.0, 1.0) if self.found_strength() is not None else (named.content, named.style)
         return LossWeights(
-            _one_or_more(self.content_weight), _one_or_more(self.style_weight), self.tv_weight, _one_or_more(regions)
+            _one_or_more(self.content_weight) if self.content_weight else content,
+            _one_or_more(self.style_weight) if self.style_weight else style,
+            self.tv_weight,
+            _one_or_more(regions),
         )
 
     def transform(self) -> optax.GradientTransformation:
@@ -280,9 +286,8 @@ class Options:
         return 0.5 if self.style_loss != named.objective.style_loss else named.strength
 
     def _weighted(self) -> bool:
-        """Whether weights were told that are not the preset's."""
-        named = presets.preset(self.preset).weights
-        return (self.content_weight, self.style_weight) != (numbers(named.content), numbers(named.style))
+        """Whether weights were told."""
+        return bool(self.content_weight or self.style_weight)
 
     def _check_control(self, paintings: int) -> None:
         """Refuse controls that contradict each other."""
@@ -308,11 +313,6 @@ def check_window(window: str | int) -> None:
     """
     if isinstance(window, int) and window < LEAST_WINDOW:
         raise InputError(f"--window is {window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
-
-
-def numbers(value: Any) -> tuple[float, ...]:
-    """One number, or a tuple of them, as a tuple."""
-    return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)
 
 
 def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:

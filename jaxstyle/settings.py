@@ -102,10 +102,13 @@ def settle(
         settings = settings._replace(whitening=0.0)
     if strength is None and weights is None and settings.objective.style_loss != named.objective.style_loss:
         settings = settings._replace(strength=0.5)
+    if settings.strength is not None and weights is None:
+        # What a strength replaces may be of other layers than these.
+        settings = settings._replace(weights=LossWeights(1.0, 1.0, named.weights.tv))
     # Here, so that a wrong window is refused before anything is computed.
     structure = settings.objective if window == "auto" else dataclasses.replace(settings.objective, window=window)
     structure = dataclasses.replace(structure, shards=(1, 1)) if mesh is None else on_mesh(structure, mesh)
-    if optimizer is None and structure.shards != (1, 1):
+    if settings.optimizer is lbfgs() and optimizer is None and structure.shards != (1, 1):
         # A Fourier transform would gather the whole picture on every device.
         settings = settings._replace(optimizer=lbfgs(precondition="pyramid"))
     return settings._replace(objective=structure)

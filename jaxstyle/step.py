@@ -179,9 +179,11 @@ def step(
         # A pixel that keeps the photo is none of the optimiser's variables.
         gradient = jnp.where(targets.guides.free, gradient, 0.0)
     update = optax.with_extra_args_support(optimizer).update
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, value=losses.guide, extent=targets.extent)
-    if targets.guides is not None:
-        updates = jnp.where(targets.guides.free, updates, 0.0)  # pyright: ignore[reportArgumentType]
+    free = None if targets.guides is None else targets.guides.free
+    extra = {"value": losses.guide, "extent": targets.extent, "free": free}
+    updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
+    if free is not None:
+        updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
     better = finite & (losses.total < state.best_loss)
     return State(

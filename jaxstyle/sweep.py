@@ -2,8 +2,10 @@
 
 import dataclasses
 import itertools
+import math
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,27 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from tqdm import tqdm
 
-from jaxstyle import io, weights
-from jaxstyle.batch import stylize_batch
-from jaxstyle.commands import Stylize, recipe_of
+from jaxstyle import io
+from jaxstyle.cells import make_cells, prepare
+from jaxstyle.commands import Stylize, outcome_of, recipe_of
+from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
-from jaxstyle.inputs import read_paintings, read_regions, read_start
-from jaxstyle.objective import LossWeights, Objective, a_layer_each
-from jaxstyle.reports import BAR, duration, final_loss
-from jaxstyle.result import BatchProgress, Result
+from jaxstyle.reports import duration, final_loss
+from jaxstyle.result import Result
 from jaxstyle.sheet import contact_sheet
-from jaxstyle.signals import no_interrupt
+from jaxstyle.signals import INTERRUPTED, no_interrupt
+from jaxstyle.typing import Image
 
 # Options whose values may hold commas themselves, or that say nothing about a picture.
 NO_AXIS = ("output", "o", "cells", "init", "weights", "content-mask", "style-mask", "region", "mesh", "distributed")
-# What is traced, or only a picture to start from: cells that differ in nothing else share a program.
-TRACED = (
-    *("strength", "content_weight", "style_weight", "tv_weight", "content_layers", "style_layers"),
-    *("style_scale", "style_size", "blend", "color", "region", "mosaic", "seed"),
-)
 MOST_CELLS = 400
 PER_ROW = 6
 
@@ -69,45 +64,72 @@ class Sheet:
     def run(self) -> int:
         """Make the pictures and the sheet; returns the exit code."""
         base, begin = self.base, time.perf_counter()
-        for cell in self.cells:
-            cell.check()
         self._check()
+        photo = io.read_picture(base.photo, base.size, smallest=1)
         recipes = [recipe_of(cell) for cell in self.cells]
         # Before the work, what could not be stored after it.
         io.recipe_text(recipes[0])
-        results = make_cells(self.cells)
-        columns = len(next(iter(self.axes.values()))) if len(self.axes) == 2 else min(len(self.cells), PER_ROW)
-        names = list(self.axes)
-        labels = [[f"--{name} {value}" for value in self.axes[name]] for name in names]
-        pictures = [each.image for each in results]
-        if len(names) == 2:
-            sheet = contact_sheet(_rows(pictures, columns), row_labels=labels[1], column_labels=labels[0])
-        else:
-            # In rows of several, each with its label: one row after the other.
-            parts = [
-                contact_sheet([pictures[k : k + columns]], column_labels=labels[0][k : k + columns])
-                for k in range(0, len(pictures), columns)
-            ]
-            width = max(part.shape[1] for part in parts)
-            padded = [jnp.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=1) for part in parts]
-            sheet = jnp.concatenate(padded)
+        groups, paths = prepare(self.cells), self._paths()
+
+        def keep(k: int, result: Result) -> None:
+            if paths and math.isfinite(final_loss(result)):
+                io.save_image(
+                    paths[k],
+                    result.image,
+                    alpha=photo.alpha if photo.pixels.shape == result.image.shape else None,
+                    recipe=recipes[k] | outcome_of(result),
+                    quality=base.quality,
+                )
+
+        found = make_cells(groups, len(self.cells), keep)
+        if not found:
+            print("jaxstyle: error: interrupted before any picture was there; nothing was saved", file=sys.stderr)
+            return INTERRUPTED
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
         with no_interrupt():
-            io.save_image(base.output, sheet, recipe=recipe, quality=base.quality)
-        losses = [final_loss(each) for each in results]
-        for path, told, result, loss in zip(self._paths(), recipes, results, losses, strict=False):
-            told |= {"evaluations": result.evaluations, "loss": loss, "status": str(result.status)}
-            io.save_image(path, result.image, recipe=told, quality=base.quality)
+            io.save_image(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+        height, width = next(iter(found.values())).image.shape[:2]
         print(
-            f"{base.output}: {len(results)} pictures of {pictures[0].shape[1]}x{pictures[0].shape[0]} in "
+            f"{base.output}: {len(found)} of {len(self.cells)} pictures of {width}x{height} in "
             f"{duration(time.perf_counter() - begin)}"
         )
-        return 0
+        if any(result.status is Status.INTERRUPTED for result in found.values()) or len(found) < len(self.cells):
+            return INTERRUPTED
+        failed = sum(not math.isfinite(final_loss(result)) for result in found.values())
+        if failed:
+            print(
+                f"jaxstyle: error: {failed} of the pictures, blank on the sheet, had no finite loss, expected weights "
+                "of ordinary size: lower them or use --precision highest",
+                file=sys.stderr,
+            )
+        return 1 if failed else 0
+
+    def _drawn(self, found: Mapping[int, Result]) -> Image:
+        """The sheet; blank where a picture is missing or has no finite loss."""
+        blank = jnp.ones_like(next(iter(found.values())).image)
+        good = {k: result.image for k, result in found.items() if math.isfinite(final_loss(result))}
+        pictures = [good.get(k, blank) for k in range(len(self.cells))]
+        labels = [[f"--{name} {value}" for value in values] for name, values in self.axes.items()]
+        if len(labels) == 2:
+            return contact_sheet(_rows(pictures, len(labels[0])), row_labels=labels[1], column_labels=labels[0])
+        # In rows of several, each with its label: one row after the other.
+        columns = min(len(pictures), PER_ROW)
+        parts = [
+            contact_sheet([row], column_labels=names)
+            for row, names in zip(_rows(pictures, columns), _rows(labels[0], columns), strict=True)
+        ]
+        width = max(part.shape[1] for part in parts)
+        padded = [jnp.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=1) for part in parts]
+        return jnp.concatenate(padded)
 
     def _check(self) -> None:
         base = self.base
+        for cell in self.cells:
+            cell.check()
         if os.path.isdir(base.photo):
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
+        if base.distributed != "no":
+            raise InputError("--distributed is not for a sweep, expected it left out: one host makes the sheet")
         if base.save_every is not None:
             raise InputError("--save-every is not for a sweep, expected it left out: use stylize for a single setting")
         io.check_output(base.output)
@@ -128,7 +150,8 @@ class Sheet:
         values = [dict(zip(self.axes, each, strict=True)) for each in combinations(self.axes)]
         names = ["_".join(f"{name}-{value}" for name, value in each.items()) or "cell" for each in values]
         # Of values, what any file system takes.
-        return [self.base.cells / f"{re.sub(r'[^A-Za-z0-9_.+-]', '-', name)[:200]}.png" for name in names]
+        plain = [re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:200] for name in names]
+        return [self.base.cells / f"{k:03d}_{name}.png" for k, name in enumerate(plain, 1)]
 
 
 def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
@@ -164,6 +187,8 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
             if not all(values) or len(set(values)) < len(values):
                 raise InputError(f"--{name} is {word}, expected different values between the commas")
             axes[name], places[k] = values, name
+    if not axes and not {"-h", "--help"} & set(words):
+        raise InputError("no option has several values, expected one or two that do, such as --strength 0.2,0.5,0.8")
     if len(axes) > 2:
         raise InputError(
             f"{', '.join(axes)} have several values, expected at most two options with them: rows and columns"
@@ -192,96 +217,6 @@ def combinations(axes: Axes) -> Iterator[tuple[str, ...]]:
     """Values of all axes for each cell, row by row: the first axis changes fastest."""
     for values in itertools.product(*reversed(list(axes.values()))):
         yield values[::-1]
-
-
-def make_cells(cells: Sequence[Stylize]) -> list[Result]:
-    """The result of each cell: those that share a structure in one compiled program.
-
-    Args:
-        cells: options, all of the same photo.
-
-    Returns:
-        Results, in their order.
-
-    Raises:
-        InputError: for anything that cannot be used.
-    """
-    groups: dict[str, list[int]] = {}
-    for k, cell in enumerate(cells):
-        # What is left when all that is traced is taken away; whether a strength is told changes the program too.
-        left = {name: value for name, value in dataclasses.asdict(cell).items() if name not in TRACED}
-        groups.setdefault(repr((left, cell.found_strength() is None)), []).append(k)
-    found: dict[int, Result] = {}
-    with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3) as bar:
-
-        def callback(progress: BatchProgress) -> None:
-            share = sum(len(group) for group in done) + progress.fraction * len(members)
-            bar.set_postfix_str(f"{len(found) + len(members)} of {len(cells)} pictures", refresh=False)
-            bar.update(share / len(cells) - bar.n)
-
-        done: list[list[int]] = []
-        for members in groups.values():
-            results = _together([cells[k] for k in members], callback)
-            found |= dict(zip(members, results, strict=True))
-            done.append(members)
-    return [found[k] for k in range(len(cells))]
-
-
-def _together(cells: Sequence[Stylize], callback: Any) -> list[Result]:
-    """Cells of one structure: their layers are those of all, with weight 0 where a cell leaves one out."""
-    first = cells[0]
-    layers = {
-        name: tuple(dict.fromkeys(layer for cell in cells for layer in getattr(cell, name)))
-        for name in ("content_layers", "style_layers")
-    }
-    common = dataclasses.replace(first, **layers)
-    objective = common.objective()
-    photo = io.read_picture(first.photo, first.size, smallest=objective.smallest).pixels
-    paintings: dict[Any, list] = {}
-    each: dict[str, Any] = {name: [] for name in ("styles", "weights", "regions")}
-    for cell in cells:
-        # A painting is measured once for all cells that see it alike.
-        key = cell.style_scale, cell.style_size
-        if key not in paintings:
-            paintings[key] = read_paintings(cell, objective.smallest)
-        regions, strengths = read_regions(cell, photo, paintings[key])
-        each["styles"].append(paintings[key])
-        each["regions"].append(regions)
-        each["weights"].append(_of_all_layers(cell, objective, strengths))
-    if first.content_mask is None:
-        del each["regions"]
-    arguments = common.arguments() | {
-        "strength": None if first.found_strength() is None else [cell.found_strength() for cell in cells],
-        "style_weights": [cell.blend or (1.0,) * len(cell.paintings()) for cell in cells],
-        "color": [cell.color for cell in cells],
-        "mosaic": [cell.mosaic for cell in cells],
-        "seeds": [cell.seed for cell in cells],
-    }
-    params = weights.load_params(first.weights)
-    return stylize_batch(
-        [photo] * len(cells), init=read_start(first), params=params, callback=callback, **arguments, **each
-    )
-
-
-def _of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:
-    """A cell's weights in terms of the layers of all cells."""
-    count = len(regions) if cell.content_mask is not None else None
-    own = a_layer_each(cell.loss_weights(regions), cell.objective(), count)
-
-    def spread(
-        values: Any, names: tuple[str, ...], all_names: tuple[str, ...], factor: float = 1.0
-    ) -> tuple[float, ...]:
-        told = dict(zip(names, values.tolist(), strict=True))
-        return tuple(factor * told.get(name, 0.0) for name in all_names)
-
-    # The paper's loss is a mean over the layers: that of all cells divides by more.
-    mean = len(objective.style_layers) / len(cell.style_layers) if cell.normalization == "paper" else 1.0
-    return LossWeights(
-        spread(own.content, cell.content_layers, objective.content_layers),
-        spread(own.style, cell.style_layers, objective.style_layers, mean),
-        float(own.tv),
-        tuple(np.asarray(own.regions).tolist()) if count else 1.0,
-    )
 
 
 def _rows(pictures: Sequence[Any], columns: int) -> list[list[Any]]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
 from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
-from jaxstyle.guides import Guidance, Guides, Masks, Regions, make_guides
+from jaxstyle.guides import Guidance, Guides, Masks, Regions, check_reach, make_guides, reach
 from jaxstyle.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, begin, picture_of
@@ -167,7 +167,11 @@ def _on_canvases(
     guides, masks = None, [picture.regions.content for picture in pictures if picture.regions is not None]
     if masks:
         assert pictures[0].regions is not None
-        guides = _guides(stack(masks), extents, objective.style_layers, pictures[0].regions.guidance)
+        guidance = pictures[0].regions.guidance
+        guides = _guides(stack(masks), extents, objective.style_layers, guidance)
+        reached = jax.tree.map(to_host, jax.vmap(reach)(guides.weights))
+        for k in range(len(pictures)):
+            check_reach(jax.tree.map(lambda sums, k=k: sums[k], reached), guidance, "the content")
     targets = Targets(content, style.grams, style.means, guides, extent=extents)
     weights = _stacked([picture.weights for picture in pictures], mesh)
     balanced = [picture.balanced for picture in pictures if picture.balanced is not None]

@@ -168,12 +168,15 @@ def stylize(
             def put(image: Image) -> Canvas:
                 return Canvas(image) if mesh is None else spread(image, mesh, objective)
 
-            photo, *paintings = (put(each) for each in (now.content, *now.styles))
+            photo = put(now.content)
+            # Masks are of plain pictures.
+            paintings = now.styles if now.regions is not None else [put(style) for style in now.styles]
             targets = make_targets(params, photo, paintings, objective, now.shares, now.regions)
             weights = now.weights if mesh is None else replicated(now.weights, mesh)
             if now.strength is not None:
-                ends = jnp.asarray(photo.pixels), jnp.asarray(put(mosaic_of(now)).pixels)
-                weights = balance(*ends, params, targets, objective, now.strength, weights)
+                mosaic = jnp.asarray(put(mosaic_of(now)).pixels)
+                weights = balance(jnp.asarray(photo.pixels), mosaic, params, targets, objective, now.strength, weights)
+                del mosaic
             problem = Problem(params, targets, weights, objective, settings.optimizer)
             finish = None
             if settings.whitening:
@@ -203,7 +206,7 @@ def stylize(
                 break
     rows = np.concatenate(histories)
     return Result(
-        image=restore(fit(picture, *content.shape[:2]), content, color),
+        image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, color),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=status,

@@ -130,6 +130,18 @@ def test_what_no_region_covers_keeps_the_photo(tiny_params, china, starry):
     assert np.abs(np.asarray(result.image - china))[~kept].mean() > 0.01
 
 
+@pytest.mark.parametrize("optimizer", [js.lbfgs(), js.averaged(js.lbfgs(), 0.9)])
+def test_it_keeps_the_photo_on_every_way_out(tiny_params, photograph, starry, optimizer):
+    """As an average, and where a run is stopped at a coarse scale, whose picture is enlarged; alone and in a batch."""
+    photo, mask = photograph("china.jpg", 144, 96), halves(96, 144)[:, :, :1]
+    options = {"params": tiny_params, "steps": 40, "scales": 2, "optimizer": optimizer, "callback": lambda now: True}
+    options["regions"] = Regions(mask, (np.ones(1, np.float32),))
+    for result in (js.stylize(photo, starry, **options), js.stylize_batch(photo, starry, **options)[0]):
+        assert len(result.scales) == 1
+        kept = mask[:, :, 0] == 0
+        np.testing.assert_array_equal(np.asarray(result.image)[kept], np.asarray(photo)[kept])
+
+
 def test_each_side_of_an_edge_gets_its_own_style(real_params, photograph):
     """Nothing bleeds: either half's Gram matrices are nearer to its own style's than to the other's, by far."""
     photo = photograph("china.jpg", 288, 96)
@@ -180,8 +192,10 @@ def test_regions_that_do_not_fit(regions, message):
 
 def test_a_region_too_small_for_a_layer(tiny_params, china, starry):
     regions = Regions(halves(*china.shape[:2]), (np.ones(2, np.float32),), "inside")
-    with pytest.raises(InputError, match="region 1 of the content has no position at relu5_1 with guidance 'inside'"):
+    with pytest.raises(InputError, match=r"region 1 of the content has no position at relu._1 with guidance 'inside'"):
         js.make_targets(tiny_params, china, [starry], js.Objective(), regions=regions)
+    with pytest.raises(InputError, match=r"region 1 of the content has no position at relu._1 with guidance 'inside'"):
+        js.stylize_batch(china, starry, params=tiny_params, regions=regions, steps=2)
 
 
 def test_a_region_whose_styles_weigh_nothing(tiny_params, china, starry):

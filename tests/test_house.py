@@ -69,6 +69,7 @@ ORDER = (
     "options",
     "inputs",
     "commands",
+    "cells",
     "sweep",
     "planning",
     "cli",

@@ -51,6 +51,7 @@ def test_a_plus_joins_words_only_where_there_can_be_several():
     [
         (["--seed", "1,2", "--mosaic", "0,1", "--tv-weight", "0,1"], "expected at most two options"),
         (["--seed", "1,1"], "expected different values"),
+        (["--seed", "1"], "no option has several values"),
         (["--seed", "1,,2"], "expected different values"),
         (["--seed", ",".join(map(str, range(401)))], "401 cells, expected at most 400"),
     ],
@@ -78,13 +79,13 @@ def test_a_grid_of_traced_options_compiles_once_and_each_cell_is_its_own_run(run
     # Each is on the sheet, at the place that its labels say: rows from the bottom, columns from the right.
     height, width = next(iter(cells.values())).shape[:2]
     corner = sheet[-8 - height : -8, -8 - width : -8]
-    np.testing.assert_array_equal(corner, cells["strength-0.8_style-layers-relu2_1"])
+    np.testing.assert_array_equal(corner, cells["004_strength-0.8_style-layers-relu2_1"])
 
     # And it is what stylize gives for these options alone, but for rounding.
     assert run("--strength", "0.8", "--style-layers", "relu2_1", verb="stylize", output="alone.png") == 0
     alone = js.load_image(tmp_path / "alone.png")
     assert float(jnp.mean(jnp.abs(alone - corner))) < 2e-3
-    told = js.read_recipe(tmp_path / "cells" / "strength-0.8_style-layers-relu2_1.png")
+    told = js.read_recipe(tmp_path / "cells" / "004_strength-0.8_style-layers-relu2_1.png")
     assert told["settings"]["style_layers"] == ["relu2_1"]
     assert told["loss"] == pytest.approx(js.read_recipe(tmp_path / "alone.png")["loss"], rel=1e-3)
 
@@ -107,6 +108,10 @@ def test_many_values_of_one_option_go_on_in_the_next_row(run, tmp_path):
     [
         (["--strength", "0.5,1.5"], "strength is 1.5"),
         (["--seed", "0,1", "--save-every", "2"], "--save-every is not for a sweep"),
+        (["--seed", "0,1", "--distributed", "auto"], "--distributed is not for a sweep"),
+        (["--style-weight", "1+2,3+4"], "style weight has 2 numbers"),
+        # The second structure, before anything of the first is computed.
+        (["--size", "64,16"], "at least 32"),
         (["--seed", "0,1", "--cells", "{folder}/photo.png"], "cannot make the folder"),
     ],
 )
@@ -114,3 +119,37 @@ def test_sweeps_that_cannot_be(run, tmp_path, capsys, words, message):
     assert run(*(word.format(folder=tmp_path) for word in words)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_cell_that_is_not_finite_is_blank_and_told(run, tmp_path, capsys):
+    words = ("--variation", "absolute", "--tv-weight", "3e38,0", "--cells", str(tmp_path / "cells"))
+    assert run(*words) == 1
+    assert "1 of the pictures, blank on the sheet, had no finite loss" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["002_tv-weight-0.png"]
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_ctrl_c_keeps_what_is_there(run, tmp_path, monkeypatch):
+    """In the second of three structures."""
+    from jaxstyle import cells
+
+    made, real = [], cells.stylize_batch
+
+    def interrupted(*arguments, **options):
+        made.append(1)
+        results = real(*arguments, **options)
+        return [each._replace(status=js.Status.INTERRUPTED) for each in results] if len(made) == 2 else results
+
+    monkeypatch.setattr(cells, "stylize_batch", interrupted)
+    assert run("--pooling", "max,avg,l2", "--cells", str(tmp_path / "cells")) == 130
+    assert len(made) == 2
+    assert len(list((tmp_path / "cells").iterdir())) == 2
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_what_does_not_fit_at_once_goes_in_equal_parts(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxstyle.cells.free_memory", lambda: 1)
+    before = run_together._cache_size()
+    assert run("--seed", "0,1,2", "--cells", str(tmp_path / "cells")) == 0
+    assert run_together._cache_size() <= before + 1
+    assert len(list((tmp_path / "cells").iterdir())) == 3
