@@ -48,9 +48,11 @@ def check_range(image: Any, name: str = "image") -> None:
     Raises:
         InputError: for values beyond -0.5 or 1.5, NaN or infinity.
     """
+    # First, because of larger arrays XLA's minimum and maximum on CPUs pass over NaN.
+    if not bool(jnp.all(jnp.isfinite(image))):
+        raise InputError(f"{name} has NaN or infinite pixels, expected values in [0, 1]")
     low, high = float(jnp.min(image)), float(jnp.max(image))
-    # Of larger arrays XLA's minimum and maximum on CPUs pass over NaN.
-    if not (low >= -0.5 and high <= 1.5 and bool(jnp.all(jnp.isfinite(image)))):
+    if not (low >= -0.5 and high <= 1.5):
         raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
 
 

@@ -30,17 +30,17 @@ class Objective:
     Attributes:
         content_layers: layers whose features should stay those of the content picture.
         style_layers: layers whose Gram matrices, or other statistics, should become those of the style.
-        style_loss: how far these are from the style's: `"gram"`, `"covariance"`, `"mean+std"` or `"wasserstein"`, see
-            `distances.py`.
         normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: `losses.py` has both formulas.
         pooling: `"max"`, `"avg"` or `"l2"`.
         padding: of the first convolution, `"zeros"` or `"replicate"`.
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
-        variation: how the smoothness term measures, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
-        matrix_root: how `"wasserstein"` takes its roots: see `roots.py`.
         window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
             memory (see `windows.py`); None evaluates them whole.
         shards: how many devices the picture's rows and columns are spread over: see `on_mesh`.
+        style_loss: how far the style layers' statistics are from the style's, `"gram"`, `"covariance"`, `"mean+std"` or
+            `"wasserstein"`: see `distances.py`.
+        variation: how the smoothness term measures, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
+        matrix_root: how `"wasserstein"` takes its roots: see `roots.py`.
 
     Raises:
         InputError: for unknown layers or values.
@@ -48,15 +48,15 @@ class Objective:
 
     content_layers: tuple[str, ...] = ("relu4_2",)
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    style_loss: StyleLoss = "gram"
     normalization: Normalization = "notebook"
     pooling: vgg.Pooling = "max"
     padding: vgg.Padding = "zeros"
     precision: vgg.Precision = "highest"
-    variation: Variation = "squared"
-    matrix_root: MatrixRoot = "auto"
     window: int | None = None
     shards: tuple[int, int] = (1, 1)
+    style_loss: StyleLoss = "gram"
+    variation: Variation = "squared"
+    matrix_root: MatrixRoot = "auto"
 
     def __post_init__(self):
         vgg.check_layers(self.content_layers)

@@ -142,7 +142,12 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     )
     assert (code, error.splitlines()[-1]) == (2, "jaxstyle: error: enough")
     assert seen["objective"] == js.Objective(
-        ("conv3_1",), ("relu1_1", "pool2"), "notebook", "l2", "replicate", "bfloat16"
+        ("conv3_1",),
+        ("relu1_1", "pool2"),
+        normalization="notebook",
+        pooling="l2",
+        padding="replicate",
+        precision="bfloat16",
     )
     assert seen["weights"] == js.LossWeights(2.0, (1.0, 2.0), 3.0)
     assert seen["optimizer"] is js.adam(0.1)

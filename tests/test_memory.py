@@ -66,7 +66,7 @@ def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
     objective = js.Objective(window=window)
     params = jax.eval_shape(js.init_params, jax.random.key(0))
     image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    analysis = targets._grams.lower(params, Canvas(image), objective).compile().memory_analysis()
+    analysis = targets._moments.lower(params, Canvas(image), objective, None).compile().memory_analysis()
     assert memory._forward([(side, side)], objective) == pytest.approx(analysis.temp_size_in_bytes, rel=1 / 6)
 
 

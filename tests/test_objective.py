@@ -116,6 +116,7 @@ def test_combine_writes_the_formula_once(normalization):
     losses = combine(
         Statistics(
             {layer: jnp.asarray(p, jnp.float32) for layer, p in products.items()},
+            {},
             {layer: jnp.float32(e) for layer, e in errors.items()},
             jnp.float32(11.0),
         ),
@@ -155,7 +156,7 @@ def test_losses_of_huge_pictures(side, normalization):
     )
 
     def total(product, error, variation):
-        sums = Statistics({"relu1_1": product}, {"relu1_2": error}, variation)
+        sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, variation)
         return combine(sums, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
@@ -178,7 +179,7 @@ def test_weights_are_traced_not_baked_in():
     @jax.jit
     def total(weights, error):
         traces.append(1)
-        sums = Statistics({}, {"relu2_1": error}, jnp.float32(0.0))
+        sums = Statistics({}, {}, {"relu2_1": error}, jnp.float32(0.0))
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
         return combine(sums, (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
 
@@ -198,6 +199,7 @@ def test_a_layer_each_has_the_same_shapes_for_all_weights():
             ((1,), "float32"),
             ((2,), "float32"),
             ((), "float32"),
+            ((), "float32"),
         ]
-        for array, expected in zip(arrays, ((2.0,), style, 4.0), strict=True):
+        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0), strict=True):
             np.testing.assert_array_equal(array, expected)

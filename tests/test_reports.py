@@ -22,7 +22,7 @@ def test_the_loss_is_the_last_scales_that_has_one(totals, least):
     """Two evaluations a scale; if the full size overflows, the coarse picture counts."""
     scales = (Scale(32, 32, 0.5, 2), Scale(64, 64, 1.0, 2))
     losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * 5)
-    result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales)
+    result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales, js.LossWeights())
     assert reports.final_loss(result) == least
 
 

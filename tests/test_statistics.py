@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.statistics import Statistics, outer_products, squared_error, variation_sum
+from jaxstyle.statistics import Statistics, feature_sum, outer_products, squared_error, variation_sum
 
 seeds = st.integers(0, 2**32 - 1)
 # Few shapes, since each compiles; single rows, columns and channels among them.
@@ -21,6 +21,7 @@ def draw(seed, shape, scale=1.0):
 def measure(image, features, content, style_layers):
     return Statistics(
         {layer: outer_products(features[layer]) for layer in style_layers},
+        {layer: feature_sum(features[layer]) for layer in style_layers},
         {layer: squared_error(features[layer], target) for layer, target in content.items()},
         variation_sum(image),
     )
@@ -62,6 +63,7 @@ def test_statistics_add_up_over_parts(seed, cut):
     # The row below the cut is in both windows, and its own horizontal differences with it.
     counted_twice = np.sum(np.diff(image[cut], axis=0) ** 2)
     np.testing.assert_allclose(upper.products["a"] + lower.products["a"], whole.products["a"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(upper.sums["a"] + lower.sums["a"], whole.sums["a"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(upper.errors["a"] + lower.errors["a"], whole.errors["a"], rtol=1e-5)
     np.testing.assert_allclose(upper.variation + lower.variation - counted_twice, whole.variation, rtol=1e-5)
 

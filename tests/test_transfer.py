@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle import descent, transfer
+from jaxstyle import descent, job, transfer
 from jaxstyle.descent import Status
 from jaxstyle.start import first_image
 
@@ -215,13 +215,13 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
         seen.append((arguments, options))
         raise js.InputError("enough")
 
-    monkeypatch.setattr(transfer, "pyramid", spy)
+    monkeypatch.setattr(job, "pyramid", spy)
     photo, paintings = js.white_noise(1, 64, 256), [js.white_noise(2, 40, 50), js.white_noise(2, 33, 70)]
     for options in ({}, {"preset": "gatys-notebook"}, {"scales": 3}, {"preset": "paper", "scales": "auto"}):
         with pytest.raises(js.InputError, match="enough"):
             js.stylize(photo, paintings, params=params, steps=20, **options)
     assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in (1, 1, 3, "auto")]
-    assert seen[0][1] == {"share": 0.5, "styles": [(40, 50), (33, 70)], "smallest": 32}
+    assert seen[0][1] == {"share": 0.5, "ratio": 2.0, "styles": [(40, 50), (33, 70)], "smallest": 32}
 
 
 def test_a_callback_follows_the_scales(params, large, style):

@@ -13,9 +13,10 @@ from jaxstyle import vgg
 from jaxstyle.errors import InputError
 from jaxstyle.image import fit
 from jaxstyle.tiling import Stage
-from jaxstyle.windows import stages_of, through_windows
+from jaxstyle.windows import Given, stages_of, through_windows
 
 DATA = Path(vgg.__file__).parent / "data"
+OPTIONS = vgg.Options()
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
@@ -91,7 +92,7 @@ def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
 
     def gradient(window):
         def loss(image):
-            found = through_windows(image, tiny_params, {}, stages_of(LAYERS, (), (), vgg.Options(), window))
+            found = through_windows(image, tiny_params, Given({}, {}), stages_of(LAYERS, (), (), OPTIONS, window))
             return sum(jnp.sum(jnp.square(product)) for product in found.products.values())
 
         return jax.grad(loss)(image)
@@ -158,9 +159,9 @@ def test_the_content_needs_the_pictures_size(tiny_params, unchecked, layer, more
     side = 200 // vgg.stride(layer) + more
     content = {layer: jnp.zeros((side, side, tiny_params[layer.replace("relu", "conv")]["bias"].shape[0]))}
     with pytest.raises(InputError, match="the picture needs the size of the content"):
-        through_windows(draw(0, 200, 200, 3), tiny_params, content, stages_of((), (layer,), (), vgg.Options(), 32))
+        through_windows(draw(0, 200, 200, 3), tiny_params, Given(content, {}), stages_of((), (layer,), (), OPTIONS, 32))
 
 
 def test_pictures_too_small_are_refused(tiny_params):
     with pytest.raises(InputError, match="expected at least 16 a side"):
-        through_windows(draw(0, 10, 90, 3), tiny_params, {}, stages_of(LAYERS, (), (), vgg.Options(), 32))
+        through_windows(draw(0, 10, 90, 3), tiny_params, Given({}, {}), stages_of(LAYERS, (), (), OPTIONS, 32))
