@@ -36,7 +36,7 @@ WHITENED = ("gram", "covariance")
 VARIANCE_FLOOR = 1e-6
 # Added to both covariances, in parts of the Frobenius norm of the style's. In float32 a root of weaker
 # directions would be that of rounding errors.
-RIDGE = 1e-2
+RIDGE = 3e-2
 # Of a style that does not vary at all.
 LEAST_NORM = 1e-3
 

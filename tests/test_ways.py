@@ -91,20 +91,14 @@ def test_windows_of_every_devices_part(tiny_params, pictures):
 
 
 @pytest.mark.parametrize("style_loss", LOSSES)
-def test_style_losses_lead_to_different_pictures(tiny_params, china, starry, style_loss):
-    """None is silently another: a run by each lowers its own loss more than a run by the Gram loss does."""
-    options = {"params": tiny_params, "steps": 40, "init": "noise", "strength": 1.0}
-
-    def loss_of(image, style_loss):
-        objective = js.Objective(style_loss=style_loss, content_layers=())
-        targets = js.make_targets(tiny_params, china, [starry], objective)
-        return float(js.value_and_grad(image, tiny_params, targets, js.LossWeights(0.0, 1.0), objective)[0].style)
-
-    own = js.stylize(china, starry, objective=js.Objective(style_loss=style_loss), **options)
-    other = js.stylize(
-        china, starry, objective=js.Objective(style_loss="mean+std" if style_loss == "gram" else "gram"), **options
-    )
-    assert loss_of(own.image, style_loss) < loss_of(other.image, style_loss)
+def test_style_losses_lead_to_pictures_of_their_own(tiny_params, china, starry, style_loss):
+    """None is silently another: each lowers its own loss, by a way of its own."""
+    options = {"params": tiny_params, "steps": 20, "init": "noise", "strength": 1.0}
+    objective = js.Objective(style_loss=style_loss)
+    own = js.stylize(china, starry, objective=objective, **options)
+    assert float(own.losses.style.min()) < 0.5 * float(own.losses.style[0])
+    other = js.Objective(style_loss="mean+std" if style_loss == "gram" else "gram")
+    assert np.abs(own.image - js.stylize(china, starry, objective=other, **options).image).mean() > 1e-2
 
 
 def test_raw_moments_blend(tiny_params, china, starry):
