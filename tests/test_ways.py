@@ -80,7 +80,9 @@ def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, 
     objective = js.Objective(style_loss=style_loss)
     whole = evaluated(*pictures, real_params, objective, guidance)
     check(evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole)
-    check(evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole)
+    # Matrix roots on eight fake devices of a few cores take minutes: that comparison is the tiny network's.
+    if style_loss == "gram":
+        check(evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole)
 
 
 def test_windows_of_every_devices_part(tiny_params, pictures):
