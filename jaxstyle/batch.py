@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxstyle.color import Color, restore
-from jaxstyle.descent import History, Limits, Status
+from jaxstyle.descent import Limits, Status
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Regions
 from jaxstyle.image import fit
@@ -64,10 +64,10 @@ def stylize_batch(
     """Many contents, styles, weights or seeds at once: what `stylize` gives for each, from one compiled program.
 
     Contents, styles, weights, strengths, style weights, regions, colours, mosaics and seeds are one each for all
-    pictures, or a sequence with one for each. Every picture
-    has its own optimiser, which accepts and refuses steps by itself, and its own end; one that has stopped waits for
-    the others, unchanged. Pictures of different sizes lie on canvases of one size (see `canvas.py`), and cost as much
-    as the largest. With several scales all have as many as the one that allows the fewest.
+    pictures, or a sequence with one for each. Every picture has its own optimiser, which accepts and refuses steps by
+    itself, and its own end; one that has stopped waits for the others, unchanged. Pictures of different sizes lie on
+    canvases of one size (see `canvas.py`), and cost as much as the largest. With several scales all have as many as
+    the one that allows the fewest.
 
     Args:
         contents: `(H, W, 3)` in [0, 1], or a sequence of them, of any sizes, or an array `(batch, H, W, 3)`.
@@ -196,12 +196,7 @@ def stylize_batch(
             if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
                 break
     seconds = time.perf_counter() - begin
-    return [
-        _result(jobs[k], each[k], pictures[k], [now.histories[k] for now in came], seconds)._replace(
-            status=_told(came[-1].statuses[k]), weights=came[-1].weights[k], window=used
-        )
-        for k in range(len(each))
-    ]
+    return [_result(k, jobs[k], each[k], pictures[k], came, seconds, used) for k in range(len(each))]
 
 
 def _one_each(**arguments: Any) -> list[dict[str, Any]]:
@@ -292,22 +287,26 @@ def _progress(jobs: Sequence[Job], count: int, came: Sequence[Descents], begin: 
     )
 
 
-def _told(status: Status | None) -> Status:
-    assert status is not None
-    return status
-
-
 def _result(
-    job: Job, arguments: dict[str, Any], picture: AnyImage, histories: Sequence[History], seconds: float
+    k: int,
+    job: Job,
+    arguments: dict[str, Any],
+    picture: AnyImage,
+    came: Sequence[Descents],
+    seconds: float,
+    window: int | None,
 ) -> Result:
-    rows, content = np.concatenate(histories), arguments["contents"]
+    histories = [each.histories[k] for each in came]
+    rows, content, status = np.concatenate(histories), arguments["contents"], came[-1].statuses[k]
+    assert status is not None
     return Result(
         image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, arguments["color"]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
-        status=Status.STEP_LIMIT,
+        status=status,
         seconds=seconds,
-        weights=job.weights,
+        weights=came[-1].weights[k],
+        window=window,
         scales=tuple(
             scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False) if len(taken)
         ),

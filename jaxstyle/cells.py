@@ -145,8 +145,9 @@ def _group(cells: Sequence[Stylize], members: list[int]) -> Group:
 def _of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:
     """A cell's weights in terms of the layers of all cells."""
     count = len(regions) if cell.content_mask is not None else None
-    check_weights(cell.loss_weights(regions), cell.objective(), count)
-    own = a_layer_each(cell.loss_weights(regions), cell.objective(), count)
+    told_weights, structure = cell.loss_weights(regions), cell.objective()
+    check_weights(told_weights, structure, count)
+    own = a_layer_each(told_weights, structure, count)
 
     def spread(
         values: Any, names: tuple[str, ...], all_names: tuple[str, ...], factor: float = 1.0

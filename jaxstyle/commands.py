@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import jax
-import numpy as np
 import tyro
 from tqdm import tqdm
 from tyro.conf import arg
@@ -28,7 +27,7 @@ from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
-from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss
+from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of
 from jaxstyle.result import Progress, Result
 from jaxstyle.scales import LEAST_STEPS, Scale, pyramid
 from jaxstyle.signals import INTERRUPTED, no_interrupt
@@ -249,13 +248,6 @@ def defaults(
         **objective,
         **OPTIMIZERS.get(settings.name, {}),
     )
-
-
-def outcome_of(result: Result) -> dict[str, Any]:
-    """What a recipe says of the run itself."""
-    weights_ = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
-    told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
-    return told | {"window": result.window, "loss_weights": weights_}
 
 
 def _exit_code(result: Result) -> int:

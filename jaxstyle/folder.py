@@ -20,7 +20,7 @@ from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY
 from jaxstyle.mesh import of_the_first
-from jaxstyle.reports import BAR, duration, final_loss
+from jaxstyle.reports import BAR, duration, final_loss, outcome_of
 from jaxstyle.result import BatchProgress, Result
 from jaxstyle.signals import INTERRUPTED, no_interrupt
 from jaxstyle.typing import AnyImage
@@ -228,8 +228,7 @@ def _save(output: Path, picture: io.Picture, result: Result, recipe: dict[str, A
         raise InputError("its loss was not finite: expected weights of ordinary size, or --precision highest")
     if not is_first():
         return 1
-    recipe |= {"evaluations": result.evaluations, "loss": loss, "status": str(result.status), "window": result.window}
-    recipe |= {"loss_weights": {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}}
+    recipe |= outcome_of(result)
     with no_interrupt():
         io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=quality)
     height, width = result.image.shape[:2]

@@ -80,7 +80,12 @@ def make_guides(
     masks = inside(masks, whole)
     found = {layer: _normalised(each) for layer, each in propagate(masks, layers, guidance, whole).items()}
     shares = jnp.sum(masks, axis=(0, 1)) / area(height, width)
-    return Guides(found, shares, jnp.sum(masks, axis=2, keepdims=True) >= 0.5)
+    return Guides(found, shares, covered(masks))
+
+
+def covered(masks: Masks) -> Bool[Array, "_ _ 1"]:
+    """Which pixels belong to the regions, all together by at least a half; the others keep the photo."""
+    return jnp.sum(jnp.asarray(masks), axis=2, keepdims=True) >= 0.5
 
 
 def propagate(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.color import Color, prepare
-from jaxstyle.guides import Regions, check_regions, resize_mask
+from jaxstyle.guides import Regions, check_regions, covered, resize_mask
 from jaxstyle.image import check_pictures, fit
 from jaxstyle.objective import LossWeights, a_layer_each, check_weights
 from jaxstyle.scales import Scale, pyramid, scaled
@@ -174,8 +174,7 @@ def keep_photo(image: Image, job: Job) -> Image:
     """
     if job.regions is None:
         return image
-    covered = jnp.sum(jnp.asarray(job.regions.content), axis=2, keepdims=True) >= 0.5
-    return jnp.where(covered, image, job.content)
+    return jnp.where(covered(job.regions.content), image, job.content)
 
 
 def _first(job: Job, init: str | AnyImage, mosaic: float) -> Image:

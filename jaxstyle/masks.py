@@ -224,20 +224,20 @@ def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    chosen: list[str] = []
-    for color in wanted:
-        if counts[np.abs(_rgb(codes) - _parsed(color)).max(axis=1) <= NEAR].sum() > 0:
-            chosen.append(color)
+    rgb = _rgb(codes)
+
+    def near(color: str) -> Bool[np.ndarray, " n"]:
+        return np.abs(rgb - _parsed(color)).max(axis=1) <= NEAR
+
+    chosen = [color for color in wanted if near(color).any()]
     for code, count in zip(codes[order], counts[order], strict=True):
         color = f"#{code:06x}"
         if count < LEAST_SHARE * len(levels):
             break
         if _match(color, chosen) is None:
             chosen.append(color)
-    near = np.zeros(len(codes), bool)
-    for color in chosen:
-        near |= np.abs(_rgb(codes) - _parsed(color)).max(axis=1) <= NEAR
-    if len(chosen) > MOST_REGIONS or counts[near].sum() < FLAT_SHARE * len(levels):
+    flat = np.any([near(color) for color in chosen], axis=0)
+    if len(chosen) > MOST_REGIONS or counts[flat].sum() < FLAT_SHARE * len(levels):
         raise InputError(
             f"a mask has {len(codes)} colours, expected 1 to {MOST_REGIONS} flat ones, or greys: draw it without shades"
         )

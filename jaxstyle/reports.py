@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,3 +76,17 @@ def duration(seconds: float) -> str:
     """
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def outcome_of(result: Result) -> dict[str, Any]:
+    """What a recipe says of the run itself.
+
+    Args:
+        result: of the run.
+
+    Returns:
+        Plain numbers and words.
+    """
+    weights = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
+    told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
+    return told | {"window": result.window, "loss_weights": weights}

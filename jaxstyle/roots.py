@@ -84,8 +84,7 @@ def _chosen(how: MatrixRoot, by_eigenvectors: Callable, by_iteration: Callable, 
 
 
 def _newton_schulz(matrix: Gram) -> Gram:
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(matrix))), LEAST)
-    identity = jnp.eye(len(matrix), dtype=matrix.dtype)
+    norm, identity = _norm(matrix), jnp.eye(len(matrix), dtype=matrix.dtype)
 
     def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
         found, inverse = pair
@@ -98,8 +97,7 @@ def _newton_schulz(matrix: Gram) -> Gram:
 
 def _lyapunov(found: Gram) -> Gram:
     """The `X` with `R X + X R = 1` for a root `R`, by the iteration for its sign: half the inverse root."""
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(found))), LEAST)
-    identity = jnp.eye(len(found), dtype=found.dtype)
+    norm, identity = _norm(found), jnp.eye(len(found), dtype=found.dtype)
 
     def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
         sign, solution = pair
@@ -109,6 +107,10 @@ def _lyapunov(found: Gram) -> Gram:
 
     _, solution = jax.lax.fori_loop(0, ITERATIONS, improve, (found / norm, identity / norm))
     return solution / 2
+
+
+def _norm(matrix: Gram) -> Scalar:
+    return jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(matrix))), LEAST)
 
 
 def _product(a: Float[Array, "c d"], b: Float[Array, "d e"]) -> Float[Array, "c e"]:

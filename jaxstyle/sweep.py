@@ -16,10 +16,10 @@ import jax.numpy as jnp
 
 from jaxstyle import io
 from jaxstyle.cells import make_cells, prepare
-from jaxstyle.commands import Stylize, outcome_of, recipe_of
+from jaxstyle.commands import Stylize, recipe_of
 from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
-from jaxstyle.reports import duration, final_loss
+from jaxstyle.reports import duration, final_loss, outcome_of
 from jaxstyle.result import Result
 from jaxstyle.sheet import contact_sheet
 from jaxstyle.signals import INTERRUPTED, no_interrupt
@@ -193,9 +193,7 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
         raise InputError(
             f"{', '.join(axes)} have several values, expected at most two options with them: rows and columns"
         )
-    count = 1
-    for values in axes.values():
-        count *= len(values)
+    count = math.prod(map(len, axes.values()))
     if count > MOST_CELLS:
         raise InputError(f"the sweep has {count} cells, expected at most {MOST_CELLS}")
     cells = []
