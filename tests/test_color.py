@@ -222,7 +222,7 @@ def test_refusals(china, starry):
         check_color(color)
     with pytest.raises(InputError, match=r"style has shape \(4, 5\)"):
         prepare(china, [np.zeros((4, 5), np.float32)], "symmetric")
-    with pytest.raises(InputError, match="content has values from nan"):
+    with pytest.raises(InputError, match="content has NaN or infinite pixels"):
         prepare(jnp.full((4, 5, 3), jnp.nan), [starry], "symmetric")
     with pytest.raises(InputError, match="image has dtype uint8"):
         restore(np.zeros((4, 5, 3), np.uint8), china, "luminance")
