@@ -28,6 +28,7 @@ from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.optimizers import adam, lbfgs
 from jaxstyle.presets import Preset, preset
 from jaxstyle.result import BatchProgress, Progress, Result
+from jaxstyle.resuming import Checkpoint
 from jaxstyle.sheet import contact_sheet
 from jaxstyle.start import style_mosaic
 from jaxstyle.step import State, init, step
@@ -39,6 +40,7 @@ from jaxstyle.weights import load_params
 __all__ = [
     "BatchProgress",
     "Canvas",
+    "Checkpoint",
     "InputError",
     "LossWeights",
     "Losses",

@@ -58,13 +58,27 @@ def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
         first = (1 - decay) * image
         return AveragedState(inner.init(image), first, jnp.array(decay, jnp.float32))
 
-    def update(gradient, state: AveragedState, image, *, free=None, **extra):
-        updates, changed = inner.update(gradient, state.inner, image, free=free, **extra)
+    def update(gradient, state: AveragedState, image, *, value=0.0, free=None, **extra):
+        updates, changed = inner.update(gradient, state.inner, image, value=value, free=free, **extra)
         moved = updates if free is None else jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
+        # A picture counts when it is proposed; one that turns out to have no finite loss is taken out again.
+        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+        without = _without(image, state)
+        total, missing = (jnp.where(good, *pair) for pair in zip(state[1:], without[1:], strict=True))
         new = image + moved
-        finite = jnp.all(jnp.isfinite(new))
-        total = jnp.where(finite, decay * state.total + (1 - decay) * new, state.total)
-        return updates, AveragedState(changed, total, jnp.where(finite, decay * state.missing, state.missing))
+        finite = good & jnp.all(jnp.isfinite(new))
+        total = jnp.where(finite, decay * total + (1 - decay) * new, total)
+        return updates, AveragedState(changed, total, jnp.where(finite, decay * missing, missing))
+
+    def _without(image: Image, state: AveragedState) -> AveragedState:
+        if decay == 0:
+            return state
+        # The start is all there is before the first step.
+        left = state.missing / decay
+        total, missing = (state.total - (1 - decay) * image) / decay, left
+        return state._replace(
+            total=jnp.where(left < 1, total, state.total), missing=jnp.where(left < 1, missing, state.missing)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 

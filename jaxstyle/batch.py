@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxstyle.color import Color, restore
-from jaxstyle.descent import Limits, Status
+from jaxstyle.descent import DONE, SIGNALLED, Limits, Status
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Regions
 from jaxstyle.image import fit
@@ -25,14 +25,14 @@ from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.result import BatchProgress, Result
 from jaxstyle.scales import ScaleCount, fraction_done, scaled
 from jaxstyle.settings import Settings, settle
-from jaxstyle.signals import interrupt_flag
+from jaxstyle.signals import stop_flag
 from jaxstyle.targets import measure_styles
 from jaxstyle.together import Balanced, Descents, Picture, descend_together
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.weights import load_params
 
 # Reasons to stop that are not a picture's own.
-STOPS = {Status.STOPPED, Status.INTERRUPTED}
+STOPS = {Status.STOPPED, *SIGNALLED}
 
 
 def stylize_batch(
@@ -145,12 +145,12 @@ def stylize_batch(
     came: list[Descents] = []
     pictures: list[AnyImage] = [start_of(at_scale(job, job.scales[0]), settings.init) for job in jobs]
     used = None
-    with interrupt_flag() as interrupted:
+    with stop_flag() as stop:
 
         def ask(now: Descents) -> Status | None:
             if callback is not None and callback(_progress(jobs, len(each), [*came, now], begin)):
                 return Status.STOPPED
-            return Status.INTERRUPTED if interrupted.is_set() else None
+            return stop.status
 
         def optimise(
             index: int,
@@ -251,7 +251,7 @@ def _check_alike(jobs: Sequence[Job]) -> None:
 
 def _ended(status: Status | None) -> Status | None:
     """The status if it is one that ends the whole run of a picture, not only a scale."""
-    return None if status in (Status.STEP_LIMIT, Status.CONVERGED) else status
+    return None if status in DONE else status
 
 
 def _pictures(

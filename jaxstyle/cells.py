@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jaxstyle import io, weights
+from jaxstyle import weights
 from jaxstyle.batch import stylize_batch
 from jaxstyle.commands import Stylize
-from jaxstyle.descent import Status
-from jaxstyle.inputs import read_paintings, read_regions, read_start
+from jaxstyle.descent import SIGNALLED
+from jaxstyle.inputs import read_paintings, read_photo, read_regions, read_start
+from jaxstyle.logs import Line
 from jaxstyle.memory import USABLE, estimate, free_memory
 from jaxstyle.objective import LossWeights, Objective, a_layer_each, check_weights
-from jaxstyle.reports import BAR
+from jaxstyle.reports import BAR, batch_line
 from jaxstyle.result import BatchProgress, Result
 
 # What is traced, or only a picture to start from: cells that differ in nothing else share a program.
@@ -60,19 +61,23 @@ def prepare(cells: Sequence[Stylize]) -> list[Group]:
     return [_group([cells[k] for k in members], members) for members in groups.values()]
 
 
-def make_cells(groups: Sequence[Group], count: int, keep: Callable[[int, Result], None]) -> dict[int, Result]:
+def make_cells(
+    groups: Sequence[Group], count: int, keep: Callable[[int, Result], None], line: Line, quiet: bool
+) -> dict[int, Result]:
     """The results, group by group; after Ctrl-C those that are there.
 
     Args:
         groups: see `prepare`.
         count: of all cells.
         keep: called with the place and the result of each, as soon as it is there.
+        line: logs an event.
+        quiet: whether there is no progress bar.
 
     Returns:
         Place to result.
     """
     found: dict[int, Result] = {}
-    with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3) as bar:
+    with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
         for group in groups:
             for start in range(0, len(group.members), group.at_once):
                 members = group.members[start : start + group.at_once]
@@ -80,22 +85,23 @@ def make_cells(groups: Sequence[Group], count: int, keep: Callable[[int, Result]
                 # The last ones are as many as the others, so that they find the same program.
                 places = [min(start + k, len(group.members) - 1) for k in range(group.at_once)]
                 arguments: dict[str, Any] = {name: [values[k] for k in places] for name, values in group.each.items()}
-                arguments |= group.settings | {"callback": _shown(bar, len(found), len(members), count)}
+                arguments |= group.settings | {"callback": _shown(bar, line, len(found), len(members), count)}
                 results = stylize_batch(**arguments)[: len(members)]
                 found |= dict(zip(members, results, strict=True))
                 for k, result in zip(members, results, strict=True):
                     keep(k, result)
-                if any(result.status is Status.INTERRUPTED for result in results):
+                if any(result.status in SIGNALLED for result in results):
                     return found
     return found
 
 
-def _shown(bar: tqdm, before: int, now: int, count: int) -> Callable[[BatchProgress], None]:
+def _shown(bar: tqdm, line: Line, before: int, now: int, count: int) -> Callable[[BatchProgress], None]:
     """A callback that moves the bar, with so many cells behind and so many under way."""
 
     def callback(progress: BatchProgress) -> None:
         bar.set_postfix_str(f"{before + now} of {count} pictures", refresh=False)
         bar.update((before + progress.fraction * now) / count - bar.n)
+        line("chunk", **batch_line(progress), done=before)
 
     return callback
 
@@ -109,7 +115,7 @@ def _group(cells: Sequence[Stylize], members: list[int]) -> Group:
     }
     common = dataclasses.replace(first, **layers)
     objective = common.objective()
-    photo = io.read_picture(first.photo, first.size, smallest=objective.smallest).pixels
+    photo = read_photo(first, first.photo, objective.smallest).pixels
     paintings: dict[Any, list] = {}
     each: dict[str, list] = {name: [] for name in ("styles", "weights", "regions")}
     for cell in cells:

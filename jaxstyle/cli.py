@@ -1,23 +1,30 @@
 """The command line: parse, call, print. `jaxstyle --help` lists the commands."""
 
+import contextlib
 import itertools
+import logging
+import re
 import signal
 import sys
-import warnings
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from typing import Annotated, Any
 
 import jax
 import tyro
 from tyro.conf import Positional, subcommand
 
-from jaxstyle import io, presets, weights
+from jaxstyle import io, logs, presets, weights
+from jaxstyle.again import Rerun, Resume
 from jaxstyle.commands import Demo, Stylize, defaults
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY
 from jaxstyle.planning import Plan
 from jaxstyle.sweep import Sheet, Sweep, read_axes
+
+log = logging.getLogger(__name__)
+
+COMMANDS = ("stylize", "sweep", "resume", "rerun", "demo", "plan", "weights")
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Weights:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 the run failed, 2 input that cannot be used, 130 Ctrl-C.
+    """Run a command and exit: 0 done, 1 the run failed, 2 input that cannot be used, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         argv: the words after `jaxstyle`; the process's own if None.
@@ -85,8 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     # Outside a run there is nothing to save, so Ctrl-C just ends the process; an exception could be lost in a callback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+        with logs.shown():
             code = _run(argv)
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -104,23 +110,16 @@ def _run(argv: list[str]) -> int:
     try:
         return _parse(argv).run()
     except InputError as error:
-        print(f"jaxstyle: error: {error}", file=sys.stderr)
+        log.error("%s", error)
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        print(
-            "jaxstyle: error: out of memory: jaxstyle plan WIDTH HEIGHT tells what fits",
-            file=sys.stderr,
-        )
+        log.error("out of memory: jaxstyle plan WIDTH HEIGHT tells what fits")
         return 1
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"jaxstyle: warning: {message}", file=sys.stderr)
-
-
-def _parse(argv: list[str]) -> Stylize | Sheet | Demo | Plan | Weights:
+def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | Weights:
     """The command; of a sweep that of every cell."""
     if argv[:1] != ["sweep"]:
         return _command(argv)
@@ -136,14 +135,38 @@ def _command(argv: list[str]) -> Any:
     commands = (
         Annotated[Stylize, subcommand("stylize", default=defaults(name))]
         | Annotated[Sweep, subcommand("sweep", default=defaults(name, Sweep))]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[Rerun, subcommand("rerun")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Plan, subcommand("plan")]
         | Annotated[Weights, subcommand("weights")]
     )
-    return tyro.cli(
-        commands,  # pyright: ignore[reportArgumentType]
-        prog="jaxstyle",
-        description="Neural style transfer: a photo takes on the style of a painting.",
-        args=argv,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
+    told = StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                commands,  # pyright: ignore[reportArgumentType]
+                prog="jaxstyle",
+                description="Neural style transfer: a photo takes on the style of a painting.",
+                args=argv,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        named = " ".join(["jaxstyle", *(word for word in argv[:1] if word in COMMANDS)])
+        raise InputError(f"{_first_words(told.getvalue())}; {named} --help lists what there is") from None
+
+
+def _first_words(box: str) -> str:
+    """Of a usage error in a box, with a title above and help below a line, the error itself, without colours."""
+    lines = [line.strip().strip("│").rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    inside = [line for line in lines if line.strip()][1:]
+    ruled = itertools.dropwhile(_is_rule, inside)
+    # What is far in explains what is before it.
+    words = [line.strip() for line in itertools.takewhile(lambda line: not _is_rule(line), ruled) if line[:8].strip()]
+    return " ".join(words).rstrip(".") or "the command line cannot be understood"
+
+
+def _is_rule(line: str) -> bool:
+    return set(line) <= set("╭╮╰╯─- ")

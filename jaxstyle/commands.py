@@ -2,14 +2,14 @@
 
 import dataclasses
 import importlib.metadata
+import logging
 import os
 import platform
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import tyro
@@ -18,21 +18,28 @@ from tyro.conf import arg
 
 from jaxstyle import distributed, io, presets, weights
 from jaxstyle.batch import stylize_batch
-from jaxstyle.descent import Status
+from jaxstyle.checks import check_options
+from jaxstyle.descent import SIGNALLED, Status
 from jaxstyle.errors import InputError
 from jaxstyle.folder import Folder, checksum, stylize_folder
 from jaxstyle.image import resize
-from jaxstyle.inputs import read_paintings, read_regions, read_start
+from jaxstyle.inputs import read_paintings, read_photo, read_regions, read_start
+from jaxstyle.logs import Line, json_lines, set_level, teller
 from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
-from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of
+from jaxstyle.outputs import UNTOLD, check_outputs, save_or_rescue
+from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
 from jaxstyle.result import Progress, Result
+from jaxstyle.resuming import Checkpoint
 from jaxstyle.scales import LEAST_STEPS, Scale, pyramid
-from jaxstyle.signals import INTERRUPTED, no_interrupt
+from jaxstyle.signals import EXIT_CODES
+from jaxstyle.stored import to_words
 from jaxstyle.transfer import stylize
 from jaxstyle.typing import AnyImage
+
+log = logging.getLogger(__name__)
 
 # A preset's optimiser in terms of options, where it is not their default.
 OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
@@ -44,10 +51,27 @@ class Stylize(Options):
 
     def run(self) -> int:
         """Read, optimise, write; returns the exit code."""
+        return self.go(resume=False)
+
+    def go(self, resume: bool) -> int:
+        """What `run` does, or what is left of it.
+
+        Args:
+            resume: whether to go on from the checkpoint.
+
+        Returns:
+            The exit code.
+        """
+        set_level(self.verbose, self.quiet)
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
-        self.check()
-        return self._folder() if os.path.isdir(self.photo) else self._single()
+        check_options(self)
+        path = self.log_json if distributed.is_first() else None
+        with json_lines(path) as line:
+            if os.path.isdir(self.photo):
+                return self._folder(line)
+            made = self.make(line, resume)
+            return self._written(made, line) if distributed.is_first() else _exit_code(made.result)
 
     def arguments(self) -> dict[str, Any]:
         """Those of `stylize` and `stylize_batch` that are the same for every photo."""
@@ -68,7 +92,7 @@ class Stylize(Options):
             "tolerance": self.tolerance,
         }
 
-    def _folder(self) -> int:
+    def _folder(self, line: Line) -> int:
         arguments = self.arguments()
         objective: Objective = arguments["objective"]
         check_weights(self.loss_weights(), objective)
@@ -87,52 +111,68 @@ class Stylize(Options):
             self.inputs()[1:],
             self.format,
             self.batch,
-            read=lambda path: io.read_picture(path, self.size, smallest=objective.smallest),
+            read=lambda path: read_photo(self, path, objective.smallest),
             scales=lambda size: len(self.scales_of(size, sizes, objective.smallest)),
             make=make,
             recipe=lambda photo, output: _of_photo(settings, photo, output),
             quality=self.quality,
+            force=self.force,
+            quiet=self.quiet,
+            line=line,
+            tell=teller(self.log_json),
         )
         return stylize_folder(task)
 
-    def _single(self) -> int:
+    def make(self, line: Line, resume: bool = False) -> "Made":
+        """The picture of a single photo; nothing is written but snapshots and checkpoints.
+
+        Args:
+            line: logs an event.
+            resume: whether to go on from the checkpoint.
+
+        Returns:
+            It.
+        """
         first = distributed.is_first()
-        if first:
-            self._check_outputs(self.inputs())
         arguments = self.arguments()
         objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
-        photo = io.read_picture(self.photo, self.size, smallest=objective.smallest)
+        photo = read_photo(self, self.photo, objective.smallest)
         styles = read_paintings(self, objective.smallest)
         regions, strengths = read_regions(self, photo.pixels, styles)
         arguments |= {"weights": self.loss_weights(strengths), "regions": regions}
         check_weights(arguments["weights"], objective, None if regions is None else len(strengths))
         init = read_start(self)
-        params = weights.load_params(self.weights)
         recipe = recipe_of(self)
         io.recipe_text(recipe)
+        if first:
+            check_outputs(self._outputs(), self.inputs(), self.force, recipe)
+        params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
         scales = self.scales_of((height, width), sizes, objective.smallest)
         if first and self.scales != 1 and len(scales) == 1:
-            print(
-                f"jaxstyle: --scales {self.scales} makes one size here: a coarser one would be too small, or get less "
-                f"than {LEAST_STEPS} steps",
-                file=sys.stderr,
+            log.info(
+                "--scales %s makes one size here: a coarser one would be too small, or get less than %d steps",
+                self.scales,
+                LEAST_STEPS,
             )
         planned = windowed(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
         needs = estimate_part(height, width, planned, optimizer, sizes)
         if first:
-            print(announcement(scales, planned, needs), file=sys.stderr)
+            log.info("%s", announcement(scales, planned, needs))
+        line("begin", width=width, height=height, steps=self.steps, settings=recipe["settings"])
 
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
-        with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=not first) as bar:
+        silent = self.quiet or not first
+        with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=silent) as bar:
 
             def callback(progress: Progress) -> None:
                 bar.set_postfix_str(bar_text(progress), refresh=False)
                 bar.update(progress.fraction - bar.n)
+                line("chunk", **progress_line(progress))
                 if self.save_every and progress.evaluations % self.save_every == 0:
-                    self._save_snapshot(progress, photo, bar)
+                    self._save_snapshot(progress, photo, recipe)
 
             result = stylize(
                 photo.pixels,
@@ -142,26 +182,47 @@ class Stylize(Options):
                 seed=self.seed,
                 callback=callback,
                 callback_every=self.save_every,
+                checkpoint=self._checkpoint(resume),
                 **arguments,
             )
-        if not first:
-            return _exit_code(result)
-        best = final_loss(result)
+        return Made(result, photo, recipe | outcome_of(result))
+
+    def _written(self, made: "Made", line: Line) -> int:
+        """Write the picture, and tell; returns the exit code."""
+        result, best = made.result, final_loss(made.result)
+        told = {"status": str(result.status), "evaluations": result.evaluations, "seconds": round(result.seconds, 3)}
+        line("end", loss=best, **told)
         if best == float("inf"):
-            print(
-                "jaxstyle: error: the loss was not finite from the start, so nothing was saved; expected weights and "
-                "pictures of ordinary size: lower the weights or use --precision highest",
-                file=sys.stderr,
+            log.error(
+                "the loss was not finite from the start, so nothing was saved; expected weights and pictures of "
+                "ordinary size: lower the weights or use --precision highest"
             )
             return 1
-        recipe |= outcome_of(result)
-        with no_interrupt():
-            io.save_image(self.output, result.image, alpha=photo.alpha, recipe=recipe, quality=self.quality)
-        print(
-            f"{self.output}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
+        path = save_or_rescue(
+            self.output, result.image, alpha=made.photo.alpha, recipe=made.recipe, quality=self.quality
+        )
+        height, width = result.image.shape[:2]
+        teller(self.log_json)(
+            f"{path}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
             f"in {duration(result.seconds)} ({result.status})"
         )
-        return _exit_code(result)
+        if self.checkpoint is not None and result.status in SIGNALLED:
+            log.info("jaxstyle resume %s goes on", self.checkpoint)
+        elif self.checkpoint is not None and path == self.output:
+            # There is nothing left to go on with.
+            self.checkpoint.unlink(missing_ok=True)
+        if result.status is Status.STUCK:
+            log.warning(
+                "no picture was better than the first one: expected another start (--init), other weights, or pictures "
+                "that are not flat"
+            )
+        return _exit_code(result) if path == self.output else 1
+
+    def _checkpoint(self, resume: bool) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        note = {"options": to_words(self)}
+        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
 
     def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], smallest: int) -> tuple[Scale, ...]:
         """The scales of a photo of this size."""
@@ -169,7 +230,7 @@ class Stylize(Options):
         options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": smallest}
         return pyramid(*size, self.steps, self.scales, **options)
 
-    def _save_snapshot(self, progress: Progress, photo: io.Picture, bar: tqdm) -> None:
+    def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:
         """The best picture so far, at the full size; on several hosts all of them have to take part."""
         scale, (height, width) = progress.scale, photo.pixels.shape[:2]
         image = resize(gather(progress.image, scale.height, scale.width), height, width)
@@ -177,26 +238,33 @@ class Stylize(Options):
             return
         try:
             path = self._snapshot(progress.evaluations)
-            io.save_image(path, image, alpha=photo.alpha, quality=self.quality)
+            now = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
+            io.save_image(path, image, alpha=photo.alpha, recipe=now, quality=self.quality)
         except InputError as error:
-            bar.write(f"jaxstyle: warning: {error}", file=sys.stderr)
+            log.warning("%s", error)
 
-    def _check_outputs(self, inputs: tuple[Path, ...]) -> None:
-        """Refuse outputs that cannot be written or would overwrite an input, snapshots included."""
-        io.check_output(self.output)
-        outputs = [self.output]
-        if self.save_every is not None:
-            io.check_output(self._snapshot(self.save_every))
-            outputs += map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))
-        taken = {os.path.realpath(path): path for path in outputs}
-        for source in inputs:
-            if os.path.realpath(source) in taken:
-                raise InputError(
-                    f"the output {taken[os.path.realpath(source)]} is one of the inputs, expected another name"
-                )
+    def _outputs(self) -> list[Path]:
+        """The picture, and its snapshots."""
+        if self.save_every is None:
+            return [self.output]
+        return [self.output, *map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))]
 
     def _snapshot(self, evaluations: int) -> Path:
         return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")
+
+
+class Made(NamedTuple):
+    """A picture that was made, before it is written.
+
+    Attributes:
+        result: of the run.
+        photo: that it was made of.
+        recipe: that is stored in it.
+    """
+
+    result: Result
+    photo: io.Picture
+    recipe: dict[str, Any]
 
 
 AnyStylize = TypeVar("AnyStylize", bound=Stylize)
@@ -212,13 +280,15 @@ class Demo:
     """Long side of the picture in pixels."""
     steps: int = 60
     """Evaluations of loss and gradient."""
+    force: bool = False
+    """Replace the output if it is there already."""
 
     def run(self) -> int:
         """Stylise; returns the exit code."""
         data = resources.files("jaxstyle") / "data"
         with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
             settings = defaults("default", Stylize, photo, painting, self.output)
-            return dataclasses.replace(settings, size=self.size, steps=self.steps).run()
+            return dataclasses.replace(settings, size=self.size, steps=self.steps, force=self.force).run()
 
 
 def defaults(
@@ -251,7 +321,7 @@ def defaults(
 
 
 def _exit_code(result: Result) -> int:
-    return {Status.INTERRUPTED: INTERRUPTED, Status.NOT_FINITE: 1}.get(result.status, 0)
+    return ({Status.NOT_FINITE: 1} | EXIT_CODES).get(result.status, 0)
 
 
 def _of_photo(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, Any]:
@@ -262,7 +332,7 @@ def _of_photo(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, An
 
 def recipe_of(options: Stylize) -> dict[str, Any]:
     """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
-    settings = dataclasses.asdict(options)
+    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in UNTOLD}
     for name in ("more", "style_mask"):
         settings[name] = [Path(path).name for path in settings[name]]
     for name, value in settings.items():

@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Params
+
+log = logging.getLogger(__name__)
 
 # About how long a chunk of steps should take: short enough to answer Ctrl-C and callbacks, long enough that the host
 # does not matter.
@@ -37,17 +40,26 @@ class Status(enum.StrEnum):
     Attributes:
         STEP_LIMIT: all steps were taken.
         CONVERGED: the loss no longer falls.
+        STUCK: it never fell: none of 40 evaluations or more was better than the first.
         STOPPED: a callback asked for it.
         INTERRUPTED: Ctrl-C.
+        TERMINATED: SIGTERM, as clusters send it before they take a machine away.
         NOT_FINITE: the loss or its gradient was not finite, again and again.
     """
 
     STEP_LIMIT = "step limit"
     CONVERGED = "converged"
+    STUCK = "no progress"
     STOPPED = "stopped by the callback"
     INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
     NOT_FINITE = "loss not finite"
 
+
+# Ends of a scale after which the next one begins, or the run is done.
+DONE = (Status.STEP_LIMIT, Status.CONVERGED, Status.STUCK)
+# Ends that a signal asked for.
+SIGNALLED = (Status.INTERRUPTED, Status.TERMINATED)
 
 # What hosts tell each other is a place in this list.
 STATUSES = (None, *Status)
@@ -94,56 +106,95 @@ class Limits(NamedTuple):
         return min(length, self.pause_every - (self.before + done) % self.pause_every)
 
 
+class Descent(NamedTuple):
+    """How far a descent has come: with its problem all that it needs to go on, and the same numbers come again.
+
+    Attributes:
+        state: of the optimisation; the next chunk of steps reuses its buffers.
+        history: losses of every evaluation so far.
+        since: evaluations before the present problem.
+        finishing: whether that is the last one, after one that led the way.
+    """
+
+    state: State
+    history: History
+    since: int = 0
+    finishing: bool = False
+
+
+def beginning(state: State) -> Descent:
+    """A descent before its first step.
+
+    Args:
+        state: from `init`.
+
+    Returns:
+        It.
+    """
+    return Descent(state, np.empty((0, len(Losses._fields)), np.float32))
+
+
 def descend(
-    state: State,
+    begun: Descent,
     problem: Problem,
     limits: Limits,
-    ask: Callable[[State, History], Status | None],
+    ask: Callable[[Descent], Status | None],
     finish: Problem | None = None,
 ) -> tuple[State, History, Status]:
     """Take steps until there is a reason to stop.
 
     Args:
-        state: from `init`; not usable afterwards.
+        begun: where to go on; its state is not usable afterwards.
         problem: what to minimise, and how.
         limits: see there.
-        ask: called after every chunk, about once a second, with the state and the history; a status ends the descent.
+        ask: called after every chunk, about once a second; a status ends the descent.
         finish: once the problem makes slow progress, go on with this one from the best picture.
 
     Returns:
         The last state, the losses of every evaluation, and why it stopped.
     """
     history = np.empty((limits.steps, len(Losses._fields)), np.float32)
-    done, length, since = 0, 1, 0
+    state, done, since = begun.state, len(begun.history), begun.since
+    history[:done] = begun.history
+    if begun.finishing and finish is not None:
+        problem, finish = finish, None
+    # The names here are the only ones: a state given to `run` must not be kept alive.
+    led, before, length, told = finish is not None or begun.finishing, done, 1, None
+    del begun
     mesh = mesh_of(state.image)
-    while done < limits.steps:
-        length = int(agreed(limits.next_chunk(done, length), mesh))
-        begin = time.perf_counter()
-        state, chunk = run(state, *problem, np.int32(length))
-        history[done : done + length] = to_host(chunk)[:length]
-        seconds = time.perf_counter() - begin
-        done += length
-        status = ask(state, history[:done]) or verdict(
-            int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None
-        )
+    while True:
+        # Before the steps, so that one who goes on from what `ask` saw judges as this one does.
+        status = told or verdict(int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None)
         status = STATUSES[int(agreed(STATUSES.index(status), mesh))]
-        if status is Status.CONVERGED and finish is not None:
+        if status in (Status.CONVERGED, Status.STUCK) and finish is not None:
+            log.debug("after %d evaluations the loss falls slowly: on with its own gradient", done)
             problem, finish, since = finish, None, done
             best = state.best_image
             # Before the next one is made: with L-BFGS's pairs a state is most of what a large picture needs.
             del state
             state, status = init(best, *problem), None
+        if status is None and done == limits.steps:
+            status = Status.STEP_LIMIT
         if status is not None:
             return state, history[:done], status
-        length = steps_in_a_chunk(done, length, seconds)
-    return state, history, Status.STEP_LIMIT
+        length = int(agreed(limits.next_chunk(done, length), mesh))
+        begin = time.perf_counter()
+        state, chunk = run(state, *problem, np.int32(length))
+        history[done : done + length] = to_host(chunk)[:length]
+        seconds = time.perf_counter() - begin
+        bad = int(length - np.isfinite(history[done : done + length, 0]).sum())
+        if bad:
+            log.warning("%d of the last %d evaluations were not finite: refused, from a shorter step on", bad, length)
+        done += length
+        told = ask(Descent(state, history[:done], since, led and finish is None))
+        length = steps_in_a_chunk(done - before, length, seconds)
 
 
 def steps_in_a_chunk(done: int, length: int, seconds: float) -> int:
     """How many steps take about as long as a chunk should.
 
     Args:
-        done: steps so far.
+        done: steps since the program was compiled.
         length: of the last chunk.
         seconds: that it took.
 
@@ -206,6 +257,10 @@ def verdict(bad: int, history: History, tolerance: float, finishing: bool) -> St
     Returns:
         A status, or None to go on.
     """
-    if bad > 0 and (bad == len(history) or bad >= PATIENCE):
+    # At the first, or where convergence is judged: not where chunks end, which is a matter of time.
+    if bad > 0 and (bad == len(history) == 1 or (bad >= PATIENCE and len(history) % PATIENCE == 0)):
         return Status.NOT_FINITE
-    return Status.CONVERGED if converged(history[:, 0], max(SLOW, tolerance) if finishing else tolerance) else None
+    totals = history[:, 0]
+    if not converged(totals, max(SLOW, tolerance) if finishing else tolerance):
+        return None
+    return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED

@@ -1,8 +1,7 @@
 """A folder of photos: in few compiled programs, each picture written as soon as it is there, and none made twice."""
 
 import hashlib
-import json
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,21 +14,22 @@ from tqdm import tqdm
 
 from jaxstyle import io
 from jaxstyle.buckets import Size, canvases
-from jaxstyle.descent import Status
+from jaxstyle.descent import SIGNALLED, Status
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
+from jaxstyle.logs import Line
 from jaxstyle.memory import OUT_OF_MEMORY
 from jaxstyle.mesh import of_the_first
-from jaxstyle.reports import BAR, duration, final_loss, outcome_of
+from jaxstyle.outputs import is_finished, is_unfinished
+from jaxstyle.reports import BAR, batch_line, duration, final_loss, outcome_of
 from jaxstyle.result import BatchProgress, Result
-from jaxstyle.signals import INTERRUPTED, no_interrupt
+from jaxstyle.signals import EXIT_CODES, no_interrupt
 from jaxstyle.typing import AnyImage
+
+log = logging.getLogger(__name__)
 
 # What is taken for a photo.
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
-# Settings that change how a picture is made, but not the picture.
-INDIFFERENT = ("batch", "mesh", "distributed", "window", "save_every")
-FINISHED = (Status.STEP_LIMIT, Status.CONVERGED)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Folder:
         make: pixels, a canvas and a callback to results.
         recipe: photo and output to what is stored in the picture.
         quality: of JPEG and WebP.
+        force: whether pictures that are there, and others, may be replaced.
+        quiet: whether there is no progress bar.
+        line: logs an event.
+        tell: tells a result.
     """
 
     photos: Path
@@ -59,6 +63,10 @@ class Folder:
     make: Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
     recipe: Callable[[Path, Path], dict[str, Any]]
     quality: int
+    force: bool
+    quiet: bool
+    line: Line
+    tell: Callable[[str], None]
 
 
 def stylize_folder(folder: Folder) -> int:
@@ -78,13 +86,15 @@ def stylize_folder(folder: Folder) -> int:
     begin, jobs = time.perf_counter(), _jobs(folder)
     sizes, failed = _sizes(jobs, folder)
     canvas_of, made = canvases(list(sizes.values())), 0
-    with tqdm(total=float(len(sizes)), bar_format=BAR, dynamic_ncols=True, disable=not is_first()) as bar:
+    silent = folder.quiet or not is_first()
+    with tqdm(total=float(len(sizes)), bar_format=BAR, dynamic_ncols=True, disable=silent) as bar:
         for photos in _batches(sizes, canvas_of, folder):
 
             def tell(progress: BatchProgress, before: int = made, count: int = len(photos)) -> None:
                 told = f"{before} of {len(sizes)} done, {max(progress.evaluations)} evaluations of the next"
                 bar.set_postfix_str(told, refresh=False)
                 bar.update(before + progress.fraction * count - bar.n)
+                folder.line("chunk", **batch_line(progress), done=before)
 
             try:
                 read = [folder.read(photo) for photo in photos]
@@ -96,21 +106,21 @@ def stylize_folder(folder: Folder) -> int:
                     raise
                 failed += sum(_fail(photo, error) for photo in photos)
                 continue
-            stopped = False
+            stopped = None
             for photo, picture, result in zip(photos, read, results, strict=False):
-                if result.status is Status.INTERRUPTED:
-                    stopped = True
+                if result.status in SIGNALLED:
+                    stopped = result.status
                     continue
                 try:
-                    made += _save(jobs[photo], picture, result, folder.recipe(photo, jobs[photo]), folder.quality)
+                    made += _save(photo, jobs[photo], picture, result, folder)
                 except InputError as error:
                     failed += _fail(photo, error)
             if stopped:
-                _say(f"jaxstyle: interrupted after {made} pictures; the same command goes on with the others")
-                return INTERRUPTED
+                _say(f"{stopped} after {made} pictures; the same command goes on with the others")
+                return EXIT_CODES[stopped]
     seconds, count = time.perf_counter() - begin, len(set(canvas_of.values()))
     if made and is_first():
-        print(
+        folder.tell(
             f"{folder.output}: {made} picture{'s' if made > 1 else ''} on {count} canvas{'es' if count > 1 else ''} in "
             f"{duration(seconds)}, {60 * made / seconds:.2f} a minute" + (f"; {failed} failed" if failed else "")
         )
@@ -165,45 +175,34 @@ def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], in
 
     On several hosts the first one decides: only there are the pictures sure to be found.
     """
-    found, there, failed = np.zeros((len(jobs), 2), np.int32), 0, 0
+    found, there, failed, others = np.zeros((len(jobs), 2), np.int32), 0, 0, []
     for k, (photo, output) in enumerate(jobs.items() if is_first() else ()):
         try:
-            if _is_there(photo, output, folder):
+            recipe = folder.recipe(photo, output)
+            if is_finished(output, recipe):
                 there += 1
-            else:
-                found[k] = folder.read(photo).pixels.shape[:2]
+                continue
+            if output.exists() and not folder.force and not is_unfinished(output, recipe):
+                others.append(output)
+            found[k] = folder.read(photo).pixels.shape[:2]
         except InputError as error:
             failed += _fail(photo, error)
     if there:
-        _say(f"jaxstyle: {there} of {len(jobs)} pictures are there already, with these settings")
+        _say(f"{there} of {len(jobs)} pictures are there already, with these settings")
     count = int(of_the_first(np.int32(len(jobs))))
     if count != len(jobs):
         raise InputError(
             f"{folder.photos} has {len(jobs)} photos here and {count} on the first host, expected the same"
         )
-    found, failed = of_the_first((found, np.int32(failed)))
+    found, failed, taken = of_the_first((found, np.int32(failed), np.int32(len(others))))
+    if taken:
+        such = f", such as {others[0].name}" if others else ""
+        raise InputError(
+            f"{folder.output} has {taken} pictures already that were made otherwise{such}: expected another folder, or "
+            "--force to replace them"
+        )
     sizes = [(int(height), int(width)) for height, width in found]
     return {photo: size for photo, size in zip(jobs, sizes, strict=True) if all(size)}, int(failed)
-
-
-def _is_there(photo: Path, output: Path, folder: Folder) -> bool:
-    if not output.is_file():
-        return False
-    try:
-        found = io.read_recipe(output)
-    except InputError:
-        return False
-    if found is None or found.get("status") not in FINISHED:
-        return False
-    return _essence(found) == _essence(json.loads(io.recipe_text(folder.recipe(photo, output))))
-
-
-def _essence(recipe: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Of a recipe what decides how the picture looks."""
-    settings = recipe.get("settings")
-    if isinstance(settings, dict):
-        settings = {name: value for name, value in settings.items() if name not in INDIFFERENT}
-    return settings, recipe.get("weights_sha256"), recipe.get("inputs_sha256")
 
 
 def _batches(sizes: dict[Path, Size], canvas_of: dict[Size, Size], folder: Folder) -> Iterator[list[Path]]:
@@ -221,27 +220,28 @@ def _shared(canvas_of: dict[Size, Size], size: Size) -> Size:
     return canvas if list(canvas_of.values()).count(canvas) > 1 else (0, 0)
 
 
-def _save(output: Path, picture: io.Picture, result: Result, recipe: dict[str, Any], quality: int) -> int:
+def _save(photo: Path, output: Path, picture: io.Picture, result: Result, folder: Folder) -> int:
     """Write a picture; 1 for one that is made."""
     loss = final_loss(result)
     if result.status is Status.NOT_FINITE or loss == float("inf"):
         raise InputError("its loss was not finite: expected weights of ordinary size, or --precision highest")
     if not is_first():
         return 1
-    recipe |= outcome_of(result)
+    recipe = folder.recipe(photo, output) | outcome_of(result)
     with no_interrupt():
-        io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=quality)
+        io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=folder.quality)
     height, width = result.image.shape[:2]
-    tqdm.write(f"{output}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})")
+    folder.tell(f"{output}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})")
     return 1
 
 
 def _fail(photo: Path, error: Exception) -> int:
     message = str(error).splitlines()[0]
-    _say(f"jaxstyle: error: {message if str(photo) in message else f'{photo}: {message}'}; skipped")
+    if is_first():
+        log.error("%s; skipped", message if str(photo) in message else f"{photo}: {message}")
     return 1
 
 
 def _say(text: str) -> None:
     if is_first():
-        tqdm.write(text, file=sys.stderr)
+        log.info("%s", text)

@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxstyle import io
+from jaxstyle.checks import MOST_PIXELS
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Regions
 from jaxstyle.masks import parse_wishes, regions_of
-from jaxstyle.options import MOST_PIXELS, STARTS, Options
+from jaxstyle.options import STARTS, Options
 from jaxstyle.typing import AnyImage, Image
 
 
@@ -28,7 +30,8 @@ def read_paintings(options: Options, smallest: int) -> list[AnyImage]:
     paths = options.paintings()
     scales = options.style_scale * len(paths) if len(options.style_scale) == 1 else options.style_scale
     size = options.style_size or options.size
-    return [_painting(path, size, scale, smallest) for path, scale in zip(paths, scales, strict=True)]
+    limits: dict[str, Any] = {"smallest": smallest, "max_pixels": options.max_pixels}
+    return [_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
 def read_regions(
@@ -49,19 +52,28 @@ def read_regions(
     """
     if options.content_mask is None:
         return None, (1.0,)
-    mask = io.load_image(options.content_mask, smallest=1)
-    style_masks = [None if path == "none" else io.load_image(path, smallest=1) for path in options.style_mask]
+    limits: dict[str, Any] = {"smallest": 1, "max_pixels": options.max_pixels}
+    mask = io.load_image(options.content_mask, **limits)
+    style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
     wishes = parse_wishes(options.region, len(styles))
     return regions_of(photo, mask, styles, style_masks, wishes, options.guidance)
 
 
 def read_start(options: Options) -> str | Image:
     """What `--init` says: a name, or a picture."""
-    return options.init if options.init in STARTS else io.load_image(options.init, options.size)
+    if options.init in STARTS:
+        return options.init
+    return io.load_image(options.init, options.size, max_pixels=options.max_pixels)
 
 
-def _painting(path: Path, size: int, scale: float, smallest: int) -> AnyImage:
-    painting = io.load_image(path, size, enlarge=False, smallest=smallest)
+def read_photo(options: Options, path: Path, smallest: int) -> io.Picture:
+    """A photo, at the size that the options say."""
+    return io.read_picture(path, options.size, smallest=smallest, max_pixels=options.max_pixels)
+
+
+def _painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
+    smallest = limits["smallest"]
+    painting = io.load_image(path, size, enlarge=False, **limits)
     if scale == 1:
         return painting
     side = round(max(painting.shape) * scale)
@@ -71,7 +83,7 @@ def _painting(path: Path, size: int, scale: float, smallest: int) -> AnyImage:
             f"{smallest} to {MOST_PIXELS}"
         )
     # From the file again: it may have the pixels that the smaller copy has lost.
-    picture = io.read_picture(path, side, smallest=smallest)
+    picture = io.read_picture(path, side, **limits)
     if side > max(picture.native_size):
         warnings.warn(
             f"{path} has {max(picture.native_size)} pixels on its long side and is enlarged to {side}: that makes "

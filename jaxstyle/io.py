@@ -43,6 +43,10 @@ _EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
 _LONGEST_RECIPE = 60_000
 
 
+# More pixels in a file are refused before they are unpacked: Pillow's own limit. A few kilobytes can hold billions.
+MAX_PIXELS = 2 * 89_478_485
+
+
 class Picture(NamedTuple):
     """A picture as read from a file.
 
@@ -58,7 +62,14 @@ class Picture(NamedTuple):
     native_size: tuple[int, int]
 
 
-def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = True, smallest: int = 32) -> Picture:
+def read_picture(
+    path: PathLike,
+    size: int | None = None,
+    *,
+    enlarge: bool = True,
+    smallest: int = 32,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
     """Read a picture file, upright and in sRGB, with its transparency.
 
     Reads PNG, JPEG, TIFF, WebP, GIF, BMP and PPM with one frame; of a phone's multi-picture JPEG, the photo. 32-bit
@@ -72,6 +83,7 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
         enlarge: False leaves a picture that is smaller than `size` as it is.
         smallest: shortest side in pixels that is accepted, before and after resizing. The last convolutions of VGG-19
           see nothing in less than 32.
+        max_pixels: of the file; one that unpacks to more is refused before it does.
 
     Returns:
         A `Picture`.
@@ -81,7 +93,7 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
     """
     if size is not None and not (isinstance(size, Integral) and 1 <= size <= 65536):
         raise InputError(f"got size={size!r}, expected a long side of 1 to 65536 pixels: choose one in that range")
-    with _opened(path) as file:
+    with _opened(path, max_pixels) as file:
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
             raise InputError(f"{path} has {frames} frames or pages, expected one still picture: take one frame out")
@@ -93,7 +105,14 @@ def read_picture(path: PathLike, size: int | None = None, *, enlarge: bool = Tru
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
 
 
-def load_image(path: PathLike, size: int | None = None, *, enlarge: bool = True, smallest: int = 32) -> Image:
+def load_image(
+    path: PathLike,
+    size: int | None = None,
+    *,
+    enlarge: bool = True,
+    smallest: int = 32,
+    max_pixels: int = MAX_PIXELS,
+) -> Image:
     """Read the pixels of a picture file: `read_picture` without its transparency.
 
     Args:
@@ -101,6 +120,7 @@ def load_image(path: PathLike, size: int | None = None, *, enlarge: bool = True,
         size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
         enlarge: False leaves a picture that is smaller than `size` as it is.
         smallest: shortest side in pixels that is accepted, before and after resizing.
+        max_pixels: of the file.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1].
@@ -113,7 +133,7 @@ def load_image(path: PathLike, size: int | None = None, *, enlarge: bool = True,
         >>> load_image(files("jaxstyle") / "data/china.jpg", size=96).shape
         (64, 96, 3)
     """
-    return read_picture(path, size, enlarge=enlarge, smallest=smallest).pixels
+    return read_picture(path, size, enlarge=enlarge, smallest=smallest, max_pixels=max_pixels).pixels
 
 
 def save_image(
@@ -218,25 +238,40 @@ def check_output(path: PathLike) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: PathLike) -> Iterator[PIL.Image.Image]:
+def _opened(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[PIL.Image.Image]:
     """Open a picture file; whatever Pillow finds wrong with it inside the block becomes an `InputError`."""
     _check_path(path)
+    if not 1 <= max_pixels < 2**31:
+        raise InputError(f"max_pixels is {max_pixels}, expected 1 to {2**31 - 1}")
     try:
-        with Path(path).open("rb") as stream, warnings.catch_warnings():
-            # Large is legal; only what Pillow itself refuses is refused.
+        with Path(path).open("rb") as stream, warnings.catch_warnings(), _limited_to(max_pixels):
+            # Large is legal; only what is over the limit is refused.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(stream, formats=_READABLE) as file:
                 yield file
     except InputError:
         raise
     except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"{path} has too many pixels to be opened safely: make it smaller first") from error
+        raise InputError(
+            f"{path} has too many pixels to be opened safely, expected at most {max_pixels}: make it smaller first, or "
+            "raise --max-pixels (max_pixels in Python) if you know where it comes from"
+        ) from error
     except PIL.UnidentifiedImageError as error:
         raise InputError(f"{path} is no picture in a known format: convert it to {', '.join(_READABLE)}") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.strerror:  # From the system; Pillow's own have no number.
             raise InputError(f"cannot read {path}: {error.strerror}; give the path of a picture file") from error
         raise InputError(f"{path} is damaged or incomplete ({error}): get a sound copy of it") from error
+
+
+@contextlib.contextmanager
+def _limited_to(max_pixels: int) -> Iterator[None]:
+    """Pillow's limit, which is a global and half of what is refused, for a while."""
+    before, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, max_pixels // 2
+    try:
+        yield
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = before
 
 
 def _check_path(path: Any) -> None:

@@ -1,4 +1,4 @@
-"""The options of `jaxstyle stylize`, whether they can be used, and what they stand for."""
+"""The options of `jaxstyle stylize`, and what they stand for."""
 
 import math
 import os
@@ -12,27 +12,21 @@ import optax
 from jax.sharding import Mesh
 from tyro.conf import Positional, arg
 
-from jaxstyle import optimizers, presets, vgg
+from jaxstyle import io, optimizers, presets, vgg
 from jaxstyle.averaging import averaged
-from jaxstyle.balance import check_strength
 from jaxstyle.color import Color
 from jaxstyle.distances import StyleLoss
 from jaxstyle.errors import InputError
 from jaxstyle.guides import Guidance
 from jaxstyle.losses import Normalization
-from jaxstyle.masks import parse_wishes
 from jaxstyle.mesh import make_mesh
-from jaxstyle.objective import LEAST_WINDOW, LossWeights, Objective
+from jaxstyle.objective import LossWeights, Objective
 from jaxstyle.roots import MatrixRoot
 from jaxstyle.scales import ScaleCount
-from jaxstyle.settings import MOST_STEPS
 from jaxstyle.statistics import Variation
 
 # Where a run can start, beside pictures.
 STARTS = ("content", "noise", "grey")
-# A side in pixels, and a batch, at most: beyond lies a typing error.
-MOST_PIXELS = 65536
-MOST_PICTURES = 4096
 
 
 @dataclass(frozen=True)
@@ -150,54 +144,22 @@ class Options:
     distributed: str = "no"
     """Join other hosts that run the same command: auto (TPU pods, Slurm, ...) or ADDRESS:PORT,PROCESSES,INDEX; the
     first one writes the files."""
-
-    def check(self) -> None:
-        """Refuse numbers that nothing below would refuse in the option's own name."""
-        for name, most in (
-            ("size", MOST_PIXELS),
-            ("style-size", MOST_PIXELS),
-            ("steps", MOST_STEPS),
-            ("save-every", MOST_STEPS),
-            ("batch", MOST_PICTURES),
-        ):
-            value = getattr(self, name.replace("-", "_"))
-            if value is not None and not 1 <= value <= most:
-                raise InputError(f"--{name} is {value}, expected 1 to {most}")
-        for name in ("content-layers", "style-layers"):
-            if not getattr(self, name.replace("-", "_")):
-                raise InputError(f"--{name} names no layer, expected at least one; weight 0 leaves a term out")
-        paintings = 1 + len(self.more)
-        if self.blend is not None and len(self.blend) != paintings:
-            raise InputError(f"--blend has {len(self.blend)} numbers, expected one for each painting: {paintings}")
-        if self.blend is not None and not (all(0 <= share < math.inf for share in self.blend) and any(self.blend)):
-            raise InputError(f"--blend is {self.blend}, expected finite numbers >= 0, at least one positive")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"--seed is {self.seed}, expected 0 to {2**32 - 1}")
-        if not 1 <= self.quality <= 100:
-            raise InputError(f"--quality is {self.quality}, expected 1 to 100")
-        check_window(self.window)
-        if not 0 < self.share <= 1:
-            raise InputError(f"--share is {self.share}, expected a part of the steps above 0, up to 1")
-        if len(self.style_scale) not in (1, paintings):
-            raise InputError(
-                f"--style-scale has {len(self.style_scale)} numbers, expected one or {paintings}: a painting each"
-            )
-        for scale in self.style_scale:
-            if not 0 < scale < math.inf:
-                raise InputError(f"--style-scale is {scale}, expected a number above 0, such as 2")
-        self._check_control(paintings)
-        if not 0 <= self.tolerance < 1:
-            raise InputError(f"--tolerance is {self.tolerance}, expected a number from 0 to 1 such as 1e-6")
-        for name, value in (("whitening", self.whitening), ("mosaic", self.mosaic)):
-            if not 0 <= value <= 1:
-                raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
-        if self.init not in STARTS and not os.path.isfile(self.init):
-            raise InputError(f"--init is {self.init!r}, expected {', '.join(STARTS)}, or the path of a picture")
-        if os.path.isdir(self.photo) and self.save_every is not None:
-            raise InputError("--save-every is for a single photo, not for a folder of them: leave it out")
-        if self.batch > 1 and not os.path.isdir(self.photo):
-            raise InputError(f"--batch is for a folder of photos, which {self.photo} is not: leave it out")
-        self.shards()
+    checkpoint: Path | None = None
+    """A file that all of the run is saved to, so that `jaxstyle resume FILE` goes on after whatever ended it, and comes
+    to the same picture; it is removed when the picture is written."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints."""
+    log_json: Path | None = None
+    """A file that a line of JSON is added to about once a second (evaluations, losses, seconds, memory); - is standard
+    output, which then has nothing else."""
+    max_pixels: int = io.MAX_PIXELS
+    """Refuse picture files that unpack to more pixels than this."""
+    force: bool = False
+    """Replace the output if it is there already, and a checkpoint too; never one of the inputs."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Tell more: scales, windows, checkpoints."""
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Tell nothing but warnings and errors, and the result."""
 
     def objective(self) -> Objective:
         """The structure of the loss."""
@@ -281,38 +243,13 @@ class Options:
     def found_strength(self) -> float | None:
         """What the weights are found from: told, the preset's, or a half where the preset's weights mean nothing."""
         named = presets.preset(self.preset)
-        if self.strength is not None or self._weighted():
+        if self.strength is not None or self.weighted():
             return self.strength
         return 0.5 if self.style_loss != named.objective.style_loss else named.strength
 
-    def _weighted(self) -> bool:
+    def weighted(self) -> bool:
         """Whether weights were told."""
         return bool(self.content_weight or self.style_weight)
-
-    def _check_control(self, paintings: int) -> None:
-        """Refuse controls that contradict each other."""
-        check_strength(self.strength)
-        if self.strength is not None and self._weighted():
-            raise InputError("--strength finds the weights itself, expected it or --content-weight and --style-weight")
-        if self.content_mask is None and (self.style_mask or self.region):
-            raise InputError("--style-mask and --region are about the regions of --content-mask, expected it too")
-        if self.content_mask is not None and os.path.isdir(self.photo):
-            raise InputError("--content-mask is for a single photo, not for a folder of them: leave it out")
-        if self.style_mask and len(self.style_mask) != paintings:
-            raise InputError(
-                f"--style-mask has {len(self.style_mask)} pictures, expected {paintings}: a painting each, or none"
-            )
-        parse_wishes(self.region, paintings)
-
-
-def check_window(window: str | int) -> None:
-    """Refuse a `--window` that is too small.
-
-    Raises:
-        InputError: naming the option.
-    """
-    if isinstance(window, int) and window < LEAST_WINDOW:
-        raise InputError(f"--window is {window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
 
 
 def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:

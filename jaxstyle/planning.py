@@ -12,10 +12,10 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle import optimizers, plan, presets, vgg
+from jaxstyle.checks import MOST_PIXELS, check_window
 from jaxstyle.errors import InputError
 from jaxstyle.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
 from jaxstyle.objective import Objective
-from jaxstyle.options import MOST_PIXELS, check_window
 from jaxstyle.settings import MOST_STEPS
 
 GB = 1e9

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from jaxstyle import plan
+from jaxstyle.logs import memory_in_use
 from jaxstyle.memory import Memory
 from jaxstyle.objective import Objective
-from jaxstyle.result import Progress, Result
+from jaxstyle.result import BatchProgress, Progress, Result
 from jaxstyle.scales import Scale
 
 # A run that should take longer than this on a CPU is announced with a hint.
@@ -34,7 +35,7 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
         Size, scales, windows, evaluations, device, memory, and on CPUs the time.
     """
     device, first, full = jax.devices()[0], scales[0], scales[-1]
-    text = f"jaxstyle: {full.width}x{full.height} pixels, "
+    text = f"{full.width}x{full.height} pixels, "
     if len(scales) > 1:
         text += f"in {len(scales)} scales from {first.width}x{first.height}, "
     if objective.window is not None and objective.window < max(full.width, full.height):
@@ -90,3 +91,18 @@ def outcome_of(result: Result) -> dict[str, Any]:
     weights = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
     told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
     return told | {"window": result.window, "loss_weights": weights}
+
+
+def progress_line(progress: Progress) -> dict[str, Any]:
+    """What a log's line says of a run: plain numbers."""
+    losses = {name: float(value) for name, value in progress.losses._asdict().items()}
+    size = {"width": progress.scale.width, "height": progress.scale.height}
+    told = {"evaluations": progress.evaluations, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
+    return size | told | {"fraction": progress.fraction, "losses": losses} | memory_in_use()
+
+
+def batch_line(progress: BatchProgress) -> dict[str, Any]:
+    """What a log's line says of pictures that are made together."""
+    told = {"evaluations": list(progress.evaluations), "seconds": round(progress.seconds, 3)}
+    losses = {"total": list(progress.losses)}
+    return told | {"running": progress.running, "fraction": progress.fraction, "losses": losses} | memory_in_use()

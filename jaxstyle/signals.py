@@ -1,41 +1,68 @@
-"""Ctrl-C: a flag during a run, nothing at all during a write."""
+"""Ctrl-C and SIGTERM: a flag during a run, nothing at all during a write."""
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-# Exit code of a run that Ctrl-C ended: what shells use.
-INTERRUPTED = 130
+from jaxstyle.descent import Status
+
+# What a signal ends a run with, and the exit code of such a run: what shells use.
+ENDS = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
+EXIT_CODES = {status: 128 + number for number, status in ENDS.items()}
+
+
+@dataclass
+class Stop:
+    """Whether a signal has come.
+
+    Attributes:
+        status: of a run that it ends; None before.
+    """
+
+    status: Status | None = None
 
 
 @contextmanager
-def interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag: an exception in the middle of a chunk would lose the donated state."""
-    flag = threading.Event()
+def stop_flag() -> Iterator[Stop]:
+    """Turn the first signal into a flag: an exception in the middle of a chunk would lose the donated state.
+
+    A second one does what it does outside. A program's own handler of SIGTERM stays.
+    """
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield flag
+        yield stop
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in ENDS}
+    if previous[signal.SIGTERM] is not signal.SIG_DFL:
+        del previous[signal.SIGTERM]
 
-    def handle(*_) -> None:
-        flag.set()
-        print("\nstopping after the running steps; Ctrl-C again to stop at once", file=sys.stderr)
-        signal.signal(signal.SIGINT, previous)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
-    signal.signal(signal.SIGINT, handle)
+    def handle(number: int, _: object) -> None:
+        stop.status = ENDS[signal.Signals(number)]
+        # Not by Python's streams: the signal may have come while they write.
+        os.write(2, b"\nstopping after the running steps; once more to stop at once\n")
+        restore()
+
+    for number in previous:
+        signal.signal(number, handle)
     try:
-        yield flag
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Keep Ctrl-C away from a write of some milliseconds that ends a run of minutes."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Keep signals away from a write of some milliseconds that ends a run of minutes."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in ENDS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jaxstyle.averaging import AveragedState, average_of
 from jaxstyle.errors import InputError
@@ -14,6 +14,7 @@ from jaxstyle.evaluate import value_and_grad
 from jaxstyle.image import check_image
 from jaxstyle.mesh import like
 from jaxstyle.objective import Losses, LossWeights, Objective, check_weights
+from jaxstyle.optimizers import LbfgsState
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg import stride
@@ -125,6 +126,25 @@ def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     )
 
 
+def _guarded(
+    finite: Bool[Array, ""], updates: Any, changed: Any, state: State, optimizer: optax.GradientTransformation
+) -> tuple[Any, Any]:
+    """Where an evaluation was not finite, half way back to the best picture instead, with a new optimiser.
+
+    L-BFGS refuses such a picture by itself: it tries a shorter step, and drops its memory only where that does not do.
+    """
+    inner = changed.inner if isinstance(changed, AveragedState) else changed
+    if isinstance(inner, LbfgsState):
+        return updates, changed
+    back = 0.5 * (state.best_image - state.image)
+    updates = jax.tree.map(lambda each: jnp.where(finite, each, back), updates)
+    fresh = optimizer.init(state.best_image)
+    if isinstance(changed, AveragedState) and isinstance(fresh, AveragedState):
+        # The average of what was good goes on.
+        fresh = changed._replace(inner=fresh.inner)
+    return updates, jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, fresh)
+
+
 def _own(tree: Any, image: Image) -> Any:
     """Copies of leaves that stand twice in the state: a buffer can be given to `step` for reuse only once."""
     seen = {id(image)}
@@ -185,6 +205,7 @@ def step(
     if free is not None:
         updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
+    updates, optimizer_state = _guarded(finite, updates, optimizer_state, state, optimizer)
     better = finite & (losses.total < state.best_loss)
     return State(
         image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]

@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
+import logging
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +16,26 @@ import jax.numpy as jnp
 
 from jaxstyle import io
 from jaxstyle.cells import make_cells, prepare
+from jaxstyle.checks import check_options
 from jaxstyle.commands import Stylize, recipe_of
-from jaxstyle.descent import Status
+from jaxstyle.descent import SIGNALLED, Status
 from jaxstyle.errors import InputError
+from jaxstyle.inputs import read_photo
+from jaxstyle.logs import Line, json_lines, set_level, teller
+from jaxstyle.outputs import check_outputs, save_or_rescue
 from jaxstyle.reports import duration, final_loss, outcome_of
 from jaxstyle.result import Result
 from jaxstyle.sheet import contact_sheet
-from jaxstyle.signals import INTERRUPTED, no_interrupt
+from jaxstyle.signals import EXIT_CODES
 from jaxstyle.typing import Image
 
+log = logging.getLogger(__name__)
+
 # Options whose values may hold commas themselves, or that say nothing about a picture.
-NO_AXIS = ("output", "o", "cells", "init", "weights", "content-mask", "style-mask", "region", "mesh", "distributed")
+NO_AXIS = (
+    *("output", "o", "cells", "init", "weights", "content-mask", "style-mask", "region", "mesh", "distributed"),
+    *("checkpoint", "log-json"),
+)
 MOST_CELLS = 400
 PER_ROW = 6
 
@@ -63,9 +72,14 @@ class Sheet:
 
     def run(self) -> int:
         """Make the pictures and the sheet; returns the exit code."""
-        base, begin = self.base, time.perf_counter()
+        set_level(self.base.verbose, self.base.quiet)
         self._check()
-        photo = io.read_picture(base.photo, base.size, smallest=1)
+        with json_lines(self.base.log_json) as line:
+            return self._run(line)
+
+    def _run(self, line: Line) -> int:
+        base, begin = self.base, time.perf_counter()
+        photo = read_photo(base, base.photo, smallest=1)
         recipes = [recipe_of(cell) for cell in self.cells]
         # Before the work, what could not be stored after it.
         io.recipe_text(recipes[0])
@@ -81,28 +95,28 @@ class Sheet:
                     quality=base.quality,
                 )
 
-        found = make_cells(groups, len(self.cells), keep)
+        found = make_cells(groups, len(self.cells), keep, line, base.quiet)
         if not found:
-            print("jaxstyle: error: interrupted before any picture was there; nothing was saved", file=sys.stderr)
-            return INTERRUPTED
+            log.error("interrupted before any picture was there; nothing was saved")
+            return EXIT_CODES[Status.INTERRUPTED]
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
-        with no_interrupt():
-            io.save_image(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+        path = save_or_rescue(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
         height, width = next(iter(found.values())).image.shape[:2]
-        print(
-            f"{base.output}: {len(found)} of {len(self.cells)} pictures of {width}x{height} in "
+        teller(base.log_json)(
+            f"{path}: {len(found)} of {len(self.cells)} pictures of {width}x{height} in "
             f"{duration(time.perf_counter() - begin)}"
         )
-        if any(result.status is Status.INTERRUPTED for result in found.values()) or len(found) < len(self.cells):
-            return INTERRUPTED
+        stops = [result.status for result in found.values() if result.status in SIGNALLED]
+        if stops or len(found) < len(self.cells):
+            return EXIT_CODES[stops[0] if stops else Status.INTERRUPTED]
         failed = sum(not math.isfinite(final_loss(result)) for result in found.values())
         if failed:
-            print(
-                f"jaxstyle: error: {failed} of the pictures, blank on the sheet, had no finite loss, expected weights "
-                "of ordinary size: lower them or use --precision highest",
-                file=sys.stderr,
+            log.error(
+                "%d of the pictures, blank on the sheet, had no finite loss, expected weights of ordinary size: lower "
+                "them or use --precision highest",
+                failed,
             )
-        return 1 if failed else 0
+        return 1 if failed or path != base.output else 0
 
     def _drawn(self, found: Mapping[int, Result]) -> Image:
         """The sheet; blank where a picture is missing or has no finite loss."""
@@ -125,23 +139,22 @@ class Sheet:
     def _check(self) -> None:
         base = self.base
         for cell in self.cells:
-            cell.check()
+            check_options(cell)
         if os.path.isdir(base.photo):
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
         if base.distributed != "no":
             raise InputError("--distributed is not for a sweep, expected it left out: one host makes the sheet")
         if base.save_every is not None:
             raise InputError("--save-every is not for a sweep, expected it left out: use stylize for a single setting")
-        io.check_output(base.output)
+        if base.checkpoint is not None:
+            raise InputError("--checkpoint is not for a sweep, expected it left out: use stylize for a single setting")
+        check_outputs([base.output], base.inputs(), base.force)
         if base.cells is not None:
             try:
                 base.cells.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"cannot make the folder {base.cells}: {error.strerror}; choose another") from error
-        taken = {os.path.realpath(path) for path in (base.output, *self._paths())}
-        for source in base.inputs():
-            if os.path.realpath(source) in taken:
-                raise InputError(f"the output would overwrite {source}, one of the inputs: choose another name")
+        check_outputs(self._paths(), base.inputs(), base.force)
 
     def _paths(self) -> list[Path]:
         """The files of the separate pictures, named after their values."""

@@ -127,7 +127,8 @@ def descend_together(
         asked = ask(came)
         told = [asked if asked and runs else status for status, runs in zip(status_of, running, strict=True)]
         status_of = [STATUSES[k] for k in agreed(np.array(list(map(STATUSES.index, told))), mesh)]
-        turn = np.array([status is Status.CONVERGED for status in status_of]) & running & (power > 0)
+        slow = [status in (Status.CONVERGED, Status.STUCK) for status in status_of]
+        turn = np.array(slow) & running & (power > 0)
         came = came._replace(
             statuses=[None if turns else status for status, turns in zip(status_of, turn, strict=True)]
         )

@@ -1,6 +1,8 @@
 """`stylize`: a whole run, from a content and a style to a result, scale by scale."""
 
+import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Sequence
 
@@ -11,23 +13,29 @@ from jax.sharding import Mesh
 
 from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
+from jaxstyle.checkpoint import PathLike
 from jaxstyle.color import Color, restore
-from jaxstyle.descent import History, Limits, Problem, Status, descend
+from jaxstyle.descent import DONE, Descent, History, Limits, Problem, Status, beginning, descend
+from jaxstyle.errors import InputError
+from jaxstyle.fingerprint import fingerprint
 from jaxstyle.guides import Regions
 from jaxstyle.image import fit
 from jaxstyle.job import Job, at_scale, keep_photo, make_job, mosaic_of, sizes_of, start_of
 from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
-from jaxstyle.mesh import gather, replicated, spread
+from jaxstyle.mesh import gather, replicated, shards_of, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.result import Callback, Progress, Result
+from jaxstyle.resuming import Checkpoint, Snapshot, keeper, put_back, take_up
 from jaxstyle.scales import Scale, ScaleCount, fraction_done
 from jaxstyle.settings import check_count, settle
-from jaxstyle.signals import interrupt_flag
+from jaxstyle.signals import stop_flag
 from jaxstyle.step import State, picture_of
 from jaxstyle.step import init as init_state
 from jaxstyle.targets import make_targets, whiten
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.weights import load_params
+
+log = logging.getLogger(__name__)
 
 
 def stylize(
@@ -55,6 +63,7 @@ def stylize(
     tolerance: float = 1e-6,
     callback: Callback | None = None,
     callback_every: int | None = None,
+    checkpoint: Checkpoint | PathLike | None = None,
 ) -> Result:
     """Give the content picture the style's style.
 
@@ -62,8 +71,10 @@ def stylize(
     several `scales`, small copies of all pictures come first, then larger ones (see `pyramid`), each time from the
     enlarged best picture of the scale before, with the optimiser started anew. The way is chosen with whitened style
     residuals (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss
-    itself, and where that makes slow progress the run goes on with its plain gradient. Ctrl-C ends the run after the
-    current chunk of steps with the best picture so far; a second one raises.
+    itself, and where that makes slow progress the run goes on with its plain gradient. Ctrl-C or SIGTERM end the run
+    after the current chunk of steps with the best picture so far; a second one does what it does outside. A picture
+    whose loss or gradient is not finite is refused, and the run goes on from a better one; after 20 of them in a row it
+    ends.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
@@ -99,6 +110,8 @@ def stylize(
             stops only where it does not fall at all.
         callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
         callback_every: if given, the callback also sees every multiple of this number of evaluations.
+        checkpoint: where all of the run is saved, so that it can go on after whatever ended it: see `Checkpoint`; a
+            path is saved to once a minute.
 
     Returns:
         The result.
@@ -141,10 +154,22 @@ def stylize(
     job = make_job(content, styles, settings, **options)
     picture = start_of(at_scale(job, job.scales[0]), settings.init)
     params = load_params() if params is None else params
+    snapshot, keep = None, None
+    if checkpoint is not None:
+        kept = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        # A window changes no result: the checkpoint says which one the run had.
+        told = settings._asdict() | {"objective": dataclasses.replace(settings.objective, window=None), "window": None}
+        told |= options | {"content": content, "styles": styles, "weights": job.weights, "params": params}
+        asked = fingerprint(**told, mesh=shards_of(mesh))
+        snapshot, keep = take_up(kept, asked, mesh), keeper(kept, asked, mesh)
+    if snapshot is not None:
+        if snapshot.scale >= len(job.scales):
+            raise InputError(f"the checkpoint is at scale {snapshot.scale + 1}, the run has {len(job.scales)}")
+        begin -= snapshot.seconds
     if mesh is not None:
         params = replicated(params, mesh)
 
-    histories: list[History] = []  # of the scales that are done
+    histories: list[History] = [] if snapshot is None else snapshot.histories  # of the scales that are done
     status, used, balanced = Status.STEP_LIMIT, None, job.weights
 
     def shown(state: State, scale: Scale) -> Image:
@@ -154,17 +179,23 @@ def stylize(
             return jnp.array(image, copy=True)
         return restore(gather(image, scale.height, scale.width), content, color)
 
-    with interrupt_flag() as interrupted:
+    with stop_flag() as stop:
 
-        def ask(state: State, history: History) -> Status | None:
-            seconds = time.perf_counter() - begin
+        def ask(descent: Descent, window: int | None, weights: LossWeights) -> Status | None:
+            seconds, status = time.perf_counter() - begin, None
             if callback is not None:
-                image = shown(state, job.scales[len(histories)])
-                if callback(_progress(job.scales, histories, image, history, seconds)):
-                    return Status.STOPPED
-            return Status.INTERRUPTED if interrupted.is_set() else None
+                image = shown(descent.state, job.scales[len(histories)])
+                if callback(_progress(job.scales, histories, image, descent.history, seconds)):
+                    status = Status.STOPPED
+            status = status or stop.status
+            if keep is not None:
+                make = functools.partial(Snapshot, len(histories), histories, window, weights, descent, seconds)
+                keep(make, status is not None)
+            return status
 
-        def optimise(now: Job, start: Image, objective: Objective) -> tuple[Image, History, Status, LossWeights]:
+        def optimise(
+            now: Job, start: Image, resumed: Snapshot | None, objective: Objective
+        ) -> tuple[Image, History, Status, LossWeights]:
             def put(image: Image) -> Canvas:
                 return Canvas(image) if mesh is None else spread(image, mesh, objective)
 
@@ -172,8 +203,9 @@ def stylize(
             # Masks are of plain pictures.
             paintings = now.styles if now.regions is not None else [put(style) for style in now.styles]
             targets = make_targets(params, photo, paintings, objective, now.shares, now.regions)
-            weights = now.weights if mesh is None else replicated(now.weights, mesh)
-            if now.strength is not None:
+            weights = now.weights if resumed is None else resumed.weights
+            weights = weights if mesh is None else replicated(weights, mesh)
+            if now.strength is not None and resumed is None:
                 mosaic = jnp.asarray(put(mosaic_of(now)).pixels)
                 weights = balance(jnp.asarray(photo.pixels), mosaic, params, targets, objective, now.strength, weights)
                 del mosaic
@@ -184,25 +216,36 @@ def stylize(
                 # With power 0 the same program follows the loss itself.
                 finish = problem._replace(targets=whiten(targets, 0.0))
             limits = Limits(now.scales[0].steps, tolerance, callback_every, before=sum(map(len, histories)))
-            state = init_state(jnp.asarray(put(start).pixels), *problem)
+            begun = beginning(init_state(jnp.asarray(put(start).pixels), *problem))
+            if resumed is not None:
+                begun = put_back(resumed, begun.state, limits.steps)
+            answer = functools.partial(ask, window=objective.window, weights=weights)
             # The picture alone leaves here: the rest of the state can be most of the memory in use.
-            state, history, status = descend(state, problem, limits, ask, finish)
+            state, history, status = descend(begun, problem, limits, answer, finish)
             best = picture_of(state)
             return best if mesh is None else gather(best, *start.shape[:2]), history, status, weights
 
-        for scale in job.scales:
-            now = at_scale(job, scale)
+        for index, scale in enumerate(job.scales):
+            if index < len(histories):
+                continue
+            now, resumed, snapshot = at_scale(job, scale), snapshot, None
             size = scale.height, scale.width
             picture = keep_photo(fit(picture, *size), now)
-            structure = windowed(
-                settings.objective, window, *size, settings.optimizer, sizes_of(job, scale.factor), mesh=mesh
-            )
-            work = functools.partial(optimise, now, picture)
+            styled = sizes_of(job, scale.factor)
+            structure = windowed(settings.objective, window, *size, settings.optimizer, styled, mesh=mesh)
+            if resumed is not None:
+                # What is free now does not matter: in other windows sums are rounded otherwise.
+                structure = dataclasses.replace(structure, window=resumed.window)
+            log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], structure)
+            work = functools.partial(optimise, now, picture, resumed)
             # Of a device's own part: larger windows than that are none.
             side = max(part_of(size, structure))
-            (picture, history, status, balanced), used = in_less_memory(work, structure, side, retry=window == "auto")
+            (picture, history, status, balanced), used = in_less_memory(
+                work, structure, side, retry=window == "auto" and resumed is None
+            )
+            del work, resumed
             histories.append(history)
-            if status not in (Status.STEP_LIMIT, Status.CONVERGED):
+            if status not in DONE:
                 break
     rows = np.concatenate(histories)
     return Result(

@@ -25,7 +25,7 @@ OXFORD_BYTES = 20_061_632
 TORCHVISION = hub.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
 
 _OXFORD_FILE = "vgg19_oxford.safetensors"
-_NAMES = ("oxford", "torchvision")
+NAMES = ("oxford", "torchvision")
 
 
 class Weights(NamedTuple):
@@ -177,8 +177,8 @@ def fetch_weights(name: str) -> Path:
 
 def _check_name(name: str) -> None:
     """Refuse a name that no weights have."""
-    if name not in _NAMES:
-        raise InputError(f"there are no weights named {name!r}; expected {' or '.join(map(repr, _NAMES))}")
+    if name not in NAMES:
+        raise InputError(f"there are no weights named {name!r}; expected {' or '.join(map(repr, NAMES))}")
 
 
 def _find_oxford() -> Path | None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import jaxstyle as js
 from jaxstyle import descent
-from jaxstyle.descent import Limits, Problem, Status, descend
+from jaxstyle.descent import Limits, Problem, Status, beginning, descend
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, be
     seen = []
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(steps, 0.0, every, before)
-    state, history, status = descend(state, problem, limits, lambda state, history: seen.append(len(history)))
+    state, history, status = descend(beginning(state), problem, limits, lambda now: seen.append(len(now.history)))
     assert len(history) == int(state.evaluations) == steps
     assert status is Status.STEP_LIMIT
     assert seen == sorted(set(seen))
@@ -33,8 +33,8 @@ def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, be
 def test_the_answer_ends_the_descent(problem):
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(50, 0.0, 4)
-    asked = lambda state, history: Status.STOPPED if len(history) >= 8 else None  # noqa: E731
-    _, history, status = descend(state, problem, limits, asked)
+    asked = lambda now: Status.STOPPED if len(now.history) >= 8 else None  # noqa: E731
+    _, history, status = descend(beginning(state), problem, limits, asked)
     assert (len(history), status) == (8, Status.STOPPED)
 
 
@@ -45,7 +45,7 @@ def verdict(totals, bad=0, tolerance=1e-3):
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():
     """Per evaluation 1e-3 of the loss, so 2 % over 20."""
-    flat, falling = np.full(40, 1.0), np.linspace(1.0, 0.9, 40)
+    flat, falling = np.append(1.1, np.full(39, 1.0)), np.linspace(1.0, 0.9, 40)
     assert verdict(flat) is Status.CONVERGED
     assert verdict(falling) is None
     assert verdict(falling, tolerance=0.1) is Status.CONVERGED
@@ -57,8 +57,19 @@ def test_converged_is_too_small_a_fall_of_the_best_over_20():
     assert verdict(np.where(np.arange(40) % 2, flat, np.nan)) is Status.CONVERGED
 
 
-def test_not_finite_is_all_of_them_or_20_in_a_row():
+def test_no_progress_is_none_better_than_the_first():
+    """The same flatness after a fall is convergence; a loss of nothing cannot fall."""
+    assert verdict(np.append(1.0, np.full(39, 2.0))) is Status.STUCK
+    assert verdict(np.full(40, 1.0)) is Status.STUCK
+    assert verdict(np.append([1.0, 0.9], np.full(38, 2.0))) is Status.CONVERGED
+    assert verdict(np.zeros(40)) is Status.CONVERGED
+    assert verdict(np.append(1.0, np.full(19, 2.0))) is None
+
+
+def test_not_finite_is_the_first_or_20_in_a_row():
+    """Judged where convergence is, so that it is the same wherever chunks end."""
     assert verdict([np.nan], bad=1) is Status.NOT_FINITE
-    assert verdict([np.nan] * 3, bad=3) is Status.NOT_FINITE
+    assert verdict([np.nan] * 3, bad=3) is None
     assert verdict([1.0, np.nan], bad=1) is None
-    assert verdict(np.append(np.ones(9), np.full(20, np.inf)), bad=20) is Status.NOT_FINITE
+    assert verdict(np.append(np.ones(9), np.full(20, np.inf)), bad=20) is None
+    assert verdict(np.append(np.ones(9), np.full(31, np.inf)), bad=31) is Status.NOT_FINITE

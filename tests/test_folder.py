@@ -80,13 +80,20 @@ def test_what_is_there_is_not_made_again(photos, tmp_path, narrow, capsys):
     assert call(photos, out, "--batch", "2") == 0
     assert "3 of 3 pictures are there already" in capsys.readouterr().err
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == first
-    # A missing one, a changed photo, and other settings are made.
+    # A missing one is made; that of a changed photo, or with other settings, takes the old one's place only by force.
     (out / "00.png").unlink()
-    shutil.copy(photos / "02.png", photos / "01.png")
     assert call(photos, out) == 0
-    assert "1 of 3 pictures are there already" in capsys.readouterr().err
+    shutil.copy(photos / "02.png", photos / "01.png")
+    capsys.readouterr()
+    assert call(photos, out) == 2
+    assert "has 1 pictures already that were made otherwise, such as 01.png" in capsys.readouterr().err
+    assert (out / "01.png").stat().st_mtime_ns == first["01.png"]
+    assert call(photos, out, "--force") == 0
+    assert "2 of 3 pictures are there already" in capsys.readouterr().err
     assert (out / "02.png").stat().st_mtime_ns == first["02.png"]
-    assert call(photos, out, "--style-weight", "5") == 0
+    assert call(photos, out, "--style-weight", "5") == 2
+    assert "has 3 pictures already" in capsys.readouterr().err
+    assert call(photos, out, "--style-weight", "5", "--force") == 0
     assert "there already" not in capsys.readouterr().err
     assert js.read_recipe(out / "02.png")["settings"]["style_weight"] == [5.0]
 

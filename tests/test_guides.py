@@ -149,7 +149,7 @@ def test_each_side_of_an_edge_gets_its_own_style(real_params, photograph):
     styles = [night, 1 - night[::-1, :, ::-1]]
     masks = halves(96, 288)
     regions = Regions(masks, (np.float32([1, 0]), np.float32([0, 1])))
-    result = js.stylize(photo, styles, params=real_params, regions=regions, steps=40, strength=0.9)
+    result = js.stylize(photo, styles, params=real_params, regions=regions, steps=24, strength=0.9)
 
     layers = ("relu1_1", "relu2_1", "relu3_1")
 

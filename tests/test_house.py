@@ -19,6 +19,8 @@ ORDER = (
     "errors",
     "typing",
     "files",
+    "fingerprint",
+    "checkpoint",
     "decoding",
     "image",
     "color",
@@ -55,20 +57,26 @@ ORDER = (
     "descent",
     "plan",
     "memory",
+    "signals",
+    "resuming",
     "result",
     "settings",
     "job",
-    "signals",
     "transfer",
     "together",
     "batch",
     "io",
+    "logs",
+    "outputs",
     "reports",
     "buckets",
     "folder",
     "options",
+    "checks",
+    "stored",
     "inputs",
     "commands",
+    "again",
     "cells",
     "sweep",
     "planning",
@@ -141,10 +149,10 @@ def test_only_the_command_line_and_the_hub_know_their_libraries():
         library: {name for name in MODULES if any(full.split(".")[0] == library for full in imports(MODULES[name]))}
         for library in ("tyro", "PIL", "huggingface_hub", "safetensors", "matplotlib", "torch")
     }
-    assert users["tyro"] <= {"cli", "options", "commands", "planning", "sweep"}
+    assert users["tyro"] <= {"cli", "options", "commands", "again", "planning", "sweep"}
     assert users["PIL"] <= {"io", "decoding", "files", "sheet"}
     assert users["huggingface_hub"] <= {"hub", "weights"}
-    assert users["safetensors"] <= {"layout", "weights"}
+    assert users["safetensors"] <= {"layout", "weights", "checkpoint"}
     assert users["matplotlib"] == users["torch"] == set()
 
 

@@ -481,11 +481,20 @@ def test_decompression_bomb(tmp_path):
 
 def test_large_is_no_bomb(tmp_path, monkeypatch):
     path = stored(PIL.Image.fromarray(BYTES), tmp_path)
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)  # 1320 pixels: where Pillow warns, and not yet refuses.
+    before = PIL.Image.MAX_IMAGE_PIXELS
+    # 1320 pixels: where Pillow warns, and not yet refuses.
+    assert load_image(path, max_pixels=2000).shape == (33, 40, 3)
+    with pytest.raises(InputError, match="too many pixels to be opened safely, expected at most 1200"):
+        load_image(path, max_pixels=1200)
+    # Pillow's own limit does not matter, and is left as it is.
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
     assert load_image(path).shape == (33, 40, 3)
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 600)
-    with pytest.raises(InputError, match="too many pixels"):
-        load_image(path)
+    assert PIL.Image.MAX_IMAGE_PIXELS == 10
+    monkeypatch.undo()
+    assert before == PIL.Image.MAX_IMAGE_PIXELS
+    for limit in (0, -1, 2**31):
+        with pytest.raises(InputError, match="expected 1 to"):
+            load_image(path, max_pixels=limit)
 
 
 def small_files():

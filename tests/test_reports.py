@@ -31,9 +31,7 @@ def test_the_announcement_says_what_is_known(monkeypatch):
     objective = js.Objective(window=128)
     needs = memory.estimate(200, 300, objective, js.lbfgs())._replace(process=10**9)
     text = reports.announcement(pyramid(200, 300, 60, 2), objective, needs)
-    assert text.startswith(
-        "jaxstyle: 300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations"
-    )
+    assert text.startswith("300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations")
     assert f"about 6 min 40 s after compiling, about {needs.peak / 1e9:.1f} GB of memory; a smaller --size" in text
     # A window that holds the picture is none.
     assert "windows" not in reports.announcement(pyramid(100, 120, 60, 1), objective, needs)

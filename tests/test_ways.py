@@ -68,8 +68,11 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     objective = js.Objective(style_loss=style_loss, style_layers=layers)
     whole = evaluated(*pictures, tiny_params, objective, guidance)
-    check(evaluated(*pictures, tiny_params, dataclasses.replace(objective, window=56), guidance), whole)
-    check(evaluated(*pictures, tiny_params, objective, guidance, canvas=(230, 260)), whole)
+    # Each loss and each guidance twice in windows and twice on a canvas.
+    if (LOSSES.index(style_loss) + GUIDANCE.index(guidance)) % 2:
+        check(evaluated(*pictures, tiny_params, dataclasses.replace(objective, window=56), guidance), whole)
+    else:
+        check(evaluated(*pictures, tiny_params, objective, guidance, canvas=(230, 260)), whole)
     # Over devices takes longest to compile: each loss and each guidance once.
     if LOSSES.index(style_loss) == GUIDANCE.index(guidance):
         check(evaluated(*pictures, tiny_params, objective, guidance, mesh=js.make_mesh(4, 2)), whole)

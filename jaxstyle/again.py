@@ -1,0 +1,172 @@
+"""Commands that take up a run: `resume` from its checkpoint, `rerun` from the recipe in its picture."""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from jaxstyle import checkpoint, io
+from jaxstyle.commands import Stylize, recipe_of
+from jaxstyle.descent import DONE
+from jaxstyle.errors import InputError
+from jaxstyle.folder import checksum
+from jaxstyle.logs import json_lines, set_level
+from jaxstyle.outputs import check_outputs
+from jaxstyle.stored import from_words, moved
+from jaxstyle.weights import NAMES, weights_sha256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its checkpoint, with the same pictures and settings, to the same picture."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """What --checkpoint FILE wrote."""
+    force: bool = False
+    """Go on although pictures or settings have changed since, and replace an output that is there already."""
+    distributed: str | None = None
+    """Where the run has several hosts: as for stylize; None is what the run was told."""
+    log_json: Path | None = None
+    """As for stylize."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Tell more."""
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Tell nothing but warnings and errors, and the result."""
+
+    def run(self) -> int:
+        """Go on; returns the exit code."""
+        note = checkpoint.read(self.file).words.get("note")
+        told = note.get("options") if isinstance(note, dict) else None
+        if told is None:
+            raise InputError(f"{self.file} was not written by jaxstyle stylize: go on with Checkpoint(resume=True)")
+        options = from_words(Stylize, told, f"the checkpoint {self.file}")
+        changes: dict[str, Any] = {"force": self.force, "verbose": self.verbose, "quiet": self.quiet}
+        changes |= {"checkpoint": self.file, "log_json": self.log_json or options.log_json}
+        changes |= {"distributed": self.distributed or options.distributed}
+        return dataclasses.replace(options, **changes).go(resume=True)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Make a picture again from the recipe in it, and tell whether it comes out identical (exit code 0) or not (1)."""
+
+    picture: Annotated[Positional[Path], arg(metavar="PICTURE")]
+    """A picture that jaxstyle stylize wrote."""
+    inputs: tuple[Path, ...] = ()
+    """Folders to look for photo, paintings and whatever else it was made from; always the picture's, and this one."""
+    output: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """Where the new picture goes; None only compares."""
+    force: bool = False
+    """Replace the output if it is there already."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Tell more."""
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Tell nothing but warnings and errors, and the result."""
+
+    def run(self) -> int:
+        """Make it again and compare; returns the exit code."""
+        set_level(self.verbose, self.quiet)
+        recipe = io.read_recipe(self.picture)
+        options = self._options(recipe)
+        if self.output is not None:
+            check_outputs([self.output], [self.picture, *options.inputs()], self.force)
+        assert recipe is not None
+        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder, json_lines(None) as line:
+            options = dataclasses.replace(options, output=Path(folder) / options.output.name)
+            told, here = _circumstances(recipe), _circumstances(recipe_of(options))
+            differ = [f"{name} {told.get(name)}, here {here[name]}" for name in here if told.get(name) != here[name]]
+            if differ:
+                log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differ))
+            made = options.make(line)
+            # In the words of the recipe: what "auto" was is told here by its number.
+            again = made.recipe | {"settings": recipe["settings"]}
+            store = functools.partial(io.save_image, image=made.result.image, alpha=made.photo.alpha, recipe=again)
+            store(options.output, quality=options.quality)
+            if self.output is not None:
+                store(self.output, quality=options.quality)
+            same, verdict = _compared(self.picture, options.output)
+        print(f"{self.picture}: {verdict}")
+        return 0 if same else 1
+
+    def _options(self, recipe: Any) -> Stylize:
+        """The options that the recipe tells, with the files that it was made from, wherever they are now."""
+        if recipe is None or not isinstance(recipe.get("settings"), dict):
+            raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
+        if "axes" in recipe or "cells" in recipe["settings"]:
+            raise InputError(f"{self.picture} is of a sweep, whose pictures are made together: run the sweep again")
+        if recipe.get("status") not in DONE:
+            raise InputError(
+                f"{self.picture} is of a run that did not finish ({recipe.get('status')}): expected the picture of one "
+                "that did, as when a run is stopped is not repeatable"
+            )
+        options = from_words(Stylize, recipe["settings"], f"the recipe of {self.picture}")
+        checksums = recipe.get("inputs_sha256")
+        names = [str(path) for path in options.inputs()]
+        if not isinstance(checksums, list) or len(checksums) != len(names):
+            raise InputError(f"{self.picture} does not say what it was made from: expected a recipe of this release")
+        wanted = dict(zip(names, checksums, strict=True))
+        if options.weights not in NAMES:
+            wanted[options.weights] = recipe.get("weights_sha256")
+        elif weights_sha256(options.weights) != recipe.get("weights_sha256"):
+            raise InputError(f"{self.picture} was made with other weights named {options.weights!r}: get those first")
+        found = {name: self._found(name, sha256) for name, sha256 in wanted.items()}
+        with_paths = moved(options, lambda name: str(found.get(name, name)))
+        window = recipe.get("window")
+        # Which windows were chosen then: others round otherwise.
+        return dataclasses.replace(
+            with_paths,
+            window=window if isinstance(window, int) else "whole",
+            verbose=self.verbose,
+            quiet=self.quiet,
+        )
+
+    def _found(self, name: str, sha256: Any) -> Path:
+        """The file of this name with this checksum."""
+        bundled = Path(str(resources.files("jaxstyle") / "data"))
+        folders = dict.fromkeys((*self.inputs, self.picture.absolute().parent, Path.cwd(), bundled))
+        there = [folder / name for folder in folders if (folder / name).is_file()]
+        for path in there:
+            if checksum(path) == sha256:
+                return path
+        if there:
+            raise InputError(
+                f"{there[0]} is not the file that {self.picture} was made from: expected the same contents"
+            )
+        raise InputError(f"{name}, which {self.picture} was made from, is not here: name its folder with --inputs")
+
+
+def _circumstances(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Of a recipe what should not matter, and does in the last digits."""
+    versions = recipe.get("versions")
+    return (versions if isinstance(versions, dict) else {}) | {"device": recipe.get("device")}
+
+
+def _compared(before: Path, after: Path) -> tuple[bool, str]:
+    """Whether two files are the same picture, and a sentence that says how much."""
+    if _digest(before) == _digest(after):
+        return True, "identical, every byte of the file"
+    pixels = [np.asarray(io.load_image(path, smallest=1)) for path in (before, after)]
+    if pixels[0].shape != pixels[1].shape:
+        return False, f"different: the sizes are {pixels[0].shape[:2]} and {pixels[1].shape[:2]}"
+    levels = np.abs(np.rint(255 * pixels[0]) - np.rint(255 * pixels[1])).max(axis=2)
+    if not levels.any():
+        return True, "identical in every pixel; what the file says of the run differs"
+    return False, (
+        f"different: {100 * np.count_nonzero(levels) / levels.size:.3g} % of the pixels, by {int(levels.max())} of 255 "
+        f"at most and {levels.mean():.3g} on average"
+    )
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

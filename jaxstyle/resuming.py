@@ -1,0 +1,196 @@
+"""What a run keeps of itself, so that it can be taken up where it was."""
+
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle import checkpoint
+from jaxstyle.checkpoint import Contents, PathLike
+from jaxstyle.descent import Descent, History
+from jaxstyle.distributed import is_first
+from jaxstyle.errors import InputError
+from jaxstyle.mesh import agreed, to_host
+from jaxstyle.objective import Losses, LossWeights
+from jaxstyle.step import State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where, and how often, `stylize` saves all of a run, and whether it goes on from there.
+
+    A run that goes on takes the steps that it would have taken: on the same device, with the same versions, its picture
+    and losses are the same to the last bit. It is saved between chunks of steps, and when Ctrl-C, SIGTERM or a callback
+    ends it; the file is replaced in one step, so that there is always a whole one. About 330 bytes a pixel with L-BFGS
+    of 10 pairs. On several hosts all must see the file; the first one writes it.
+
+    Attributes:
+        path: the file.
+        every: seconds between two saves; 0 saves after every chunk.
+        resume: go on from the file if it is there. Otherwise a file that is there is refused, as it may be all that is
+            left of a run.
+        force: go on, or begin anew and replace the file, even where it is of other pictures or settings.
+        note: JSON that is stored too, for the caller.
+    """
+
+    path: PathLike
+    every: float = 60.0
+    resume: bool = False
+    force: bool = False
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.every, Real) and 0 <= self.every < math.inf):
+            raise InputError(
+                f"every is {self.every!r}, expected seconds between two checkpoints, from 0 on, such as 60"
+            )
+
+
+class Snapshot(NamedTuple):
+    """A run between two chunks of steps.
+
+    Attributes:
+        scale: its place among the run's scales.
+        histories: losses of the scales that are done.
+        window: side of the windows at this scale; None if there are none.
+        weights: of the loss's terms at this scale.
+        descent: how far this scale has come. Of a run that is taken up its `state` is still arrays by name.
+        seconds: that the run has taken.
+    """
+
+    scale: int
+    histories: list[History]
+    window: int | None
+    weights: LossWeights
+    descent: Descent
+    seconds: float
+
+
+def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
+    """What a checkpoint says of a run.
+
+    Args:
+        kept: where.
+        asked: `fingerprint` of the pictures and settings of the run that wants to go on.
+        mesh: of the run: if one of its hosts finds the file, all have to.
+
+    Returns:
+        Where to go on; None if the run has to begin.
+
+    Raises:
+        InputError: for a file that cannot be used, or is in the way.
+    """
+    there = bool(agreed(int(os.path.lexists(kept.path)), mesh))
+    if not there or (kept.force and not kept.resume):
+        if not Path(kept.path).absolute().parent.is_dir():
+            raise InputError(f"cannot write the checkpoint {kept.path}: its folder is not there; create it first")
+        return None
+    if not kept.resume:
+        raise InputError(
+            f"the checkpoint {kept.path} is there already, of a run that may not be finished: go on from it "
+            "(jaxstyle resume, or resume=True), delete it, or use another name"
+        )
+    tensors, words = checkpoint.read(kept.path)
+    try:
+        told, run = words["asked"], words["run"]
+        changed = sorted(name for name in {*told, *asked} if told.get(name) != asked.get(name))
+        if changed and not kept.force:
+            raise InputError(
+                f"the checkpoint {kept.path} is of a run with other {', '.join(changed)}: expected the same pictures "
+                "and settings; force it to go on with these"
+            )
+        versions = words["versions"]
+        differ = [f"{name} {versions.get(name)}" for name, now in _versions().items() if versions.get(name) != now]
+        if differ:
+            log.warning("the checkpoint was made with %s: the result can differ in its last digits", ", ".join(differ))
+        histories = [tensors[f"history.{k}"] for k in range(run["scale"])]
+        weights = LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields))
+        descent = Descent(tensors, tensors["history"], run["since"], run["finishing"])  # pyright: ignore[reportArgumentType]
+        return Snapshot(run["scale"], histories, run["window"], weights, descent, run["seconds"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the checkpoint {kept.path} is damaged: it lacks {error}; use another one") from error
+
+
+def put_back(snapshot: Snapshot, fresh: State, steps: int) -> Descent:
+    """The descent of a run that is taken up.
+
+    Args:
+        snapshot: from `take_up`.
+        fresh: a state of the same shape that lies where the run's lay; not usable afterwards.
+        steps: of the scale.
+
+    Returns:
+        Where to go on.
+
+    Raises:
+        InputError: if the checkpoint is of another size or optimiser.
+    """
+    found = snapshot.descent
+    if len(found.history) > steps or found.history.shape[1:] != (len(Losses._fields),):
+        raise InputError(f"the checkpoint has {len(found.history)} evaluations of this scale, the run takes {steps}")
+    return found._replace(state=checkpoint.unflatten(fresh, found.state, "state"))  # pyright: ignore[reportArgumentType]
+
+
+def keeper(
+    kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None
+) -> Callable[[Callable[[], Snapshot], bool], None]:
+    """A function that saves a run where it is time to.
+
+    A save that fails is a warning: the run goes on, and the checkpoint before is still there.
+
+    Args:
+        kept: where and how often.
+        asked: `fingerprint` of the pictures and settings.
+        mesh: of the run; all of its hosts have to call together.
+
+    Returns:
+        A function of what makes the snapshot, and of whether it has to be saved now.
+    """
+    last = time.perf_counter()
+
+    def keep(snapshot: Callable[[], Snapshot], now: bool) -> None:
+        nonlocal last
+        if not agreed(int(now or time.perf_counter() - last >= kept.every), mesh):
+            return
+        begin = time.perf_counter()
+        contents = _contents(snapshot(), asked, kept.note)
+        if not is_first():
+            return
+        try:
+            checkpoint.write(kept.path, contents)
+        except (OSError, checkpoint.SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            log.warning("cannot write the checkpoint %s: %s; the run goes on without it", kept.path, reason)
+        last = time.perf_counter()
+        log.debug("checkpoint %s written in %.2f s", kept.path, last - begin)
+
+    return keep
+
+
+def _contents(snapshot: Snapshot, asked: Mapping[str, str], note: Mapping[str, Any]) -> Contents:
+    descent, state = snapshot.descent, jax.tree.map(to_host, snapshot.descent.state)
+    tensors = checkpoint.flatten(state, "state") | {"history": descent.history}
+    tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
+    tensors |= {f"weights.{name}": np.asarray(each) for name, each in snapshot.weights._asdict().items()}
+    run = {"scale": snapshot.scale, "since": descent.since, "finishing": descent.finishing}
+    run |= {"window": snapshot.window, "seconds": snapshot.seconds}
+    words = {"asked": dict(asked), "run": run, "versions": _versions(), "note": dict(note)}
+    return Contents({name: np.require(each, requirements="C") for name, each in tensors.items()}, words)
+
+
+def _versions() -> dict[str, str]:
+    device = jax.devices()[0]
+    told = {"jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    return told | {"the device": f"{device.platform} {device.device_kind}"}

@@ -1,0 +1,186 @@
+"""No black, no grey, no silent pictures: whatever a run is given, it improves or says why it does not."""
+
+import dataclasses
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxstyle as js
+from jaxstyle.descent import DONE
+
+# For optax's own Adam.
+pytestmark = pytest.mark.usefixtures("lenient_promotion")
+
+SIZE = 48, 56
+FLAT, BLACK, WHITE = (jnp.full((*SIZE, 3), value, jnp.float32) for value in (0.5, 0.0, 1.0))
+NOISE, OTHER = js.white_noise(1, *SIZE), js.white_noise(2, *SIZE)
+# Only pure colours, every pixel on the bounds.
+SATURATED = jnp.round(js.white_noise(3, *SIZE))
+OPTIMIZERS = {
+    "lbfgs": js.lbfgs(memory_size=4),
+    "adam": js.adam(),
+    "sgd": optax.sgd(1.0),
+    "average": js.averaged(js.adam()),
+}
+
+
+def assert_good_or_told(result):
+    """Finite, in the box, and better than where it began; or a status that says that it is not."""
+    totals = np.asarray(result.losses.total)
+    assert np.isfinite(result.image).all()
+    assert result.image.min() >= 0
+    assert result.image.max() <= 1 + 1e-6
+    # Rounding alone is no loss that could fall.
+    if result.status in (js.Status.NOT_FINITE, js.Status.STUCK) or totals[0] < 1e-12:
+        return
+    assert result.status in DONE
+    assert np.isfinite(totals[0])
+    assert np.nanmin(totals) < totals[0]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "average"])
+@pytest.mark.parametrize(
+    ("content", "style"),
+    [
+        (FLAT, NOISE),
+        (NOISE, FLAT),
+        (FLAT, FLAT),
+        (BLACK, WHITE),
+        (WHITE, BLACK),
+        (NOISE, OTHER),
+        (SATURATED, SATURATED),
+    ],
+    ids=["flat noise", "noise flat", "flat flat", "black white", "white black", "noise noise", "saturated"],
+)
+def test_strange_pictures(tiny_params, content, style, optimizer):
+    options = {"params": tiny_params, "steps": 40, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
+    assert_good_or_told(js.stylize(content, style, **options))
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("weight", [1e-30, 1e12, 1e25, 1e36, 3e38])
+def test_huge_and_tiny_weights(tiny_params, weight, optimizer):
+    options = {"params": tiny_params, "steps": 90, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
+    result = js.stylize(NOISE, OTHER, weights=js.LossWeights(weight, weight), **options)
+    assert_good_or_told(result)
+    if weight == 3e38:
+        assert result.status in (js.Status.NOT_FINITE, js.Status.STUCK)
+
+
+@pytest.mark.parametrize(("content", "style"), [("china", "starry"), ("flat", "noise")])
+def test_bfloat16_with_the_real_network(real_params, china, starry, content, style):
+    pictures = {"china": china, "starry": starry, "flat": FLAT, "noise": NOISE}
+    objective = js.Objective(precision="bfloat16")
+    options = {"params": real_params, "objective": objective, "steps": 12, "scales": 1}
+    result = js.stylize(pictures[content], pictures[style], **options)
+    assert_good_or_told(result)
+    assert result.losses.total.min() < 0.9 * result.losses.total[0]
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """`fail(when)` makes the loss, and its gradient, NaN for pictures of which `when` is true."""
+
+    def fail(when):
+        module = sys.modules["jaxstyle.step"]
+        real = module.value_and_grad
+
+        def value_and_grad(image, *others):
+            losses, gradient = real(image, *others)
+            bad = when(image)
+            poison = jnp.where(bad, jnp.nan, 0.0)
+            return jax.tree.map(lambda each: each + poison, losses), gradient + poison
+
+        monkeypatch.setattr(module, "value_and_grad", value_and_grad)
+        jax.clear_caches()
+
+    yield fail
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_into_what_is_not_finite_is_taken_back(tiny_params, failing, optimizer):
+    """Beyond this brightness nothing is finite: runs go on inside of it, and improve."""
+    bound = float(NOISE.mean()) + 1e-3
+    failing(lambda image: jnp.mean(image) > bound)
+    # The style is white: its gradient leads there.
+    options = {"params": tiny_params, "steps": 60, "scales": 1, "mosaic": 0.0, "optimizer": OPTIMIZERS[optimizer]}
+    result = js.stylize(NOISE, 0.5 + 0.5 * OTHER, **options)
+    totals = np.asarray(result.losses.total)
+    assert result.status in DONE
+    assert 0 < np.isnan(totals).sum() < 60
+    # It went on after the first that failed, to something better.
+    first = int(np.flatnonzero(np.isnan(totals))[0])
+    assert np.nanmin(totals[first:]) < np.nanmin(totals[: first + 1])
+    assert np.isfinite(result.image).all()
+    assert float(result.image.mean()) <= bound
+
+
+def test_adams_memory_begins_anew_and_the_average_goes_on(tiny_params, failing):
+    failing(lambda image: jnp.mean(image) > 0.6)
+    settings = js.preset("default")
+    targets = js.make_targets(tiny_params, NOISE, [OTHER], settings.objective)
+    optimizer = js.averaged(js.adam(), 0.5)
+    others = (tiny_params, targets, settings.weights, settings.objective, optimizer)
+    state = js.step(js.init(0.2 * NOISE, *others), *others)
+    state = js.step(state, *others)
+    best, total = np.array(state.best_image), np.array(state.optimizer.total)
+    assert int(state.optimizer.inner[0].count) == 2
+    bad = jnp.ones_like(NOISE)
+    proposed = state.optimizer._replace(
+        total=0.5 * (state.optimizer.total + bad), missing=0.5 * state.optimizer.missing
+    )
+    missing = float(state.optimizer.missing)
+    state = js.step(state._replace(image=bad, optimizer=proposed), *others)
+    np.testing.assert_allclose(state.image, 0.5 * (best + 1), atol=1e-6)
+    np.testing.assert_array_equal(state.best_image, best)
+    assert int(state.optimizer.inner[0].count) == 0
+    assert not np.any(state.optimizer.inner[0].mu)
+    assert int(state.bad) == 1
+    # Neither the bad picture counts, nor the one that Adam proposed from it.
+    np.testing.assert_allclose(state.optimizer.total, total, atol=1e-6)
+    assert float(state.optimizer.missing) == missing
+
+
+def test_where_nothing_else_is_finite_the_run_ends_with_the_start(tiny_params, failing):
+    """Shorter and shorter steps come to the start itself: no progress, which is told."""
+    failing(lambda image: jnp.any(image != NOISE))
+    options = {"params": tiny_params, "steps": 100, "scales": 1, "mosaic": 0.0}
+    for optimizer in (js.lbfgs(), js.adam()):
+        result = js.stylize(NOISE, OTHER, optimizer=optimizer, **options)
+        assert (result.status, result.evaluations) == (js.Status.STUCK, 80)
+        np.testing.assert_array_equal(result.image, NOISE)
+
+
+def test_no_progress_is_told(tiny_params):
+    """Nothing that a step of this kind gives is better than the start."""
+    climb = optax.sgd(-1e-7)
+    result = js.stylize(NOISE, OTHER, params=tiny_params, optimizer=climb, steps=100, scales=1)
+    assert result.status is js.Status.STUCK
+    assert result.evaluations < 100
+    assert result.losses.total[0] == result.losses.total.min()
+
+
+def test_the_end_does_not_depend_on_where_chunks_end(tiny_params, failing):
+    """Chunks are as long as the clock says; a run that is repeated must not be."""
+    failing(lambda image: jnp.any(image != NOISE))
+    options = {"params": tiny_params, "steps": 100, "scales": 1, "mosaic": 0.0}
+    ends = {
+        js.stylize(NOISE, OTHER, callback=lambda _: None, callback_every=k, **options).evaluations for k in (1, 7, 20)
+    }
+    assert len(ends) == 1
+
+
+def test_objectives_are_as_they_were(tiny_params):
+    """The poison above is gone."""
+    settings = js.preset("default")
+    objective = dataclasses.replace(settings.objective)
+    targets = js.make_targets(tiny_params, NOISE, [OTHER], objective)
+    losses, gradient = js.value_and_grad(NOISE, tiny_params, targets, settings.weights, objective)
+    assert np.isfinite(losses.total)
+    assert np.isfinite(gradient).all()
