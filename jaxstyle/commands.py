@@ -29,7 +29,7 @@ from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
-from jaxstyle.outputs import UNTOLD, check_outputs, save_or_rescue
+from jaxstyle.outputs import UNTOLD, check_beside, check_outputs, save_or_rescue
 from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
 from jaxstyle.result import Progress, Result
 from jaxstyle.resuming import Checkpoint
@@ -66,6 +66,8 @@ class Stylize(Options):
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)
+        for name, beside in (("--checkpoint", self.checkpoint), ("--log-json", self.log_json)):
+            check_beside(name, beside, [self.output], self.inputs())
         path = self.log_json if distributed.is_first() else None
         with json_lines(path) as line:
             if os.path.isdir(self.photo):
@@ -198,9 +200,12 @@ class Stylize(Options):
                 "ordinary size: lower the weights or use --precision highest"
             )
             return 1
-        path = save_or_rescue(
-            self.output, result.image, alpha=made.photo.alpha, recipe=made.recipe, quality=self.quality
-        )
+        alpha, recipe = made.photo.alpha, made.recipe
+        try:
+            path = save_or_rescue(self.output, result.image, alpha=alpha, recipe=recipe, quality=self.quality)
+        except InputError as error:
+            log.error("%s", error)
+            return 1
         height, width = result.image.shape[:2]
         teller(self.log_json)(
             f"{path}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "

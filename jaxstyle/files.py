@@ -20,6 +20,20 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".jaxstyle-{secrets.token_hex(8)}.tmp")
 
 
+def probe(path: Path) -> None:
+    """Ask the file system whether `path` could be written, by an empty file beside it; permission bits do not tell.
+
+    Args:
+        path: the file to be written later.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    beside = temporary_beside(path)
+    beside.open("xb").close()
+    beside.unlink()
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` in one step when the block ends, and vanishes if it fails.

@@ -212,8 +212,6 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
 def check_output(path: PathLike) -> None:
     """Refuse, before an hour of work, a path that `save_image` could not write.
 
-    Asks the file system by creating and removing an empty file next to `path`; permission bits alone do not tell.
-
     Args:
         path: the file to be written later.
 
@@ -226,13 +224,11 @@ def check_output(path: PathLike) -> None:
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise InputError(f"cannot write {path}: {target.parent} is not a directory; create it or choose another place")
-    probe = files.temporary_beside(target)
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(target.stat().st_mode):
                 raise InputError(f"cannot write {path}: it is there and no regular file; choose another name")
-        probe.open("xb").close()
-        probe.unlink()
+        files.probe(target)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 

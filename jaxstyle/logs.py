@@ -80,6 +80,8 @@ def json_lines(path: Path | None) -> Iterator[Line]:
         yield lambda event, **fields: None
         return
     try:
+        if str(path) != "-" and path.exists() and path.read_bytes()[:1] not in (b"", b"{"):
+            raise InputError(f"{path} is there already and no log: expected lines of JSON, or a new file")
         stream = contextlib.nullcontext(sys.stdout) if str(path) == "-" else path.open("a", encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the log {path}: {error.strerror}; choose another place") from error

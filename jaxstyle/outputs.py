@@ -45,6 +45,26 @@ def check_outputs(
             raise InputError(f"the output {path} is there already: choose another name, or --force to replace it")
 
 
+def check_beside(name: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse a file that is written beside the pictures if it is one of them, or no file.
+
+    Args:
+        name: of the option.
+        path: of the file; None and `-` are none.
+        outputs: files that are written.
+        inputs: files that are read.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if path is None or str(path) == "-":
+        return
+    if os.path.realpath(path) in {os.path.realpath(each) for each in (*outputs, *inputs)}:
+        raise InputError(f"{name} is {path}, one of the pictures: expected a file of its own")
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"cannot write {path}: it is there and no regular file; choose another name for {name}")
+
+
 def is_finished(path: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a file is the picture of this recipe, as a run that came to its end gives it."""
     found = _of_file(path)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle import checkpoint
+from jaxstyle import checkpoint, files
 from jaxstyle.checkpoint import Contents, PathLike
 from jaxstyle.descent import Descent, History
 from jaxstyle.distributed import is_first
@@ -93,9 +93,17 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
         InputError: for a file that cannot be used, or is in the way.
     """
     there = bool(agreed(int(os.path.lexists(kept.path)), mesh))
+    if there and kept.force and not kept.resume:
+        # Only what is a checkpoint gives way to another one.
+        checkpoint.read(kept.path)
     if not there or (kept.force and not kept.resume):
-        if not Path(kept.path).absolute().parent.is_dir():
-            raise InputError(f"cannot write the checkpoint {kept.path}: its folder is not there; create it first")
+        try:
+            if is_first():
+                files.probe(Path(os.path.realpath(kept.path)))
+        except OSError as error:
+            raise InputError(
+                f"cannot write the checkpoint {kept.path}: {error.strerror}; choose another place"
+            ) from error
         return None
     if not kept.resume:
         raise InputError(

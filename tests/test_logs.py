@@ -80,6 +80,10 @@ def test_logs_that_cannot_be_written(tmp_path, monkeypatch, capsys):
         line("chunk")
     with pytest.raises(InputError, match="cannot write the log"), logs.json_lines(tmp_path / "none" / "log"):
         pass
+    (tmp_path / "novel.txt").write_text("It was")
+    with pytest.raises(InputError, match="is there already and no log"), logs.json_lines(tmp_path / "novel.txt"):
+        pass
+    assert (tmp_path / "novel.txt").read_text() == "It was"
 
     class Full(streams.StringIO):
         def write(self, text):

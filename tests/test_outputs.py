@@ -10,7 +10,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle import io
 from jaxstyle.errors import InputError
-from jaxstyle.outputs import check_outputs, is_finished, is_unfinished, save_or_rescue
+from jaxstyle.outputs import check_beside, check_outputs, is_finished, is_unfinished, save_or_rescue
 
 IMAGE = np.full((32, 40, 3), 0.5, np.float32)
 RECIPE = {"settings": {"size": 40, "batch": 1}, "weights_sha256": "w", "inputs_sha256": ["i"]}
@@ -38,6 +38,17 @@ def test_inputs_are_never_outputs(tmp_path, force):
     for path in (photo, link, tmp_path / "." / "photo.png"):
         with pytest.raises(InputError, match="is one of the inputs"):
             check_outputs([path], [photo], force)
+
+
+def test_a_log_or_checkpoint_is_no_picture(tmp_path):
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    for path in (None, Path("-"), tmp_path / "log"):
+        check_beside("--log-json", path, [out], [photo])
+    for path in (photo, out, tmp_path / "." / "out.png"):
+        with pytest.raises(InputError, match="one of the pictures: expected a file of its own"):
+            check_beside("--log-json", path, [out], [photo])
+    with pytest.raises(InputError, match="no regular file"):
+        check_beside("--checkpoint", tmp_path, [out], [photo])
 
 
 def test_ones_own_unfinished_picture_is_no_other(tmp_path):

@@ -1,0 +1,147 @@
+"""Faults from outside: kills, full disks, places that cannot be written, two processes at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import killing
+import numpy as np
+import PIL.Image
+import pytest
+
+import jaxstyle as js
+from jaxstyle import cli, io
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_killed_writer_leaves_whole_files(tmp_path, seed):
+    assert killing.kill_a_writer(random.Random(seed), tmp_path) in ("absent", "the old one", "a new one")
+
+
+@pytest.fixture
+def words(tmp_path, tiny_weights):
+    """Of a short run."""
+    for name in ("photo.png", "painting.png"):
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (40, 48, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    named = [str(tmp_path / name) for name in ("photo.png", "painting.png")]
+    return [
+        "stylize",
+        *named,
+        "-o",
+        str(tmp_path / "out.png"),
+        "--size",
+        "48",
+        "--steps",
+        "30",
+        "--weights",
+        tiny_weights,
+    ]
+
+
+def start(*words, before=""):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    command = [sys.executable, *(("-c", before) if before else ("-m", "jaxstyle")), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_a_killed_run_goes_on_to_the_same_file(tmp_path, words):
+    """In processes of their own, as users have it."""
+    first = start(*words, "-q")
+    told = first.communicate(timeout=180)
+    assert first.returncode == 0, told
+    expected = (tmp_path / "out.png").read_bytes()
+    (tmp_path / "out.png").unlink()
+    kept = tmp_path / "run.ckpt"
+    killed = start(*words, "--checkpoint", str(kept), "--checkpoint-every", "0", "--log-json", "-", "-q")
+    # The first line comes before the first save.
+    chunks = 0
+    for line in killed.stdout:
+        chunks += '"event": "chunk"' in line
+        if chunks == 2:
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out.png").exists()
+    resumed = start("resume", str(kept), "-q")
+    told = resumed.communicate(timeout=180)
+    assert resumed.returncode == 0, told
+    assert (tmp_path / "out.png").read_bytes() == expected
+    assert not kept.exists()
+
+
+def test_two_processes_with_the_same_output_leave_one_of_both(tmp_path, words):
+    processes = [start(*words, "-q", "--seed", str(seed)) for seed in (1, 2)]
+    texts = [process.communicate(timeout=180)[0] for process in processes]
+    # The second may find the first one's picture there already.
+    assert {process.returncode for process in processes} in ({0}, {0, 2}), texts
+    assert io.read_recipe(tmp_path / "out.png")["settings"]["seed"] in (1, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "painting.png", "out.png"}
+
+
+# No file of the process may become larger: what a full disk, or a quota, does.
+LIMIT = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from jaxstyle.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path, words):
+    old = tmp_path / "out.png"
+    old.write_bytes(b"precious")
+    more = ("--force", "-q", "--checkpoint", str(tmp_path / "run.ckpt"), "--checkpoint-every", "0")
+    process = start(*words, *more, before=LIMIT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in output
+    assert "warning: cannot write the checkpoint" in output
+    assert output.splitlines()[-1].startswith("jaxstyle: error: cannot write")
+    assert old.read_bytes() == b"precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "painting.png", "out.png"}
+
+
+@pytest.mark.parametrize("option", ["-o", "--checkpoint", "--log-json"])
+def test_places_that_cannot_be_written_are_refused_before_the_run(words, capsys, monkeypatch, option):
+    """Where not even root can write."""
+    monkeypatch.setattr("jaxstyle.commands.stylize", lambda *_, **__: pytest.fail("it ran"))
+    if option == "--checkpoint":
+        monkeypatch.undo()
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, option, "/proc/sys/none.png"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2, told
+    assert told.splitlines()[-1].startswith("jaxstyle: error: cannot write")
+
+
+def test_the_token_is_in_no_message_file_or_recipe(tmp_path, words, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("jaxstyle.hub.PAUSE", 0.0)
+    with pytest.raises(SystemExit):
+        cli.main(["weights", "get", "torchvision"])
+    more = ("--checkpoint", str(tmp_path / "run"), "--checkpoint-every", "0", "--log-json", str(tmp_path / "log"), "-v")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, *more])
+    assert stop.value.code == 0
+    assert "secret" not in "".join(capsys.readouterr())
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+
+
+def test_nothing_unpickles():
+    """Files are data: nothing that is read can name code to run."""
+    package = Path(js.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        for word in ("pickle", "marshal", "allow_pickle", "eval(", "exec(", "torch.load"):
+            assert word not in text.replace("jax.eval_", "").replace("ast.literal_eval(", ""), (path, word)
