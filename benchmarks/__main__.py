@@ -13,6 +13,7 @@ QUESTIONS = {
     "scaling": "What does each of several devices compute, hold and send, as a picture is spread over more of them?",
     "folder": "How many pictures a minute does a folder make, beside running its photos one by one?",
     "tpu_aot": "Does a whole optimiser step fit on TPUs that are not here, by their own compiler's word?",
+    "checkpoint": "What do checkpoints cost?",
     "resolution": "How do time and memory of a step grow with the size of the picture?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(

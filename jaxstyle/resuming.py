@@ -33,7 +33,7 @@ class Checkpoint:
 
     A run that goes on takes the steps that it would have taken: on the same device, with the same versions, its picture
     and losses are the same to the last bit. It is saved between chunks of steps, and when Ctrl-C, SIGTERM or a callback
-    ends it; the file is replaced in one step, so that there is always a whole one. About 330 bytes a pixel with L-BFGS
+    ends it; the file is replaced in one step, so that there is always a whole one. About 300 bytes a pixel with L-BFGS
     of 10 pairs. On several hosts all must see the file; the first one writes it.
 
     Attributes:

@@ -45,7 +45,8 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
-    names = "optimisers, peers, gatys_trace, scales, strength, sweep, scaling, folder, tpu_aot, resolution"
+    names = "optimisers, peers, gatys_trace, scales, strength, sweep, scaling, folder, tpu_aot, checkpoint, "
+    names += "resolution"
     assert capsys.readouterr().err == f"unknown benchmark 'speed', expected one of {names}\n"
 
 

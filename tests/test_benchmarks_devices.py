@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxstyle as js
-from benchmarks import folder, record, scaling, strength, sweep, tpu_aot
+from benchmarks import checkpoint, folder, record, scaling, strength, sweep, tpu_aot
 from benchmarks.collectives import collectives
 
 TEXT = """
@@ -43,9 +43,10 @@ def test_the_scaling_of_a_small_picture_is_measured():
     assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
 
 
-@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder", "strength", "sweep"])
+@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder", "strength", "sweep", "checkpoint"])
 def test_committed_tables_are_those_of_the_committed_json(name):
     modules = {"tpu_aot": tpu_aot, "scaling": scaling, "folder": folder, "strength": strength, "sweep": sweep}
+    modules |= {"checkpoint": checkpoint}
     module = modules[name]
     assert (record.RESULTS / f"{name}.md").read_text() == module.table(record.read(name))
     # And the README's, which are copies.
@@ -69,3 +70,13 @@ def test_twelve_photos_have_six_sizes(tmp_path):
         with PIL.Image.open(path) as picture:
             sizes.add(picture.size)
     assert len(sizes) == 6
+
+
+def test_saves_and_runs_of_a_small_picture_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    checkpoint.main(["--sizes", "64", "--saves", "2", "--rounds", "0"])
+    result = record.read("checkpoint")
+    assert len(result["saves"][0]["seconds"]) == 2
+    # Pictures of 64x43: 23 for L-BFGS with 10 pairs, and the state's own two; and words.
+    assert 25 < result["saves"][0]["bytes"] / (12 * 64 * 43) < 25.2
+    assert "| 64 |" in (tmp_path / "checkpoint.md").read_text()
