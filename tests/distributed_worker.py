@@ -22,7 +22,7 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
     assert jax.device_count() == 2 * int(processes), jax.devices()
     params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
     photo, painting = js.white_noise(1, 70, 50), js.white_noise(2, 64, 64)
-    options = {"params": params, "steps": 12, "whitening": 1.0}
+    options = {"params": params, "steps": 8, "whitening": 1.0}
     if what == "fail" and index == "1":
         raise SystemExit(3)
     if what == "batch":
@@ -32,8 +32,17 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
         seen = []
         mesh = js.make_mesh(2, 2)
         result = js.stylize(photo, painting, mesh=mesh, callback=lambda progress: seen.append(progress), **options)
-        assert seen[-1].evaluations == 12
+        assert seen[-1].evaluations == 8
         results = [result]
+        # Stopped by one host alone, saved by the first, taken up by both.
+        kept, first = os.path.join(folder, "run"), index == "0"
+        stop = lambda progress: first and progress.evaluations >= 3  # noqa: E731
+        saved = js.Checkpoint(kept, every=1e6)
+        stopped = js.stylize(photo, painting, mesh=mesh, callback=stop, checkpoint=saved, **options)
+        assert 3 <= stopped.evaluations < 8
+        again = js.stylize(photo, painting, mesh=mesh, checkpoint=js.Checkpoint(kept, resume=True), **options)
+        np.testing.assert_array_equal(again.image, result.image)
+        np.testing.assert_array_equal(again.losses.total, result.losses.total)
     arrays = {f"image{k}": np.asarray(result.image) for k, result in enumerate(results)}
     arrays |= {f"losses{k}": np.asarray(result.losses.total) for k, result in enumerate(results)}
     np.savez(os.path.join(folder, f"{index}.npz"), **arrays)

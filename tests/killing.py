@@ -41,7 +41,8 @@ def write_for_ever(folder: str, ready) -> None:
 def kill_a_writer(rng: random.Random, folder: Path) -> str:
     """Kill a process that writes, at some moment; returns what is there afterwards."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killing"])
+    # What takes long to import; this file itself is not found from there.
+    context.set_forkserver_preload(["jaxstyle.io", "jaxstyle.checkpoint"])
     old = rng.random() < 0.5
     if old:
         io.save_image(folder / "out.png", np.full((256, 256, 3), OLD, np.float32))

@@ -60,7 +60,7 @@ def two(folder, what, *words):
 @pytest.fixture(scope="module")
 def problem():
     params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
-    return js.white_noise(1, 70, 50), js.white_noise(2, 64, 64), {"params": params, "steps": 12, "whitening": 1.0}
+    return js.white_noise(1, 70, 50), js.white_noise(2, 64, 64), {"params": params, "steps": 8, "whitening": 1.0}
 
 
 def test_one_picture_over_two_processes(tmp_path, problem):
