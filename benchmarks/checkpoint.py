@@ -56,7 +56,7 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     state = js.init(photo, *others)
     for _ in range(3):
         state = js.step(state, *others)
-    snapshot = resuming.Snapshot(0, [], None, settings.weights, beginning(state), 0.0)
+    snapshot = resuming.Snapshot(0, [], [None], settings.weights, beginning(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"

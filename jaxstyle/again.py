@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import os
 import tempfile
 from dataclasses import dataclass
 from importlib import resources
@@ -14,13 +15,16 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from jaxstyle import checkpoint, io
+from jaxstyle.checks import check_options
 from jaxstyle.commands import Stylize, recipe_of
 from jaxstyle.descent import DONE
 from jaxstyle.errors import InputError
 from jaxstyle.folder import checksum
 from jaxstyle.logs import json_lines, set_level
-from jaxstyle.outputs import check_outputs
-from jaxstyle.stored import from_words, moved
+from jaxstyle.options import with_inputs
+from jaxstyle.outputs import UNTOLD, check_outputs
+from jaxstyle.signals import EXIT_CODES
+from jaxstyle.stored import from_words
 from jaxstyle.weights import NAMES, weights_sha256
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,7 @@ class Resume:
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """What --checkpoint FILE wrote."""
     force: bool = False
-    """Go on although pictures or settings have changed since, and replace an output that is there already."""
+    """Go on from the best picture although others have changed since, and replace an output that is there already."""
     distributed: str | None = None
     """Where the run has several hosts: as for stylize; None is what the run was told."""
     log_json: Path | None = None
@@ -50,10 +54,11 @@ class Resume:
         if told is None:
             raise InputError(f"{self.file} was not written by jaxstyle stylize: go on with Checkpoint(resume=True)")
         options = from_words(Stylize, told, f"the checkpoint {self.file}")
-        changes: dict[str, Any] = {"force": self.force, "verbose": self.verbose, "quiet": self.quiet}
+        # What the run was told of its output still holds.
+        changes: dict[str, Any] = {"force": self.force or options.force, "verbose": self.verbose, "quiet": self.quiet}
         changes |= {"checkpoint": self.file, "log_json": self.log_json or options.log_json}
         changes |= {"distributed": self.distributed or options.distributed}
-        return dataclasses.replace(options, **changes).go(resume=True)
+        return dataclasses.replace(options, **changes).go(resume=True, force=self.force)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Rerun:
     """Where the new picture goes; None only compares."""
     force: bool = False
     """Replace the output if it is there already."""
+    max_pixels: int = io.MAX_PIXELS
+    """Refuse picture files that unpack to more pixels than this."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False
     """Tell more."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
@@ -88,6 +95,9 @@ class Rerun:
             if differ:
                 log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differ))
             made = options.make(line)
+            if made.result.status not in DONE:
+                log.error("%s, so nothing is known of %s", made.result.status, self.picture)
+                return EXIT_CODES.get(made.result.status, 1)
             # In the words of the recipe: what "auto" was is told here by its number.
             again = made.recipe | {"settings": recipe["settings"]}
             store = functools.partial(io.save_image, image=made.result.image, alpha=made.photo.alpha, recipe=again)
@@ -102,42 +112,42 @@ class Rerun:
         """The options that the recipe tells, with the files that it was made from, wherever they are now."""
         if recipe is None or not isinstance(recipe.get("settings"), dict):
             raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
-        if "axes" in recipe or "cells" in recipe["settings"]:
+        settings = {name: value for name, value in recipe["settings"].items() if name not in UNTOLD}
+        if "axes" in recipe or "cells" in settings:
             raise InputError(f"{self.picture} is of a sweep, whose pictures are made together: run the sweep again")
         if recipe.get("status") not in DONE:
             raise InputError(
                 f"{self.picture} is of a run that did not finish ({recipe.get('status')}): expected the picture of one "
                 "that did, as when a run is stopped is not repeatable"
             )
-        options = from_words(Stylize, recipe["settings"], f"the recipe of {self.picture}")
+        options = from_words(Stylize, settings, f"the recipe of {self.picture}")
         checksums = recipe.get("inputs_sha256")
-        names = [str(path) for path in options.inputs()]
-        if not isinstance(checksums, list) or len(checksums) != len(names):
+        if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):
             raise InputError(f"{self.picture} does not say what it was made from: expected a recipe of this release")
-        wanted = dict(zip(names, checksums, strict=True))
-        if options.weights not in NAMES:
-            wanted[options.weights] = recipe.get("weights_sha256")
-        elif weights_sha256(options.weights) != recipe.get("weights_sha256"):
-            raise InputError(f"{self.picture} was made with other weights named {options.weights!r}: get those first")
-        found = {name: self._found(name, sha256) for name, sha256 in wanted.items()}
-        with_paths = moved(options, lambda name: str(found.get(name, name)))
-        window = recipe.get("window")
+        network = options.weights
+        if network not in NAMES:
+            network = str(self._found(Path(network), recipe.get("weights_sha256")))
+        elif weights_sha256(network) != recipe.get("weights_sha256"):
+            raise InputError(f"{self.picture} was made with other weights named {network!r}: get those first")
+        pairs = zip(options.inputs(), checksums, strict=True)
+        options = with_inputs(options, [self._found(path, sha256) for path, sha256 in pairs])
         # Which windows were chosen then: others round otherwise.
-        return dataclasses.replace(
-            with_paths,
-            window=window if isinstance(window, int) else "whole",
-            verbose=self.verbose,
-            quiet=self.quiet,
-        )
+        window = recipe["window"] if isinstance(recipe.get("window"), int) else "whole"
+        changes: dict[str, Any] = {"weights": network, "window": window, "max_pixels": self.max_pixels}
+        options = dataclasses.replace(options, **changes, verbose=self.verbose, quiet=self.quiet)
+        check_options(options)
+        return options
 
-    def _found(self, name: str, sha256: Any) -> Path:
+    def _found(self, path: Path, sha256: Any) -> Path:
         """The file of this name with this checksum."""
         bundled = Path(str(resources.files("jaxstyle") / "data"))
         folders = dict.fromkeys((*self.inputs, self.picture.absolute().parent, Path.cwd(), bundled))
-        there = [folder / name for folder in folders if (folder / name).is_file()]
-        for path in there:
-            if checksum(path) == sha256:
-                return path
+        # A recipe tells names alone; one that has a path was not written by us.
+        name = path.name
+        there = [folder / name for folder in folders if os.path.isfile(folder / name)]
+        for each in there:
+            if checksum(each) == sha256:
+                return each
         if there:
             raise InputError(
                 f"{there[0]} is not the file that {self.picture} was made from: expected the same contents"

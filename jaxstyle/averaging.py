@@ -73,12 +73,11 @@ def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     def _without(image: Image, state: AveragedState) -> AveragedState:
         if decay == 0:
             return state
-        # The start is all there is before the first step.
         left = state.missing / decay
-        total, missing = (state.total - (1 - decay) * image) / decay, left
-        return state._replace(
-            total=jnp.where(left < 1, total, state.total), missing=jnp.where(left < 1, missing, state.missing)
-        )
+        # The start is all there is before the first step; and what is no number was not added.
+        added = (left < 1) & jnp.all(jnp.isfinite(image))
+        total = jnp.where(added, (state.total - (1 - decay) * image) / decay, state.total)
+        return state._replace(total=total, missing=jnp.where(added, left, state.missing))
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 

@@ -69,6 +69,8 @@ def read(path: PathLike) -> Contents:
             about = file.metadata() or {}
             _check_kind(path, about)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror or error}; check its path") from error
     except (SafetensorError, TypeError, ValueError, AttributeError, KeyError) as error:
@@ -78,11 +80,6 @@ def read(path: PathLike) -> Contents:
     if about.get("sha256") != _checksum(tensors, about.get("words", "")):
         raise InputError(f"the checkpoint {path} is damaged: its contents do not match its checksum; use another one")
     return Contents(tensors, json.loads(about["words"]))
-
-
-def read_words(path: PathLike) -> dict[str, Any]:
-    """The words of a checkpoint, which is checked as by `read`."""
-    return read(path).words
 
 
 def flatten(tree: Any, name: str) -> dict[str, np.ndarray]:
@@ -98,13 +95,25 @@ def flatten(tree: Any, name: str) -> dict[str, np.ndarray]:
     Raises:
         InputError: for what cannot be stored: random keys, types that NumPy does not have.
     """
-    found = {}
+    check_types(tree, name)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {name + jax.tree_util.keystr(path): np.require(leaf, requirements="C") for path, leaf in leaves}
+
+
+def check_types(tree: Any, name: str) -> None:
+    """Refuse, before a run, a tree that `flatten` could not take apart.
+
+    Args:
+        tree: of arrays, or of their shapes and types.
+        name: of the tree.
+
+    Raises:
+        InputError: for random keys, and types that NumPy does not have.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        place = name + jax.tree_util.keystr(path)
         if not isinstance(leaf.dtype, np.dtype) or leaf.dtype.kind not in "biuf":
+            place = name + jax.tree_util.keystr(path)
             raise InputError(f"{place} is {leaf.dtype}, which no checkpoint can hold: use an optimizer without it")
-        found[place] = np.require(leaf, requirements="C")
-    return found
 
 
 def unflatten(like: Any, tensors: MutableMapping[str, np.ndarray], name: str) -> Any:

@@ -29,7 +29,7 @@ from jaxstyle.memory import estimate_part, windowed
 from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
-from jaxstyle.outputs import UNTOLD, check_beside, check_outputs, save_or_rescue
+from jaxstyle.outputs import UNTOLD, check_beside, check_outputs, is_unfinished, save_or_rescue
 from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
 from jaxstyle.result import Progress, Result
 from jaxstyle.resuming import Checkpoint
@@ -51,13 +51,14 @@ class Stylize(Options):
 
     def run(self) -> int:
         """Read, optimise, write; returns the exit code."""
-        return self.go(resume=False)
+        return self.go(resume=False, force=self.force)
 
-    def go(self, resume: bool) -> int:
+    def go(self, resume: bool, force: bool = False) -> int:
         """What `run` does, or what is left of it.
 
         Args:
             resume: whether to go on from the checkpoint.
+            force: whether to go on even with other pictures.
 
         Returns:
             The exit code.
@@ -67,12 +68,19 @@ class Stylize(Options):
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)
         for name, beside in (("--checkpoint", self.checkpoint), ("--log-json", self.log_json)):
-            check_beside(name, beside, [self.output], self.inputs())
+            check_beside(name, beside, self._outputs(), self.inputs())
+        if (
+            self.checkpoint is not None
+            and self.log_json is not None
+            and self.log_json.absolute() == self.checkpoint.absolute()
+        ):
+            raise InputError(f"--log-json and --checkpoint are both {self.log_json}, expected two files")
         path = self.log_json if distributed.is_first() else None
         with json_lines(path) as line:
             if os.path.isdir(self.photo):
                 return self._folder(line)
-            made = self.make(line, resume)
+            kept = self._checkpoint(resume, force)
+            made = self.make(line, kept)
             return self._written(made, line) if distributed.is_first() else _exit_code(made.result)
 
     def arguments(self) -> dict[str, Any]:
@@ -125,12 +133,12 @@ class Stylize(Options):
         )
         return stylize_folder(task)
 
-    def make(self, line: Line, resume: bool = False) -> "Made":
+    def make(self, line: Line, checkpoint: Checkpoint | None = None) -> "Made":
         """The picture of a single photo; nothing is written but snapshots and checkpoints.
 
         Args:
             line: logs an event.
-            resume: whether to go on from the checkpoint.
+            checkpoint: where the run is saved.
 
         Returns:
             It.
@@ -184,25 +192,33 @@ class Stylize(Options):
                 seed=self.seed,
                 callback=callback,
                 callback_every=self.save_every,
-                checkpoint=self._checkpoint(resume),
+                checkpoint=checkpoint,
                 **arguments,
             )
         return Made(result, photo, recipe | outcome_of(result))
 
     def _written(self, made: "Made", line: Line) -> int:
-        """Write the picture, and tell; returns the exit code."""
+        """Write the picture, and log the end; returns the exit code."""
         result, best = made.result, final_loss(made.result)
+        code = self._saved(made, best)
         told = {"status": str(result.status), "evaluations": result.evaluations, "seconds": round(result.seconds, 3)}
-        line("end", loss=best, **told)
+        line("end", loss=best, **told, exit_code=code)
+        return code
+
+    def _saved(self, made: "Made", best: float) -> int:
+        """Write the picture, and tell; returns the exit code."""
+        result = made.result
         if best == float("inf"):
             log.error(
                 "the loss was not finite from the start, so nothing was saved; expected weights and pictures of "
                 "ordinary size: lower the weights or use --precision highest"
             )
             return 1
-        alpha, recipe = made.photo.alpha, made.recipe
+        options = {"alpha": made.photo.alpha, "recipe": made.recipe, "quality": self.quality}
+        # What came there meanwhile is somebody else's.
+        replace = self.force or is_unfinished(self.output, made.recipe)
         try:
-            path = save_or_rescue(self.output, result.image, alpha=alpha, recipe=recipe, quality=self.quality)
+            path = save_or_rescue(self.output, result.image, replace=replace, **options)
         except InputError as error:
             log.error("%s", error)
             return 1
@@ -223,11 +239,11 @@ class Stylize(Options):
             )
         return _exit_code(result) if path == self.output else 1
 
-    def _checkpoint(self, resume: bool) -> Checkpoint | None:
+    def _checkpoint(self, resume: bool, force: bool) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
         note = {"options": to_words(self)}
-        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
+        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=force, note=note)
 
     def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], smallest: int) -> tuple[Scale, ...]:
         """The scales of a photo of this size."""

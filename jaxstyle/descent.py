@@ -173,8 +173,10 @@ def descend(
             # Before the next one is made: with L-BFGS's pairs a state is most of what a large picture needs.
             del state
             state, status = init(best, *problem), None
+            # The first evaluation is judged by itself.
+            length = 1
         if status is None and done == limits.steps:
-            status = Status.STEP_LIMIT
+            status = Status.NOT_FINITE if int(to_host(state.bad)) >= PATIENCE else Status.STEP_LIMIT
         if status is not None:
             return state, history[:done], status
         length = int(agreed(limits.next_chunk(done, length), mesh))

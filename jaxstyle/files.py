@@ -29,13 +29,16 @@ def probe(path: Path) -> None:
     Raises:
         OSError: as the file system says.
     """
+    with contextlib.suppress(FileNotFoundError):
+        # Of a name that is too long.
+        path.lstat()
     beside = temporary_beside(path)
     beside.open("xb").close()
     beside.unlink()
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` in one step when the block ends, and vanishes if it fails.
 
     Whatever was there before survives any failure. It gets the permissions of a new file, and a symbolic link is
@@ -43,6 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Args:
         path: the file to write.
+        replace: False raises `FileExistsError` at the end if there is a file by then.
 
     Yields:
         The open temporary file.
@@ -57,7 +61,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        if replace:
+            os.replace(temporary, target)
+        else:
+            _publish(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless another one has it."""
+    try:
+        # Unlike a rename it never replaces.
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No file system has to know links.
+        if os.path.lexists(target):
+            raise
+        os.replace(temporary, target)

@@ -5,10 +5,12 @@ import functools
 import hashlib
 import inspect
 import json
+import types
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -30,15 +32,17 @@ def fingerprint(**parts: Any) -> dict[str, str]:
     return {name: _digest(json.dumps(_described(part)).encode()) for name, part in parts.items()}
 
 
-def bytes_of(array: np.ndarray) -> memoryview | bytes:
+def bytes_of(array: np.ndarray) -> memoryview:
     """What a contiguous array has in memory, not copied."""
-    return array.reshape(-1).data.cast("B") if array.size else b""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
     """A value as JSON; of what it is made of, what decides how it behaves."""
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.require(value, requirements="C")
         return [str(array.dtype), list(array.shape), _digest(bytes_of(array))]
@@ -59,9 +63,15 @@ def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
     if callable(value) and inspect.unwrap(value) is not value:
         return inside(inspect.unwrap(value))
     if inspect.isfunction(value):
-        made_with = {**inspect.getclosurevars(value).nonlocals, "defaults": value.__defaults__ or ()}
+        numbers = [each for each in value.__code__.co_consts if not isinstance(each, str | types.CodeType)]
+        made_with = {
+            **inspect.getclosurevars(value).nonlocals,
+            "defaults": value.__defaults__ or (),
+            "numbers": numbers,
+        }
         return [f"{value.__module__}.{value.__qualname__}", inside(made_with), inside(value.__kwdefaults__ or {})]
-    return f"{kind.__module__}.{kind.__qualname__}"
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return [name, inside(vars(value))] if hasattr(value, "__dict__") and not isinstance(value, type) else name
 
 
 def _digest(data: Any) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -182,7 +183,7 @@ def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], in
             if is_finished(output, recipe):
                 there += 1
                 continue
-            if output.exists() and not folder.force and not is_unfinished(output, recipe):
+            if os.path.lexists(output) and not folder.force and not is_unfinished(output, recipe):
                 others.append(output)
             found[k] = folder.read(photo).pixels.shape[:2]
         except InputError as error:

@@ -45,6 +45,8 @@ _LONGEST_RECIPE = 60_000
 
 # More pixels in a file are refused before they are unpacked: Pillow's own limit. A few kilobytes can hold billions.
 MAX_PIXELS = 2 * 89_478_485
+# Where nothing is unpacked.
+_ANY_PIXELS = 2**31 - 1
 
 
 class Picture(NamedTuple):
@@ -143,6 +145,7 @@ def save_image(
     alpha: ArrayLike | None = None,
     recipe: Mapping[str, Any] | None = None,
     quality: int = 95,
+    replace: bool = True,
 ) -> None:
     """Write a picture as 8-bit sRGB with its colour profile; the extension chooses the format.
 
@@ -155,6 +158,7 @@ def save_image(
         alpha: (H, W) floats in [0, 1], or None for an opaque picture.
         recipe: how the picture was made, stored in the file as JSON; see `read_recipe`.
         quality: 1 to 100, for JPEG (colour is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
+        replace: False refuses to take the place of a file that is there by then.
 
     Raises:
         InputError: an array of another shape or type, or not finite; a recipe that is no JSON or longer than 60,000
@@ -178,7 +182,7 @@ def save_image(
             warnings.warn(f"{path}: JPEG has no transparency, alpha is dropped; save a .png to keep it", stacklevel=2)
     data = _encode(PIL.Image.fromarray(pixels), format_, recipe, quality)
     try:
-        with files.replacing(path) as file:
+        with files.replacing(path, replace) as file:
             file.write(data)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from error
@@ -196,7 +200,7 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     Raises:
         InputError: the file cannot be read as a picture.
     """
-    with _opened(path) as file:
+    with _opened(path, _ANY_PIXELS) as file:
         text = file.info.get("jaxstyle")
         if file.format != "PNG":
             exif = file.getexif()

@@ -9,6 +9,7 @@ import datetime
 import json
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,6 +36,31 @@ class _ToTerminal(logging.Handler):
         tqdm.write(f"jaxstyle: {level}{record.getMessage()}", file=sys.stderr)
 
 
+class _Lasting:
+    """A stream that nobody may read any more: a closed pipe or terminal must not end a run."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except OSError:
+            # So that what is left in its buffer does not fail once more when the process ends.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
     """Show what is logged, and warnings, as a command does; afterwards all is as it was."""
@@ -43,7 +69,11 @@ def shown() -> Iterator[None]:
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(_Lasting(sys.stdout)),
+            contextlib.redirect_stderr(_Lasting(sys.stderr)),
+        ):
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
             yield
     finally:
@@ -80,9 +110,10 @@ def json_lines(path: Path | None) -> Iterator[Line]:
         yield lambda event, **fields: None
         return
     try:
-        if str(path) != "-" and path.exists() and path.read_bytes()[:1] not in (b"", b"{"):
+        if str(path) != "-" and path.exists() and not _is_log(path):
             raise InputError(f"{path} is there already and no log: expected lines of JSON, or a new file")
-        stream = contextlib.nullcontext(sys.stdout) if str(path) == "-" else path.open("a", encoding="utf-8")
+        # Without a buffer: what a full disk refused must not fail once more at the end.
+        stream = contextlib.nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("ab", buffering=0)
     except OSError as error:
         raise InputError(f"cannot write the log {path}: {error.strerror}; choose another place") from error
     with stream as file:
@@ -131,8 +162,18 @@ def teller(path: Path | None) -> Callable[[str], None]:
 
 
 def _write(file: Any, fields: dict[str, Any]) -> None:
-    file.write(json.dumps(_finite(fields), allow_nan=False) + "\n")
+    file.write(json.dumps(_finite(fields), allow_nan=False).encode() + b"\n")
     file.flush()
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is empty, or begins with a line that a log could have."""
+    with path.open("rb") as file:
+        line = file.readline(1_000_000)
+    try:
+        return not line or "event" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
 def _finite(value: Any) -> Any:

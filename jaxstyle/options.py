@@ -1,11 +1,13 @@
 """The options of `jaxstyle stylize`, and what they stand for."""
 
+import dataclasses
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import jax
 import optax
@@ -250,6 +252,28 @@ class Options:
     def weighted(self) -> bool:
         """Whether weights were told."""
         return bool(self.content_weight or self.style_weight)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def with_inputs(options: AnyOptions, paths: Sequence[Path]) -> AnyOptions:
+    """The same options with other paths for the pictures.
+
+    Args:
+        options: say which pictures there are.
+        paths: as many as, and in the order of, `inputs`.
+
+    Returns:
+        The options.
+    """
+    left = iter(paths)
+    photo, painting, *more = (next(left) for _ in range(1 + len(options.paintings())))
+    start = options.init if options.init in STARTS else str(next(left))
+    masks = tuple(each if each == "none" else str(next(left)) for each in options.style_mask)
+    mask = None if options.content_mask is None else next(left)
+    changes = {"photo": photo, "painting": painting, "more": tuple(more), "init": start}
+    return dataclasses.replace(options, **changes, style_mask=masks, content_mask=mask)
 
 
 def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:

@@ -60,7 +60,7 @@ def check_beside(name: str, path: Path | None, outputs: Iterable[Path], inputs: 
     if path is None or str(path) == "-":
         return
     if os.path.realpath(path) in {os.path.realpath(each) for each in (*outputs, *inputs)}:
-        raise InputError(f"{name} is {path}, one of the pictures: expected a file of its own")
+        raise InputError(f"{name} is {path}, another file of this run: expected one of its own")
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f"cannot write {path}: it is there and no regular file; choose another name for {name}")
 
@@ -95,7 +95,11 @@ def save_or_rescue(path: Path, image: Any, **options: Any) -> Path:
         try:
             io.save_image(path, image, **options)
         except InputError as error:
-            folder = Path(tempfile.mkdtemp(prefix="jaxstyle-"))
+            try:
+                folder = Path(tempfile.mkdtemp(prefix="jaxstyle-"))
+            except OSError:
+                # Not there either.
+                raise error from None
             io.save_image(folder / path.name, image, **options)
             log.error("%s; the picture is in %s instead", error, folder / path.name)
             return folder / path.name

@@ -1,5 +1,8 @@
 """What a run keeps of itself, so that it can be taken up where it was."""
 
+import contextlib
+import importlib.metadata
+import json
 import logging
 import math
 import os
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxstyle import checkpoint, files
 from jaxstyle.checkpoint import Contents, PathLike
@@ -22,7 +26,8 @@ from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.mesh import agreed, to_host
 from jaxstyle.objective import Losses, LossWeights
-from jaxstyle.step import State
+from jaxstyle.step import state_like
+from jaxstyle.typing import Image
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,8 @@ class Checkpoint:
         every: seconds between two saves; 0 saves after every chunk.
         resume: go on from the file if it is there. Otherwise a file that is there is refused, as it may be all that is
             left of a run.
-        force: go on, or begin anew and replace the file, even where it is of other pictures or settings.
+        force: go on even with other pictures or settings, from the best picture of the size that the run was at, anew;
+            or, without `resume`, begin anew and replace the file.
         note: JSON that is stored too, for the caller.
     """
 
@@ -52,6 +58,12 @@ class Checkpoint:
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike):
+            raise InputError(f"path is {self.path!r}, expected the path of a file for the checkpoint")
+        try:
+            json.dumps(dict(self.note))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"note is no JSON ({error}): use plain numbers, strings, lists and dicts") from error
         if not (isinstance(self.every, Real) and 0 <= self.every < math.inf):
             raise InputError(
                 f"every is {self.every!r}, expected seconds between two checkpoints, from 0 on, such as 60"
@@ -64,18 +76,20 @@ class Snapshot(NamedTuple):
     Attributes:
         scale: its place among the run's scales.
         histories: losses of the scales that are done.
-        window: side of the windows at this scale; None if there are none.
+        windows: side of the windows at every scale; None where there are none.
         weights: of the loss's terms at this scale.
         descent: how far this scale has come. Of a run that is taken up its `state` is still arrays by name.
         seconds: that the run has taken.
+        changed: whether pictures or settings are others now, so that only the best picture counts.
     """
 
     scale: int
     histories: list[History]
-    window: int | None
+    windows: list[int | None]
     weights: LossWeights
     descent: Descent
     seconds: float
+    changed: bool = False
 
 
 def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
@@ -126,17 +140,19 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
         histories = [tensors[f"history.{k}"] for k in range(run["scale"])]
         weights = LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields))
         descent = Descent(tensors, tensors["history"], run["since"], run["finishing"])  # pyright: ignore[reportArgumentType]
-        return Snapshot(run["scale"], histories, run["window"], weights, descent, run["seconds"])
+        windows = list(run["windows"])
+        return Snapshot(run["scale"], histories, windows, weights, descent, run["seconds"], bool(changed))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the checkpoint {kept.path} is damaged: it lacks {error}; use another one") from error
 
 
-def put_back(snapshot: Snapshot, fresh: State, steps: int) -> Descent:
+def put_back(snapshot: Snapshot, image: Image, optimizer: optax.GradientTransformation, steps: int) -> Descent:
     """The descent of a run that is taken up.
 
     Args:
-        snapshot: from `take_up`.
-        fresh: a state of the same shape that lies where the run's lay; not usable afterwards.
+        snapshot: from `take_up`; its arrays are taken out.
+        image: of the scale's size, lying where the run's lay.
+        optimizer: of the run.
         steps: of the scale.
 
     Returns:
@@ -145,10 +161,30 @@ def put_back(snapshot: Snapshot, fresh: State, steps: int) -> Descent:
     Raises:
         InputError: if the checkpoint is of another size or optimiser.
     """
-    found = snapshot.descent
+    found, like = snapshot.descent, state_like(image, optimizer)
     if len(found.history) > steps or found.history.shape[1:] != (len(Losses._fields),):
         raise InputError(f"the checkpoint has {len(found.history)} evaluations of this scale, the run takes {steps}")
-    return found._replace(state=checkpoint.unflatten(fresh, found.state, "state"))  # pyright: ignore[reportArgumentType]
+    return found._replace(state=checkpoint.unflatten(like, found.state, "state"))  # pyright: ignore[reportArgumentType]
+
+
+def best_of(snapshot: Snapshot, height: int, width: int) -> Image:
+    """The best picture of a run that is taken up with other pictures or settings.
+
+    Args:
+        snapshot: from `take_up`.
+        height: of the scale, in pixels.
+        width: likewise.
+
+    Returns:
+        `(height, width, 3)`.
+
+    Raises:
+        InputError: if the checkpoint is of another size.
+    """
+    best = snapshot.descent.state.get("state.best_image", np.zeros(3))  # pyright: ignore[reportAttributeAccessIssue]
+    if best.ndim != 3 or best.shape[0] < height or best.shape[1] < width:
+        raise InputError(f"the checkpoint's picture is {best.shape}, the run is at {(height, width)}: begin anew")
+    return jnp.asarray(best[:height, :width])
 
 
 def keeper(
@@ -173,14 +209,14 @@ def keeper(
         if not agreed(int(now or time.perf_counter() - last >= kept.every), mesh):
             return
         begin = time.perf_counter()
-        contents = _contents(snapshot(), asked, kept.note)
-        if not is_first():
-            return
         try:
-            checkpoint.write(kept.path, contents)
-        except (OSError, checkpoint.SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
+            contents = _contents(snapshot(), asked, kept.note)
+            if is_first():
+                checkpoint.write(kept.path, contents)
+        except (OSError, MemoryError, checkpoint.SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or "out of memory"
             log.warning("cannot write the checkpoint %s: %s; the run goes on without it", kept.path, reason)
+        # On every host: they have to come to the next one together.
         last = time.perf_counter()
         log.debug("checkpoint %s written in %.2f s", kept.path, last - begin)
 
@@ -193,12 +229,14 @@ def _contents(snapshot: Snapshot, asked: Mapping[str, str], note: Mapping[str, A
     tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
     tensors |= {f"weights.{name}": np.asarray(each) for name, each in snapshot.weights._asdict().items()}
     run = {"scale": snapshot.scale, "since": descent.since, "finishing": descent.finishing}
-    run |= {"window": snapshot.window, "seconds": snapshot.seconds}
+    run |= {"windows": snapshot.windows, "seconds": snapshot.seconds}
     words = {"asked": dict(asked), "run": run, "versions": _versions(), "note": dict(note)}
     return Contents({name: np.require(each, requirements="C") for name, each in tensors.items()}, words)
 
 
 def _versions() -> dict[str, str]:
-    device = jax.devices()[0]
-    told = {"jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    device, told = jax.devices()[0], {"python": platform.python_version()}
+    for name in ("jaxstyle", "jax", "jaxlib", "optax", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            told[name] = importlib.metadata.version(name)
     return told | {"the device": f"{device.platform} {device.device_kind}"}

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from jaxstyle.descent import Status
@@ -45,8 +45,9 @@ def stop_flag() -> Iterator[Stop]:
 
     def handle(number: int, _: object) -> None:
         stop.status = ENDS[signal.Signals(number)]
-        # Not by Python's streams: the signal may have come while they write.
-        os.write(2, b"\nstopping after the running steps; once more to stop at once\n")
+        # Not by Python's streams: the signal may have come while they write. Nor need there be anyone who reads.
+        with suppress(OSError):
+            os.write(2, b"\nstopping after the running steps; once more to stop at once\n")
         restore()
 
     for number in previous:
@@ -59,10 +60,13 @@ def stop_flag() -> Iterator[Stop]:
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Keep signals away from a write of some milliseconds that ends a run of minutes."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in ENDS}
+    """Let signals wait until a write is done that ends a run of minutes."""
+    came: list[int] = []
+    previous = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDS}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

@@ -101,6 +101,23 @@ def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
 
 
+def state_like(image: Image, optimizer: optax.GradientTransformation) -> State:
+    """What `begin` gives, as shapes, types and places alone; nothing is computed, nothing takes memory.
+
+    Args:
+        image: where the optimisation starts.
+        optimizer: any optax transform.
+
+    Returns:
+        A state of `jax.ShapeDtypeStruct`.
+    """
+    shapes = jax.eval_shape(functools.partial(_begin, optimizer=optimizer), image)
+    places = like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
+    )
+
+
 def picture_of(state: State) -> Image:
     """What a run gives of its state: the best picture, or the average of an optimiser that averages.
 
@@ -127,22 +144,22 @@ def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
 
 
 def _guarded(
-    finite: Bool[Array, ""], updates: Any, changed: Any, state: State, optimizer: optax.GradientTransformation
-) -> tuple[Any, Any]:
+    finite: Bool[Array, ""], image: Image, changed: Any, state: State, optimizer: optax.GradientTransformation
+) -> tuple[Image, Any]:
     """Where an evaluation was not finite, half way back to the best picture instead, with a new optimiser.
 
     L-BFGS refuses such a picture by itself: it tries a shorter step, and drops its memory only where that does not do.
     """
     inner = changed.inner if isinstance(changed, AveragedState) else changed
     if isinstance(inner, LbfgsState):
-        return updates, changed
-    back = 0.5 * (state.best_image - state.image)
-    updates = jax.tree.map(lambda each: jnp.where(finite, each, back), updates)
+        return image, changed
+    half_way = 0.5 * (state.best_image + state.image)
+    image = jnp.where(finite, image, jnp.where(jnp.isfinite(half_way), half_way, state.best_image))
     fresh = optimizer.init(state.best_image)
     if isinstance(changed, AveragedState) and isinstance(fresh, AveragedState):
         # The average of what was good goes on.
         fresh = changed._replace(inner=fresh.inner)
-    return updates, jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, fresh)
+    return image, jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, fresh)
 
 
 def _own(tree: Any, image: Image) -> Any:
@@ -205,10 +222,11 @@ def step(
     if free is not None:
         updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
-    updates, optimizer_state = _guarded(finite, updates, optimizer_state, state, optimizer)
+    image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
+    image, optimizer_state = _guarded(finite, image, optimizer_state, state, optimizer)
     better = finite & (losses.total < state.best_loss)
     return State(
-        image=optax.apply_updates(state.image, updates),  # pyright: ignore[reportArgumentType]
+        image=image,
         optimizer=optimizer_state,
         losses=losses,
         best_image=jnp.where(better, state.image, state.best_image),

@@ -6,13 +6,11 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, Union
 
 from jaxstyle.errors import InputError
-from jaxstyle.options import STARTS, Options
+from jaxstyle.options import STARTS, AnyOptions, Options
 from jaxstyle.weights import NAMES
-
-AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def to_words(options: Options) -> dict[str, Any]:

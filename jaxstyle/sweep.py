@@ -22,7 +22,7 @@ from jaxstyle.descent import SIGNALLED, Status
 from jaxstyle.errors import InputError
 from jaxstyle.inputs import read_photo
 from jaxstyle.logs import Line, json_lines, set_level, teller
-from jaxstyle.outputs import check_outputs, save_or_rescue
+from jaxstyle.outputs import check_beside, check_outputs, save_or_rescue
 from jaxstyle.reports import duration, final_loss, outcome_of
 from jaxstyle.result import Result
 from jaxstyle.sheet import contact_sheet
@@ -85,22 +85,27 @@ class Sheet:
         io.recipe_text(recipes[0])
         groups, paths = prepare(self.cells), self._paths()
 
+        lost: list[Path] = []
+
         def keep(k: int, result: Result) -> None:
-            if paths and math.isfinite(final_loss(result)):
-                io.save_image(
-                    paths[k],
-                    result.image,
-                    alpha=photo.alpha if photo.pixels.shape == result.image.shape else None,
-                    recipe=recipes[k] | outcome_of(result),
-                    quality=base.quality,
-                )
+            if not paths or not math.isfinite(final_loss(result)):
+                return
+            alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
+            recipe = recipes[k] | outcome_of(result)
+            try:
+                io.save_image(paths[k], result.image, alpha=alpha, recipe=recipe, quality=base.quality)
+            except InputError as error:
+                # The others, and the sheet, are still worth their time.
+                log.error("%s", error)
+                lost.append(paths[k])
 
         found = make_cells(groups, len(self.cells), keep, line, base.quiet)
-        if not found:
-            log.error("interrupted before any picture was there; nothing was saved")
-            return EXIT_CODES[Status.INTERRUPTED]
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
-        path = save_or_rescue(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+        try:
+            path = save_or_rescue(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+        except InputError as error:
+            log.error("%s", error)
+            return 1
         height, width = next(iter(found.values())).image.shape[:2]
         teller(base.log_json)(
             f"{path}: {len(found)} of {len(self.cells)} pictures of {width}x{height} in "
@@ -116,7 +121,7 @@ class Sheet:
                 "them or use --precision highest",
                 failed,
             )
-        return 1 if failed or path != base.output else 0
+        return 1 if failed or lost or path != base.output else 0
 
     def _drawn(self, found: Mapping[int, Result]) -> Image:
         """The sheet; blank where a picture is missing or has no finite loss."""
@@ -149,6 +154,7 @@ class Sheet:
         if base.checkpoint is not None:
             raise InputError("--checkpoint is not for a sweep, expected it left out: use stylize for a single setting")
         check_outputs([base.output], base.inputs(), base.force)
+        check_beside("--log-json", base.log_json, [base.output, *self._paths()], base.inputs())
         if base.cells is not None:
             try:
                 base.cells.mkdir(parents=True, exist_ok=True)

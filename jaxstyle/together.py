@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
-from jaxstyle.descent import STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
+from jaxstyle.descent import PATIENCE, STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
 from jaxstyle.guides import Guidance, Guides, Masks, Regions, check_reach, make_guides, reach
 from jaxstyle.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
@@ -137,7 +137,8 @@ def descend_together(
             targets = targets._replace(metric=_metrics(pictures, power, mesh))
             states = _again(states, lay(turn, mesh), optimizer)
         length = steps_in_a_chunk(done, length, seconds)
-    statuses: list[Status | None] = [Status.STEP_LIMIT if status is None else status for status in came.statuses]
+    ends = [Status.NOT_FINITE if count >= PATIENCE else Status.STEP_LIMIT for count in to_host(states.bad)]
+    statuses: list[Status | None] = [status or end for status, end in zip(came.statuses, ends, strict=True)]
     best = to_host(jax.jit(jax.vmap(picture_of))(states))
     found: list[AnyImage] = [
         jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])

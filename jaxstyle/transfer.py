@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
-from jaxstyle.checkpoint import PathLike
+from jaxstyle.checkpoint import PathLike, check_types
 from jaxstyle.color import Color, restore
 from jaxstyle.descent import DONE, Descent, History, Limits, Problem, Status, beginning, descend
 from jaxstyle.errors import InputError
@@ -25,11 +25,11 @@ from jaxstyle.memory import WindowOption, in_less_memory, part_of, windowed
 from jaxstyle.mesh import gather, replicated, shards_of, spread
 from jaxstyle.objective import Losses, LossWeights, Objective
 from jaxstyle.result import Callback, Progress, Result
-from jaxstyle.resuming import Checkpoint, Snapshot, keeper, put_back, take_up
+from jaxstyle.resuming import Checkpoint, Snapshot, best_of, keeper, put_back, take_up
 from jaxstyle.scales import Scale, ScaleCount, fraction_done
 from jaxstyle.settings import check_count, settle
 from jaxstyle.signals import stop_flag
-from jaxstyle.step import State, picture_of
+from jaxstyle.step import State, picture_of, state_like
 from jaxstyle.step import init as init_state
 from jaxstyle.targets import make_targets, whiten
 from jaxstyle.typing import AnyImage, Image, Params
@@ -73,8 +73,8 @@ def stylize(
     residuals (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss
     itself, and where that makes slow progress the run goes on with its plain gradient. Ctrl-C or SIGTERM end the run
     after the current chunk of steps with the best picture so far; a second one does what it does outside. A picture
-    whose loss or gradient is not finite is refused, and the run goes on from a better one; after 20 of them in a row it
-    ends.
+    whose loss or gradient is not finite is refused, and the run goes on from a better one; after 20 of them in a row,
+    as judged at every twentieth evaluation, it ends.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
@@ -161,11 +161,28 @@ def stylize(
         told = settings._asdict() | {"objective": dataclasses.replace(settings.objective, window=None), "window": None}
         told |= options | {"content": content, "styles": styles, "weights": job.weights, "params": params}
         asked = fingerprint(**told, mesh=shards_of(mesh))
+        check_types(state_like(picture, settings.optimizer), "state")
         snapshot, keep = take_up(kept, asked, mesh), keeper(kept, asked, mesh)
     if snapshot is not None:
         if snapshot.scale >= len(job.scales):
             raise InputError(f"the checkpoint is at scale {snapshot.scale + 1}, the run has {len(job.scales)}")
         begin -= snapshot.seconds
+    if snapshot is not None and not snapshot.changed:
+        # What is free now does not matter: in other windows sums are rounded otherwise.
+        windows = snapshot.windows
+    else:
+        windows = [
+            windowed(
+                settings.objective,
+                window,
+                scale.height,
+                scale.width,
+                settings.optimizer,
+                sizes_of(job, scale.factor),
+                mesh=mesh,
+            ).window
+            for scale in job.scales
+        ]
     if mesh is not None:
         params = replicated(params, mesh)
 
@@ -189,7 +206,9 @@ def stylize(
                     status = Status.STOPPED
             status = status or stop.status
             if keep is not None:
-                make = functools.partial(Snapshot, len(histories), histories, window, weights, descent, seconds)
+                index = len(histories)
+                used = [*windows[:index], window, *windows[index + 1 :]]
+                make = functools.partial(Snapshot, index, histories, used, weights, descent, seconds)
                 keep(make, status is not None)
             return status
 
@@ -216,9 +235,11 @@ def stylize(
                 # With power 0 the same program follows the loss itself.
                 finish = problem._replace(targets=whiten(targets, 0.0))
             limits = Limits(now.scales[0].steps, tolerance, callback_every, before=sum(map(len, histories)))
-            begun = beginning(init_state(jnp.asarray(put(start).pixels), *problem))
-            if resumed is not None:
-                begun = put_back(resumed, begun.state, limits.steps)
+            picture = jnp.asarray(put(start).pixels)
+            if resumed is None:
+                begun = beginning(init_state(picture, *problem))
+            else:
+                begun = put_back(resumed, picture, settings.optimizer, limits.steps)
             answer = functools.partial(ask, window=objective.window, weights=weights)
             # The picture alone leaves here: the rest of the state can be most of the memory in use.
             state, history, status = descend(begun, problem, limits, answer, finish)
@@ -231,11 +252,9 @@ def stylize(
             now, resumed, snapshot = at_scale(job, scale), snapshot, None
             size = scale.height, scale.width
             picture = keep_photo(fit(picture, *size), now)
-            styled = sizes_of(job, scale.factor)
-            structure = windowed(settings.objective, window, *size, settings.optimizer, styled, mesh=mesh)
-            if resumed is not None:
-                # What is free now does not matter: in other windows sums are rounded otherwise.
-                structure = dataclasses.replace(structure, window=resumed.window)
+            if resumed is not None and resumed.changed:
+                picture, resumed = keep_photo(best_of(resumed, *size), now), None
+            structure = dataclasses.replace(settings.objective, window=windows[index])
             log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], structure)
             work = functools.partial(optimise, now, picture, resumed)
             # Of a device's own part: larger windows than that are none.
@@ -244,20 +263,22 @@ def stylize(
                 work, structure, side, retry=window == "auto" and resumed is None
             )
             del work, resumed
+            windows[index] = used
             histories.append(history)
             if status not in DONE:
                 break
-    rows = np.concatenate(histories)
-    return Result(
-        image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, color),
-        losses=Losses(*map(jnp.asarray, rows.T)),
-        evaluations=len(rows),
-        status=status,
-        seconds=time.perf_counter() - begin,
-        window=used,
-        weights=balanced,
-        scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False)),
-    )
+        # Still inside: a signal must not take away a run that is done.
+        rows = np.concatenate(histories)
+        return Result(
+            image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, color),
+            losses=Losses(*map(jnp.asarray, rows.T)),
+            evaluations=len(rows),
+            status=status,
+            seconds=time.perf_counter() - begin,
+            window=used,
+            weights=balanced,
+            scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False)),
+        )
 
 
 def _progress(

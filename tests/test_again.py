@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import jaxstyle as js
 from jaxstyle import checkpoint, cli, commands, io
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -79,15 +80,16 @@ def test_a_stopped_run_goes_on_from_anywhere_to_the_same_file(run, folder, monke
     stop_at(monkeypatch, 10, number)
     monkeypatch.chdir(folder)
     told = ["photo.png", "painting.png", "-o", "out.png", "--size", 48, "--steps", 30, "--weights", "net.safetensors"]
-    ended = run("stylize", *told, "--checkpoint", kept, "--save-every", 10)
+    ended = run("stylize", *told, "--checkpoint", "run.ckpt", "--save-every", 10)
     assert ended[0] == code
-    assert f"jaxstyle resume {kept} goes on" in ended[2]
+    assert "jaxstyle resume run.ckpt goes on" in ended[2]
     assert io.read_recipe(folder / "out.png")["status"] in ("interrupted", "terminated")
     assert kept.exists()
     monkeypatch.undo()
-    # Another folder, and the first again, would begin anew.
-    again = run("stylize", *(words(folder)[1:]), "--checkpoint", kept, "--force")
-    assert again[0] == 0
+    # From another folder: the checkpoint knows the whole paths.
+    monkeypatch.chdir("/")
+    again = run("resume", kept)
+    assert again[0] == 0, again
     assert (folder / "out.png").read_bytes() == expected
     assert not kept.exists()
 
@@ -128,7 +130,7 @@ def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     assert code == 2
     assert "of a run with other content: expected the same pictures and settings" in error
     assert run("resume", kept, "--force", "-q")[0] == 0
-    assert (folder / "out.png").exists()
+    assert io.read_recipe(folder / "out.png")["status"] == "step limit"
 
 
 def test_resume_refuses_what_is_no_checkpoint_of_a_command(run, folder):
@@ -196,6 +198,81 @@ def test_rerun_refuses_what_it_cannot_make_again(run, folder, monkeypatch):
         io.save_image(folder / "odd.png", image, recipe=recipe)
         code, _, error = run("rerun", folder / "odd.png")
         assert (code, message in error) == (2, True), error
+
+
+def test_rerun_tells_files_of_one_name_apart(run, folder, monkeypatch):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    shutil.move(folder / "photo.png", folder / "a" / "1.png")
+    shutil.move(folder / "painting.png", folder / "b" / "1.png")
+    named = [folder / "a" / "1.png", folder / "b" / "1.png", "-o", folder / "out.png"]
+    assert run("stylize", *named, *words(folder)[5:])[0] == 0
+    assert run("rerun", folder / "out.png", "--inputs", folder / "a", folder / "b")[0] == 0
+
+
+def test_an_interrupted_rerun_knows_nothing(run, folder, monkeypatch):
+    assert run(*words(folder))[0] == 0
+    stop_at(monkeypatch, 5, signal.SIGTERM)
+    code, output, error = run("rerun", folder / "out.png", "-o", folder / "again.png")
+    assert (code, output) == (143, "")
+    assert "terminated, so nothing is known" in error
+    assert not (folder / "again.png").exists()
+
+
+def test_a_recipe_names_no_place_to_write_to(run, folder):
+    """It may come with a picture from anywhere."""
+    assert run(*words(folder))[0] == 0
+    recipe = io.read_recipe(folder / "out.png")
+    sly = {"checkpoint": str(folder / "evil"), "checkpoint_every": 0.0, "log_json": str(folder / "log"), "force": True}
+    recipe["settings"] |= sly | {"output": str(folder / "elsewhere" / "out.png"), "save_every": 1}
+    io.save_image(folder / "out.png", js.load_image(folder / "out.png"), recipe=recipe)
+    before = set(folder.iterdir())
+    run("rerun", folder / "out.png")
+    assert set(folder.iterdir()) == before
+    for wrong in ({"style_scale": []}, {"style_scale": [-1.0]}, {"steps": 0}):
+        odd = recipe | {"settings": recipe["settings"] | wrong}
+        io.save_image(folder / "odd.png", js.load_image(folder / "out.png"), recipe=odd)
+        code, _, error = run("rerun", folder / "odd.png")
+        assert (code, error.count("\n")) == (2, 1), error
+
+
+def test_resume_of_a_run_that_may_replace_its_output(run, folder, monkeypatch):
+    (folder / "out.png").write_bytes(b"not so precious")
+    kept = folder / "run.ckpt"
+    real = commands.bar_text
+
+    def text(progress):
+        # As by SIGKILL: nothing is written any more.
+        if progress.evaluations >= 12:
+            raise RuntimeError
+        return real(progress)
+
+    monkeypatch.setattr(commands, "bar_text", text)
+    with pytest.raises(RuntimeError):
+        cli.main(
+            [str(word) for word in words(folder, "out.png", "--force", "--checkpoint", kept, "--checkpoint-every", 0)]
+        )
+    monkeypatch.undo()
+    assert (folder / "out.png").read_bytes() == b"not so precious"
+    assert run("resume", kept)[0] == 0
+    assert io.read_recipe(folder / "out.png")["evaluations"] == 30
+
+
+def test_what_comes_to_the_outputs_place_during_a_run_stays(run, folder, monkeypatch):
+    real = commands.bar_text
+
+    def text(progress):
+        (folder / "out.png").write_bytes(b"precious")
+        return real(progress)
+
+    monkeypatch.setattr(commands, "bar_text", text)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    code, output, error = run(*words(folder))
+    assert code == 1
+    assert (folder / "out.png").read_bytes() == b"precious"
+    assert "cannot write" in error
+    assert len(list(folder.glob("jaxstyle-*/out.png"))) == 1
+    assert "jaxstyle-" in output
 
 
 def test_the_demo_can_be_made_again(run, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import killing
@@ -44,9 +45,9 @@ def words(tmp_path, tiny_weights):
     ]
 
 
-def start(*words, before=""):
+def start(*words, before=()):
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    command = [sys.executable, *(("-c", before) if before else ("-m", "jaxstyle")), *words]
+    command = [sys.executable, *(before or ("-m", "jaxstyle")), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
@@ -76,30 +77,53 @@ def test_a_killed_run_goes_on_to_the_same_file(tmp_path, words):
     assert not kept.exists()
 
 
-def test_two_processes_with_the_same_output_leave_one_of_both(tmp_path, words):
+def test_two_processes_with_the_same_output_leave_one_of_both(tmp_path, tmp_path_factory, words, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("rescued")))
     processes = [start(*words, "-q", "--seed", str(seed)) for seed in (1, 2)]
     texts = [process.communicate(timeout=180)[0] for process in processes]
-    # The second may find the first one's picture there already.
-    assert {process.returncode for process in processes} in ({0}, {0, 2}), texts
-    assert io.read_recipe(tmp_path / "out.png")["settings"]["seed"] in (1, 2)
+    # The second finds the first one's picture there, before its run or after it.
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) in ([0, 1], [0, 2]), texts
+    assert io.read_recipe(tmp_path / "out.png")["settings"]["seed"] == 1 + codes.index(0)
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "painting.png", "out.png"}
+    assert (max(codes) == 1) == bool(list(Path(os.environ["TMPDIR"]).glob("jaxstyle-*/out.png")))
 
 
 # No file of the process may become larger: what a full disk, or a quota, does.
 LIMIT = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from jaxstyle.cli import main
-main(sys.argv[1:])
+main(sys.argv[2:])
 """
 
 
-def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path, words):
+def test_a_run_does_not_need_a_reader(tmp_path, words):
+    """The terminal is gone, and then the machine is taken away: picture and checkpoint are there."""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "jaxstyle", *words, "--steps", "100000", "--tolerance", "0"]
+    command += ["--checkpoint", str(tmp_path / "run"), "--log-json", str(tmp_path / "log")]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    with subprocess.Popen(command, stdout=writer, stderr=writer, env=environment) as process:
+        os.close(writer)
+        os.close(reader)
+        end = time.monotonic() + 120
+        log = tmp_path / "log"
+        while time.monotonic() < end and not (log.exists() and log.read_text().count("chunk") > 2):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert io.read_recipe(tmp_path / "out.png")["status"] == "terminated"
+    assert (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("limit", ["0", "1000"])
+def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path, words, limit):
     old = tmp_path / "out.png"
     old.write_bytes(b"precious")
     more = ("--force", "-q", "--checkpoint", str(tmp_path / "run.ckpt"), "--checkpoint-every", "0")
-    process = start(*words, *more, before=LIMIT)
+    process = start(*words, *more, before=("-c", LIMIT, limit))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in output

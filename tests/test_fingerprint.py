@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,10 @@ def test_an_array_is_the_same_wherever_it_lies_and_however_it_is_stored():
         (optax.sgd(0.1), optax.sgd(0.2)),
         (optax.adam(optax.linear_schedule(0.1, 0.0, 10)), optax.adam(optax.linear_schedule(0.1, 0.0, 20))),
         (functools.partial(max, 1), functools.partial(max, 2)),
+        (lambda count: 0.1 * count, lambda count: 0.2 * count),
+        (SimpleNamespace(rate=1), SimpleNamespace(rate=2)),
+        (jax.random.key(0), jax.random.key(1)),
+        (jnp.zeros(2, jnp.bfloat16), jnp.ones(2, jnp.bfloat16)),
     ],
 )
 def test_what_behaves_otherwise_differs(one, other):

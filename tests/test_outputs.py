@@ -45,7 +45,7 @@ def test_a_log_or_checkpoint_is_no_picture(tmp_path):
     for path in (None, Path("-"), tmp_path / "log"):
         check_beside("--log-json", path, [out], [photo])
     for path in (photo, out, tmp_path / "." / "out.png"):
-        with pytest.raises(InputError, match="one of the pictures: expected a file of its own"):
+        with pytest.raises(InputError, match="another file of this run: expected one of its own"):
             check_beside("--log-json", path, [out], [photo])
     with pytest.raises(InputError, match="no regular file"):
         check_beside("--checkpoint", tmp_path, [out], [photo])

@@ -5,18 +5,20 @@ import os
 import signal
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle import checkpoint, resuming, transfer
+from jaxstyle import checkpoint, descent, resuming, transfer
+from jaxstyle.step import state_like
 
 # For optax's own Adam; and bad input must meet the library's own messages.
 pytestmark = pytest.mark.usefixtures("lenient_promotion", "unchecked")
 
-PHOTO, PAINTING = js.white_noise(1, 64, 72), js.white_noise(2, 60, 56)
+PHOTO, PAINTING = js.white_noise(1, 64, 72), js.white_noise(2, 70, 64)
 
 
 class KilledError(Exception):
@@ -51,16 +53,22 @@ def run(tiny_params):
 @pytest.mark.parametrize("window", [None, 40])
 @pytest.mark.parametrize("scales", [1, 2])
 @pytest.mark.parametrize("optimizer", [js.lbfgs(memory_size=4), js.adam()], ids=["lbfgs", "adam"])
-def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, optimizer, scales, window):
-    """Also across the switch to the plain gradient, and across scales."""
-    options = {"optimizer": optimizer, "scales": scales, "window": window}
+def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch, optimizer, scales, window):
+    """Also across scales, and across the switch to the plain gradient, which comes early here."""
+    monkeypatch.setattr(descent, "SLOW", 0.5)
+    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70}
     expected = run(**options)
-    places = [1, *np.sort(np.random.default_rng([scales, window or 0]).integers(2, 60, 4)).tolist()]
+    assert len(expected.scales) == scales
+    places = [2, *np.sort(np.random.default_rng([scales, window or 0]).integers(3, 60, 3)).tolist(), 65]
+    finishing = []
     for k, place in enumerate(places):
         kept = js.Checkpoint(tmp_path / f"{k}", every=0)
         with pytest.raises(KilledError):
             run(**options, checkpoint=kept, callback=killed_at(place), callback_every=1)
+        finishing.append(checkpoint.read(kept.path).words["run"]["finishing"])
         assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
+    # At one size it comes after 40 evaluations.
+    assert finishing[-1] or scales == 2
 
 
 @pytest.mark.parametrize(
@@ -70,7 +78,7 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, optimizer, s
         {"optimizer": optax.sgd(1e-9, momentum=0.9)},
         {"optimizer": js.averaged(js.adam(), 0.9)},
         {"init": "noise", "whitening": 0.0},
-        {"regions": js.Regions(np.ones((64, 72, 1), np.float32), (np.ones((60, 56, 1), np.float32),))},
+        {"regions": js.Regions(np.ones((64, 72, 1), np.float32), (np.ones((70, 64, 1), np.float32),))},
         {"mesh": (2, 1)},
     ],
     ids=lambda options: ", ".join(options),
@@ -134,10 +142,8 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
         js.stylize(PAINTING, PHOTO, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
     forced = dataclasses.replace(resume, force=True)
     assert run(steps=4, checkpoint=forced).evaluations == 4
-    with pytest.raises(js.InputError, match=r"(lacks|has) state"):
-        run(steps=4, checkpoint=forced, optimizer=js.adam())
-    with pytest.raises(js.InputError, match="evaluations of this scale, the run takes 2"):
-        run(steps=2, checkpoint=forced)
+    with pytest.raises(js.InputError, match="begin anew"):
+        js.stylize(js.white_noise(1, 96, 96), PAINTING, params=tiny_params, steps=4, scales=1, checkpoint=forced)
     other = tmp_path / "other"
     other.write_bytes(b"precious")
     with pytest.raises(js.InputError, match="is no checkpoint"):
@@ -192,13 +198,75 @@ def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
     assert (seen.evaluations, len(saved)) == (20, 6)
 
 
-def test_a_smaller_window_after_too_little_memory_is_kept(run, tmp_path, monkeypatch):
-    """The window of a resumed run is that of the checkpoint, whatever would be chosen now."""
-    expected = run(window=48)
+def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, monkeypatch):
+    """Whatever would be chosen now, at this scale and at later ones."""
+    real = transfer.windowed
+
+    def choose(window):
+        monkeypatch.setattr(
+            transfer, "windowed", lambda objective, _, *others, **more: real(objective, window, *others, **more)
+        )
+
+    choose(40)
+    expected = run(scales=2)
+    assert len(expected.scales) == 2
     kept = js.Checkpoint(tmp_path / "run", every=0)
     with pytest.raises(KilledError):
-        run(window=48, checkpoint=kept, callback=killed_at(20), callback_every=1)
-    told = []
-    monkeypatch.setattr(transfer, "windowed", lambda objective, *_, **__: told.append(1) or objective)
-    assert_same(run(window="auto", checkpoint=dataclasses.replace(kept, resume=True)), expected)
-    assert told
+        run(scales=2, checkpoint=kept, callback=killed_at(10), callback_every=1)
+    choose(None)
+    result = run(scales=2, checkpoint=dataclasses.replace(kept, resume=True))
+    assert_same(result, expected)
+    assert result.window == 40
+
+
+def test_a_forced_run_goes_on_from_the_best_picture_to_what_is_wanted_now(run, tmp_path, tiny_params):
+    """Not with the old photo's optimiser and least loss, with which nothing new would ever count."""
+    kept = js.Checkpoint(tmp_path / "run", every=0)
+    run(steps=20, checkpoint=kept)
+    start = np.asarray(checkpoint.read(kept.path).tensors["state.best_image"])
+    forced = dataclasses.replace(kept, resume=True, force=True)
+    other, weights = js.white_noise(7, 64, 72), js.LossWeights(1.0, 77.0)
+    options = {"params": tiny_params, "steps": 20, "scales": 1, "seed": 1, "weights": weights, "whitening": 0.0}
+    result = js.stylize(other, PAINTING, checkpoint=forced, **options)
+    assert not np.array_equal(result.image, start)
+    np.testing.assert_array_equal(np.unique(result.weights.style), [77.0])
+    assert result.evaluations == 20
+    fresh = js.stylize(other, PAINTING, init=run(steps=20).image, **options)
+    np.testing.assert_allclose(result.losses.total[0], fresh.losses.total[0], rtol=1e-6)
+
+
+def test_hosts_save_together(run, tmp_path, monkeypatch):
+    """One that writes nothing must not ask for a save at every chunk because it never had one."""
+    asked = []
+    monkeypatch.setattr(resuming, "is_first", lambda: False)
+    monkeypatch.setattr(resuming, "agreed", lambda number, mesh: asked.append(number) or number)
+    now = [0.0]
+    monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def callback(progress):
+        now[0] += 1.0
+
+    run(steps=12, checkpoint=js.Checkpoint(tmp_path / "run", every=3.5), callback=callback, callback_every=1)
+    assert asked[1:] == [0, 0, 0, 1] * 3
+
+
+def test_resuming_needs_no_second_state(run, tmp_path, china):
+    """Only shapes are made to put the arrays back."""
+    before = sum(array.nbytes for array in jax.live_arrays())
+    like = state_like(china, js.lbfgs())
+    assert sum(array.nbytes for array in jax.live_arrays()) == before
+    fresh = js.lbfgs().init(china)
+    assert [leaf.shape for leaf in jax.tree.leaves(like.optimizer)] == [leaf.shape for leaf in jax.tree.leaves(fresh)]
+
+
+def test_what_can_never_be_saved_is_refused_before_the_run(run, tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(js.InputError, match="which no checkpoint can hold"):
+        run(checkpoint=path, optimizer=optax.adam(0.1, mu_dtype=jnp.bfloat16))
+    for options, message in (({"path": 5}, "path is 5"), ({"path": path, "note": {"when": object()}}, "no JSON")):
+        with pytest.raises(js.InputError, match=message):
+            js.Checkpoint(**options)
+    with pytest.raises(js.InputError, match="path is 5"):
+        run(checkpoint=5)
+    with pytest.raises(js.InputError, match="File name too long"):
+        run(checkpoint=tmp_path / ("x" * 300))

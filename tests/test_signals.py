@@ -64,8 +64,34 @@ def test_other_threads_have_no_signals():
     assert found == [(None, signal.SIG_DFL)]
 
 
-def test_a_write_is_not_interrupted():
-    with no_interrupt():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+def test_a_signal_waits_until_a_write_is_done():
+    written = []
+
+    def write():
+        with no_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            written.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert written == [1]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with stop_flag() as stop:
+        with no_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status is Status.TERMINATED
+
+
+def test_nobody_has_to_read_that_it_stops():
+    before = os.dup(2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+    try:
+        with stop_flag() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status is Status.TERMINATED
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(writer)
