@@ -1,6 +1,6 @@
 """What do checkpoints cost? Seconds a save takes, and whole runs with a save every half minute beside runs without.
 
-python -m benchmarks checkpoint
+    python -m benchmarks checkpoint
 """
 
 import statistics
@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import jax
 
 import jaxstyle as js
 from benchmarks import arguments, record
@@ -56,6 +58,7 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     state = js.init(photo, *others)
     for _ in range(3):
         state = js.step(state, *others)
+    jax.block_until_ready(state)
     snapshot = resuming.Snapshot(0, [], [None], settings.weights, beginning(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
