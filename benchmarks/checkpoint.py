@@ -1,5 +1,7 @@
 """What do checkpoints cost? Seconds a save takes, and whole runs with a save every half minute beside runs without.
 
+The saves are of the default optimiser's whole state, from the device to a synced file.
+
     python -m benchmarks checkpoint
 """
 
