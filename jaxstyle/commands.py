@@ -232,6 +232,11 @@ class Stylize(Options):
         elif self.checkpoint is not None and path == self.output:
             # There is nothing left to go on with.
             self.checkpoint.unlink(missing_ok=True)
+        if result.status is Status.NOT_FINITE:
+            log.error(
+                "the loss or its gradient was not finite, or too large for the optimiser, again and again: this is the "
+                "best picture before; lower the weights or use --precision highest"
+            )
         if result.status is Status.STUCK:
             log.warning(
                 "no picture was better than the first one: expected another start (--init), other weights, or pictures "

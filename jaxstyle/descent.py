@@ -44,7 +44,7 @@ class Status(enum.StrEnum):
         STOPPED: a callback asked for it.
         INTERRUPTED: Ctrl-C.
         TERMINATED: SIGTERM, as clusters send it before they take a machine away.
-        NOT_FINITE: the loss or its gradient was not finite, again and again.
+        NOT_FINITE: the loss or its gradient was not finite, or too large for the optimiser, again and again.
     """
 
     STEP_LIMIT = "step limit"

@@ -30,7 +30,7 @@ class State(NamedTuple):
         best_image: the evaluated picture with the least total loss.
         best_loss: its total loss; infinity before the first step.
         evaluations: steps taken so far, each one value and gradient.
-        bad: evaluations in a row whose loss or gradient was not finite.
+        bad: evaluations in a row whose loss or gradient was not finite, or too large for the optimiser.
     """
 
     image: Image
@@ -143,10 +143,21 @@ def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
     )
 
 
+def _sound(optimizer: Any) -> Bool[Array, ""]:
+    """Whether the optimiser's state is finite: Adam's squares of a large gradient may not be, and then it stands still.
+
+    L-BFGS has infinities of its own, for losses that are not there yet.
+    """
+    inner = optimizer.inner if isinstance(optimizer, AveragedState) else optimizer
+    leaves = [] if isinstance(inner, LbfgsState) else jax.tree.leaves(inner)
+    sound = [jnp.all(jnp.isfinite(leaf)) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return functools.reduce(jnp.logical_and, sound, jnp.array(True))
+
+
 def _guarded(
     finite: Bool[Array, ""], image: Image, changed: Any, state: State, optimizer: optax.GradientTransformation
 ) -> tuple[Image, Any]:
-    """Where an evaluation was not finite, half way back to the best picture instead, with a new optimiser.
+    """Where an evaluation was not sound, half way back to the best picture instead, with a new optimiser.
 
     L-BFGS refuses such a picture by itself: it tries a shorter step, and drops its memory only where that does not do.
     """
@@ -223,7 +234,8 @@ def step(
         updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
-    image, optimizer_state = _guarded(finite, image, optimizer_state, state, optimizer)
+    sound = finite & _sound(optimizer_state)
+    image, optimizer_state = _guarded(sound, image, optimizer_state, state, optimizer)
     better = finite & (losses.total < state.best_loss)
     return State(
         image=image,
@@ -232,5 +244,5 @@ def step(
         best_image=jnp.where(better, state.image, state.best_image),
         best_loss=jnp.where(better, losses.total, state.best_loss),
         evaluations=state.evaluations + 1,
-        bad=jnp.where(finite, 0, state.bad + 1),
+        bad=jnp.where(sound, 0, state.bad + 1),
     )

@@ -28,18 +28,17 @@ OPTIMIZERS = {
 }
 
 
-def assert_good_or_told(result):
-    """Finite, in the box, and better than where it began; or a status that says that it is not."""
+def assert_good_or_told(result, told=()):
+    """Finite, in the box, and better than where it began; or, where it may be, a status that says that it is not."""
     totals = np.asarray(result.losses.total)
     assert np.isfinite(result.image).all()
     assert result.image.min() >= 0
     assert result.image.max() <= 1 + 1e-6
-    # Rounding alone is no loss that could fall.
-    if result.status in (js.Status.NOT_FINITE, js.Status.STUCK) or totals[0] < 1e-12:
+    if result.status in told:
         return
-    assert result.status in DONE
-    assert np.isfinite(totals[0])
-    assert np.nanmin(totals) < totals[0]
+    assert result.status in (js.Status.STEP_LIMIT, js.Status.CONVERGED)
+    # By more than rounding; and rounding alone is no loss that could fall.
+    assert np.nanmin(totals) < 0.9 * totals[0] or 0 < totals[0] < 1e-12
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "average"])
@@ -66,9 +65,9 @@ def test_strange_pictures(tiny_params, content, style, optimizer):
 def test_huge_and_tiny_weights(tiny_params, weight, optimizer):
     options = {"params": tiny_params, "steps": 90, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
     result = js.stylize(NOISE, OTHER, weights=js.LossWeights(weight, weight), **options)
-    assert_good_or_told(result)
-    if weight == 3e38:
-        assert result.status in (js.Status.NOT_FINITE, js.Status.STUCK)
+    # What float32 can hold of the squares of gradients ends, and Adam's least denominator begins.
+    far = weight > 1e36 if optimizer == "lbfgs" else weight > 1e20 or weight < 1e-20
+    assert_good_or_told(result, (js.Status.NOT_FINITE, js.Status.STUCK) if far else ())
 
 
 @pytest.mark.parametrize(("content", "style"), [("china", "starry"), ("flat", "noise")])
