@@ -1,5 +1,6 @@
 """Strict set-up for every test: warnings, silent promotions and wrong array types are errors."""
 
+import contextlib
 import os
 
 # Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
@@ -39,6 +40,18 @@ hypothesis.settings.load_profile("jaxstyle")
 collect_ignore = ["make_golden.py", "make_peers_golden.py"]
 
 DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Compiled programs are let go when there are many.
+
+    Each has memory maps of its own, of which Linux gives a process 65530; without more XLA's compiler crashes.
+    """
+    yield
+    with contextlib.suppress(OSError):
+        if Path("/proc/self/maps").read_bytes().count(b"\n") > 12_000:
+            jax.clear_caches()
 
 
 @pytest.fixture
