@@ -36,6 +36,8 @@ class Resume:
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """What --checkpoint FILE wrote."""
+    output: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """Where the picture goes; None is what the run was told."""
     force: bool = False
     """Go on from the best picture although others have changed since, and replace an output that is there already."""
     distributed: str | None = None
@@ -57,6 +59,7 @@ class Resume:
         # What the run was told of its output still holds.
         changes: dict[str, Any] = {"force": self.force or options.force, "verbose": self.verbose, "quiet": self.quiet}
         changes |= {"checkpoint": self.file, "log_json": self.log_json or options.log_json}
+        changes |= {"output": self.output or options.output}
         changes |= {"distributed": self.distributed or options.distributed}
         return dataclasses.replace(options, **changes).go(resume=True, force=self.force)
 
@@ -105,7 +108,7 @@ class Rerun:
             if self.output is not None:
                 store(self.output, quality=options.quality)
             same, verdict = _compared(self.picture, options.output)
-        print(f"{self.picture}: {verdict}")
+        print(f"{self.picture}: {verdict}" + (f"; the new one is in {self.output}" if self.output else ""))
         return 0 if same else 1
 
     def _options(self, recipe: Any) -> Stylize:
@@ -119,6 +122,11 @@ class Rerun:
             raise InputError(
                 f"{self.picture} is of a run that did not finish ({recipe.get('status')}): expected the picture of one "
                 "that did, as when a run is stopped is not repeatable"
+            )
+        if recipe.get("forced"):
+            raise InputError(
+                f"{self.picture} went on by force from a run with other {recipe['forced']}, which its recipe does not "
+                "tell: expected a picture of one run"
             )
         options = from_words(Stylize, settings, f"the recipe of {self.picture}")
         checksums = recipe.get("inputs_sha256")

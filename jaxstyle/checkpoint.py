@@ -7,6 +7,7 @@ altered, or is another program's is refused; it does not prove who wrote the fil
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
@@ -50,6 +51,10 @@ def write(path: PathLike, contents: Contents) -> None:
     about = {"format": FORMAT, "version": VERSION, "words": words, "sha256": checksum}
     with files.replacing(path) as file:
         save_file(contents.tensors, str(file.name), about)
+        # It has put another file in the place of the open one: that is to be synced, with the permissions of new files.
+        with open(file.name, "r+b") as written:
+            os.fchmod(written.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            os.fsync(written.fileno())
 
 
 def read(path: PathLike) -> Contents:

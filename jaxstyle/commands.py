@@ -170,7 +170,8 @@ class Stylize(Options):
         needs = estimate_part(height, width, planned, optimizer, sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))
-        line("begin", width=width, height=height, steps=self.steps, settings=recipe["settings"])
+        resumed = checkpoint is not None and checkpoint.resume
+        line("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
 
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
@@ -228,7 +229,7 @@ class Stylize(Options):
             f"in {duration(result.seconds)} ({result.status})"
         )
         if self.checkpoint is not None and result.status in SIGNALLED:
-            log.info("jaxstyle resume %s goes on", self.checkpoint)
+            log.info("to go on: jaxstyle resume %s", self.checkpoint)
         elif self.checkpoint is not None and path == self.output:
             # There is nothing left to go on with.
             self.checkpoint.unlink(missing_ok=True)

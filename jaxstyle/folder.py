@@ -86,16 +86,21 @@ def stylize_folder(folder: Folder) -> int:
     """
     begin, jobs = time.perf_counter(), _jobs(folder)
     sizes, failed = _sizes(jobs, folder)
+    if not sizes:
+        if is_first():
+            folder.tell(f"{folder.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
+        return 1 if failed else 0
     canvas_of, made = canvases(list(sizes.values())), 0
     silent = folder.quiet or not is_first()
     with tqdm(total=float(len(sizes)), bar_format=BAR, dynamic_ncols=True, disable=silent) as bar:
         for photos in _batches(sizes, canvas_of, folder):
+            names = [photo.name for photo in photos]
 
-            def tell(progress: BatchProgress, before: int = made, count: int = len(photos)) -> None:
+            def tell(progress: BatchProgress, before: int = made, names: Sequence[str] = names) -> None:
                 told = f"{before} of {len(sizes)} done, {max(progress.evaluations)} evaluations of the next"
                 bar.set_postfix_str(told, refresh=False)
-                bar.update(before + progress.fraction * count - bar.n)
-                folder.line("chunk", **batch_line(progress), done=before)
+                bar.update(before + progress.fraction * len(names) - bar.n)
+                folder.line("chunk", **batch_line(progress), photos=names, done=before)
 
             try:
                 read = [folder.read(photo) for photo in photos]

@@ -90,6 +90,7 @@ def outcome_of(result: Result) -> dict[str, Any]:
     """
     weights = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
     told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
+    told |= {"forced": list(result.changed)} if result.changed else {}
     return told | {"window": result.window, "loss_weights": weights}
 
 

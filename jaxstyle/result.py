@@ -65,6 +65,7 @@ class Result(NamedTuple):
         scales: those that it came to, from coarse to fine, each with the evaluations it took as its `steps`.
         weights: of the loss's terms at the last scale, one number a layer: what a strength became.
         window: side of the windows at the last scale, in pixels; None if it was evaluated whole.
+        changed: of a run that went on by force from a checkpoint with other pictures or settings, which ones.
     """
 
     image: Image
@@ -75,6 +76,7 @@ class Result(NamedTuple):
     scales: tuple[Scale, ...]
     weights: LossWeights
     window: int | None = None
+    changed: tuple[str, ...] = ()
 
 
 Callback = Callable[[Progress], bool | None]

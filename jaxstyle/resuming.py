@@ -38,8 +38,9 @@ class Checkpoint:
 
     A run that goes on takes the steps that it would have taken: on the same device, with the same versions, its picture
     and losses are the same to the last bit. It is saved between chunks of steps, and when Ctrl-C, SIGTERM or a callback
-    ends it; the file is replaced in one step, so that there is always a whole one. About 300 bytes a pixel with L-BFGS
-    of 10 pairs. On several hosts all must see the file; the first one writes it.
+    ends it; the file is replaced in one step, so that there is always a whole one. It stays when the run is done:
+    remove it once the picture is saved. About 300 bytes a pixel with L-BFGS of 10 pairs. On several hosts all must see
+    the file; the first one writes it.
 
     Attributes:
         path: the file.
@@ -80,7 +81,7 @@ class Snapshot(NamedTuple):
         weights: of the loss's terms at this scale.
         descent: how far this scale has come. Of a run that is taken up its `state` is still arrays by name.
         seconds: that the run has taken.
-        changed: whether pictures or settings are others now, so that only the best picture counts.
+        changed: pictures and settings that are others now, so that only the best picture counts.
     """
 
     scale: int
@@ -89,7 +90,7 @@ class Snapshot(NamedTuple):
     weights: LossWeights
     descent: Descent
     seconds: float
-    changed: bool = False
+    changed: tuple[str, ...] = ()
 
 
 def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
@@ -107,7 +108,7 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
         InputError: for a file that cannot be used, or is in the way.
     """
     there = bool(agreed(int(os.path.lexists(kept.path)), mesh))
-    if there and kept.force and not kept.resume:
+    if there and not kept.resume:
         # Only what is a checkpoint gives way to another one.
         checkpoint.read(kept.path)
     if not there or (kept.force and not kept.resume):
@@ -122,7 +123,7 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
     if not kept.resume:
         raise InputError(
             f"the checkpoint {kept.path} is there already, of a run that may not be finished: go on from it "
-            "(jaxstyle resume, or resume=True), delete it, or use another name"
+            "(jaxstyle resume; in Python resume=True), replace it (--force; force=True), or use another name"
         )
     tensors, words = checkpoint.read(kept.path)
     try:
@@ -131,7 +132,7 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
         if changed and not kept.force:
             raise InputError(
                 f"the checkpoint {kept.path} is of a run with other {', '.join(changed)}: expected the same pictures "
-                "and settings; force it to go on with these"
+                "and settings; force it (--force; force=True) to go on with these from its best picture"
             )
         versions = words["versions"]
         differ = [f"{name} {versions.get(name)}" for name, now in _versions().items() if versions.get(name) != now]
@@ -140,8 +141,12 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
         histories = [tensors[f"history.{k}"] for k in range(run["scale"])]
         weights = LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields))
         descent = Descent(tensors, tensors["history"], run["since"], run["finishing"])  # pyright: ignore[reportArgumentType]
+        done = sum(map(len, histories)) + len(descent.history)
+        log.info("goes on after %d evaluations, from %s", done, kept.path)
+        if changed:
+            log.warning("with other %s than before, so from the best picture, with a new optimiser", ", ".join(changed))
         windows = list(run["windows"])
-        return Snapshot(run["scale"], histories, windows, weights, descent, run["seconds"], bool(changed))
+        return Snapshot(run["scale"], histories, windows, weights, descent, run["seconds"], tuple(changed))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the checkpoint {kept.path} is damaged: it lacks {error}; use another one") from error
 

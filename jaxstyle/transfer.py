@@ -167,7 +167,8 @@ def stylize(
         if snapshot.scale >= len(job.scales):
             raise InputError(f"the checkpoint is at scale {snapshot.scale + 1}, the run has {len(job.scales)}")
         begin -= snapshot.seconds
-    if snapshot is not None and not snapshot.changed:
+    changed = () if snapshot is None else snapshot.changed
+    if snapshot is not None and not changed:
         # What is free now does not matter: in other windows sums are rounded otherwise.
         windows = snapshot.windows
     else:
@@ -255,7 +256,8 @@ def stylize(
             if resumed is not None and resumed.changed:
                 picture, resumed = keep_photo(best_of(resumed, *size), now), None
             structure = dataclasses.replace(settings.objective, window=windows[index])
-            log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], structure)
+            shape = "whole" if structure.window is None else f"in windows of {structure.window}"
+            log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], shape)
             work = functools.partial(optimise, now, picture, resumed)
             # Of a device's own part: larger windows than that are none.
             side = max(part_of(size, structure))
@@ -276,6 +278,7 @@ def stylize(
             status=status,
             seconds=time.perf_counter() - begin,
             window=used,
+            changed=changed,
             weights=balanced,
             scales=tuple(scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False)),
         )

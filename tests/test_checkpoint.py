@@ -87,6 +87,13 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["run"]
 
 
+def test_it_has_the_permissions_of_new_files(tmp_path):
+    """And not those of the temporary file that it was: others of a group may go on with it."""
+    (tmp_path / "new").write_bytes(b"")
+    write(tmp_path / "run", CONTENTS)
+    assert (tmp_path / "run").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_trees_are_taken_apart_and_put_together(tmp_path, china):
     state = js.lbfgs(memory_size=2).init(china)
     tensors = flatten(state, "state")
