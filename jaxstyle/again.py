@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import logging
 import os
 import tempfile
@@ -171,7 +170,7 @@ def _circumstances(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _compared(before: Path, after: Path) -> tuple[bool, str]:
     """Whether two files are the same picture, and a sentence that says how much."""
-    if _digest(before) == _digest(after):
+    if checksum(before) == checksum(after):
         return True, "identical, every byte of the file"
     pixels = [np.asarray(io.load_image(path, smallest=1)) for path in (before, after)]
     if pixels[0].shape != pixels[1].shape:
@@ -183,8 +182,3 @@ def _compared(before: Path, after: Path) -> tuple[bool, str]:
         f"different: {100 * np.count_nonzero(levels) / levels.size:.3g} % of the pixels, by {int(levels.max())} of 255 "
         f"at most and {levels.mean():.3g} on average"
     )
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

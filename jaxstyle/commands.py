@@ -67,14 +67,10 @@ class Stylize(Options):
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)
-        for name, beside in (("--checkpoint", self.checkpoint), ("--log-json", self.log_json)):
-            check_beside(name, beside, self._outputs(), self.inputs())
-        if (
-            self.checkpoint is not None
-            and self.log_json is not None
-            and self.log_json.absolute() == self.checkpoint.absolute()
-        ):
-            raise InputError(f"--log-json and --checkpoint are both {self.log_json}, expected two files")
+        outputs = self._outputs()
+        check_beside("--checkpoint", self.checkpoint, outputs, self.inputs())
+        outputs += [] if self.checkpoint is None else [self.checkpoint]
+        check_beside("--log-json", self.log_json, outputs, self.inputs())
         path = self.log_json if distributed.is_first() else None
         with json_lines(path) as line:
             if os.path.isdir(self.photo):

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.logs import Line
 from jaxstyle.memory import OUT_OF_MEMORY
 from jaxstyle.mesh import of_the_first
-from jaxstyle.outputs import is_finished, is_unfinished
+from jaxstyle.outputs import in_the_way, is_finished
 from jaxstyle.reports import BAR, batch_line, duration, final_loss, outcome_of
 from jaxstyle.result import BatchProgress, Result
 from jaxstyle.signals import EXIT_CODES, no_interrupt
@@ -188,7 +187,7 @@ def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], in
             if is_finished(output, recipe):
                 there += 1
                 continue
-            if os.path.lexists(output) and not folder.force and not is_unfinished(output, recipe):
+            if in_the_way(output, folder.force, recipe):
                 others.append(output)
             found[k] = folder.read(photo).pixels.shape[:2]
         except InputError as error:

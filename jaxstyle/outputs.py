@@ -41,7 +41,7 @@ def check_outputs(
             io.check_output(path)
         if os.path.realpath(path) in sources:
             raise InputError(f"the output {path} is one of the inputs, expected another name")
-        if not force and os.path.lexists(path) and not (recipe is not None and is_unfinished(path, recipe)):
+        if in_the_way(path, force, recipe):
             raise InputError(f"the output {path} is there already: choose another name, or --force to replace it")
 
 
@@ -63,6 +63,11 @@ def check_beside(name: str, path: Path | None, outputs: Iterable[Path], inputs: 
         raise InputError(f"{name} is {path}, another file of this run: expected one of its own")
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f"cannot write {path}: it is there and no regular file; choose another name for {name}")
+
+
+def in_the_way(path: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> bool:
+    """Whether there is a file, or a link, that may not be replaced; one's own unfinished picture may."""
+    return not force and os.path.lexists(path) and not (recipe is not None and is_unfinished(path, recipe))
 
 
 def is_finished(path: Path, recipe: Mapping[str, Any]) -> bool:

@@ -111,7 +111,12 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
     if there and not kept.resume:
         # Only what is a checkpoint gives way to another one.
         checkpoint.read(kept.path)
-    if not there or (kept.force and not kept.resume):
+        if not kept.force:
+            raise InputError(
+                f"the checkpoint {kept.path} is there already, of a run that may not be finished: go on from it "
+                "(jaxstyle resume; in Python resume=True), replace it (--force; force=True), or use another name"
+            )
+    if not there or not kept.resume:
         try:
             if is_first():
                 files.probe(Path(os.path.realpath(kept.path)))
@@ -120,11 +125,6 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
                 f"cannot write the checkpoint {kept.path}: {error.strerror}; choose another place"
             ) from error
         return None
-    if not kept.resume:
-        raise InputError(
-            f"the checkpoint {kept.path} is there already, of a run that may not be finished: go on from it "
-            "(jaxstyle resume; in Python resume=True), replace it (--force; force=True), or use another name"
-        )
     tensors, words = checkpoint.read(kept.path)
     try:
         told, run = words["asked"], words["run"]
