@@ -22,6 +22,7 @@ from jaxstyle.folder import checksum
 from jaxstyle.logs import json_lines, set_level
 from jaxstyle.options import with_inputs
 from jaxstyle.outputs import UNTOLD, check_outputs
+from jaxstyle.programs import keep_programs
 from jaxstyle.signals import EXIT_CODES
 from jaxstyle.stored import from_words
 from jaxstyle.weights import NAMES, weights_sha256
@@ -85,6 +86,7 @@ class Rerun:
     def run(self) -> int:
         """Make it again and compare; returns the exit code."""
         set_level(self.verbose, self.quiet)
+        keep_programs()
         recipe = io.read_recipe(self.picture)
         options = self._options(recipe)
         if self.output is not None:

@@ -30,6 +30,7 @@ from jaxstyle.mesh import gather
 from jaxstyle.objective import Objective, check_weights
 from jaxstyle.options import Options
 from jaxstyle.outputs import UNTOLD, check_beside, check_outputs, is_unfinished, save_or_rescue
+from jaxstyle.programs import keep_programs
 from jaxstyle.reports import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
 from jaxstyle.result import Progress, Result
 from jaxstyle.resuming import Checkpoint
@@ -64,6 +65,7 @@ class Stylize(Options):
             The exit code.
         """
         set_level(self.verbose, self.quiet)
+        keep_programs(self.compile_cache)
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def cache_folder() -> Path:
+    """Where jaxstyle keeps what it can get again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
+    home = os.environ.get("JAXSTYLE_CACHE")
+    if home:
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "jaxstyle"
+
+
 def temporary_beside(path: Path) -> Path:
     """A name in the same directory that nothing else has; short, since names have a limit.
 

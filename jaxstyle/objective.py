@@ -34,6 +34,7 @@ class Objective:
         pooling: `"max"`, `"avg"` or `"l2"`.
         padding: of the first convolution, `"zeros"` or `"replicate"`.
         precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
+        algorithm: of the convolutions, `"auto"`, `"direct"` or `"winograd"`: see `features`.
         window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
             memory (see `windows.py`); None evaluates them whole.
         shards: how many devices the picture's rows and columns are spread over: see `on_mesh`.
@@ -57,11 +58,12 @@ class Objective:
     style_loss: StyleLoss = "gram"
     variation: Variation = "squared"
     matrix_root: MatrixRoot = "auto"
+    algorithm: vgg.Algorithm = "direct"
 
     def __post_init__(self):
         vgg.check_layers(self.content_layers)
         vgg.check_layers(self.style_layers)
-        vgg.check_options(self.pooling, self.padding, self.precision)
+        vgg.check_options(self.pooling, self.padding, self.precision, self.algorithm)
         # A list would fail later, where the objective is hashed.
         object.__setattr__(self, "content_layers", tuple(self.content_layers))
         object.__setattr__(self, "style_layers", tuple(self.style_layers))
@@ -232,11 +234,13 @@ def stages(
     Returns:
         One stage or two.
     """
+    # Winograd's strips would gather a picture that is spread over devices.
+    algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
     return stages_of(
         objective.style_layers if styles is None else styles,
         objective.content_layers if contents is None else contents,
         maps,
-        vgg.Options(objective.pooling, objective.padding, objective.precision),
+        vgg.Options(objective.pooling, objective.padding, objective.precision, algorithm),
         objective.window,
         objective.shards,
         objective.means,

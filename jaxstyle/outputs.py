@@ -16,7 +16,8 @@ from jaxstyle.signals import no_interrupt
 log = logging.getLogger(__name__)
 
 # Settings that change how, or how much, is told and kept of a run: no part of a picture's recipe.
-UNTOLD = ("save_every", "checkpoint", "checkpoint_every", "log_json", "max_pixels", "force", "verbose", "quiet")
+UNTOLD = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
+UNTOLD += ("force", "verbose", "quiet")
 # Settings that change how a picture is made, but not the picture.
 INDIFFERENT = (*UNTOLD, "batch", "mesh", "distributed", "window")
 

@@ -23,6 +23,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.inputs import read_photo
 from jaxstyle.logs import Line, json_lines, set_level, teller
 from jaxstyle.outputs import check_beside, check_outputs, save_or_rescue
+from jaxstyle.programs import keep_programs
 from jaxstyle.reports import duration, final_loss, outcome_of
 from jaxstyle.result import Result
 from jaxstyle.sheet import contact_sheet
@@ -73,6 +74,7 @@ class Sheet:
     def run(self) -> int:
         """Make the pictures and the sheet; returns the exit code."""
         set_level(self.base.verbose, self.base.quiet)
+        keep_programs(self.base.compile_cache)
         self._check()
         with json_lines(self.base.log_json) as line:
             return self._run(line)

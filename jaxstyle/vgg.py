@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from jaxstyle.canvas import Frame, inside
 from jaxstyle.errors import InputError
 from jaxstyle.image import check_image
-from jaxstyle.layers import Pooling, Precision, convolution, pool
+from jaxstyle.layers import Algorithm, Pooling, Precision, convolution, pool
 from jaxstyle.typing import AnyFeatures, Features, Image, Params
 
 Padding = Literal["zeros", "replicate"]
@@ -39,11 +39,13 @@ class Options(NamedTuple):
         pooling: see `features`.
         padding: likewise.
         precision: likewise.
+        algorithm: likewise.
     """
 
     pooling: Pooling = "max"
     padding: Padding = "zeros"
     precision: Precision = "highest"
+    algorithm: Algorithm = "direct"
 
 
 def check_layers(layers: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ def check_layers(layers: Sequence[str]) -> None:
         raise InputError(f"layers {tuple(layers)} name a layer twice, expected each once")
 
 
-def check_options(pooling: str, padding: str, precision: str) -> None:
+def check_options(pooling: str, padding: str, precision: str, algorithm: str = "direct") -> None:
     """Refuse values that `features` does not know.
 
     Raises:
@@ -77,6 +79,7 @@ def check_options(pooling: str, padding: str, precision: str) -> None:
         ("pooling", pooling, get_args(Pooling)),
         ("padding", padding, get_args(Padding)),
         ("precision", precision, get_args(Precision)),
+        ("algorithm", algorithm, get_args(Algorithm)),
     ):
         if value not in choices:
             raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
@@ -146,6 +149,7 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     precision: Precision = "highest",
+    algorithm: Algorithm = "direct",
     after: str | None = None,
     frame: Frame | None = None,
 ) -> dict[str, AnyFeatures]:
@@ -163,6 +167,8 @@ def features(
             pad zeros.
         precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
+        algorithm: of the convolutions: `"direct"`; `"winograd"`, which needs a quarter of the multiplications (see
+            `winograd.py`); `"auto"` takes the faster of the two, which is Winograd's in wide float32 layers on CPU.
         after: the layer whose map is given; only deeper layers can be had.
         frame: if the image is a piece of another, or a canvas, where it lies: what is outside of the picture counts as
             the zeros of the padding, and features are zero there. With `"replicate"` it has to continue the picture's
@@ -185,7 +191,7 @@ def features(
         configuration E. Gatys et al., CVPR 2016, section 2.
     """
     check_layers(layers)
-    check_options(pooling, padding, precision)
+    check_options(pooling, padding, precision, algorithm)
     if not layers:
         return {}
     if after is None:
@@ -193,7 +199,7 @@ def features(
     elif not set(layers) <= set(path(layers, after)):
         raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
     widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
-    network = _VGG19(tuple(layers), widths, pooling, padding, precision, after)
+    network = _VGG19(tuple(layers), widths, Options(pooling, padding, precision, algorithm), after)
     return network.apply({"params": params}, image, frame)  # pyright: ignore[reportReturnType]
 
 
@@ -227,9 +233,7 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
 class _VGG19(nn.Module):
     layers: tuple[str, ...]
     widths: tuple[int, ...]
-    pooling: Pooling
-    padding: Padding
-    precision: Precision
+    options: Options
     after: str | None = None
 
     @nn.compact
@@ -238,19 +242,22 @@ class _VGG19(nn.Module):
         x, jump = image, 1
         if self.after is None:
             x = _InputScaling(name="input")(x)
-        if self.after is not None or self.padding == "zeros":
+        if self.after is not None or self.options.padding == "zeros":
             x = inside(x, frame)
-        for layer in path(self.layers, self.after):
-            kind = layer[:4]
+        layers = path(self.layers, self.after)
+        for layer in layers:
+            kind, number = layer[:4], layer[4:]
             if kind == "conv":
-                padding = self.padding if layer == "conv1_1" else "zeros"
-                x = _Convolution(self.widths[CONVOLUTIONS.index(layer)], padding, self.precision, name=layer)(x)
-                x = inside(x, frame, jump)
+                # The ReLU is computed with the convolution, unless someone wants to see what it is given.
+                relu = layer not in self.layers and f"relu{number}" in layers
+                width = self.widths[CONVOLUTIONS.index(layer)]
+                options = self.options if layer == "conv1_1" else self.options._replace(padding="zeros")
+                x = inside(_Convolution(width, relu, options, name=layer)(x), frame, jump)
             elif kind == "relu":
-                x = nn.relu(x)
+                x = nn.relu(x) if f"conv{number}" in self.layers else x
             else:
                 jump *= 2
-                x = inside(pool(x, self.pooling), frame, jump)
+                x = inside(pool(x, self.options.pooling), frame, jump)
             if layer in self.layers:
                 taps[layer] = x
         return taps
@@ -266,18 +273,16 @@ class _InputScaling(nn.Module):
 
 class _Convolution(nn.Module):
     width: int
-    padding: Padding
-    precision: Precision
+    relu: bool
+    options: Options
 
     @nn.compact
     def __call__(self, x: Features) -> Float[Array, "h w d"]:
         kernel: Array = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
         bias: Array = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        replicate = self.padding == "replicate"
+        replicate = self.options.padding == "replicate"
         if replicate:
             x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        x = convolution(x, kernel, self.precision)
-        if replicate:
-            # The outermost results have seen the zeros beyond the copied border.
-            x = x[1:-1, 1:-1]
-        return x + bias[None, None]
+        x = convolution(x, kernel, bias, self.relu, self.options.precision, self.options.algorithm)
+        # The outermost results have seen the zeros beyond the copied border.
+        return x[1:-1, 1:-1] if replicate else x

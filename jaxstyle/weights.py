@@ -211,10 +211,7 @@ def _own_path(source: str | os.PathLike[str]) -> Path:
 
 def _cache_path() -> Path:
     """Where the torchvision weights are kept once they are downloaded."""
-    home = os.environ.get("JAXSTYLE_CACHE")
-    if not home:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "jaxstyle"
-    return Path(home) / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
+    return files.cache_folder() / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
 
 
 def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | None = None) -> layout.Tensors:

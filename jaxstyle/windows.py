@@ -302,17 +302,7 @@ def _in_strips(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
 
 
 def _features(x: AnyFeatures, params: Params, frame: Frame | None, stage: Stage) -> dict[str, AnyFeatures]:
-    pooling, padding, precision = stage.options
-    return vgg.features(
-        params,
-        x,
-        stage.layers,
-        pooling=pooling,
-        padding=padding,
-        precision=precision,
-        after=stage.after,
-        frame=frame,
-    )
+    return vgg.features(params, x, stage.layers, after=stage.after, frame=frame, **stage.options._asdict())
 
 
 def _of(maps: Mapping, layers: tuple[str, ...]) -> dict:

@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Two workers share the cores: threads of eigendecompositions would wait for each other, spinning.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# No test finds what an earlier one compiled, or writes to the user's cache.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # Most of the tests' time is compiling, and a program runs a few times only: LLVM optimises little. XLA's own passes,
 # and so shapes, collectives and memory, stay as they are. Level 0 is faster still, but rounds differently: in runs of
 # a few steps by more than the tolerance. A flag from outside comes later and wins.

@@ -1,0 +1,55 @@
+"""Compiled programs kept between runs, so that only the first run of a size waits for the compiler."""
+
+import logging
+import os
+from pathlib import Path
+
+import jax
+
+from jaxstyle.errors import InputError
+from jaxstyle.files import cache_folder
+
+log = logging.getLogger(__name__)
+
+# Seconds of compilation from which a program is worth a file.
+WORTHWHILE = 0.2
+
+
+def keep_programs(where: str = "auto") -> Path | None:
+    """From now on, keep what this process compiles, and use what earlier ones have kept. Changes JAX's settings.
+
+    Programs of another version, device or processor are never taken: JAX names the files by all of that.
+
+    Args:
+        where: a folder; `"auto"` is the one that JAX was told (`JAX_COMPILATION_CACHE_DIR`), or `programs` in
+            jaxstyle's cache; `"off"` keeps nothing.
+
+    Returns:
+        The folder; None if nothing is kept.
+
+    Raises:
+        InputError: for a folder that cannot be made; of `"auto"` it is only a warning.
+    """
+    if where == "off":
+        jax.config.update("jax_compilation_cache_dir", None)
+        return None
+    if not jax.config.read("jax_enable_compilation_cache"):
+        return None
+    told = jax.config.read("jax_compilation_cache_dir")
+    if where == "auto" and told:
+        return Path(told)
+    folder = cache_folder() / "programs" if where == "auto" else Path(where)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(folder))
+    except OSError as error:
+        if where != "auto":
+            raise InputError(
+                f"compiled programs cannot be kept in {folder}: {error.strerror}; expected a folder, auto, or off"
+            ) from error
+        log.warning("compiled programs cannot be kept in %s (%s): every run compiles its own", folder, error.strerror)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTHWHILE)
+    return folder
