@@ -33,9 +33,9 @@ def keep_programs(where: str = "auto") -> Path | None:
     if where == "off":
         jax.config.update("jax_compilation_cache_dir", None)
         return None
-    if not jax.config.read("jax_enable_compilation_cache"):
+    if not jax.config.jax_enable_compilation_cache:  # pyright: ignore[reportAttributeAccessIssue]
         return None
-    told = jax.config.read("jax_compilation_cache_dir")
+    told: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if where == "auto" and told:
         return Path(told)
     folder = cache_folder() / "programs" if where == "auto" else Path(where)
