@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxstyle.mesh import agreed, mesh_of, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
+from jaxstyle.programs import IN_ORDER
 from jaxstyle.step import State, init, step
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Params
@@ -206,7 +207,9 @@ def steps_in_a_chunk(done: int, length: int, seconds: float) -> int:
     return 1 if done == 1 else max(1, int(CHUNK_SECONDS * length / seconds))
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
+@functools.partial(
+    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state", compiler_options=IN_ORDER
+)
 def run(
     state: State,
     params: Params,
@@ -217,6 +220,8 @@ def run(
     length: Int[Array, ""],
 ) -> tuple[State, Array]:
     """`length` steps in one compiled loop (a traced number: every chunk is the same program), and their losses.
+
+    To be called by itself: within other compiled functions it is `steps`.
 
     Args:
         state: its buffers are reused.
@@ -230,6 +235,19 @@ def run(
     Returns:
         The state after them, and an array of `(PATIENCE, 5)` whose first `length` rows are their losses.
     """
+    return steps(state, params, targets, weights, objective, optimizer, length)
+
+
+def steps(
+    state: State,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    length: Int[Array, ""],
+) -> tuple[State, Array]:
+    """What `run` compiles."""
 
     def body(k, carry):
         state, rows = carry

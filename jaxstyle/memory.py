@@ -36,14 +36,14 @@ WINDOWS = (2048, 1024, 512, 256, 128)
 USABLE = 0.9
 # Bytes of temporaries: for each byte of a window's activations, and for each pixel (the map between the stages,
 # gradients, the optimiser's); measured for the default objective, 2 cores, 512 to 16384 pixels a side.
-TEMPORARIES = 2.05
-BUFFERS = 125
+TEMPORARIES = 1.41
+BUFFERS = 142
 # Bytes a pixel beside the step's own: the photo, the picture to start from, the best one, and a callback's copy.
 PICTURES = 4 * 12
 # Bytes a pixel of a style: as given, and shrunk.
 STYLES = 2 * 12
 # Bytes of temporaries where nothing is kept for a gradient, likewise.
-FORWARD, FORWARD_BUFFERS = 0.6, 18
+FORWARD, FORWARD_BUFFERS = 0.7, 17
 # Bytes of the process itself, measured on Linux.
 PROCESS = 600_000_000
 

@@ -58,7 +58,7 @@ class Objective:
     style_loss: StyleLoss = "gram"
     variation: Variation = "squared"
     matrix_root: MatrixRoot = "auto"
-    algorithm: vgg.Algorithm = "direct"
+    algorithm: vgg.Algorithm = "auto"
 
     def __post_init__(self):
         vgg.check_layers(self.content_layers)

@@ -114,7 +114,7 @@ class Options:
     """Of the first convolution; replicate makes dark frames weaker."""
     precision: vgg.Precision = "highest"
     """Of the convolutions: highest is float32, default is what the device prefers."""
-    algorithm: vgg.Algorithm = "direct"
+    algorithm: vgg.Algorithm = "auto"
     """Of the convolutions: direct, winograd (a quarter of the multiplications), or auto, the faster one."""
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
     """L-BFGS on the pixel box, or Adam."""

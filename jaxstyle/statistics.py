@@ -6,6 +6,7 @@ evaluated whole, window by window, or spread over devices, and the losses are th
 
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -35,6 +36,7 @@ class Statistics(NamedTuple):
     variation: Scalar
 
 
+@jax.custom_vjp
 def outer_products(features: Features) -> Gram:
     """Sum over positions of the outer product of the feature vector with itself, `sum over p of f_p f_p^T`.
 
@@ -46,6 +48,18 @@ def outer_products(features: Features) -> Gram:
     """
     flat = features.reshape(-1, features.shape[-1])
     return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST)
+
+
+def _outer_products_forward(features):
+    return outer_products(features), features
+
+
+def _outer_products_backward(features, cotangent):
+    # One product of matrices instead of the two that the product rule makes.
+    return (jnp.einsum("hwc,cd->hwd", features, cotangent + cotangent.T, precision=lax.Precision.HIGHEST),)
+
+
+outer_products.defvjp(_outer_products_forward, _outer_products_backward)
 
 
 def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = None) -> Float[Array, "*regions c"]:

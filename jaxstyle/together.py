@@ -14,10 +14,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.balance import balance
 from jaxstyle.canvas import Canvas
-from jaxstyle.descent import PATIENCE, STATUSES, History, Limits, Status, run, steps_in_a_chunk, verdict
+from jaxstyle.descent import PATIENCE, STATUSES, History, Limits, Status, steps, steps_in_a_chunk, verdict
 from jaxstyle.guides import Guidance, Guides, Masks, Regions, check_reach, make_guides, reach
 from jaxstyle.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
 from jaxstyle.objective import Losses, LossWeights, Objective
+from jaxstyle.programs import IN_ORDER
 from jaxstyle.step import State, begin, picture_of
 from jaxstyle.targets import Style, Targets, content_features, metric_of
 from jaxstyle.typing import AnyImage, Params
@@ -246,7 +247,9 @@ def begin_together(images: Array, optimizer: optax.GradientTransformation) -> St
     return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(images)
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="states")
+@functools.partial(
+    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="states", compiler_options=IN_ORDER
+)
 def run_together(
     states: State,
     params: Params,
@@ -272,7 +275,7 @@ def run_together(
     """
 
     def one(state: State, targets: Targets, weights: LossWeights, length: Int[Array, ""]) -> tuple[State, Array]:
-        return run(state, params, targets, weights, objective, optimizer, length)
+        return steps(state, params, targets, weights, objective, optimizer, length)
 
     return jax.vmap(one)(states, targets, weights, lengths)
 

@@ -45,7 +45,7 @@ class Options(NamedTuple):
     pooling: Pooling = "max"
     padding: Padding = "zeros"
     precision: Precision = "highest"
-    algorithm: Algorithm = "direct"
+    algorithm: Algorithm = "auto"
 
 
 def check_layers(layers: Sequence[str]) -> None:
@@ -69,7 +69,7 @@ def check_layers(layers: Sequence[str]) -> None:
         raise InputError(f"layers {tuple(layers)} name a layer twice, expected each once")
 
 
-def check_options(pooling: str, padding: str, precision: str, algorithm: str = "direct") -> None:
+def check_options(pooling: str, padding: str, precision: str, algorithm: str = "auto") -> None:
     """Refuse values that `features` does not know.
 
     Raises:
@@ -149,7 +149,7 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     precision: Precision = "highest",
-    algorithm: Algorithm = "direct",
+    algorithm: Algorithm = "auto",
     after: str | None = None,
     frame: Frame | None = None,
 ) -> dict[str, AnyFeatures]:
