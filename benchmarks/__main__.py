@@ -14,6 +14,8 @@ QUESTIONS = {
     "folder": "How many pictures a minute does a folder make, beside running its photos one by one?",
     "tpu_aot": "Does a whole optimiser step fit on TPUs that are not here, by their own compiler's word?",
     "checkpoint": "What do checkpoints cost?",
+    "step": "How close to the hardware's limit is one evaluation, and to PyTorch's time?",
+    "layers": "How fast is each convolution, by each algorithm?",
     "resolution": "How do time and memory of a step grow with the size of the picture?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(

@@ -1,6 +1,9 @@
 """The part of the command line that benchmarks share."""
 
 import argparse
+from collections.abc import Iterable
+
+from jaxstyle.errors import InputError
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -18,3 +21,9 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
     return int(text)
+
+
+def check_sizes(sizes: Iterable[int], smallest: int) -> None:
+    """Refuse pictures that are too small for the network."""
+    if (least := min(sizes)) < smallest:
+        raise InputError(f"got a size of {least}, expected at least {smallest} pixels")

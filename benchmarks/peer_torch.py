@@ -24,16 +24,19 @@ CONTENT, STYLE = "relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_
 class Network:
     """VGG-19 with frozen weights."""
 
-    def __init__(self, device: str):
+    def __init__(self, device: str, dtype: torch.dtype = torch.float32):
         with safe_open(WEIGHTS, "pt", device=device) as file:
-            self.scale, self.shift = (file.get_tensor(f"input.{name}")[:, None, None] for name in ("scale", "shift"))
+            self.scale, self.shift = (
+                file.get_tensor(f"input.{name}")[:, None, None].to(dtype) for name in ("scale", "shift")
+            )
             self._layers = {
                 f"conv{block}_{n}": (
                     # (height, width, in, out) of codes into the layer's table to (out, in, height, width) of values.
                     file.get_tensor(f"conv{block}_{n}.table")[file.get_tensor(f"conv{block}_{n}.codes").long()]
                     .permute(3, 2, 0, 1)
-                    .contiguous(),
-                    file.get_tensor(f"conv{block}_{n}.bias"),
+                    .contiguous()
+                    .to(dtype),
+                    file.get_tensor(f"conv{block}_{n}.bias").to(dtype),
                 )
                 for block, count in enumerate(BLOCKS, 1)
                 for n in range(1, count + 1)

@@ -134,9 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     if not options.plot:
-        least = min((*options.sizes, *options.compile))
-        if least < (smallest := js.preset().objective.smallest):
-            raise js.InputError(f"got a size of {least}, expected at least {smallest} pixels")
+        arguments.check_sizes((*options.sizes, *options.compile), js.preset().objective.smallest)
         if None not in options.windows and min(options.windows) >= max((*options.sizes, *options.compile)):
             raise js.InputError("all windows hold all of the pictures, expected smaller windows, or whole")
         measure(options)

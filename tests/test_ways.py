@@ -80,7 +80,7 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
 
 @pytest.mark.parametrize(("style_loss", "guidance"), [("gram", "all"), ("wasserstein", "simple")])
 def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
-    objective = js.Objective(style_loss=style_loss)
+    objective = js.Objective(style_loss=style_loss, algorithm="direct")
     whole = evaluated(*pictures, real_params, objective, guidance)
     check(evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole)
     # Matrix roots on eight fake devices of a few cores take minutes: that comparison is the tiny network's.

@@ -83,7 +83,22 @@ def test_windows_of_the_real_network_are_exact(real_params, starry, size, window
     photo = js.load_image(DATA / "china.jpg")
     content, style = fit(photo, *size), fit(starry, 160, 192)
     image = 0.7 * content + 0.3 * js.white_noise(0, *size)
-    check(both_ways(real_params, image, content, style, js.Objective(), window), 5e-6)
+    check(both_ways(real_params, image, content, style, js.Objective(algorithm="direct"), window), 5e-6)
+
+
+def test_windows_by_winograd_differ_where_values_are_nearly_equal(real_params, starry):
+    """Its rounding depends on where tiles begin, and decides which of two equal values max pooling takes."""
+    content, style = fit(js.load_image(DATA / "china.jpg"), 256, 320), fit(starry, 160, 192)
+    image = 0.7 * content + 0.3 * js.white_noise(0, 256, 320)
+    objective = js.Objective(algorithm="winograd")
+    (whole, gradient, _), (windowed, gradient_in_windows, _) = both_ways(
+        real_params, image, content, style, objective, 128
+    )
+    np.testing.assert_allclose(np.stack(windowed), np.stack(whole), rtol=2e-5)
+    assert distance(gradient_in_windows, gradient) < 3e-3
+    # Nothing but that: where it has nothing to decide, they are equal.
+    found = both_ways(real_params, image, content, style, dataclasses.replace(objective, pooling="avg"), 128)
+    assert distance(found[1][1], found[0][1]) < 1e-4
 
 
 def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):

@@ -1,0 +1,127 @@
+"""How fast is each convolution, by each algorithm? Forward and the gradient of its input, with bias and ReLU.
+
+Beside PyTorch where it is installed, in turn, and beside what the machine can do: the fastest of some matrix products
+and of a stream through memory, measured in the same run.
+
+    python -m benchmarks layers
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import arguments, rates, record
+from jaxstyle.layers import LEAST_CHANNELS, Algorithm, Precision, convolution
+from jaxstyle.objective import Objective
+from jaxstyle.programs import IN_ORDER
+
+Run = dict[str, Any]
+
+
+def measure(options: argparse.Namespace) -> None:
+    result: Run = {"question": "seconds of each layer, forward and backward", "size": options.size, "runs": []}
+    result |= {"machine": record.machine(), "peaks": rates.peaks(precision=options.precision)}
+    result["precision"] = options.precision
+    done: dict[tuple[int, ...], Run] = {}
+    for layer, shape in rates.convolutions(options.size, options.size).items():
+        # Layers of one shape take one time.
+        if shape not in done:
+            seconds = rates.in_turn(contestants(*shape, options.precision), options.repeats)
+            done[shape] = {"shape": shape, "seconds": seconds}
+            print(layer, {name: f"{1e3 * rates.median(each):.1f} ms" for name, each in seconds.items()}, flush=True)
+        result["runs"].append({"layer": layer, **done[shape]})
+        record.write(options.name, result)
+
+
+def contestants(
+    height: int, width: int, channels: int, out: int, precision: Precision = "highest"
+) -> dict[str, Callable[[], Any]]:
+    """Each algorithm's layer, compiled: forward, and the gradient of the input for a given one of the result."""
+    random = np.random.default_rng(0)
+    x, cotangent = (random.standard_normal((height, width, size), np.float32) for size in (channels, out))
+    kernel = random.standard_normal((3, 3, channels, out), np.float32) / np.float32(3 * channels**0.5)
+    bias = np.zeros(out, np.float32)
+    given = tuple(map(jnp.asarray, (x, cotangent, kernel, bias)))
+
+    def work(algorithm: Algorithm) -> Callable[[], Any]:
+        def layer(x, cotangent, kernel, bias):
+            y, back = jax.vjp(lambda x: convolution(x, kernel, bias, True, precision, algorithm), x)
+            return y, back(cotangent)[0]
+
+        program = jax.jit(layer).lower(*given).compile(IN_ORDER)
+        return lambda: jax.block_until_ready(program(*given))
+
+    works = {"direct": work("direct")}
+    if jax.devices()[0].platform == "cpu" and min(channels, out) >= LEAST_CHANNELS:
+        works["winograd"] = work("winograd")
+    if importlib.util.find_spec("torch"):
+        from benchmarks import step_torch
+
+        works["torch"] = step_torch.layer(x, cotangent, kernel, bias, precision)
+    return works
+
+
+def table(result: Run) -> str:
+    """Milliseconds, operations a second of the direct form, and their share of the measured peak."""
+    names = sorted({name for run in result["runs"] for name in run["seconds"]})
+    header = ["layer", "map", "channels", *(f"{name}, ms" for name in names)]
+    header += [f"{name}, GFLOP/s" for name in names] + [f"{name} of the peak" for name in names]
+    rows, total = [], dict.fromkeys(names, 0.0)
+    for run in result["runs"]:
+        height, width, channels, out = run["shape"]
+        seconds = {name: rates.median(run["seconds"][name]) for name in run["seconds"]}
+        speeds = {name: rates.operations(*run["shape"]) / each for name, each in seconds.items()}
+        for name in names:
+            # Where an algorithm is not for a layer, the direct form stands in.
+            total[name] += seconds.get(name, seconds["direct"])
+        rows.append(
+            [run["layer"], f"{width}x{height}", f"{channels} to {out}"]
+            + [f"{1e3 * seconds[name]:.1f}" if name in seconds else None for name in names]
+            + [f"{speeds[name] / 1e9:.0f}" if name in speeds else None for name in names]
+            + [f"{speeds[name] / result['peaks']['flops']:.2f}" if name in speeds else None for name in names]
+        )
+    work = sum(rates.operations(*run["shape"]) for run in result["runs"])
+    rows.append(
+        ["all", None, None, *(f"{1e3 * total[name]:.0f}" for name in names)]
+        + [f"{work / total[name] / 1e9:.0f}" for name in names]
+        + [f"{work / total[name] / result['peaks']['flops']:.2f}" for name in names]
+    )
+    return record.table(header, rows)
+
+
+def plot(result: Run, path: Any) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(9, 4), layout="constrained")
+    names = sorted({name for run in result["runs"] for name in run["seconds"]})
+    for k, name in enumerate(names):
+        speeds = [
+            rates.operations(*run["shape"]) / rates.median(run["seconds"][name]) / 1e9 if name in run["seconds"] else 0
+            for run in result["runs"]
+        ]
+        axis.bar(np.arange(len(speeds)) + (k - (len(names) - 1) / 2) * 0.8 / len(names), speeds, 0.25, label=name)
+    axis.axhline(result["peaks"]["flops"] / 1e9, color="k", linestyle=":", label="fastest matrix product")
+    axis.set_xticks(range(len(result["runs"])), [run["layer"] for run in result["runs"]], rotation=45)
+    axis.set(ylabel="GFLOP/s of the direct form", title=f"forward and backward, {result['size']} pixels a side")
+    axis.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.parser("layers", __doc__)
+    parser.add_argument("--size", type=arguments.positive, default=512, help="pixels a side (default: %(default)s)")
+    parser.add_argument("--repeats", type=arguments.positive, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="highest")
+    options = parser.parse_args(argv)
+    arguments.check_sizes([options.size], Objective().smallest)
+    if not options.plot:
+        measure(options)
+    result = record.read(options.name)
+    plot(result, record.plot_path(options.name))
+    record.report(options.name, table(result))

@@ -1,0 +1,91 @@
+"""Tables and the plot of `step`, from its JSON alone."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks import rates, record
+
+Run = dict[str, Any]
+
+
+def limit(run: Run, peaks: Run) -> float:
+    """The roofline: seconds below which direct convolution cannot go on this machine."""
+    return max(run["flops"] / peaks["flops"], run["bytes"] / peaks["bytes"])
+
+
+def seconds(result: Run) -> str:
+    """Every contestant at every size."""
+    header = ("pixels a side", "program", "median, ms", "of torch eager", "of torch compiled", "roofline, ms")
+    header = (*header, "roofline / median", "compile, s", "temporaries, MB", "process's peak, MB")
+    rows = []
+    for run in result["runs"]:
+        medians = {name: rates.median(each["seconds"]) for name, each in run["contestants"].items()}
+        for name, about in run["contestants"].items():
+            precision = name.split()[1]
+            roof = limit(run, result["peaks"][precision])
+            peers = [medians.get(f"torch {precision} {kind}") for kind in ("eager", "compiled")]
+            rows.append(
+                (
+                    run["size"],
+                    name,
+                    f"{1e3 * medians[name]:.3g}",
+                    *(None if peer is None else f"{medians[name] / peer:.2f}" for peer in peers),
+                    f"{1e3 * roof:.3g}",
+                    f"{roof / medians[name]:.2f}",
+                    _number(about.get("compile_seconds"), 1, 1),
+                    _number(about.get("temporary_bytes"), 1e6, 0),
+                    _number(about.get("peak_resident_bytes"), 1e6, 0),
+                )
+            )
+    return record.table(header, rows)
+
+
+def accuracy(result: Run) -> str:
+    """Relative distance of the gradient from float64's: middle and largest of the pictures, and the final loss."""
+    header = ("program", "noise, median", "noise, largest", "photo with noise, median", "photo with noise, largest")
+    finals = {each["name"]: each for each in result["finals"]}
+    rows = []
+    for name in dict.fromkeys([each["name"] for each in result["accuracy"]] + list(finals)):
+        errors = [
+            [each["error"] for each in result["accuracy"] if (each["name"], each["picture"]) == (name, picture)]
+            for picture in ("noise", "mixed")
+        ]
+        cells = [f"{how(each):.1e}" if each else None for each in errors for how in (statistics.median, max)]
+        final = finals.get(name)
+        rows.append((name, *cells, None if final is None else f"{final['loss']:,.0f} after {final['steps']} steps"))
+    return record.table((*header, "loss of the saved picture"), rows)
+
+
+def write(name: str) -> None:
+    """Tables and plot of a result."""
+    result = record.read(name)
+    plot(result, record.plot_path(name))
+    tables = [seconds(result)] + ([accuracy(result)] if result["accuracy"] or result["finals"] else [])
+    record.write_tables(name, tables)
+    print("\n".join(tables))
+
+
+def plot(result: Run, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    names = dict.fromkeys(name for run in result["runs"] for name in run["contestants"])
+    for name in names:
+        runs = [run for run in result["runs"] if name in run["contestants"]]
+        times = [1e9 * rates.median(run["contestants"][name]["seconds"]) / run["size"] ** 2 for run in runs]
+        axis.plot([run["size"] for run in runs], times, "o-", label=name)
+    for precision, peaks in result["peaks"].items():
+        roof = [1e9 * limit(run, peaks) / run["size"] ** 2 for run in result["runs"]]
+        axis.plot([run["size"] for run in result["runs"]], roof, "k:", label=f"roofline of direct {precision}")
+    sizes = [run["size"] for run in result["runs"]]
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sizes, map(str, sizes))
+    axis.set(xlabel="pixels a side", ylabel="ns a pixel", title=result["machine"]["device"], ylim=(0, None))
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _number(value: float | None, unit: float, digits: int) -> str | None:
+    return None if value is None else f"{value / unit:,.{digits}f}"

@@ -1,0 +1,112 @@
+"""PyTorch's side of `layers` and `step`: the same work, and its own memory. Imports nothing of jaxstyle or JAX.
+
+python -m benchmarks.step_torch SIZE      # peak bytes of a process that evaluates a picture of this size
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
+from benchmarks.peer_torch import CONTENT, STYLE, Network, gram
+from benchmarks.worker import peak_resident_bytes
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Evaluation:
+    """The notebook's loss of a picture, and its gradient, as `value_and_grad` gives them with the default objective."""
+
+    def __init__(self, photo: np.ndarray, painting: np.ndarray, dtype: torch.dtype = torch.float32):
+        self._network = Network(DEVICE, dtype)
+        self._dtype = dtype
+        with torch.no_grad():
+            self._content = self._network(self.tensor(photo))[CONTENT]
+            taps = self._network(self.tensor(painting))
+            self._grams = {layer: gram(taps[layer]) for layer in STYLE}
+
+    def tensor(self, pixels: np.ndarray) -> torch.Tensor:
+        """`(H, W, 3)` in [0, 1] to the network's input."""
+        channels = torch.tensor(pixels, dtype=self._dtype, device=DEVICE).permute(2, 0, 1)
+        return (channels * self._network.scale + self._network.shift)[None].contiguous()
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Of a network's input."""
+        taps = {layer: each.to(self._dtype) for layer, each in self._network(x).items()}
+        with torch.autocast(DEVICE, enabled=False):
+            terms = [
+                1e3 / target.shape[0] ** 2 * functional.mse_loss(gram(taps[layer]), target)
+                for layer, target in self._grams.items()
+            ]
+            return functional.mse_loss(taps[CONTENT], self._content) + sum(terms)
+
+    def gradient(self, pixels: np.ndarray) -> np.ndarray:
+        """`(H, W, 3)`, with respect to pixels in [0, 1]."""
+        x = self.tensor(pixels).requires_grad_()
+        self.loss(x).backward()
+        assert x.grad is not None
+        return (x.grad * self._network.scale)[0].permute(1, 2, 0).cpu().numpy()
+
+    def work(self, pixels: np.ndarray, precision: str, compiled: bool) -> Callable[[], Any]:
+        """One evaluation, for timing."""
+        x = self.tensor(pixels).requires_grad_()
+        loss = torch.compile(self.loss) if compiled else self.loss
+
+        def evaluate() -> None:
+            x.grad = None
+            with _precision(precision):
+                loss(x).backward()
+            _wait()
+
+        evaluate()
+        return evaluate
+
+
+def layer(
+    x: np.ndarray, cotangent: np.ndarray, kernel: np.ndarray, bias: np.ndarray, precision: str
+) -> Callable[[], Any]:
+    """One convolution with bias and ReLU, forward and the gradient of its input; pixels last in channels, as in JAX."""
+    image, back = (torch.tensor(each, device=DEVICE).permute(2, 0, 1)[None].contiguous() for each in (x, cotangent))
+    weights = torch.tensor(kernel, device=DEVICE).permute(3, 2, 0, 1).contiguous()
+    shift = torch.tensor(bias, device=DEVICE)
+    image.requires_grad_()
+
+    def work() -> None:
+        image.grad = None
+        with _precision(precision):
+            y = functional.relu(functional.conv2d(image, weights, shift, padding=1))
+        y.backward(back.to(y.dtype))
+        _wait()
+
+    return work
+
+
+@contextlib.contextmanager
+def _precision(precision: str):
+    """Convolutions as jaxstyle's option of this name has them; all else in float32."""
+    torch.backends.cudnn.allow_tf32 = precision == "default"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
+
+
+def _wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def main(size: int) -> None:
+    random = np.random.default_rng(0)
+    photo, painting, picture = (random.random((size, size, 3), np.float32) for _ in range(3))
+    work = Evaluation(photo, painting).work(picture, "highest", compiled=False)
+    for _ in range(3):
+        work()
+    print(peak_resident_bytes())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
