@@ -1,14 +1,19 @@
 """PyTorch's side of `layers` and `step`: the same work, and its own memory. Imports nothing of jaxstyle or JAX.
 
-python -m benchmarks.step_torch SIZE      # peak bytes of a process that evaluates a picture of this size
+`python -m benchmarks.step_torch SIZE` prints the peak bytes of a process that evaluates a picture of this size.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+# Threads of OpenMP that wait by spinning would take the cores from whoever has the next turn.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 

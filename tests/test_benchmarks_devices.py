@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxstyle as js
-from benchmarks import checkpoint, folder, record, scaling, strength, sweep, tpu_aot
+from benchmarks import checkpoint, folder, layers, rates, record, scaling, step, step_report, strength, sweep, tpu_aot
 from benchmarks.collectives import collectives
 
 TEXT = """
@@ -43,10 +43,10 @@ def test_the_scaling_of_a_small_picture_is_measured():
     assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
 
 
-@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder", "strength", "sweep", "checkpoint"])
+@pytest.mark.parametrize("name", ["tpu_aot", "scaling", "folder", "strength", "sweep", "checkpoint", "layers"])
 def test_committed_tables_are_those_of_the_committed_json(name):
     modules = {"tpu_aot": tpu_aot, "scaling": scaling, "folder": folder, "strength": strength, "sweep": sweep}
-    modules |= {"checkpoint": checkpoint}
+    modules |= {"checkpoint": checkpoint, "layers": layers}
     module = modules[name]
     assert (record.RESULTS / f"{name}.md").read_text() == module.table(record.read(name))
     # And the README's, which are copies.
@@ -80,3 +80,49 @@ def test_saves_and_runs_of_a_small_picture_are_measured(tmp_path, monkeypatch):
     # Pictures of 64x43: 23 for L-BFGS with 10 pairs, and the state's own two; and words.
     assert 25 < result["saves"][0]["bytes"] / (12 * 64 * 43) < 25.2
     assert "| 64 |" in (tmp_path / "checkpoint.md").read_text()
+
+
+def test_the_committed_tables_of_steps_are_those_of_their_json_and_the_readmes():
+    result = record.read("step")
+    tables = [step_report.seconds(result), step_report.accuracy(result)]
+    assert (record.RESULTS / "step.md").read_text() == "\n".join(tables)
+    readme = (record.RESULTS.parent / "README.md").read_text()
+    assert all(table.strip() in readme for table in tables)
+
+
+def test_the_works_of_a_step_are_counted_by_hand():
+    shapes = rates.convolutions(512, 512)
+    assert next(iter(shapes)) == "conv1_1"
+    assert (shapes["conv1_1"], shapes["conv5_1"]) == ((512, 512, 3, 64), (32, 32, 512, 512))
+    # 361,152 multiply-adds a pixel forward, and as many back.
+    assert sum(rates.operations(*shape) for shape in shapes.values()) == 2 * 2 * 361_152 * 512**2
+    assert rates.operations(1, 1, 1, 1) == 2 * 2 * 9
+    assert rates.traffic(10, 10, 1, 2) == 4 * (100 * (2 + 6) + 2 * 9 * 2)
+    run = {"flops": 6.0, "bytes": 8.0}
+    assert step_report.limit(run, {"flops": 2.0, "bytes": 4.0}) == 3.0
+    assert step_report.limit(run, {"flops": 6.0, "bytes": 2.0}) == 4.0
+
+
+def test_works_take_turns_and_the_first_round_does_not_count():
+    done = []
+    seconds = rates.in_turn({name: lambda name=name: done.append(name) for name in "ab"}, 3)
+    assert "".join(done) == "abababab"
+    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
+    assert min(map(min, seconds.values())) >= 0
+
+
+def test_layers_and_steps_of_small_pictures_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    monkeypatch.setattr(rates, "PRODUCTS", {"cpu": (64,)})
+    monkeypatch.setattr(rates, "STREAM", {"cpu": 2**16})
+    layers.main(["--size", "32", "--repeats", "1"])
+    runs = record.read("layers")["runs"]
+    assert [run["layer"] for run in runs] == list(rates.convolutions(32, 32))
+    assert all({"direct", "winograd"} <= set(run["seconds"]) for run in runs[1:])
+    assert "| all |" in (tmp_path / "layers.md").read_text()
+    step.main(["--sizes", "32", "--repeats", "1", "--steps", "0", "--no-memory", "--no-compile"])
+    run = record.read("step")["runs"][0]
+    assert {"jaxstyle highest direct", "jaxstyle highest auto"} <= set(run["contestants"])
+    assert "| 32 | jaxstyle highest direct |" in (tmp_path / "step.md").read_text()
+    with PIL.Image.open(tmp_path / "step.png") as picture:
+        assert picture.size[0] > 500
