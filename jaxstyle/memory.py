@@ -36,8 +36,8 @@ WINDOWS = (2048, 1024, 512, 256, 128)
 USABLE = 0.9
 # Bytes of temporaries: for each byte of a window's activations, and for each pixel (the map between the stages,
 # gradients, the optimiser's); measured for the default objective, 2 cores, 512 to 16384 pixels a side.
-TEMPORARIES = 1.41
-BUFFERS = 142
+TEMPORARIES = 1.33
+BUFFERS = 86
 # Bytes a pixel beside the step's own: the photo, the picture to start from, the best one, and a callback's copy.
 PICTURES = 4 * 12
 # Bytes a pixel of a style: as given, and shrunk.
