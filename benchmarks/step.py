@@ -74,10 +74,9 @@ def speeds(size: int, ways: Sequence[Way], params: Params, options: argparse.Nam
     works: dict[str, Callable[[], Any]] = {}
     about: dict[str, Run] = {}
     for way in ways:
-        start = time.perf_counter()
-        program, given = compiled(way.objective, photo, painting, picture, params)
+        program, given, seconds = compiled(way.objective, photo, painting, picture, params)
         about[way.name] = {
-            "compile_seconds": time.perf_counter() - start,
+            "compile_seconds": seconds,
             "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
         }
         works[way.name] = lambda program=program, given=given: jax.block_until_ready(program(*given))
@@ -109,11 +108,13 @@ def speeds(size: int, ways: Sequence[Way], params: Params, options: argparse.Nam
 
 def compiled(
     objective: js.Objective, photo: Image, painting: Image, picture: Image, params: Params
-) -> tuple[Any, tuple[Any, ...]]:
-    """`value_and_grad` as runs compile it, and what it is given."""
+) -> tuple[Any, tuple[Any, ...], float]:
+    """`value_and_grad` as runs compile it, what it is given, and the seconds of tracing and compiling it."""
     targets = js.make_targets(params, photo, [painting], objective)
     given = (picture, params, targets, js.LossWeights())
-    return js.value_and_grad.lower(*given, objective).compile(IN_ORDER), given
+    start = time.perf_counter()
+    program = js.value_and_grad.lower(*given, objective).compile(IN_ORDER)
+    return program, given, time.perf_counter() - start
 
 
 def accuracy(ways: Sequence[Way], params: Params) -> list[Run]:
@@ -156,7 +157,7 @@ def final(way: Way, params: Params, steps: int) -> Run:
 def alone(size: int, algorithm: Algorithm) -> int:
     """Peak bytes of this process, which evaluates a picture and does nothing else."""
     photo, painting, picture = (js.white_noise(seed, size, size) for seed in (1, 2, 3))
-    program, given = compiled(js.Objective(algorithm=algorithm), photo, painting, picture, js.load_params())
+    program, given, _ = compiled(js.Objective(algorithm=algorithm), photo, painting, picture, js.load_params())
     for _ in range(3):
         jax.block_until_ready(program(*given))
     return worker.peak_resident_bytes()
