@@ -57,7 +57,8 @@ def contestants(
         return lambda: jax.block_until_ready(program(*given))
 
     works = {"direct": work("direct")}
-    if jax.devices()[0].platform == "cpu" and min(channels, out) >= LEAST_CHANNELS:
+    # It is float32 only.
+    if jax.devices()[0].platform == "cpu" and min(channels, out) >= LEAST_CHANNELS and precision == "highest":
         works["winograd"] = work("winograd")
     if importlib.util.find_spec("torch"):
         from benchmarks import step_torch

@@ -49,6 +49,8 @@ class Way(NamedTuple):
 
 
 def measure(options: argparse.Namespace) -> None:
+    # A program that an earlier run compiled would hide the time to compile.
+    jax.config.update("jax_enable_compilation_cache", False)
     algorithms = ("direct", "auto") if jax.devices()[0].platform == "cpu" else ("direct",)
     ways = [Way(precision, algorithm) for precision in options.precisions for algorithm in algorithms]
     torch = importlib.util.find_spec("torch") is not None
@@ -94,9 +96,10 @@ def speeds(size: int, ways: Sequence[Way], params: Params, options: argparse.Nam
         about[name]["seconds"] = seconds
     if options.memory and jax.devices()[0].platform == "cpu":
         for way in ways:
-            about[way.name]["peak_resident_bytes"] = _alone("step", "--alone", way.algorithm, "--sizes", str(size))
+            about[way.name]["peak_resident_bytes"] = _alone("step", "--alone", *way, "--sizes", str(size))
         if torch:
-            about[f"torch {ways[0].precision} eager"]["peak_resident_bytes"] = _alone("step_torch", str(size))
+            for precision in dict.fromkeys(way.precision for way in ways):
+                about[f"torch {precision} eager"]["peak_resident_bytes"] = _alone("step_torch", str(size), precision)
     shapes = rates.convolutions(size, size).values()
     return {
         "size": size,
@@ -154,10 +157,10 @@ def final(way: Way, params: Params, steps: int) -> Run:
     return {"name": way.name, "steps": steps, "loss": float(losses.total)}
 
 
-def alone(size: int, algorithm: Algorithm) -> int:
+def alone(size: int, way: Way) -> int:
     """Peak bytes of this process, which evaluates a picture and does nothing else."""
     photo, painting, picture = (js.white_noise(seed, size, size) for seed in (1, 2, 3))
-    program, given, _ = compiled(js.Objective(algorithm=algorithm), photo, painting, picture, js.load_params())
+    program, given, _ = compiled(way.objective, photo, painting, picture, js.load_params())
     for _ in range(3):
         jax.block_until_ready(program(*given))
     return worker.peak_resident_bytes()
@@ -165,7 +168,7 @@ def alone(size: int, algorithm: Algorithm) -> int:
 
 def _alone(module: str, *arguments_: str) -> int:
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments_]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=worker.ROOT)
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=worker.ROOT, env=worker.environment())
     if answer.returncode:
         raise worker.WorkerError(f"{' '.join(command[1:])} ended with {answer.returncode}: {answer.stderr[-500:]}")
     return int(answer.stdout)
@@ -179,14 +182,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--precisions", nargs="+", choices=("highest", "default", "bfloat16"), default=["highest"])
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the processes' memory out")
-    parser.add_argument("--alone", choices=("direct", "auto"), help="print one process's peak bytes, nothing else")
+    parser.add_argument("--alone", nargs=2, metavar=("PRECISION", "ALGORITHM"), help="print one process's peak bytes")
     options = parser.parse_args(argv)
     if options.plot:
         step_report.write(options.name)
         return
     arguments.check_sizes(options.sizes, js.Objective().smallest)
     if options.alone:
-        print(alone(options.sizes[0], options.alone))
+        print(alone(options.sizes[0], Way(*options.alone)))
         return
     measure(options)
     step_report.write(options.name)

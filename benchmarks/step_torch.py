@@ -1,6 +1,6 @@
 """PyTorch's side of `layers` and `step`: the same work, and its own memory. Imports nothing of jaxstyle or JAX.
 
-`python -m benchmarks.step_torch SIZE` prints the peak bytes of a process that evaluates a picture of this size.
+`python -m benchmarks.step_torch SIZE PRECISION` prints the peak bytes of a process that evaluates a picture.
 """
 
 import contextlib
@@ -104,14 +104,14 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def main(size: int) -> None:
+def main(size: int, precision: str) -> None:
     random = np.random.default_rng(0)
     photo, painting, picture = (random.random((size, size, 3), np.float32) for _ in range(3))
-    work = Evaluation(photo, painting).work(picture, "highest", compiled=False)
+    work = Evaluation(photo, painting).work(picture, precision, compiled=False)
     for _ in range(3):
         work()
     print(peak_resident_bytes())
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

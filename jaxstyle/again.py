@@ -129,6 +129,8 @@ class Rerun:
                 f"{self.picture} went on by force from a run with other {recipe['forced']}, which its recipe does not "
                 "tell: expected a picture of one run"
             )
+        # What recipes without it were made by.
+        settings = {"algorithm": "direct"} | settings
         options = from_words(Stylize, settings, f"the recipe of {self.picture}")
         checksums = recipe.get("inputs_sha256")
         if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):

@@ -11,10 +11,10 @@ for a strength `s`: all layers pull alike at their far ends, and the style's tog
 content's. Strength 0 is the content alone, 1 the style alone. Measured: benchmarks/README.md.
 """
 
-import functools
 from numbers import Real
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from jaxstyle.errors import InputError
 from jaxstyle.evaluate import value_and_grad
 from jaxstyle.objective import LossWeights, Objective
+from jaxstyle.programs import IN_ORDER
 from jaxstyle.targets import Targets
 from jaxstyle.typing import Image, Params
 
@@ -82,13 +83,14 @@ def balance(
     if not isinstance(strength, jax.Array):
         check_strength(strength)
     weights = LossWeights() if weights is None else weights
-    return _balance(
+    # Options of the compiler are not for functions within others.
+    find = _equalised if isinstance(photo, jax.core.Tracer) else _compiled
+    return find(
         jnp.stack([photo, mosaic]), params, targets._replace(metric=None), weights, jnp.float32(strength), objective
     )
 
 
-@functools.partial(jax.jit, static_argnames="objective")
-def _balance(
+def _equalised(
     ends: Float[Array, "2 height width 3"],
     params: Params,
     targets: Targets,
@@ -124,3 +126,6 @@ def _balance(
         content=(1 - pull) * common * inverse[:contents] / content_count,
         style=pull * common * inverse[contents:] / style_count,
     )
+
+
+_compiled = jax.jit(_equalised, static_argnames="objective", compiler_options=IN_ORDER)

@@ -15,7 +15,7 @@ Pooling = Literal["max", "avg", "l2"]
 Precision = Literal["highest", "default", "bfloat16"]
 Algorithm = Literal["auto", "direct", "winograd"]
 
-# Where Winograd's form is the faster one on CPU: see `benchmarks/layers.py`.
+# Where Winograd's form is the faster one on 2 CPU cores: below, its transforms cost more than the products save.
 LEAST_CHANNELS, LEAST_TILES = 64, 64
 
 
@@ -156,7 +156,7 @@ def _pool_backward(pooling, residuals, cotangent):
         return (spread(cotangent / 4),)
     if pooling == "max":
         # Equal ones share it.
-        equal = sum((corner == y).astype(jnp.float32) for corner in _corners(x))
+        equal = jnp.maximum(sum((corner == y).astype(jnp.float32) for corner in _corners(x)), 1.0)
         return (jnp.where(x == spread(y), spread(cotangent / equal), 0.0),)
     # The root has no gradient at zero, where whole windows of a ReLU's output lie: there the gradient is zero.
     return (x * spread(jnp.where(y > 0, cotangent / (4 * jnp.where(y > 0, y, 1.0)), 0.0)),)

@@ -35,15 +35,16 @@ WINDOWS = (2048, 1024, 512, 256, 128)
 # Of the memory that is free, for the run: the rest is for the pictures in files, and for whoever else needs some.
 USABLE = 0.9
 # Bytes of temporaries: for each byte of a window's activations, and for each pixel (the map between the stages,
-# gradients, the optimiser's); measured for the default objective, 2 cores, 512 to 16384 pixels a side.
-TEMPORARIES = 1.33
-BUFFERS = 86
+# gradients, the optimiser's); measured for the default objective, 2 cores, 512 to 8192 pixels a side. Where XLA orders
+# the work otherwise than on CPUs, what it was there before it was compiled in order: nothing was measured.
+TEMPORARIES = {"cpu": (1.33, 86)}
+OTHERWISE = 2.05, 125
 # Bytes a pixel beside the step's own: the photo, the picture to start from, the best one, and a callback's copy.
 PICTURES = 4 * 12
 # Bytes a pixel of a style: as given, and shrunk.
 STYLES = 2 * 12
 # Bytes of temporaries where nothing is kept for a gradient, likewise.
-FORWARD, FORWARD_BUFFERS = 0.7, 17
+FORWARD, FORWARD_BUFFERS = 0.6, 18
 # Bytes of the process itself, measured on Linux.
 PROCESS = 600_000_000
 
@@ -124,7 +125,8 @@ def estimate(
     """
     # The same for every window.
     held = _bytes(height, width, dataclasses.replace(objective, window=None), optimizer)
-    temporary = round(TEMPORARIES * _activations(height, width, objective)) + BUFFERS * height * width
+    share, buffers = TEMPORARIES.get(jax.devices()[0].platform, OTHERWISE)
+    temporary = round(share * _activations(height, width, objective)) + buffers * height * width
     return Memory(
         *held,
         temporary=max(temporary, _forward(styles, objective)),

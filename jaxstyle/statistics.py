@@ -45,6 +45,7 @@ def outer_products(features: Features) -> Gram:
 
     Returns:
         `(c, c)` float32, symmetric and positive semidefinite; float32 throughout, whatever the convolutions' precision.
+        Differentiable in reverse mode.
     """
     flat = features.reshape(-1, features.shape[-1])
     return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST)

@@ -234,7 +234,7 @@ def _measured(
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _moments(params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None) -> Style:
-    found = survey(params, jnp.asarray(style.pixels), {}, objective, guides, extent=style.extent)
+    found = survey(params, jnp.asarray(style.pixels), {}, _at_once(objective), guides, extent=style.extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
@@ -252,4 +252,9 @@ _guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
 def content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
     """The content's half of the targets: its feature maps. See `make_targets`."""
     pixels, maps = jnp.asarray(photo.pixels), objective.content_layers
-    return survey(params, pixels, {}, objective, styles=(), maps=maps, extent=photo.extent).maps
+    return survey(params, pixels, {}, _at_once(objective), styles=(), maps=maps, extent=photo.extent).maps
+
+
+def _at_once(objective: Objective) -> Objective:
+    """For what is evaluated once: compiling Winograd's form takes longer than it saves."""
+    return dataclasses.replace(objective, algorithm="direct") if objective.algorithm == "auto" else objective

@@ -195,7 +195,7 @@ def _guides(masks: Array, extents: Array | None, layers: tuple[str, ...], guidan
     return jax.vmap(lambda mask, extent: make_guides(mask, layers, guidance, extent))(masks, extents)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(jax.jit, static_argnames="objective", compiler_options=IN_ORDER)
 def _balance(
     photos: Array,
     mosaics: Array,

@@ -83,6 +83,10 @@ def check_options(pooling: str, padding: str, precision: str, algorithm: str = "
     ):
         if value not in choices:
             raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
+    if (precision, algorithm) == ("bfloat16", "winograd"):
+        raise InputError(
+            "Winograd's convolution is float32 only, expected precision highest, or algorithm auto or direct"
+        )
 
 
 def stride(layer: str) -> int:
@@ -168,7 +172,8 @@ def features(
         precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
             NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
         algorithm: of the convolutions: `"direct"`; `"winograd"`, which needs a quarter of the multiplications (see
-            `winograd.py`); `"auto"` takes the faster of the two, which is Winograd's in wide float32 layers on CPU.
+            `winograd.py`) and is float32 whatever the device prefers; `"auto"` takes the faster of the two, which is
+            Winograd's in wide float32 layers on CPU.
         after: the layer whose map is given; only deeper layers can be had.
         frame: if the image is a piece of another, or a canvas, where it lies: what is outside of the picture counts as
             the zeros of the padding, and features are zero there. With `"replicate"` it has to continue the picture's
@@ -254,7 +259,8 @@ class _VGG19(nn.Module):
                 options = self.options if layer == "conv1_1" else self.options._replace(padding="zeros")
                 x = inside(_Convolution(width, relu, options, name=layer)(x), frame, jump)
             elif kind == "relu":
-                x = nn.relu(x) if f"conv{number}" in self.layers else x
+                fused = f"conv{number}" in layers and f"conv{number}" not in self.layers
+                x = x if fused else nn.relu(x)
             else:
                 jump *= 2
                 x = inside(pool(x, self.options.pooling), frame, jump)

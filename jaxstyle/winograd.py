@@ -18,6 +18,7 @@ Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for De
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -67,7 +68,7 @@ def winograd(
             with respect to its input.
 
     Returns:
-        `(h, w, d)` float32; `(h, w, c)` of the transpose. Not finite anywhere if `x[0, 0, 0]` is not.
+        `(h, w, d)` float32; `(h, w, c)` of the transpose.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,9 +80,7 @@ def winograd(
     rows = -(-down // min(down, -(-down * across // STRIP)))
     strips = -(-down // rows)
     parts = 1 if rows * across * math.prod(kernel.shape[2:]) >= PARALLEL else 2
-    # A zero that is known only when `x` is. XLA on CPU starts whatever it can at once: without it the transformed
-    # kernels of all layers, and the results' buffers, would be in memory before the first layer is done.
-    zero = 0.0 * x[0, 0, 0]
+    zero = _late_zero(lax.stop_gradient(x))
     transformed = _of_kernel(kernel, parts, zero)
     x = jnp.pad(x, ((1, TILE * rows * strips - height + 1), (1, TILE * across - width + 1), (0, 0)))
 
@@ -98,6 +97,22 @@ def winograd(
     out = kernel.shape[2 if transpose else 3]
     empty = jnp.broadcast_to(zero, (TILE * rows * strips, TILE * across, out))
     return lax.fori_loop(0, strips, put, empty)[:height, :width]
+
+
+@jax.custom_batching.custom_vmap
+def _late_zero(x: Features) -> Scalar:
+    """A zero that is known only when `x` is.
+
+    XLA on CPU starts whatever it can at once: without it the transformed kernels of all layers, and the results'
+    buffers, would be in memory before the first layer is done.
+    """
+    return jnp.where(jnp.isfinite(x[0, 0, 0]), 0.0 * x[0, 0, 0], 0.0)
+
+
+@_late_zero.def_vmap
+def _late_zero_of_many(_size, _batched, x):
+    # One for all, so that all have the same kernels.
+    return _late_zero(x[0]), False
 
 
 def _of_kernel(kernel: Float[Array, "3 3 c d"], parts: int, zero: Scalar) -> list[Float[Array, "_ c d"]]:

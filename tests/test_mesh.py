@@ -70,13 +70,11 @@ def alone(real_params, pictures):
     return {size: evaluated(js.resize(photo, *size), painting, real_params, DIRECT, None)[:3] for size in SIZES}
 
 
-def check(found, expected):
+def check(found, expected, last=1e-4):
     np.testing.assert_allclose(found[1][0], expected[1][0], rtol=5e-6)
     assert relative(found[0], expected[0]) < 5e-6
-    # The last step is one where rounding counts: noise in the last bit of the photo moves its loss by 2 to 4 parts in
-    # 10,000 on one device, with the tiny network.
     np.testing.assert_allclose(found[1][:-1], expected[1][:-1], rtol=1e-4)
-    np.testing.assert_allclose(found[1][-1], expected[1][-1], rtol=1e-3)
+    np.testing.assert_allclose(found[1][-1], expected[1][-1], rtol=last)
     assert relative(found[2], expected[2]) < 1e-4
 
 
@@ -125,7 +123,9 @@ def tiny_alone(tiny_params, pictures):
 def test_windows_of_every_devices_part_are_exact_too(tiny_params, pictures, tiny_alone):
     """With a tiny network; tests/test_windows.py has windows of the real one."""
     found = evaluated(*pictures, tiny_params, js.Objective(window=64), js.make_mesh(2, 2))
-    check(found, tiny_alone)
+    # The last step is one where rounding counts: noise in the last bit of the photo moves its loss by 2 to 4 parts in
+    # 10,000 on one device.
+    check(found, tiny_alone, last=1e-3)
 
 
 @pytest.mark.parametrize("shape", MESHES)

@@ -223,3 +223,20 @@ def test_stride():
     assert [vgg.stride(f"pool{block}") for block in range(1, 6)] == [2, 4, 8, 16, 32]
     with pytest.raises(InputError, match="unknown layer 'fc6'"):
         vgg.stride("fc6")
+
+
+@pytest.mark.parametrize("after", ["conv1_2", "conv4_2"])
+def test_after_a_convolution_the_relu_is_still_to_come(tiny_params, after):
+    layers = (after, "relu" + after[4:], "relu4_4")
+    found = vgg.features(
+        tiny_params, jnp.asarray(np.float32(np.random.default_rng(0).random((48, 48, 3)))) - 0.5, layers
+    )
+    assert float(found[after].min()) < 0
+    later = vgg.features(tiny_params, found[after], layers[1:], after=after)
+    for layer in layers[1:]:
+        np.testing.assert_allclose(later[layer], found[layer], atol=1e-6)
+
+
+def test_winograds_form_is_float32_only(tiny_params):
+    with pytest.raises(InputError, match="float32 only, expected precision highest"):
+        vgg.features(tiny_params, jnp.zeros((32, 32, 3)), ("relu1_1",), algorithm="winograd", precision="bfloat16")

@@ -86,7 +86,7 @@ def test_windows_of_the_real_network_are_exact(real_params, starry, size, window
     check(both_ways(real_params, image, content, style, js.Objective(algorithm="direct"), window), 5e-6)
 
 
-def test_windows_by_winograd_differ_where_values_are_nearly_equal(real_params, starry):
+def test_windows_by_winograd_agree_but_for_nearly_equal_values(real_params, starry):
     """Its rounding depends on where tiles begin, and decides which of two equal values max pooling takes."""
     content, style = fit(js.load_image(DATA / "china.jpg"), 256, 320), fit(starry, 160, 192)
     image = 0.7 * content + 0.3 * js.white_noise(0, 256, 320)

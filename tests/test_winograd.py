@@ -1,6 +1,7 @@
 """Winograd's convolution against float64 references, in every way that it cuts a map up."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +49,10 @@ def test_strips_and_parts_change_nothing(monkeypatch, strip, parallel, transpose
 
 
 def test_what_is_not_finite_stays_so():
-    x = jnp.ones((9, 9, 2)).at[5, 5, 0].set(jnp.nan)
-    assert np.isnan(np.asarray(winograd(x, jnp.ones((3, 3, 2, 2))))).any()
+    for value, transpose in itertools.product((jnp.nan, jnp.inf), (False, True)):
+        x = jnp.ones((9, 9, 2)).at[5, 5, 0].set(value)
+        found = np.asarray(winograd(x, jnp.ones((3, 3, 2, 2)), transpose=transpose))
+        assert not np.isfinite(found[4:7, 4:7]).any()
 
 
 @pytest.mark.parametrize("side", [64, 100])
@@ -110,3 +113,14 @@ def test_the_gradient_of_the_real_network_is_that_of_direct_convolutions_in_floa
         _, ours = js.value_and_grad(image, real_params, targets, js.LossWeights(), objective)
         error = np.linalg.norm(np.float64(ours) - exact) / np.linalg.norm(exact)
         assert error < bar, (algorithm, error)
+
+
+def test_many_at_once_are_each_its_own_and_share_the_kernels():
+    x, kernel = draw(0, 3, 21, 18, 4), jnp.asarray(draw(1, 3, 3, 4, 5))
+    x[0, 0, 0] = np.nan  # No business of the others.
+    many = jax.vmap(eager, in_axes=(0, None))
+    found = many(jnp.asarray(x), kernel)
+    for k in (1, 2):
+        np.testing.assert_allclose(found[k], eager(jnp.asarray(x[k]), kernel), atol=1e-5)
+    # The transformed kernels are there once, in however many parts.
+    assert "[3,18,4,5]" not in str(jax.make_jaxpr(many)(jnp.asarray(x), kernel))
