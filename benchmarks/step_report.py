@@ -29,9 +29,9 @@ def seconds(result: Run) -> str:
                 (
                     run["size"],
                     name,
-                    f"{1e3 * medians[name]:.3g}",
+                    _milliseconds(medians[name]),
                     *(None if peer is None else f"{medians[name] / peer:.2f}" for peer in peers),
-                    f"{1e3 * roof:.3g}",
+                    _milliseconds(roof),
                     f"{roof / medians[name]:.2f}",
                     _number(about.get("compile_seconds"), 1, 1),
                     _number(about.get("temporary_bytes"), 1e6, 0),
@@ -85,6 +85,10 @@ def plot(result: Run, path: Path) -> None:
     axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
 
 
 def _number(value: float | None, unit: float, digits: int) -> str | None:

@@ -47,6 +47,8 @@ def moved(options: AnyOptions, move: Callable[[str], str]) -> AnyOptions:
         changed["init"] = move(options.init)
     if options.weights not in NAMES:
         changed["weights"] = move(options.weights)
+    if options.compile_cache not in ("auto", "off"):
+        changed["compile_cache"] = move(options.compile_cache)
     return dataclasses.replace(options, **changed)
 
 
