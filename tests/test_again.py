@@ -12,6 +12,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import checkpoint, cli, commands, io
+from jaxstyle.again import Rerun
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -215,6 +216,13 @@ def test_rerun_tells_files_of_one_name_apart(run, folder, monkeypatch):
     named = [folder / "a" / "1.png", folder / "b" / "1.png", "-o", folder / "out.png"]
     assert run("stylize", *named, *words(folder)[5:])[0] == 0
     assert run("rerun", folder / "out.png", "--inputs", folder / "a", folder / "b")[0] == 0
+
+
+def test_a_recipe_of_before_there_was_a_choice_is_of_direct_convolutions(run, folder):
+    assert run(*words(folder))[0] == 0
+    recipe = io.read_recipe(folder / "out.png")
+    assert Rerun(folder / "out.png")._options(recipe).algorithm == recipe["settings"].pop("algorithm") == "auto"
+    assert Rerun(folder / "out.png")._options(recipe).algorithm == "direct"
 
 
 def test_an_interrupted_rerun_knows_nothing(run, folder, monkeypatch):

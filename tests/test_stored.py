@@ -25,6 +25,7 @@ def options(tmp_path, monkeypatch):
         more=(Path("b.jpg"),),
         init="start.png",
         weights="net.safetensors",
+        compile_cache="programs",
         content_mask=Path("mask.png"),
         style_mask=("none", "other.png"),
         checkpoint=Path("/tmp/run"),
@@ -38,6 +39,7 @@ def options(tmp_path, monkeypatch):
 
 def test_they_come_back_with_whole_paths(options, tmp_path):
     words = json.loads(json.dumps(to_words(options)))
+    assert words["compile_cache"] == str(tmp_path / "programs")
     found = from_words(Stylize, words, "here")
     assert found == moved(options, lambda path: str(tmp_path / path))
     assert (found.photo, found.more) == (tmp_path / "photo.jpg", (tmp_path / "b.jpg",))
