@@ -13,7 +13,8 @@ STEPS = 6
 def alike(found, expected):
     assert found.image.shape == expected.image.shape
     assert (found.status, found.evaluations, found.scales) == (expected.status, expected.evaluations, expected.scales)
-    np.testing.assert_allclose(found.losses.total, expected.losses.total, rtol=1e-4)
+    # Noise in the last bit of a photo moves later losses by up to 1.4e-4, where it decides a near-tie of max pooling.
+    np.testing.assert_allclose(found.losses.total, expected.losses.total, rtol=3e-4)
 
 
 @pytest.fixture(scope="session")
