@@ -8,6 +8,7 @@ and of a stream through memory, measured in the same run.
 
 import argparse
 import importlib.util
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,9 @@ def measure(options: argparse.Namespace) -> None:
         if shape not in done:
             seconds = rates.in_turn(contestants(*shape, options.precision), options.repeats)
             done[shape] = {"shape": shape, "seconds": seconds}
-            print(layer, {name: f"{1e3 * rates.median(each):.1f} ms" for name, each in seconds.items()}, flush=True)
+            print(
+                layer, {name: f"{1e3 * statistics.median(each):.1f} ms" for name, each in seconds.items()}, flush=True
+            )
         result["runs"].append({"layer": layer, **done[shape]})
         record.write(options.name, result)
 
@@ -75,7 +78,7 @@ def table(result: Run) -> str:
     rows, total = [], dict.fromkeys(names, 0.0)
     for run in result["runs"]:
         height, width, channels, out = run["shape"]
-        seconds = {name: rates.median(run["seconds"][name]) for name in run["seconds"]}
+        seconds = {name: statistics.median(run["seconds"][name]) for name in run["seconds"]}
         speeds = {name: rates.operations(*run["shape"]) / each for name, each in seconds.items()}
         for name in names:
             # Where an algorithm is not for a layer, the direct form stands in.
@@ -102,7 +105,9 @@ def plot(result: Run, path: Any) -> None:
     names = sorted({name for run in result["runs"] for name in run["seconds"]})
     for k, name in enumerate(names):
         speeds = [
-            rates.operations(*run["shape"]) / rates.median(run["seconds"][name]) / 1e9 if name in run["seconds"] else 0
+            rates.operations(*run["shape"]) / statistics.median(run["seconds"][name]) / 1e9
+            if name in run["seconds"]
+            else 0
             for run in result["runs"]
         ]
         axis.bar(np.arange(len(speeds)) + (k - (len(names) - 1) / 2) * 0.8 / len(names), speeds, 0.25, label=name)

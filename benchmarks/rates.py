@@ -1,6 +1,5 @@
 """Times of several things measured in turn, and what this machine can do at most: the roofline's two peaks."""
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,8 +94,3 @@ def traffic(height: int, width: int, channels: int, out: int, size: int = 4) -> 
     twice.
     """
     return size * (height * width * (2.0 * channels + 3.0 * out) + 2 * 9 * channels * out)
-
-
-def median(seconds: list[float]) -> float:
-    """The middle one."""
-    return statistics.median(seconds)

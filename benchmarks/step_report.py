@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rates, record
+from benchmarks import record
 
 Run = dict[str, Any]
 
@@ -20,7 +20,7 @@ def seconds(result: Run) -> str:
     header = (*header, "roofline / median", "compile, s", "temporaries, MB", "process's peak, MB")
     rows = []
     for run in result["runs"]:
-        medians = {name: rates.median(each["seconds"]) for name, each in run["contestants"].items()}
+        medians = {name: statistics.median(each["seconds"]) for name, each in run["contestants"].items()}
         for name, about in run["contestants"].items():
             precision = name.split()[1]
             roof = limit(run, result["peaks"][precision])
@@ -73,7 +73,7 @@ def plot(result: Run, path: Path) -> None:
     names = dict.fromkeys(name for run in result["runs"] for name in run["contestants"])
     for name in names:
         runs = [run for run in result["runs"] if name in run["contestants"]]
-        times = [1e9 * rates.median(run["contestants"][name]["seconds"]) / run["size"] ** 2 for run in runs]
+        times = [1e9 * statistics.median(run["contestants"][name]["seconds"]) / run["size"] ** 2 for run in runs]
         axis.plot([run["size"] for run in runs], times, "o-", label=name)
     for precision, peaks in result["peaks"].items():
         roof = [1e9 * limit(run, peaks) / run["size"] ** 2 for run in result["runs"]]
