@@ -15,8 +15,8 @@ import jax
 
 import jaxstyle as js
 from benchmarks import arguments, record
-from jaxstyle import resuming
-from jaxstyle.descent import beginning
+from jaxstyle.minimize import checkpoint
+from jaxstyle.minimize.loop import beginning
 from jaxstyle.typing import Image, Params
 
 DATA = Path(js.__file__).parent / "data"
@@ -61,11 +61,11 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     for _ in range(3):
         state = js.step(state, *others)
     jax.block_until_ready(state)
-    snapshot = resuming.Snapshot(0, [], [None], settings.weights, beginning(state), 0.0)
+    snapshot = checkpoint.Snapshot(0, [], [None], settings.weights, beginning(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        keep = resuming.keeper(js.Checkpoint(path, every=0.0), {})
+        keep = checkpoint.keeper(js.Checkpoint(path, every=0.0), {})
         for _ in range(count):
             start = time.perf_counter()
             keep(lambda: snapshot, True)

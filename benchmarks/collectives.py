@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle.descent import run
-from jaxstyle.memory import arguments
-from jaxstyle.mesh import like, on_mesh, spec
-from jaxstyle.objective import LossWeights, Objective, a_layer_each
+from jaxstyle.minimize.loop import run
+from jaxstyle.objective.base import LossWeights, Objective, a_layer_each
+from jaxstyle.objective.mesh import like, on_mesh, spec
+from jaxstyle.transfer.memory import arguments
 
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
 OPERATION = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(")

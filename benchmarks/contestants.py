@@ -17,9 +17,9 @@ import optax
 from jaxtyping import Array, UInt8
 
 import jaxstyle as js
-from jaxstyle.descent import SLOW, converged
-from jaxstyle.optimizers import GREY_LEVEL
-from jaxstyle.preconditioners import spectral
+from jaxstyle.minimize.status import SLOW, converged
+from jaxstyle.optim.lbfgs import GREY_LEVEL
+from jaxstyle.optim.preconditioners import spectral
 from jaxstyle.typing import Image as Pixels
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -102,7 +102,7 @@ class Contestant(NamedTuple):
         run: asks the meter until it raises `Enough`; returns only if it stops earlier, and says why.
         box: whether every picture that it evaluates lies in [0, 1].
         whitened: whether the gradient is that of the whitened guide; the losses noted are never.
-        mosaic: share of the style's mosaic in its start from the content: see `jaxstyle/start.py`.
+        mosaic: share of the style's mosaic in its start from the content: see `jaxstyle/image/mosaic.py`.
         package: what it needs beside this library, as `pip install` calls it.
     """
 

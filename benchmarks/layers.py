@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import arguments, rates, record
-from jaxstyle.layers import LEAST_CHANNELS, Algorithm, Precision, convolution
-from jaxstyle.objective import Objective
-from jaxstyle.programs import IN_ORDER
+from jaxstyle.compiler import IN_ORDER
+from jaxstyle.objective.base import Objective
+from jaxstyle.vgg.layers import LEAST_CHANNELS, Algorithm, Precision, convolution
 
 Run = dict[str, Any]
 

@@ -35,7 +35,7 @@ from PIL import ImageOps
 import jaxstyle as js
 from benchmarks import arguments, optimisers_report, record
 from benchmarks.contestants import CONTESTANTS, Meter, Pixels, Trace, measure
-from jaxstyle.start import first_image
+from jaxstyle.image.mosaic import first_image
 
 MARKS = (10, 25, 50, 75, 100, 150, 200, 300)
 # Of the noise and of the mosaic.

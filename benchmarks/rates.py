@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxstyle import vgg
-from jaxstyle.layers import Precision
+from jaxstyle.vgg import network
+from jaxstyle.vgg.layers import Precision
 
 # Sides of the matrices whose product is timed: the larger suit accelerators.
 PRODUCTS = {"cpu": (1024, 2048)}
@@ -74,9 +74,9 @@ def peaks(repeats: int = 7, precision: Precision = "highest") -> dict[str, float
 def convolutions(height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
     """Height, width, and channels in and out of every convolution that the default objective needs."""
     found, channels = {}, 3
-    for layer in vgg.path(("relu5_1",)):
-        if layer in vgg.CONVOLUTIONS:
-            out, jump = vgg.WIDTHS[int(layer[4]) - 1], vgg.stride(layer)
+    for layer in network.path(("relu5_1",)):
+        if layer in network.CONVOLUTIONS:
+            out, jump = network.WIDTHS[int(layer[4]) - 1], network.stride(layer)
             found[layer] = (height // jump, width // jump, channels, out)
             channels = out
     return found

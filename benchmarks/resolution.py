@@ -16,7 +16,7 @@ import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.record import MIB
 from benchmarks.worker import Worker
-from jaxstyle.objective import LEAST_WINDOW
+from jaxstyle.objective.base import LEAST_WINDOW
 
 SIZES = [256, 512, 1024, 2048, 4096]
 COMPILE = [8192, 16384]

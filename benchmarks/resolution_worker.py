@@ -9,7 +9,7 @@ import jax
 
 import jaxstyle as js
 from benchmarks import record, worker
-from jaxstyle.memory import USABLE, free_memory, memory
+from jaxstyle.transfer.memory import USABLE, free_memory, memory
 
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:

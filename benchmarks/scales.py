@@ -19,7 +19,7 @@ import numpy as np
 import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.optimisers import FULL, Run, files
-from jaxstyle.scales import Scale, ScaleCount, pyramid
+from jaxstyle.transfer.pyramid import Scale, ScaleCount, pyramid
 
 VARIANTS: tuple[ScaleCount, ...] = (1, "auto")
 PAIRS = FULL["pairs"][0], FULL["pairs"][4]

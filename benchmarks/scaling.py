@@ -19,8 +19,8 @@ import numpy as np
 import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.collectives import collectives, lowered
-from jaxstyle.descent import Problem, run
-from jaxstyle.objective import a_layer_each
+from jaxstyle.minimize.loop import Problem, run
+from jaxstyle.objective.base import a_layer_each
 
 MESHES = ((1, 1), (2, 1), (2, 2), (4, 2))
 # Pixels a side of one device's part: of the largest mesh where it is strong, of each where it is weak.

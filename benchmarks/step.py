@@ -23,9 +23,9 @@ import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, rates, record, step_report, worker
-from jaxstyle.layers import Algorithm, Precision
-from jaxstyle.programs import IN_ORDER
+from jaxstyle.compiler import IN_ORDER
 from jaxstyle.typing import Image, Params
+from jaxstyle.vgg.layers import Algorithm, Precision
 
 DATA = Path(js.__file__).parent / "data"
 # Pixels a side of the pictures whose gradients are compared; a whole number of the deepest layer's strides.

@@ -15,7 +15,7 @@ from typing import Any
 import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.optimisers import FULL, Run, files
-from jaxstyle.together import run_together
+from jaxstyle.minimize.batch_loop import run_together
 
 STRENGTHS = (0.1, 0.3, 0.5, 0.7)
 STYLE_SCALES = (0.5, 1.0, 2.0)

@@ -11,31 +11,32 @@ js.save_image("out.png", result.image)
 """
 
 from jaxstyle import distributed as distributed
-from jaxstyle.averaging import averaged
-from jaxstyle.balance import balance
-from jaxstyle.batch import stylize_batch
-from jaxstyle.canvas import Canvas, on_canvas
-from jaxstyle.descent import Status
 from jaxstyle.errors import InputError
-from jaxstyle.evaluate import value_and_grad
-from jaxstyle.guides import Regions
-from jaxstyle.image import resize, white_noise
-from jaxstyle.io import load_image, read_recipe, save_image
-from jaxstyle.losses import content_loss, gram_matrix, style_loss, total_variation
-from jaxstyle.masks import regions_of
-from jaxstyle.mesh import gather, make_mesh, on_mesh, replicated, spread
-from jaxstyle.objective import Losses, LossWeights, Objective
-from jaxstyle.optimizers import adam, lbfgs
-from jaxstyle.presets import Preset, preset
-from jaxstyle.result import BatchProgress, Progress, Result
-from jaxstyle.resuming import Checkpoint
-from jaxstyle.sheet import contact_sheet
-from jaxstyle.start import style_mosaic
-from jaxstyle.step import State, init, step
-from jaxstyle.targets import Targets, make_targets, whiten
-from jaxstyle.transfer import stylize
-from jaxstyle.vgg import features, init_params
-from jaxstyle.weights import load_params
+from jaxstyle.image.canvas import Canvas, on_canvas
+from jaxstyle.image.contact_sheet import contact_sheet
+from jaxstyle.image.io import load_image, read_recipe, save_image
+from jaxstyle.image.masks import regions_of
+from jaxstyle.image.mosaic import style_mosaic
+from jaxstyle.image.ops import resize, white_noise
+from jaxstyle.image.regions import Regions
+from jaxstyle.losses.gatys import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.minimize.checkpoint import Checkpoint
+from jaxstyle.minimize.status import Status
+from jaxstyle.minimize.step import State, init, step
+from jaxstyle.objective.balance import balance
+from jaxstyle.objective.base import Losses, LossWeights, Objective
+from jaxstyle.objective.evaluate import value_and_grad
+from jaxstyle.objective.mesh import gather, make_mesh, on_mesh, replicated, spread
+from jaxstyle.objective.targets import Targets, make_targets, whiten
+from jaxstyle.optim.adam import adam
+from jaxstyle.optim.averaging import averaged
+from jaxstyle.optim.lbfgs import lbfgs
+from jaxstyle.transfer.presets import Preset, preset
+from jaxstyle.transfer.result import BatchProgress, Progress, Result
+from jaxstyle.transfer.stylize import stylize
+from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.vgg.network import features, init_params
+from jaxstyle.vgg.weights import load_params
 
 __all__ = [
     "BatchProgress",

@@ -1,6 +1,6 @@
 """`python -m jaxstyle` is the command line."""
 
-from jaxstyle.cli import main
+from jaxstyle.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,14 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from jaxstyle.errors import InputError
 
 
 def cache_folder() -> Path:
@@ -90,3 +93,12 @@ def _publish(temporary: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise
         os.replace(temporary, target)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file: the same name can hold another picture tomorrow."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error

@@ -75,7 +75,7 @@ def lenient_promotion():
 
 @pytest.fixture(scope="session")
 def real_params():
-    from jaxstyle.weights import load_params
+    from jaxstyle.vgg.weights import load_params
 
     return load_params()
 
@@ -101,7 +101,7 @@ def tiny_params():
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_params, tmp_path_factory):
     """The tiny network as a file: quick, and the same code path as any other weights."""
-    from jaxstyle import layout
+    from jaxstyle.vgg import tensors as layout
 
     tensors = {
         f"{layer}.{part}": np.asarray(array) for layer, parts in tiny_params.items() for part, array in parts.items()

@@ -10,9 +10,9 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
     # As in tests/conftest.py, with two devices.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
     if what == "command":
-        from jaxstyle import cli
+        from jaxstyle.cli import app
 
-        cli.main(["stylize", *words, "--distributed", f"{address},{processes},{index}"])
+        app.main(["stylize", *words, "--distributed", f"{address},{processes},{index}"])
     import jax
     import numpy as np
 

@@ -25,17 +25,22 @@ import numpy as np
 import PIL.Image
 import PIL.ImageCms
 
-from jaxstyle import checkpoint, cli, commands, io, layout, weights
-from jaxstyle.again import Rerun
-from jaxstyle.commands import Stylize, defaults
-from jaxstyle.descent import Status
+from jaxstyle.cli import app
+from jaxstyle.cli import stylize as commands
+from jaxstyle.cli.rerun import Rerun
+from jaxstyle.cli.serialize import to_words
+from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.errors import InputError
-from jaxstyle.folder import checksum
-from jaxstyle.objective import Losses, LossWeights
-from jaxstyle.result import Result
-from jaxstyle.resuming import take_up
-from jaxstyle.scales import Scale
-from jaxstyle.stored import to_words
+from jaxstyle.files import checksum
+from jaxstyle.image import io
+from jaxstyle.minimize import checkpoint_file
+from jaxstyle.minimize.checkpoint import take_up
+from jaxstyle.minimize.status import Status
+from jaxstyle.objective.base import Losses, LossWeights
+from jaxstyle.transfer.pyramid import Scale
+from jaxstyle.transfer.result import Result
+from jaxstyle.vgg import tensors as layout
+from jaxstyle.vgg import weights
 
 # No case may take longer: a hang is a failure, too.
 SECONDS = 20.0
@@ -184,13 +189,15 @@ def weight_files(rng: random.Random, folder: Path) -> str:
 
 def checkpoint_files(rng: random.Random, folder: Path) -> str:
     """A damaged checkpoint is read: whatever is not refused is what was written."""
-    contents = checkpoint.Contents({"state.image": np.ones((4, 5, 3), np.float32)}, {"run": {"scale": 0}, "note": {}})
+    contents = checkpoint_file.Contents(
+        {"state.image": np.ones((4, 5, 3), np.float32)}, {"run": {"scale": 0}, "note": {}}
+    )
     path = folder / "run"
-    checkpoint.write(path, contents)
+    checkpoint_file.write(path, contents)
     path.write_bytes(damaged(rng, path.read_bytes()))
 
     def load() -> None:
-        found = checkpoint.read(path)
+        found = checkpoint_file.read(path)
         assert found.words == contents.words
         np.testing.assert_array_equal(found.tensors["state.image"], contents.tensors["state.image"])
 
@@ -304,7 +311,7 @@ def command(argv: list[str], folder: Path, real: bool = False) -> str:
     outs, errors = streams.StringIO(), streams.StringIO()
     with contextlib.redirect_stdout(outs), contextlib.redirect_stderr(errors), _stubbed(real):
         try:
-            cli.main(argv)
+            app.main(argv)
         except SystemExit as stop:
             code = stop.code
     error = errors.getvalue()
@@ -336,8 +343,8 @@ def _stubbed(real: bool):
     before = commands.stylize
 
     def grey(content, *_, checkpoint=None, **__) -> Result:
-        if checkpoint is not None:
-            take_up(checkpoint, {})
+        if checkpoint_file is not None:
+            take_up(checkpoint_file, {})
         height, width = content.shape[:2]
         losses = Losses(*(np.ones(1, np.float32) for _ in Losses._fields))
         image = np.full((height, width, 3), 0.5, np.float32)

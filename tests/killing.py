@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxstyle import checkpoint, io
+from jaxstyle.image import io
+from jaxstyle.minimize import checkpoint_file
 
-DATA = Path(io.__file__).parent / "data"
+DATA = Path(io.__file__).parents[1] / "data"
 # Colours of the picture that is there before, and of those that a writer puts in its place.
 OLD, NEW = 0.25, (0.5, 0.75)
 
@@ -34,15 +35,15 @@ def write_for_ever(folder: str, ready) -> None:
     for k in range(10**9):
         image = np.full((256, 256, 3), NEW[k % 2], np.float32)
         io.save_image(out, image, recipe={"k": k})
-        contents = checkpoint.Contents({"image": pixels + np.float32(k), "k": np.array(k)}, {"k": k})
-        checkpoint.write(kept, contents)
+        contents = checkpoint_file.Contents({"image": pixels + np.float32(k), "k": np.array(k)}, {"k": k})
+        checkpoint_file.write(kept, contents)
 
 
 def kill_a_writer(rng: random.Random, folder: Path) -> str:
     """Kill a process that writes, at some moment; returns what is there afterwards."""
     context = multiprocessing.get_context("forkserver")
     # What takes long to import; this file itself is not found from there.
-    context.set_forkserver_preload(["jaxstyle.io", "jaxstyle.checkpoint"])
+    context.set_forkserver_preload(["jaxstyle.image.io", "jaxstyle.minimize.checkpoint_file"])
     old = rng.random() < 0.5
     if old:
         io.save_image(folder / "out.png", np.full((256, 256, 3), OLD, np.float32))
@@ -60,7 +61,7 @@ def what_is_there(folder: Path, old: bool) -> str:
     """Check the files after a kill."""
     out, kept = folder / "out.png", folder / "run.ckpt"
     if kept.exists():
-        found = checkpoint.read(kept)
+        found = checkpoint_file.read(kept)
         assert int(found.tensors["k"]) == found.words["k"]
     if not out.exists():
         assert not old, "the old picture is gone"
@@ -126,7 +127,7 @@ def kill_a_run(name: str, options: tuple[str, ...], rng: random.Random, kills: i
             assert "Traceback" not in text, text
             assert not (folder / "out.png").exists() or process.returncode == 0, "a picture of a run that was killed"
             if kept.exists():
-                found = checkpoint.read(kept)
+                found = checkpoint_file.read(kept)
                 taken = len(found.tensors["history"])
             else:
                 taken = None

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 import jaxstyle as js
 from benchmarks import __main__ as dispatcher
 from benchmarks import record, scales
-from jaxstyle.scales import pyramid
+from jaxstyle.transfer.pyramid import pyramid
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, "auto"])

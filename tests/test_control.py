@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle.cli import main
+from jaxstyle.cli.app import main
 
 MASKS = {
     "halves.png": ("#ffffff", "#000000"),

@@ -13,7 +13,8 @@ import pytest
 from conftest import DATA
 
 import jaxstyle as js
-from jaxstyle import distributed, layout
+from jaxstyle import distributed
+from jaxstyle.vgg import tensors as layout
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 # Seconds for both, joining and leaving each other included.

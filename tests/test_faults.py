@@ -14,7 +14,8 @@ import PIL.Image
 import pytest
 
 import jaxstyle as js
-from jaxstyle import cli, io
+from jaxstyle.cli import app
+from jaxstyle.image import io
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -136,11 +137,11 @@ def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path, words, limit):
 @pytest.mark.parametrize("option", ["-o", "--checkpoint", "--log-json"])
 def test_places_that_cannot_be_written_are_refused_before_the_run(words, capsys, monkeypatch, option):
     """Where not even root can write."""
-    monkeypatch.setattr("jaxstyle.commands.stylize", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("jaxstyle.cli.stylize.stylize", lambda *_, **__: pytest.fail("it ran"))
     if option == "--checkpoint":
         monkeypatch.undo()
     with pytest.raises(SystemExit) as stop:
-        cli.main([*words, option, "/proc/sys/none.png"])
+        app.main([*words, option, "/proc/sys/none.png"])
     told = capsys.readouterr().err
     assert stop.value.code == 2, told
     assert told.splitlines()[-1].startswith("jaxstyle: error: cannot write")
@@ -150,12 +151,12 @@ def test_the_token_is_in_no_message_file_or_recipe(tmp_path, words, monkeypatch,
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("jaxstyle.hub.PAUSE", 0.0)
+    monkeypatch.setattr("jaxstyle.vgg.hub.PAUSE", 0.0)
     with pytest.raises(SystemExit):
-        cli.main(["weights", "get", "torchvision"])
+        app.main(["weights", "get", "torchvision"])
     more = ("--checkpoint", str(tmp_path / "run"), "--checkpoint-every", "0", "--log-json", str(tmp_path / "log"), "-v")
     with pytest.raises(SystemExit) as stop:
-        cli.main([*words, *more])
+        app.main([*words, *more])
     assert stop.value.code == 0
     assert "secret" not in "".join(capsys.readouterr())
     for path in tmp_path.rglob("*"):

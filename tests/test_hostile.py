@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.descent import DONE
+from jaxstyle.minimize.status import DONE
 
 # For optax's own Adam.
 pytestmark = pytest.mark.usefixtures("lenient_promotion")
@@ -85,7 +85,7 @@ def failing(monkeypatch):
     """`fail(when)` makes the loss, and its gradient, NaN for pictures of which `when` is true."""
 
     def fail(when):
-        module = sys.modules["jaxstyle.step"]
+        module = sys.modules["jaxstyle.minimize.step"]
         real = module.value_and_grad
 
         def value_and_grad(image, *others):

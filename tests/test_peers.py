@@ -11,8 +11,8 @@ import pytest
 from golden_pictures import DATA, pattern, picture
 
 import jaxstyle as js
-from jaxstyle.commands import Stylize, defaults
-from jaxstyle.presets import PRESETS
+from jaxstyle.cli.stylize import Stylize, defaults
+from jaxstyle.transfer.presets import PRESETS
 
 GOLDEN = np.load(DATA / "peers.npz")
 PEERS = {

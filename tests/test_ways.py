@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.canvas import on_canvas
-from jaxstyle.distances import WHITENED
-from jaxstyle.guides import Regions
+from jaxstyle.image.canvas import on_canvas
+from jaxstyle.image.regions import Regions
+from jaxstyle.losses.style import WHITENED
 
 LOSSES = ("gram", "covariance", "mean+std", "wasserstein")
 GUIDANCE = (None, "simple", "inside", "all")

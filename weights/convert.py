@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxstyle import files, layout
-from jaxstyle.layout import LAYERS
+from jaxstyle import files
+from jaxstyle.vgg import tensors as layout
+from jaxstyle.vgg.tensors import LAYERS
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

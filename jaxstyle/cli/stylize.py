@@ -1,0 +1,327 @@
+"""The commands that make pictures: their options, and what they do with them."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import tyro
+from tqdm import tqdm
+
+from jaxstyle import distributed
+from jaxstyle.cli.folder import Folder, stylize_folder
+from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
+from jaxstyle.cli.logs import Line, json_lines, set_level, teller
+from jaxstyle.cli.options import Options
+from jaxstyle.cli.outputs import check_beside, check_outputs, is_unfinished, save_or_rescue
+from jaxstyle.cli.recipe import photo_recipe, recipe_of
+from jaxstyle.cli.report import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
+from jaxstyle.cli.serialize import to_words
+from jaxstyle.cli.validate import check_options
+from jaxstyle.compiler import keep_programs
+from jaxstyle.errors import InputError
+from jaxstyle.image import io
+from jaxstyle.image.ops import resize
+from jaxstyle.minimize.checkpoint import Checkpoint
+from jaxstyle.minimize.status import SIGNALLED, Status
+from jaxstyle.objective.base import Objective, check_weights
+from jaxstyle.objective.mesh import gather
+from jaxstyle.transfer import presets
+from jaxstyle.transfer.memory import estimate_part, windowed
+from jaxstyle.transfer.pyramid import LEAST_STEPS, Scale, pyramid
+from jaxstyle.transfer.result import Progress, Result
+from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.stylize import stylize
+from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.typing import AnyImage
+from jaxstyle.vgg import weights
+
+log = logging.getLogger(__name__)
+
+# A preset's optimiser in terms of options, where it is not their default.
+OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
+
+
+@dataclass(frozen=True)
+class Stylize(Options):
+    """Give a photo, or each photo of a folder, the style of one or more paintings."""
+
+    def run(self) -> int:
+        """Read, optimise, write; returns the exit code."""
+        return self.go(resume=False, force=self.force)
+
+    def go(self, resume: bool, force: bool = False) -> int:
+        """What `run` does, or what is left of it.
+
+        Args:
+            resume: whether to go on from the checkpoint.
+            force: whether to go on even with other pictures.
+
+        Returns:
+            The exit code.
+        """
+        set_level(self.verbose, self.quiet)
+        keep_programs(self.compile_cache)
+        if self.distributed != "no":
+            distributed.initialize(*distributed.parse(self.distributed))
+        check_options(self)
+        outputs = self._outputs()
+        check_beside("--checkpoint", self.checkpoint, outputs, self.inputs())
+        outputs += [] if self.checkpoint is None else [self.checkpoint]
+        check_beside("--log-json", self.log_json, outputs, self.inputs())
+        path = self.log_json if distributed.is_first() else None
+        with json_lines(path) as line:
+            if os.path.isdir(self.photo):
+                return self._folder(line)
+            kept = self._checkpoint(resume, force)
+            made = self.make(line, kept)
+            return self._written(made, line) if distributed.is_first() else _exit_code(made.result)
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of `stylize` and `stylize_batch` that are the same for every photo."""
+        return {
+            "preset": self.preset,
+            "objective": self.objective(),
+            "strength": self.found_strength(),
+            "style_weights": self.blend,
+            "color": self.color,
+            "optimizer": self.transform(),
+            "steps": self.steps,
+            "scales": self.scales,
+            "share": self.share,
+            "window": None if self.window == "whole" else self.window,
+            "mesh": self.devices(),
+            "whitening": self.whitening,
+            "mosaic": self.mosaic,
+            "tolerance": self.tolerance,
+        }
+
+    def _folder(self, line: Line) -> int:
+        arguments = self.arguments()
+        objective: Objective = arguments["objective"]
+        check_weights(self.loss_weights(), objective)
+        styles = read_paintings(self, objective.smallest)
+        arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
+        arguments |= {"params": weights.load_params(self.weights)}
+        settings = recipe_of(self)
+        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
+
+        def make(photos: Sequence[AnyImage], canvas: tuple[int, int], callback: Callable) -> list[Result]:
+            return stylize_batch(photos, [styles] * len(photos), canvas=canvas, callback=callback, **arguments)
+
+        task = Folder(
+            self.photo,
+            self.output,
+            self.inputs()[1:],
+            self.format,
+            self.batch,
+            read=lambda path: read_photo(self, path, objective.smallest),
+            scales=lambda size: len(self.scales_of(size, sizes, objective.smallest)),
+            make=make,
+            recipe=lambda photo, output: photo_recipe(settings, photo, output),
+            quality=self.quality,
+            force=self.force,
+            quiet=self.quiet,
+            line=line,
+            tell=teller(self.log_json),
+        )
+        return stylize_folder(task)
+
+    def make(self, line: Line, checkpoint: Checkpoint | None = None) -> "Made":
+        """The picture of a single photo; nothing is written but snapshots and checkpoints.
+
+        Args:
+            line: logs an event.
+            checkpoint: where the run is saved.
+
+        Returns:
+            It.
+        """
+        first = distributed.is_first()
+        arguments = self.arguments()
+        objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
+        photo = read_photo(self, self.photo, objective.smallest)
+        styles = read_paintings(self, objective.smallest)
+        regions, strengths = read_regions(self, photo.pixels, styles)
+        arguments |= {"weights": self.loss_weights(strengths), "regions": regions}
+        check_weights(arguments["weights"], objective, None if regions is None else len(strengths))
+        init = read_start(self)
+        recipe = recipe_of(self)
+        io.recipe_text(recipe)
+        if first:
+            check_outputs(self._outputs(), self.inputs(), self.force, recipe)
+        params = weights.load_params(self.weights)
+        height, width = photo.pixels.shape[:2]
+        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
+        scales = self.scales_of((height, width), sizes, objective.smallest)
+        if first and self.scales != 1 and len(scales) == 1:
+            log.info(
+                "--scales %s makes one size here: a coarser one would be too small, or get less than %d steps",
+                self.scales,
+                LEAST_STEPS,
+            )
+        planned = windowed(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
+        needs = estimate_part(height, width, planned, optimizer, sizes)
+        if first:
+            log.info("%s", announcement(scales, planned, needs))
+        resumed = checkpoint is not None and checkpoint.resume
+        line("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
+
+        # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
+        # forget soon that a scale began with compiling.
+        silent = self.quiet or not first
+        with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=silent) as bar:
+
+            def callback(progress: Progress) -> None:
+                bar.set_postfix_str(bar_text(progress), refresh=False)
+                bar.update(progress.fraction - bar.n)
+                line("chunk", **progress_line(progress))
+                if self.save_every and progress.evaluations % self.save_every == 0:
+                    self._save_snapshot(progress, photo, recipe)
+
+            result = stylize(
+                photo.pixels,
+                styles,
+                params=params,
+                init=init,
+                seed=self.seed,
+                callback=callback,
+                callback_every=self.save_every,
+                checkpoint=checkpoint,
+                **arguments,
+            )
+        return Made(result, photo, recipe | outcome_of(result))
+
+    def _written(self, made: "Made", line: Line) -> int:
+        """Write the picture, and log the end; returns the exit code."""
+        result, best = made.result, final_loss(made.result)
+        code = self._saved(made, best)
+        told = {"status": str(result.status), "evaluations": result.evaluations, "seconds": round(result.seconds, 3)}
+        line("end", loss=best, **told, exit_code=code)
+        return code
+
+    def _saved(self, made: "Made", best: float) -> int:
+        """Write the picture, and tell; returns the exit code."""
+        result = made.result
+        if best == float("inf"):
+            log.error(
+                "the loss was not finite from the start, so nothing was saved; expected weights and pictures of "
+                "ordinary size: lower the weights or use --precision highest"
+            )
+            return 1
+        options = {"alpha": made.photo.alpha, "recipe": made.recipe, "quality": self.quality}
+        # What came there meanwhile is somebody else's.
+        replace = self.force or is_unfinished(self.output, made.recipe)
+        try:
+            path = save_or_rescue(self.output, result.image, replace=replace, **options)
+        except InputError as error:
+            log.error("%s", error)
+            return 1
+        height, width = result.image.shape[:2]
+        teller(self.log_json)(
+            f"{path}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
+            f"in {duration(result.seconds)} ({result.status})"
+        )
+        if self.checkpoint is not None and result.status in SIGNALLED:
+            log.info("to go on: jaxstyle resume %s", self.checkpoint)
+        elif self.checkpoint is not None and path == self.output:
+            # There is nothing left to go on with.
+            self.checkpoint.unlink(missing_ok=True)
+        if result.status is Status.NOT_FINITE:
+            log.error(
+                "the loss or its gradient was not finite, or too large for the optimiser, again and again: this is the "
+                "best picture before; lower the weights or use --precision highest"
+            )
+        if result.status is Status.STUCK:
+            log.warning(
+                "no picture was better than the first one: expected another start (--init), other weights, or pictures "
+                "that are not flat"
+            )
+        return _exit_code(result) if path == self.output else 1
+
+    def _checkpoint(self, resume: bool, force: bool) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        note = {"options": to_words(self)}
+        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=force, note=note)
+
+    def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], smallest: int) -> tuple[Scale, ...]:
+        """The scales of a photo of this size."""
+        ratio = presets.preset(self.preset).ratio
+        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": smallest}
+        return pyramid(*size, self.steps, self.scales, **options)
+
+    def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:
+        """The best picture so far, at the full size; on several hosts all of them have to take part."""
+        scale, (height, width) = progress.scale, photo.pixels.shape[:2]
+        image = resize(gather(progress.image, scale.height, scale.width), height, width)
+        if not distributed.is_first():
+            return
+        try:
+            path = self._snapshot(progress.evaluations)
+            now = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
+            io.save_image(path, image, alpha=photo.alpha, recipe=now, quality=self.quality)
+        except InputError as error:
+            log.warning("%s", error)
+
+    def _outputs(self) -> list[Path]:
+        """The picture, and its snapshots."""
+        if self.save_every is None:
+            return [self.output]
+        return [self.output, *map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))]
+
+    def _snapshot(self, evaluations: int) -> Path:
+        return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")
+
+
+class Made(NamedTuple):
+    """A picture that was made, before it is written.
+
+    Attributes:
+        result: of the run.
+        photo: that it was made of.
+        recipe: that is stored in it.
+    """
+
+    result: Result
+    photo: io.Picture
+    recipe: dict[str, Any]
+
+
+AnyStylize = TypeVar("AnyStylize", bound=Stylize)
+
+
+def defaults(
+    name: str,
+    command: type[AnyStylize] = Stylize,
+    photo: Any = tyro.MISSING,
+    painting: Any = tyro.MISSING,
+    output: Any = tyro.MISSING,
+) -> AnyStylize:
+    """The options' defaults under a preset."""
+    settings = presets.preset(name)
+    objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
+    # These options say more than the objective does: auto, whole or a number; and the mesh.
+    del objective["window"], objective["shards"]
+    return command(
+        photo=photo,
+        painting=painting,
+        output=output,
+        preset=settings.name,  # pyright: ignore[reportArgumentType]
+        steps=settings.steps,
+        scales=settings.scales,
+        init=settings.init,
+        mosaic=settings.mosaic,
+        share=settings.share,
+        strength=settings.strength,
+        tv_weight=float(settings.weights.tv),
+        **objective,
+        **OPTIMIZERS.get(settings.name, {}),
+    )
+
+
+def _exit_code(result: Result) -> int:
+    return ({Status.NOT_FINITE: 1} | EXIT_CODES).get(result.status, 0)

@@ -1,0 +1,1 @@
+"""Pixels and images: files, color, size, regions. No network here."""

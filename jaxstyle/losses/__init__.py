@@ -1,0 +1,1 @@
+"""Feature statistics and the losses of them, as pure functions of arrays."""

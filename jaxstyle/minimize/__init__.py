@@ -1,0 +1,1 @@
+"""Minimization: the state, one step, the loop, and checkpoints."""

@@ -1,0 +1,1 @@
+"""Value and gradient of the objective: whole, in windows, or sharded over devices."""

@@ -1,0 +1,1 @@
+"""Optimizers as optax transforms that know no objective."""

@@ -1,0 +1,1 @@
+"""A whole run, from a content and a style to a result."""

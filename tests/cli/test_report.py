@@ -1,0 +1,38 @@
+"""What the commands say about a run."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.cli import report
+from jaxstyle.transfer import memory
+from jaxstyle.transfer.pyramid import Scale, pyramid
+
+
+@pytest.mark.parametrize(
+    ("totals", "least"),
+    [
+        ([5, 4, 9, 8], 8),
+        ([5, 4, np.inf, np.nan], 4),
+        ([5, 4, np.nan, 9], 9),
+        ([np.nan, np.inf, np.inf, np.inf], np.inf),
+    ],
+)
+def test_the_loss_is_the_last_scales_that_has_one(totals, least):
+    """Two evaluations a scale; if the full size overflows, the coarse picture counts."""
+    scales = (Scale(32, 32, 0.5, 2), Scale(64, 64, 1.0, 2))
+    losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * 5)
+    result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales, js.LossWeights())
+    assert report.final_loss(result) == least
+
+
+def test_the_announcement_says_what_is_known(monkeypatch):
+    monkeypatch.setattr(report.cost, "seconds", lambda *_: 400.0)
+    objective = js.Objective(window=128)
+    needs = memory.estimate(200, 300, objective, js.lbfgs())._replace(process=10**9)
+    text = report.announcement(pyramid(200, 300, 60, 2), objective, needs)
+    assert text.startswith("300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations")
+    assert f"about 6 min 40 s after compiling, about {needs.peak / 1e9:.1f} GB of memory; a smaller --size" in text
+    # A window that holds the picture is none.
+    assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), objective, needs)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.errors import InputError
+from jaxstyle.image.masks import Wish, parse_wishes, regions_of
+
+RED, GREEN, BLUE, WHITE, BLACK = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]])
+
+
+def stripes(height, width, *colors):
+    """Columns of equal width."""
+    return np.stack(
+        [np.tile(np.repeat(color[None], width // len(colors), axis=0), (height, 1, 1)) for color in colors], 1
+    ).reshape(height, -1, 3)
+
+
+@pytest.fixture
+def photo():
+    return js.white_noise(0, 60, 90)
+
+
+@pytest.fixture
+def painting():
+    return js.white_noise(1, 40, 80)
+
+
+def test_white_gets_the_style_and_black_keeps_the_photo(photo, painting):
+    regions, strengths = regions_of(photo, stripes(20, 30, WHITE, BLACK), [painting])
+    assert regions.content.shape == (60, 90, 1)
+    np.testing.assert_array_equal(regions.content[:, :40, 0], 1)
+    np.testing.assert_array_equal(regions.content[:, 50:, 0], 0)
+    assert [mask.tolist() for mask in regions.styles] == [[1.0]]
+    assert strengths == (1.0,)
+
+
+def test_greys_are_soft_edges(photo, painting):
+    regions, _ = regions_of(photo, np.full((60, 90, 3), 0.25, np.float32), [painting])
+    np.testing.assert_allclose(regions.content, 0.25, atol=1e-6)
+
+
+def test_black_gets_the_second_painting(photo, painting):
+    regions, _ = regions_of(photo, stripes(60, 90, WHITE, BLACK), [painting, photo])
+    assert regions.content.shape == (60, 90, 2)
+    np.testing.assert_allclose(np.sum(regions.content, axis=2), 1, atol=1e-6)
+    assert [mask.tolist() for mask in regions.styles] == [[1, 0], [0, 1]]
+
+
+def test_colours_meet_their_like_in_the_paintings(photo, painting):
+    mask, of_painting = stripes(60, 90, RED, GREEN, BLUE), stripes(40, 80, BLUE, RED)
+    wishes = {"#00ff00": Wish(0)}
+    regions, _ = regions_of(photo, mask, [painting, photo], [of_painting, None], wishes)
+    # Green keeps the photo; of red and blue, in the order of the palette, the painting has its own halves.
+    assert regions.content.shape == (60, 90, 2)
+    thirds = [int(np.argmax(np.asarray(regions.content)[0, :, r])) // 30 for r in (0, 1)]
+    assert sorted(thirds) == [0, 2]
+    red, blue = thirds.index(0), thirds.index(2)
+    own = np.asarray(regions.styles[0])
+    np.testing.assert_array_equal(own[:, 40:, red], 1)
+    np.testing.assert_array_equal(own[:, :40, blue], 1)
+    np.testing.assert_array_equal(own[:, 40:, blue], 0)
+    # A painting without a mask is nobody's model here.
+    assert not np.any(regions.styles[1])
+
+
+def test_wishes_name_paintings_and_strengths(photo, painting):
+    wishes = parse_wishes(["red=2:0.5", "#00ff00=1", "blue=keep"], 2)
+    regions, strengths = regions_of(photo, stripes(60, 90, RED, GREEN, BLUE), [painting, photo], (), wishes)
+    assert sorted(strengths) == [0.5, 1.0]
+    red = strengths.index(0.5)
+    assert int(np.argmax(np.asarray(regions.content)[0, :, red])) < 30
+    assert regions.styles[1][red] == 1
+    assert regions.styles[0][red] == 0
+    assert regions.styles[0][1 - red] == 1
+
+
+def test_colours_that_jpeg_moved_are_the_same(photo, painting):
+    mask = stripes(60, 90, RED, GREEN)
+    moved = np.clip(mask + np.random.default_rng(0).uniform(-0.04, 0.04, mask.shape).astype(np.float32), 0, 1)
+    wishes = parse_wishes(["red=1", "green=keep"], 1)
+    clean, _ = regions_of(photo, mask, [painting], (), wishes)
+    noisy, _ = regions_of(photo, moved, [painting], (), wishes)
+    np.testing.assert_allclose(noisy.content, clean.content)
+
+
+@pytest.mark.parametrize(
+    ("mask", "masks", "words", "message"),
+    [
+        (stripes(60, 60, WHITE, BLACK), (), (), "60x60 pixels for a picture of 90x60, expected the same shape"),
+        (stripes(60, 90, WHITE, BLACK), (stripes(40, 40, WHITE, BLACK),), (), "mask of painting 1 is 40x40"),
+        (
+            stripes(60, 90, RED, GREEN),
+            (),
+            (),
+            "and there are 1 paintings, expected to be told",
+        ),
+        (stripes(60, 90, RED, GREEN), (), ("red=1", "green=keep", "blue=1"), "has no #0000ff, expected one of its"),
+        (
+            stripes(60, 90, RED, GREEN),
+            (stripes(40, 80, RED, BLUE),),
+            (),
+            "has #00ff00, which no mask of a painting has",
+        ),
+        (stripes(60, 90, WHITE, BLACK), (), ("white=keep",), "every region keeps the photo"),
+        (stripes(60, 90, WHITE, BLACK), (None, None), (), "2 masks for 1 paintings"),
+        (
+            np.random.default_rng(0).random((60, 90, 3)).astype(np.float32),
+            (),
+            ("red=1",),
+            "colours, expected 1 to 16 flat ones",
+        ),
+    ],
+)
+def test_masks_that_cannot_be_used(photo, painting, mask, masks, words, message):
+    with pytest.raises(InputError, match=message):
+        regions_of(photo, mask, [painting], masks, parse_wishes(words, 1))
+
+
+@pytest.mark.parametrize("word", ["red", "red=", "red=0", "red=3", "mauve=1", "#12345=1", "red=1:x", "red=-1", "=1"])
+def test_wishes_of_another_form(word):
+    with pytest.raises(InputError, match="expected"):
+        parse_wishes([word], 2)

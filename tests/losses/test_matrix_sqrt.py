@@ -1,0 +1,54 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxstyle.losses.matrix_sqrt import root, root_trace
+
+HOW = ("auto", "eigh", "newton-schulz")
+
+
+def covariance(seed, channels, rank):
+    samples = np.random.default_rng(seed).normal(0, 1, (rank, channels))
+    return samples.T @ samples / rank
+
+
+def exact(matrix, power):
+    values, basis = np.linalg.eigh(np.asarray(matrix, "f8"))
+    return (basis * values**power) @ basis.T
+
+
+@pytest.mark.parametrize("how", HOW)
+@given(seed=st.integers(0, 100))
+def test_the_root_squared_is_the_matrix(how, seed):
+    matrix = jnp.asarray(covariance(seed, 6, 40), jnp.float32)
+    found = np.asarray(root(matrix, how), "f8")
+    np.testing.assert_allclose(found @ found, matrix, atol=1e-5 * float(jnp.max(matrix)))
+    np.testing.assert_allclose(found, exact(matrix, 0.5), atol=1e-5 * float(jnp.max(matrix)))
+
+
+@pytest.mark.parametrize("how", HOW)
+@given(seed=st.integers(0, 100))
+def test_the_trace_and_its_gradient(how, seed):
+    matrix = jnp.asarray(covariance(seed, 6, 40), jnp.float32)
+    value, gradient = jax.value_and_grad(lambda m: root_trace(m, how))(matrix)
+    np.testing.assert_allclose(value, np.trace(exact(matrix, 0.5)), rtol=1e-5)
+    np.testing.assert_allclose(gradient, exact(matrix, -0.5) / 2, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_nothing_breaks_on_matrices_of_low_rank_or_equal_eigenvalues(how, rank):
+    matrix = jnp.eye(6) if rank == 0 else jnp.asarray(covariance(0, 6, rank), jnp.float32)
+    value, gradient = jax.value_and_grad(lambda m: root_trace(m, how))(matrix)
+    np.testing.assert_allclose(value, np.sqrt(np.linalg.eigvalsh(np.asarray(matrix, "f8")).clip(0)).sum(), rtol=2e-3)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_a_black_picture_has_a_root():
+    for how in HOW:
+        value, gradient = jax.value_and_grad(lambda m, how=how: root_trace(m, how))(jnp.zeros((4, 4)))
+        assert float(value) < 1e-5
+        assert np.all(np.isfinite(gradient))

@@ -1,0 +1,274 @@
+"""A run that goes on from its checkpoint: bit for bit the run that was never stopped, or a sentence why not."""
+
+import dataclasses
+import os
+import signal
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxstyle as js
+from jaxstyle.minimize import checkpoint as resuming
+from jaxstyle.minimize import checkpoint_file, status
+from jaxstyle.minimize.step import state_like
+from jaxstyle.transfer import stylize
+
+# For optax's own Adam; and bad input must meet the library's own messages.
+pytestmark = pytest.mark.usefixtures("lenient_promotion", "unchecked")
+
+PHOTO, PAINTING = js.white_noise(1, 64, 72), js.white_noise(2, 70, 64)
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(count):
+    """A callback with which a run dies, as if by SIGKILL: nothing is saved any more."""
+
+    def callback(progress):
+        if progress.evaluations >= count:
+            raise KilledError
+
+    return callback
+
+
+def assert_same(result, expected):
+    np.testing.assert_array_equal(result.image, expected.image)
+    np.testing.assert_array_equal(np.stack(result.losses), np.stack(expected.losses))
+    same = ("evaluations", "status", "scales", "window")
+    assert [getattr(result, name) for name in same] == [getattr(expected, name) for name in same]
+
+
+@pytest.fixture
+def run(tiny_params):
+    def run(**options):
+        return js.stylize(PHOTO, PAINTING, **{"params": tiny_params, "steps": 60, "scales": 1, "seed": 1} | options)
+
+    return run
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("optimizer", [js.lbfgs(memory_size=4), js.adam()], ids=["lbfgs", "adam"])
+def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch, optimizer, scales, window):
+    """Also across scales, and across the switch to the plain gradient, which comes early here."""
+    monkeypatch.setattr(status, "SLOW", 0.5)
+    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70}
+    expected = run(**options)
+    assert len(expected.scales) == scales
+    places = [2, *np.sort(np.random.default_rng([scales, window or 0]).integers(3, 60, 3)).tolist(), 65]
+    finishing = []
+    for k, place in enumerate(places):
+        kept = js.Checkpoint(tmp_path / f"{k}", every=0)
+        with pytest.raises(KilledError):
+            run(**options, checkpoint=kept, callback=killed_at(place), callback_every=1)
+        finishing.append(checkpoint_file.read(kept.path).words["run"]["finishing"])
+        assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
+    # At one size it comes after 40 evaluations.
+    assert finishing[-1] or scales == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strength": 0.5, "color": "luminance"},
+        {"optimizer": optax.sgd(1e-9, momentum=0.9)},
+        {"optimizer": js.averaged(js.adam(), 0.9)},
+        {"init": "noise", "whitening": 0.0},
+        {"regions": js.Regions(np.ones((64, 72, 1), np.float32), (np.ones((70, 64, 1), np.float32),))},
+        {"mesh": (2, 1)},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_with_every_kind_of_option(run, tmp_path, options):
+    if "mesh" in options:
+        options = {"mesh": js.make_mesh(*options["mesh"])}
+    options = {"steps": 24} | options
+    expected, kept = run(**options), js.Checkpoint(tmp_path / "run", every=0)
+    with pytest.raises(KilledError):
+        run(**options, checkpoint=kept, callback=killed_at(9), callback_every=1)
+    assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_before_it_ends_the_run(run, tmp_path, number):
+    expected = run()
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    kept = js.Checkpoint(tmp_path / "run", every=1e6)
+
+    def callback(progress):
+        if progress.evaluations >= 30:
+            os.kill(os.getpid(), number)
+
+    try:
+        stopped = run(checkpoint=kept, callback=callback, callback_every=10)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    ends = {signal.SIGINT: js.Status.INTERRUPTED, signal.SIGTERM: js.Status.TERMINATED}
+    assert (stopped.status, stopped.evaluations) == (ends[number], 30)
+    again = run(checkpoint=dataclasses.replace(kept, resume=True))
+    assert_same(again, expected)
+    assert again.seconds > stopped.seconds
+
+
+def test_resume_begins_where_there_is_nothing_and_a_finished_run_comes_again(run, tmp_path):
+    expected, kept = run(steps=21), js.Checkpoint(tmp_path / "run", every=0, resume=True)
+    assert_same(run(steps=21, checkpoint=kept), expected)
+    assert_same(run(steps=21, checkpoint=kept), expected)
+
+
+def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_params):
+    path = tmp_path / "run"
+    run(steps=3, checkpoint=js.Checkpoint(path, every=0))
+    with pytest.raises(js.InputError, match="is there already"):
+        run(steps=3, checkpoint=path)
+    resume = js.Checkpoint(path, every=0, resume=True)
+    for options, names in (
+        ({"steps": 4}, "steps"),
+        ({"seed": 2}, "seed"),
+        ({"weights": js.LossWeights(1.0, 2.0), "tolerance": 0.1}, "tolerance, weights"),
+        ({"optimizer": js.lbfgs(chroma=0.5)}, "optimizer"),
+        ({"objective": js.Objective(pooling="avg")}, "objective"),
+        ({"params": tiny_params | {"input": {"scale": jnp.ones(3), "shift": jnp.zeros(3)}}}, "params"),
+    ):
+        with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same pictures"):
+            run(**{"steps": 3} | options, checkpoint=resume)
+    with pytest.raises(js.InputError, match="with other content, styles"):
+        js.stylize(PAINTING, PHOTO, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
+    forced = dataclasses.replace(resume, force=True)
+    assert run(steps=4, checkpoint=forced).evaluations == 4
+    with pytest.raises(js.InputError, match="begin anew"):
+        js.stylize(js.white_noise(1, 96, 96), PAINTING, params=tiny_params, steps=4, scales=1, checkpoint=forced)
+    other = tmp_path / "other"
+    other.write_bytes(b"precious")
+    with pytest.raises(js.InputError, match="is no checkpoint"):
+        run(steps=3, checkpoint=js.Checkpoint(other, force=True))
+    assert other.read_bytes() == b"precious"
+    anew = js.Checkpoint(path, every=0, force=True)
+    assert run(steps=3, checkpoint=anew, optimizer=js.adam()).evaluations == 3
+
+
+def test_other_versions_are_told(run, tmp_path, monkeypatch, caplog):
+    kept = js.Checkpoint(tmp_path / "run", every=0, resume=True)
+    run(steps=3, checkpoint=kept)
+    monkeypatch.setattr(resuming, "_versions", lambda: {"jax": "99"})
+    run(steps=3, checkpoint=kept)
+    assert "the checkpoint was made with jax" in caplog.text
+
+
+def test_a_checkpoint_without_a_run_is_refused(run, tmp_path):
+    path = tmp_path / "run"
+    kept = js.Checkpoint(path, resume=True, force=True)
+    checkpoint_file.write(path, checkpoint_file.Contents({}, {}))
+    with pytest.raises(js.InputError, match="is damaged: it lacks"):
+        run(steps=3, checkpoint=kept)
+    with pytest.raises(js.InputError, match="No such file or directory"):
+        run(steps=3, checkpoint=tmp_path / "none" / "run")
+    for every in (-1, float("nan"), "often"):
+        with pytest.raises(js.InputError, match="expected seconds"):
+            js.Checkpoint(path, every=every)
+
+
+def test_a_save_that_fails_is_a_warning(run, tmp_path, monkeypatch, caplog):
+    def full(path, contents):
+        raise OSError(28, "No space left on device")
+
+    expected = run(steps=5)
+    monkeypatch.setattr(checkpoint_file, "write", full)
+    assert_same(run(steps=5, checkpoint=js.Checkpoint(tmp_path / "run", every=0)), expected)
+    assert "cannot write the checkpoint" in caplog.text
+    assert "No space left on device" in caplog.text
+
+
+def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
+    saved, now = [], [0.0]
+    monkeypatch.setattr(checkpoint_file, "write", lambda path, contents: saved.append(contents.words["run"]))
+    monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def callback(progress):
+        now[0] += 1.0
+
+    seen = run(steps=20, checkpoint=js.Checkpoint(tmp_path / "run", every=2.5), callback=callback, callback_every=1)
+    # Every step takes a second here: after 3, 6, ... of them.
+    assert (seen.evaluations, len(saved)) == (20, 6)
+
+
+def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, monkeypatch):
+    """Whatever would be chosen now, at this scale and at later ones."""
+    real = stylize.windowed
+
+    def choose(window):
+        monkeypatch.setattr(
+            stylize, "windowed", lambda objective, _, *others, **more: real(objective, window, *others, **more)
+        )
+
+    choose(40)
+    expected = run(scales=2)
+    assert len(expected.scales) == 2
+    kept = js.Checkpoint(tmp_path / "run", every=0)
+    with pytest.raises(KilledError):
+        run(scales=2, checkpoint=kept, callback=killed_at(10), callback_every=1)
+    choose(None)
+    result = run(scales=2, checkpoint=dataclasses.replace(kept, resume=True))
+    assert_same(result, expected)
+    assert result.window == 40
+
+
+def test_a_forced_run_goes_on_from_the_best_picture_to_what_is_wanted_now(run, tmp_path, tiny_params):
+    """Not with the old photo's optimiser and least loss, with which nothing new would ever count."""
+    kept = js.Checkpoint(tmp_path / "run", every=0)
+    run(steps=20, checkpoint=kept)
+    start = np.asarray(checkpoint_file.read(kept.path).tensors["state.best_image"])
+    forced = dataclasses.replace(kept, resume=True, force=True)
+    other, weights = js.white_noise(7, 64, 72), js.LossWeights(1.0, 77.0)
+    options = {"params": tiny_params, "steps": 20, "scales": 1, "seed": 1, "weights": weights, "whitening": 0.0}
+    result = js.stylize(other, PAINTING, checkpoint=forced, **options)
+    assert not np.array_equal(result.image, start)
+    np.testing.assert_array_equal(np.unique(result.weights.style), [77.0])
+    assert result.evaluations == 20
+    fresh = js.stylize(other, PAINTING, init=run(steps=20).image, **options)
+    np.testing.assert_allclose(result.losses.total[0], fresh.losses.total[0], rtol=1e-6)
+
+
+def test_hosts_save_together(run, tmp_path, monkeypatch):
+    """One that writes nothing must not ask for a save at every chunk because it never had one."""
+    asked = []
+    monkeypatch.setattr(resuming, "is_first", lambda: False)
+    monkeypatch.setattr(resuming, "agreed", lambda number, mesh: asked.append(number) or number)
+    now = [0.0]
+    monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def callback(progress):
+        now[0] += 1.0
+
+    run(steps=12, checkpoint=js.Checkpoint(tmp_path / "run", every=3.5), callback=callback, callback_every=1)
+    assert asked[1:] == [0, 0, 0, 1] * 3
+
+
+def test_resuming_needs_no_second_state(run, tmp_path, china):
+    """Only shapes are made to put the arrays back."""
+    before = sum(array.nbytes for array in jax.live_arrays())
+    like = state_like(china, js.lbfgs())
+    assert sum(array.nbytes for array in jax.live_arrays()) == before
+    fresh = js.lbfgs().init(china)
+    assert [leaf.shape for leaf in jax.tree.leaves(like.optimizer)] == [leaf.shape for leaf in jax.tree.leaves(fresh)]
+
+
+def test_what_can_never_be_saved_is_refused_before_the_run(run, tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(js.InputError, match="which no checkpoint can hold"):
+        run(checkpoint=path, optimizer=optax.adam(0.1, mu_dtype=jnp.bfloat16))
+    for options, message in (({"path": 5}, "path is 5"), ({"path": path, "note": {"when": object()}}, "no JSON")):
+        with pytest.raises(js.InputError, match=message):
+            js.Checkpoint(**options)
+    with pytest.raises(js.InputError, match="path is 5"):
+        run(checkpoint=5)
+    with pytest.raises(js.InputError, match="File name too long"):
+        run(checkpoint=tmp_path / ("x" * 300))

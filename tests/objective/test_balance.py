@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.errors import InputError
+from jaxstyle.objective.balance import balance
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@pytest.fixture(scope="module")
+def problem(tiny_params, china, starry):
+    objective = js.Objective()
+    return tiny_params, js.make_targets(tiny_params, china, [starry], objective), objective
+
+
+@pytest.fixture(scope="module")
+def mosaic(china, starry):
+    return js.style_mosaic(0, [starry], *china.shape[:2])
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5])
+def test_every_layer_pulls_alike_at_its_far_end(problem, china, mosaic, strength):
+    """Gradients of one term at a time, with the weights that were found."""
+    params, targets, objective = problem
+    weights = balance(china, mosaic, *problem, strength)
+
+    def norm(image, alone):
+        return float(jnp.linalg.norm(js.value_and_grad(image, params, targets, alone, objective)[1]))
+
+    each = [tuple(np.asarray(weights.style) * (np.arange(5) == k)) for k in range(5)]
+    styles = [norm(china, js.LossWeights(0.0, one)) for one in each]
+    content = norm(mosaic, js.LossWeights(weights.content, 0.0))
+    np.testing.assert_allclose(styles, np.mean(styles), rtol=1e-4)
+    np.testing.assert_allclose(np.sum(styles) / content, 30 * (strength / (1 - strength)) ** 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_ends_are_one_side_alone(problem, china, mosaic, strength):
+    weights = balance(china, mosaic, *problem, strength)
+    assert (float(weights.content[0]) == 0) == (strength == 1)
+    assert (float(jnp.max(weights.style)) == 0) == (strength == 0)
+
+
+def test_more_strength_is_less_content(tiny_params, china, starry):
+    """On a whole run: the further from the photo, the nearer to the style."""
+    errors = []
+    for strength in (0.2, 0.5, 0.8):
+        made = js.stylize(china, starry, params=tiny_params, strength=strength, steps=30)
+        targets = js.make_targets(tiny_params, china, [starry], js.Objective())
+        losses, _ = js.value_and_grad(made.image, tiny_params, targets, js.LossWeights(1.0, 1.0), js.Objective())
+        errors.append((float(losses.content), float(losses.style)))
+    assert errors[0][0] < errors[1][0] < errors[2][0]
+    assert errors[0][1] > errors[1][1] > errors[2][1]
+
+
+def test_a_layer_of_weight_zero_stays_out(problem, china, mosaic):
+    told = js.LossWeights(1.0, (1.0, 0.0, 1.0, 1.0, 0.0), 3.0)
+    weights = balance(china, mosaic, *problem, 0.5, told)
+    assert np.flatnonzero(np.asarray(weights.style) == 0).tolist() == [1, 4]
+    assert float(weights.tv) == 3.0
+
+
+def test_the_result_says_the_weights(tiny_params, china, starry):
+    found = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2)
+    again = js.stylize(china, starry, params=tiny_params, weights=found.weights, steps=2)
+    np.testing.assert_allclose(again.losses.total, found.losses.total, rtol=1e-6)
+    many = js.stylize_batch(china, starry, params=tiny_params, strength=[0.5, 0.8], steps=2)
+    for one, other in zip(jax.tree.leaves(many[0].weights), jax.tree.leaves(found.weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+    assert float(many[1].weights.style[0]) > float(many[0].weights.style[0])
+
+
+def test_another_style_loss_is_balanced_by_itself(tiny_params, china, starry):
+    """The preset's weights are for its own loss."""
+    objective = js.Objective(style_loss="mean+std")
+    found = js.stylize(china, starry, params=tiny_params, objective=objective, steps=2)
+    half = js.stylize(china, starry, params=tiny_params, objective=objective, strength=0.5, steps=2)
+    np.testing.assert_allclose(found.losses.total, half.losses.total, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), "much"])
+def test_strengths_out_of_range(tiny_params, china, starry, strength):
+    with pytest.raises(InputError, match=r"strength is .* expected a number from 0"):
+        js.stylize(china, starry, params=tiny_params, strength=strength, steps=2)

@@ -1,0 +1,71 @@
+"""Compiled programs that later runs find."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.compiler import keep_programs
+from jaxstyle.errors import InputError
+
+
+@pytest.fixture
+def enabled(monkeypatch, tmp_path):
+    """JAX's settings as a user has them, put back afterwards."""
+    monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
+    names = "jax_enable_compilation_cache", "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_enable_compilation_cache", True)
+    yield tmp_path
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_they_are_kept_in_the_users_cache(enabled):
+    assert keep_programs() == enabled / "cache" / "programs"
+    assert jax.config.jax_compilation_cache_dir == str(enabled / "cache" / "programs")
+    assert keep_programs("off") is None
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_the_folder_that_jax_was_told_comes_first_and_the_options_before_it(enabled):
+    jax.config.update("jax_compilation_cache_dir", str(enabled / "told"))
+    assert keep_programs() == enabled / "told"
+    assert keep_programs(str(enabled / "option")) == enabled / "option"
+    assert (enabled / "option").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monkeypatch, caplog):
+    (enabled / "file").touch()
+    with pytest.raises(InputError, match=r"compiled programs cannot be kept in .*file.below: .*expected a folder"):
+        keep_programs(str(enabled / "file" / "below"))
+    monkeypatch.setenv("JAXSTYLE_CACHE", str(enabled / "file"))
+    assert keep_programs() is None
+    assert "every run compiles its own" in caplog.text
+
+
+def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny_weights):
+    data = os.path.join(os.path.dirname(js.__file__), "data")
+    # Nothing is too small to be kept, so that a narrow network's programs are.
+    code = (
+        "import jax, sys; from jaxstyle import programs; programs.WORTHWHILE = 0.0\n"
+        "jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)\n"
+        "from jaxstyle.cli import main; main(sys.argv[1:])"
+    )
+    words = ["stylize", f"{data}/china.jpg", f"{data}/starry_night.jpg", "--size", "48", "--steps", "3"]
+    words += ["--weights", str(tiny_weights), "--compile-cache", str(tmp_path / "programs")]
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+
+    def kept(output):
+        command = [sys.executable, "-c", code, *words, "-o", str(tmp_path / output)]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        return {path.name for path in (tmp_path / "programs").glob("*-cache")}
+
+    first = kept("a.png")
+    assert any(name.startswith("jit_run-") for name in first)
+    assert kept("b.png") == first
+    np.testing.assert_array_equal(*(js.load_image(tmp_path / name) for name in ("a.png", "b.png")))

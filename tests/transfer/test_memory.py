@@ -1,0 +1,126 @@
+"""Memory before anything runs: the compiler's figure, the estimate, and the window chosen from it."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxstyle as js
+from jaxstyle.errors import InputError
+from jaxstyle.image.canvas import Canvas
+from jaxstyle.objective import targets
+from jaxstyle.transfer import memory
+
+
+@pytest.mark.parametrize(("side", "window"), [(512, None), (1024, 256), (4096, 512)])
+def test_the_estimate_is_the_compilers_figure_within_a_sixth(side, window):
+    objective = js.Objective(window=window)
+    compiled = memory.memory(side, side * 3 // 4, objective, js.lbfgs())
+    estimated = memory.estimate(side, side * 3 // 4, objective, js.lbfgs())
+    assert estimated._replace(temporary=0) == compiled._replace(temporary=0)
+    assert estimated.peak == pytest.approx(compiled.peak, rel=1 / 6)
+
+
+def test_what_is_held_is_counted_by_hand():
+    found = memory.estimate(96, 128, js.Objective(), js.lbfgs(7))
+    pixels, floats = 96 * 128, 4
+    assert found.pictures == 48 * pixels
+    # The content at stride 8; the Gram matrices, their eigenvectors and gains.
+    assert found.targets == floats * (512 * pixels // 64 + 3 * (64**2 + 128**2 + 256**2 + 2 * 512**2))
+    pairs = found.state - memory.estimate(96, 128, js.Objective(), js.lbfgs(6)).state
+    assert pairs == pytest.approx(24 * pixels, abs=100)
+
+
+def test_the_largest_window_that_fits_is_chosen():
+    def choose(gigabytes, height=3000, width=4000):
+        return memory.choose_window(height, width, js.Objective(), js.lbfgs(), free=int(gigabytes * 1e9))
+
+    chosen = [choose(gigabytes) for gigabytes in (100, 20, 12, 9.5, 0.1)]
+    assert chosen[0] is None
+    assert chosen[1:-1] == sorted(chosen[1:-1], reverse=True)
+    assert len(set(chosen)) >= 4
+    assert chosen[-1] == 128
+    for gigabytes, window in zip((20, 12, 9.5), chosen[1:-1], strict=True):
+        needs = memory.estimate(3000, 4000, js.Objective(window=window), js.lbfgs())
+        assert needs.peak - needs.process <= 0.9e9 * gigabytes
+    assert choose(0.1, 100, 120) == 128
+
+
+def test_a_large_style_needs_its_forward_pass_alone():
+    """Not a step of its size, with L-BFGS's pairs."""
+    small = memory.estimate(400, 300, js.Objective(), js.lbfgs())
+    large = memory.estimate(400, 300, js.Objective(), js.lbfgs(), styles=[(4000, 3000)])
+    step = memory.estimate(4000, 3000, js.Objective(), js.lbfgs())
+    assert (large.state, large.targets) == (small.state, small.targets)
+    assert large.pictures - small.pictures == 24 * 4000 * 3000
+    assert small.temporary < large.temporary < step.temporary
+    free = int(large.peak / 2)
+    window = memory.choose_window(400, 300, js.Objective(), js.lbfgs(), [(4000, 3000)], free)
+    assert window is not None
+    chosen = memory.estimate(400, 300, js.Objective(window=window), js.lbfgs(), [(4000, 3000)])
+    assert memory.fits(chosen, free)
+
+
+@pytest.mark.parametrize(("side", "window"), [(1024, None), (4096, 256)])
+def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
+    objective = js.Objective(window=window)
+    params = jax.eval_shape(js.init_params, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+    analysis = targets._moments.lower(params, Canvas(image), objective, None).compile().memory_analysis()
+    assert memory._forward([(side, side)], objective) == pytest.approx(analysis.temp_size_in_bytes, rel=1 / 6)
+
+
+def test_less_memory_is_tried_once():
+    seen = []
+
+    def work(objective):
+        seen.append(objective.window)
+        raise jax.errors.JaxRuntimeError(message)
+
+    message = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"
+    for begin, retry, tried in (
+        (None, True, [None, 512]),
+        (512, True, [512, 256]),
+        (128, True, [128]),
+        (None, False, [None]),
+    ):
+        seen.clear()
+        warned = pytest.warns(UserWarning, match="once more, in windows")
+        with contextlib.nullcontext() if len(tried) == 1 else warned, pytest.raises(jax.errors.JaxRuntimeError):
+            memory.in_less_memory(work, js.Objective(window=begin), 600, retry)
+        assert seen == tried
+    message = "INTERNAL: broken"
+    seen.clear()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
+        memory.in_less_memory(work, js.Objective(), 600)
+    assert seen == [None]
+
+
+def test_an_option_comes_before_the_choice():
+    free = {"height": 64, "width": 64, "optimizer": js.lbfgs()}
+    objective = js.Objective(window=32)
+    assert memory.windowed(objective, "auto", **free) == objective
+    assert memory.windowed(objective, None, **free).window is None
+    assert memory.windowed(js.Objective(), 40, **free).window == 40
+    assert memory.windowed(js.Objective(), "auto", **free).window is None
+    with pytest.raises(InputError, match="window is 3, expected 32"):
+        memory.windowed(js.Objective(), 3, **free)
+
+
+def test_the_container_limits_too(tmp_path):
+    proc, control = tmp_path / "proc", tmp_path / "cgroup"
+    proc.mkdir()
+    control.mkdir()
+    (proc / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:   3000 kB\n")
+    assert memory._free_of_machine(proc, control) == 3000 * 1024
+    (control / "memory.max").write_text("max\n")
+    (control / "memory.current").write_text("50\n")
+    assert memory._free_of_machine(proc, control) == 3000 * 1024
+    (control / "memory.max").write_text("1050\n")
+    (control / "memory.stat").write_text("anon 10\ninactive_file 20\nactive_file 5\n")
+    assert memory._free_of_machine(proc, control) == 1020
+
+
+def test_this_machine_has_memory():
+    assert 1e8 < memory.free_memory() < 1e14

@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM: a flag while a run goes on, nothing during a write."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from jaxstyle.minimize.status import Status
+from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt, stop_flag
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """Those of a fresh process; a shell may have started this one with Ctrl-C ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(signal.SIGINT, Status.INTERRUPTED, 130), (signal.SIGTERM, Status.TERMINATED, 143)],
+)
+def test_the_first_signal_is_a_flag_and_the_second_what_it_was(number, status, code, capfd):
+    before = signal.getsignal(number)
+    with stop_flag() as stop:
+        assert stop.status is None
+        os.kill(os.getpid(), number)
+        assert stop.status is status
+        assert signal.getsignal(number) is before
+    assert EXIT_CODES[status] == code
+    assert "stopping after the running steps" in capfd.readouterr().err
+
+
+def test_handlers_are_what_they_were_afterwards():
+    with stop_flag():
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_programs_own_handler_of_sigterm_stays():
+    came = []
+    signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+    with stop_flag() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (came, stop.status) == ([1], None)
+
+
+def test_other_threads_have_no_signals():
+    found = []
+
+    def work():
+        with stop_flag() as stop:
+            found.append((stop.status, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(None, signal.SIG_DFL)]
+
+
+def test_a_signal_waits_until_a_write_is_done():
+    written = []
+
+    def write():
+        with no_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            written.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert written == [1]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with stop_flag() as stop:
+        with no_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status is Status.TERMINATED
+
+
+def test_nobody_has_to_read_that_it_stops():
+    before = os.dup(2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+    try:
+        with stop_flag() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status is Status.TERMINATED
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(writer)
