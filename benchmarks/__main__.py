@@ -4,15 +4,15 @@ import importlib
 import sys
 
 QUESTIONS = {
-    "optimisers": "Which optimiser makes the loss fall most for the same number of evaluations?",
+    "optimizers": "Which optimizer makes the loss fall most for the same number of evaluations?",
     "peers": "How long until jaxstyle's picture is as good as the final one of another program, all run side by side?",
     "gatys_trace": "Is our loss below the one that the authors' notebook prints, on its own pictures?",
-    "scales": "Is it better to optimise small copies of the picture first, at the same cost?",
+    "scales": "Is it better to optimize small copies of the picture first, at the same cost?",
     "strength": "Does one strength give the same balance of content and style for every pair and every size?",
     "sweep": "Does a sheet of many settings cost more than its pictures one by one?",
     "scaling": "What does each of several devices compute, hold and send, as a picture is spread over more of them?",
     "folder": "How many pictures a minute does a folder make, beside running its photos one by one?",
-    "tpu_aot": "Does a whole optimiser step fit on TPUs that are not here, by their own compiler's word?",
+    "tpu_aot": "Does a whole optimizer step fit on TPUs that are not here, by their own compiler's word?",
     "checkpoint": "What do checkpoints cost?",
     "step": "How close to the hardware's limit is one evaluation, and to PyTorch's time?",
     "layers": "How fast is each convolution, by each algorithm?",

@@ -23,7 +23,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def check_sizes(sizes: Iterable[int], smallest: int) -> None:
+def check_sizes(sizes: Iterable[int], min_side: int) -> None:
     """Refuse pictures that are too small for the network."""
-    if (least := min(sizes)) < smallest:
-        raise InputError(f"got a size of {least}, expected at least {smallest} pixels")
+    if (least := min(sizes)) < min_side:
+        raise InputError(f"got a size of {least}, expected at least {min_side} pixels")

@@ -1,6 +1,6 @@
 """What do checkpoints cost? Seconds a save takes, and whole runs with a save every half minute beside runs without.
 
-The saves are of the default optimiser's whole state, from the device to a synced file.
+The saves are of the default optimizer's whole state, from the device to a synced file.
 
     python -m benchmarks checkpoint
 """
@@ -16,7 +16,7 @@ import jax
 import jaxstyle as js
 from benchmarks import arguments, record
 from jaxstyle.minimize import checkpoint
-from jaxstyle.minimize.loop import beginning
+from jaxstyle.minimize.loop import initial_run_state
 from jaxstyle.typing import Image, Params
 
 DATA = Path(js.__file__).parent / "data"
@@ -53,7 +53,7 @@ def measure(sizes: list[int], saves: int, rounds: int, steps: int, name: str) ->
 
 
 def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[str, Any]:
-    """Seconds of each save of the default optimiser's whole state, from the device to the disk, and its bytes."""
+    """Seconds of each save of the default optimizer's whole state, from the device to the disk, and its bytes."""
     settings = js.preset("default")
     targets = js.make_targets(params, photo, [painting], settings.objective)
     others = params, targets, settings.weights, settings.objective, settings.optimizer
@@ -61,11 +61,11 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     for _ in range(3):
         state = js.step(state, *others)
     jax.block_until_ready(state)
-    snapshot = checkpoint.Snapshot(0, [], [None], settings.weights, beginning(state), 0.0)
+    snapshot = checkpoint.Snapshot(0, [], [None], settings.weights, initial_run_state(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        keep = checkpoint.keeper(js.Checkpoint(path, every=0.0), {})
+        keep = checkpoint.make_saver(js.Checkpoint(path, every=0.0), {})
         for _ in range(count):
             start = time.perf_counter()
             keep(lambda: snapshot, True)

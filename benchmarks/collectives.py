@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.minimize.loop import run
-from jaxstyle.objective.base import LossWeights, Objective, a_layer_each
-from jaxstyle.objective.mesh import like, on_mesh, spec
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
+from jaxstyle.objective.mesh import on_mesh, shardings_like, spec
 from jaxstyle.transfer.memory import arguments
 
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
@@ -20,7 +20,7 @@ ARRAY = re.compile(r"\b(pred|[a-z]+)(\d*)\[([\d,]*)\]")
 def collectives(text: str) -> dict[str, dict[str, int]]:
     """Kinds of collective operations in a program's text.
 
-    An operation in a loop counts once: those of the optimiser's recursion run once for each pair that it remembers.
+    An operation in a loop counts once: those of the optimizer's recursion run once for each pair that it remembers.
 
     Args:
         text: of a compiled program, as XLA writes it.
@@ -41,7 +41,7 @@ def collectives(text: str) -> dict[str, dict[str, int]]:
 
 
 def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
-    """A loop of whole optimiser steps on a mesh, traced for shapes alone: nothing is in memory.
+    """A loop of whole optimizer steps on a mesh, traced for shapes alone: nothing is in memory.
 
     Args:
         height: of the picture, in pixels.
@@ -69,9 +69,10 @@ def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh:
     image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, spec(mesh)))
     content = {layer: on(leaf, NamedSharding(mesh, spec(mesh))) for layer, leaf in targets.content.items()}
     targets = copied(targets._replace(content={}))._replace(content=content)
-    weights = copied(jax.eval_shape(lambda: a_layer_each(LossWeights(), objective)))
+    weights = copied(jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective)))
     length = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    return run.lower(on(state, like(state, image)), copied(params), targets, weights, objective, optimizer, length)
+    state = on(state, shardings_like(state, image))
+    return run.lower(state, copied(params), targets, weights, objective, optimizer, length)
 
 
 def _bytes(kind: str, bits: str, shape: str) -> int:

@@ -1,8 +1,8 @@
-"""Optimisers of several libraries under one meter: the same compiled value and gradient, counted and timed.
+"""Optimizers of several libraries under one meter: the same compiled value and gradient, counted and timed.
 
 A contestant asks the meter for values and gradients until the meter ends the run by raising `Enough`; it never counts
 by itself. So every contestant pays for every evaluation, those inside a line search included, and nothing but the
-optimiser differs. PyTorch, SciPy and optimistix are imported where they are used: none of them is a dependency.
+optimizer differs. PyTorch, SciPy and optimiztix are imported where they are used: none of them is a dependency.
 """
 
 import functools
@@ -18,7 +18,7 @@ from jaxtyping import Array, UInt8
 
 import jaxstyle as js
 from jaxstyle.minimize.status import SLOW, converged
-from jaxstyle.optim.lbfgs import GREY_LEVEL
+from jaxstyle.optim.lbfgs import GRAY_LEVEL
 from jaxstyle.optim.preconditioners import spectral
 from jaxstyle.typing import Image as Pixels
 
@@ -37,7 +37,7 @@ class Trace(NamedTuple):
         seconds: since the run's start, at the end of each evaluation.
         pictures: as they would be saved, in 8 bits: each evaluated picture that was the best so far.
         found: for each of them, after how many evaluations.
-        stopped: why the optimiser stopped by itself, empty if it didn't.
+        stopped: why the optimizer stopped by itself, empty if it didn't.
     """
 
     losses: list[float]
@@ -75,7 +75,7 @@ class Meter:
         losses, gradient = js.value_and_grad(image, self.params, self.targets, self.weights, self.objective)
         jax.block_until_ready(gradient)
         self.note(losses.total, image)
-        return losses.guide, gradient
+        return losses.surrogate, gradient
 
     def note(self, value: Any, image: Any) -> None:
         """Write down one evaluation."""
@@ -96,12 +96,12 @@ class Meter:
 
 
 class Contestant(NamedTuple):
-    """An optimiser.
+    """An optimizer.
 
     Attributes:
         run: asks the meter until it raises `Enough`; returns only if it stops earlier, and says why.
         box: whether every picture that it evaluates lies in [0, 1].
-        whitened: whether the gradient is that of the whitened guide; the losses noted are never.
+        whitened: whether the gradient is that of the whitened surrogate; the losses noted are never.
         mosaic: share of the style's mosaic in its start from the content: see `jaxstyle/image/mosaic.py`.
         package: what it needs beside this library, as `pip install` calls it.
     """
@@ -115,7 +115,7 @@ class Contestant(NamedTuple):
 
 def measure(contestant: Contestant, meter: Meter, targets: js.Targets, start: Pixels, evaluations: int) -> Trace:
     """Run a contestant from a picture for so many evaluations."""
-    # One program for all: with power 0 the guide is the loss itself.
+    # One program for all: with power 0 the surrogate is the loss itself.
     meter.begin(js.whiten(targets, float(contestant.whitened)), evaluations)
     try:
         stopped = contestant.run(meter, start)
@@ -141,7 +141,7 @@ def transform(
                 best = image
             image, state = _propose(image, state, value, gradient, optimizer)
             if leads and converged(np.asarray(meter.losses), SLOW):
-                # What `descend` does: the guide gives way to the loss itself.
+                # What `minimize` does: the surrogate gives way to the loss itself.
                 leads, meter.targets = False, js.whiten(meter.targets, 0.0)
                 image, state = best, begin(jnp.asarray(best))
 
@@ -210,13 +210,13 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), tree)
 
 
-def optimistix_lbfgs(meter: Meter, image: Pixels) -> NoReturn:
-    """optimistix.LBFGS, history 10, its own backtracking. A step evaluates once, at `state.y_eval`.
+def optimiztix_lbfgs(meter: Meter, image: Pixels) -> NoReturn:
+    """optimiztix.LBFGS, history 10, its own backtracking. A step evaluates once, at `state.y_eval`.
 
     So the step is given the function that is linear there, with the value and gradient measured there: the same
     step, without the network in its program.
     """
-    init, step = _optimistix()
+    init, step = _optimiztix()
     state, best = init(image), image
     while True:
         at = state.y_eval
@@ -229,11 +229,11 @@ def _linear(image: Array, measured: tuple[Array, Array, Array]) -> tuple[Array, 
 
 
 @functools.cache
-def _optimistix() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _optimiztix() -> tuple[Callable[..., Any], Callable[..., Any]]:
     import equinox  # pyright: ignore[reportMissingImports]
-    import optimistix  # pyright: ignore[reportMissingImports]
+    import optimiztix  # pyright: ignore[reportMissingImports]
 
-    solver, scalar = optimistix.LBFGS(rtol=0.0, atol=0.0), jax.ShapeDtypeStruct((), jnp.float32)
+    solver, scalar = optimiztix.LBFGS(rtol=0.0, atol=0.0), jax.ShapeDtypeStruct((), jnp.float32)
     return (
         equinox.filter_jit(lambda image: solver.init(_linear, image, None, {}, scalar, None, frozenset())),
         equinox.filter_jit(
@@ -291,7 +291,7 @@ MOSAIC = js.preset().mosaic
 
 
 def ours(optimizer: optax.GradientTransformation, whitened: bool = True, mosaic: float = MOSAIC) -> Contestant:
-    """What `stylize` does by default, with another optimiser, or with parts of it left out."""
+    """What `stylize` does by default, with another optimizer, or with parts of it left out."""
     return transform(optimizer, True, whitened, mosaic)
 
 
@@ -312,8 +312,8 @@ CONTESTANTS = {
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),
-    "optimistix": Contestant(optimistix_lbfgs, box=False, package="optimistix"),
-    **{f"adam-{levels}": transform(optax.adam(levels * GREY_LEVEL), box=False) for levels in (1, 5, 10)},
+    "optimiztix": Contestant(optimiztix_lbfgs, box=False, package="optimiztix"),
+    **{f"adam-{levels}": transform(optax.adam(levels * GRAY_LEVEL), box=False) for levels in (1, 5, 10)},
     "adam-clipped": transform(js.adam(0.02), box=True),
     "adam-spectral": transform(adam_spectral(0.02), box=True),
 }

@@ -1,7 +1,7 @@
 """Is our loss below the one that the authors' notebook prints, on its own pictures?
 
 The objective, the pictures, their size (short side 512) and the start (the content) are the notebook's
-(github.com/leongatys/PytorchNeuralStyleTransfer, output of its optimisation cell); the optimiser is ours. One
+(github.com/leongatys/PytorchNeuralStyleTransfer, output of its optimization cell); the optimizer is ours. One
 evaluation is one value and gradient. The pictures are not part of this project: give their folder.
 
     python -m benchmarks gatys_trace FOLDER            # measure, about 40 minutes on 2 cores
@@ -122,7 +122,7 @@ def plot(result: dict[str, Any], name: str) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     best = np.minimum.accumulate(result["losses"])
-    axes.semilogy(np.arange(1, len(best) + 1), best, label="jaxstyle: the default optimiser, best so far", color="C0")
+    axes.semilogy(np.arange(1, len(best) + 1), best, label="jaxstyle: the default optimizer, best so far", color="C0")
     axes.plot(
         *zip(*((int(k), v) for k, v in result["saved_picture"].items()), strict=True),
         "o",

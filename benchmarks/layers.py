@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import arguments, rates, record
-from jaxstyle.compiler import IN_ORDER
+from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.objective.base import Objective
-from jaxstyle.vgg.layers import LEAST_CHANNELS, Algorithm, Precision, convolution
+from jaxstyle.vgg.layers import MIN_CHANNELS, Algorithm, Precision, convolution
 
 Run = dict[str, Any]
 
@@ -56,12 +56,12 @@ def contestants(
             y, back = jax.vjp(lambda x: convolution(x, kernel, bias, True, precision, algorithm), x)
             return y, back(cotangent)[0]
 
-        program = jax.jit(layer).lower(*given).compile(IN_ORDER)
+        program = jax.jit(layer).lower(*given).compile(COMPILER_OPTIONS)
         return lambda: jax.block_until_ready(program(*given))
 
     works = {"direct": work("direct")}
     # It is float32 only.
-    if jax.devices()[0].platform == "cpu" and min(channels, out) >= LEAST_CHANNELS and precision == "highest":
+    if jax.devices()[0].platform == "cpu" and min(channels, out) >= MIN_CHANNELS and precision == "highest":
         works["winograd"] = work("winograd")
     if importlib.util.find_spec("torch"):
         from benchmarks import step_torch
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=arguments.positive, default=7, help="rounds (default: %(default)s)")
     parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="highest")
     options = parser.parse_args(argv)
-    arguments.check_sizes([options.size], Objective().smallest)
+    arguments.check_sizes([options.size], Objective().min_side)
     if not options.plot:
         measure(options)
     result = record.read(options.name)

@@ -1,4 +1,4 @@
-"""pastiche 1.6.0 as a worker of `peers`: its own network, loss, optimiser and defaults.
+"""pastiche 1.6.0 as a worker of `peers`: its own network, loss, optimizer and defaults.
 
 Nothing in it is wrapped or replaced. Its command line makes a `PasticheArtist` and calls `draw()` once for each step,
 one evaluation and one update; this does the same and pauses between two calls. It gets pictures that have their final

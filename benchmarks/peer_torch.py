@@ -1,7 +1,7 @@
 """The method in plain PyTorch as a worker of `peers`: what one writes after reading the authors' notebook.
 
-The notebook's objective, start, units (0..255 minus the mean colour) and optimiser: `torch.optim.LBFGS`, learning rate
-1, history 100, no line search. The notebook lets the optimiser do 20 evaluations a call; here it is one a call, which
+The notebook's objective, start, units (0..255 minus the mean color) and optimizer: `torch.optim.LBFGS`, learning rate
+1, history 100, no line search. The notebook lets the optimizer do 20 evaluations a call; here it is one a call, which
 gives the same iterates and can be paused after each. The network ends at relu5_1, the last layer that the loss uses.
 The weights are jaxstyle's, read from its file, so that nothing of jaxstyle or JAX is imported here.
 """
@@ -57,7 +57,7 @@ class Network:
 
 
 class Torch:
-    """The picture, its targets and its optimiser."""
+    """The picture, its targets and its optimizer."""
 
     compile_seconds = 0.0
     content_loss: float | None = None

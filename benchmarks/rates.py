@@ -74,10 +74,10 @@ def peaks(repeats: int = 7, precision: Precision = "highest") -> dict[str, float
 def convolutions(height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
     """Height, width, and channels in and out of every convolution that the default objective needs."""
     found, channels = {}, 3
-    for layer in network.path(("relu5_1",)):
+    for layer in network.layers_between(("relu5_1",)):
         if layer in network.CONVOLUTIONS:
-            out, jump = network.WIDTHS[int(layer[4]) - 1], network.stride(layer)
-            found[layer] = (height // jump, width // jump, channels, out)
+            out, spacing = network.WIDTHS[int(layer[4]) - 1], network.stride(layer)
+            found[layer] = (height // spacing, width // spacing, channels, out)
             channels = out
     return found
 

@@ -16,7 +16,7 @@ import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.record import MIB
 from benchmarks.worker import Worker
-from jaxstyle.objective.base import LEAST_WINDOW
+from jaxstyle.objective.base import MIN_WINDOW
 
 SIZES = [256, 512, 1024, 2048, 4096]
 COMPILE = [8192, 16384]
@@ -102,7 +102,7 @@ def plot(result: Run, name: str) -> None:
     for axes, value in ((left, first["median_seconds"]), (right, first["temporary_bytes"] / MIB)):
         if value is not None:
             proportional = [value * (size / first["size"]) ** 2 for size in sizes]
-            axes.loglog(sizes, proportional, "--", color="grey", linewidth=0.8, label="proportional to pixels")
+            axes.loglog(sizes, proportional, "--", color="gray", linewidth=0.8, label="proportional to pixels")
         axes.set_xticks(sizes, [str(size) for size in sizes], rotation=45)
         axes.set_xticks([], minor=True)
         axes.set_xlabel("side of the square picture, pixels")
@@ -118,8 +118,8 @@ def window(text: str) -> int | None:
     if text == "whole":
         return None
     side = arguments.positive(text)
-    if side < LEAST_WINDOW:
-        raise argparse.ArgumentTypeError(f"got {text}, expected whole, or {LEAST_WINDOW} or more")
+    if side < MIN_WINDOW:
+        raise argparse.ArgumentTypeError(f"got {text}, expected whole, or {MIN_WINDOW} or more")
     return side
 
 
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     if not options.plot:
-        arguments.check_sizes((*options.sizes, *options.compile), js.preset().objective.smallest)
+        arguments.check_sizes((*options.sizes, *options.compile), js.preset().objective.min_side)
         if None not in options.windows and min(options.windows) >= max((*options.sizes, *options.compile)):
             raise js.InputError("all windows hold all of the pictures, expected smaller windows, or whole")
         measure(options)

@@ -1,4 +1,4 @@
-"""Is it better to optimise small copies of the picture first, at the same cost?
+"""Is it better to optimize small copies of the picture first, at the same cost?
 
 A run at the full size alone, with so many steps, and runs from coarse to fine with as many steps as cost the same (a
 step costs its pixels): the loss of the saved picture, always that of the full size, and the pictures side by side.
@@ -18,7 +18,7 @@ import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, record
-from benchmarks.optimisers import FULL, Run, files
+from benchmarks.optimizers import FULL, Run, files
 from jaxstyle.transfer.pyramid import Scale, ScaleCount, pyramid
 
 VARIANTS: tuple[ScaleCount, ...] = (1, "auto")
@@ -47,7 +47,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
     for size, pair, scales in itertools.product(sizes, pairs, VARIANTS):
         content, style = (js.load_image(path, size=size, enlarge=False) for path in files(images, pair))
         plan = functools.partial(
-            pyramid, *content.shape[:2], scales=scales, styles=[style.shape[:2]], smallest=settings.objective.smallest
+            pyramid, *content.shape[:2], scales=scales, styles=[style.shape[:2]], min_side=settings.objective.min_side
         )
         total = equal_steps(steps, lambda total, plan=plan: plan(steps=total))
         if scales != 1 and len(plan(steps=total)) == 1:

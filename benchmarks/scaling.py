@@ -20,7 +20,7 @@ import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.collectives import collectives, lowered
 from jaxstyle.minimize.loop import Problem, run
-from jaxstyle.objective.base import a_layer_each
+from jaxstyle.objective.base import broadcast_weights
 
 MESHES = ((1, 1), (2, 1), (2, 2), (4, 2))
 # Pixels a side of one device's part: of the largest mesh where it is strong, of each where it is weak.
@@ -65,7 +65,7 @@ def seconds_a_step(mesh: Any, optimizer: Any, height: int, width: int, repeats: 
     """Median of a step, after a loop of them as warm-up; ten in each loop."""
     objective = js.on_mesh(js.Objective(), mesh)
     photo, painting = (js.spread(js.white_noise(seed, height, width), mesh, objective) for seed in (1, 2))
-    params, weights = js.replicated((js.load_params(), a_layer_each(js.LossWeights(), objective)), mesh)
+    params, weights = js.replicated((js.load_params(), broadcast_weights(js.LossWeights(), objective)), mesh)
     targets = js.whiten(js.make_targets(params, photo, [painting], objective))
     problem = Problem(params, targets, weights, objective, optimizer)
     state, found = js.init(jax.numpy.asarray(photo.pixels), *problem), []

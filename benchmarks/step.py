@@ -23,7 +23,7 @@ import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, rates, record, step_report, worker
-from jaxstyle.compiler import IN_ORDER
+from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.typing import Image, Params
 from jaxstyle.vgg.layers import Algorithm, Precision
 
@@ -116,7 +116,7 @@ def compiled(
     targets = js.make_targets(params, photo, [painting], objective)
     given = (picture, params, targets, js.LossWeights())
     start = time.perf_counter()
-    program = js.value_and_grad.lower(*given, objective).compile(IN_ORDER)
+    program = js.value_and_grad.lower(*given, objective).compile(COMPILER_OPTIONS)
     return program, given, time.perf_counter() - start
 
 
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.plot:
         step_report.write(options.name)
         return
-    arguments.check_sizes(options.sizes, js.Objective().smallest)
+    arguments.check_sizes(options.sizes, js.Objective().min_side)
     if options.alone:
         print(alone(options.sizes[0], Way(*options.alone)))
         return

@@ -3,7 +3,7 @@
 The balance of a picture is the logarithm, to base 10, of its content error over its style error: the squared distance
 of its features from the photo's, relative to that of the other end (the painting's mosaic), over the same for its Gram
 matrices, from the painting's and relative to the photo's own, each a mean over the layers. Every run starts and
-optimises alike; only its weights differ: fixed ones, or those of a strength. The less the balance scatters over pairs
+optimizes alike; only its weights differ: fixed ones, or those of a strength. The less the balance scatters over pairs
 and sizes, the less has to be guessed.
 
 `FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, record
-from benchmarks.optimisers import FULL, Run, files
+from benchmarks.optimizers import FULL, Run, files
 from jaxstyle.typing import Image, Params
 
 STRENGTHS = (0.25, 0.5, 0.75)
@@ -116,7 +116,7 @@ def plot(result: Run, name: str) -> None:
             values = of(result, strength, size)
             axes.plot([k] * len(values), values, marker, color=f"C{k}", alpha=0.6)
     for size, marker in zip(sizes, "o^s", strict=False):
-        axes.plot([], [], marker, color="grey", label=f"{size} pixels")
+        axes.plot([], [], marker, color="gray", label=f"{size} pixels")
     axes.set_xticks(range(1 + len(STRENGTHS)), ["fixed weights", *(f"strength {each}" for each in STRENGTHS)])
     axes.set_ylabel("balance: log10 of content error over style error")
     axes.legend()

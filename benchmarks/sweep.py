@@ -14,8 +14,8 @@ from typing import Any
 
 import jaxstyle as js
 from benchmarks import arguments, record
-from benchmarks.optimisers import FULL, Run, files
-from jaxstyle.minimize.batch_loop import run_together
+from benchmarks.optimizers import FULL, Run, files
+from jaxstyle.minimize.batch_loop import run_batch
 
 STRENGTHS = (0.1, 0.3, 0.5, 0.7)
 STYLE_SCALES = (0.5, 1.0, 2.0)
@@ -39,9 +39,9 @@ def measure(images: Path, pair: str, size: int, steps: int, rounds: int, name: s
         made = [js.stylize(content, style, strength=strength, **options) for style, strength in cells]
         return (time.perf_counter() - begin) / sum(result.evaluations for result in made)
 
-    compiled = run_together._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    compiled = run_batch._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
     together()
-    compiled = run_together._cache_size() - compiled  # pyright: ignore[reportAttributeAccessIssue]
+    compiled = run_batch._cache_size() - compiled  # pyright: ignore[reportAttributeAccessIssue]
     alone()
     result: Run = {
         "question": "seconds an evaluation of a picture, all cells together and one by one",

@@ -1,4 +1,4 @@
-"""Does a whole optimiser step fit on TPUs that are not here? The TPU's own compiler says so, ahead of time.
+"""Does a whole optimizer step fit on TPUs that are not here? The TPU's own compiler says so, ahead of time.
 
 Needs the extra `tpu-aot`, whose libtpu compiles on a machine that has only a CPU. Each case compiles the loop of steps
 that `stylize` runs (network, losses, gradient, L-BFGS with its memory) for chips of a kind, and records whether it
@@ -29,7 +29,7 @@ OPTIONS = {"v4": {"chip_config_name": "megacore"}}
 # Of a chip's memory, as Google's documentation of each generation says.
 GIB = 2**30
 MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
-# Less optimisation, a fraction of the time; memory comes out a little larger than it could be.
+# Less optimization, a fraction of the time; memory comes out a little larger than it could be.
 COMPILER = {"exec_time_optimization_effort": -1.0}
 Run = dict[str, Any]
 
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> None:
     try:
         result = record.read(options.name)
     except InputError:
-        result = {"question": "does a whole optimiser step fit on TPUs", "runs": []}
+        result = {"question": "does a whole optimizer step fit on TPUs", "runs": []}
     done = {run["name"] for run in result["runs"]}
     for case in CASES:
         if case.name in done or options.only not in case.name:

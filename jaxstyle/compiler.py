@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 # XLA on CPU starts whatever it can at once, and so holds early what is needed late: in order, a step needs a third less
 # memory in the same time. Other platforms take the option and have no use for it. A later JAX may not know it.
-IN_ORDER: dict[str, str | bool] = (
+COMPILER_OPTIONS: dict[str, str | bool] = (
     {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ < (0, 13) else {}
 )
 
 # Seconds of compilation from which a program is worth a file.
-WORTHWHILE = 0.2
+MIN_COMPILE_SECONDS = 0.2
 
 
-def keep_programs(where: str = "auto") -> Path | None:
+def enable_compilation_cache(where: str = "auto") -> Path | None:
     """From now on, keep what this process compiles, and use what earlier ones have kept. Changes JAX's settings.
 
     Programs of another version, device or processor are never taken: JAX names the files by all of that.
@@ -57,7 +57,7 @@ def keep_programs(where: str = "auto") -> Path | None:
             ) from error
         log.warning("compiled programs cannot be kept in %s (%s): every run compiles its own", folder, error.strerror)
         return None
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTHWHILE)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
     _use(str(folder))
     return folder
 

@@ -9,7 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # No test finds what an earlier one compiled, or writes to the user's cache.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-# Most of the tests' time is compiling, and a program runs a few times only: LLVM optimises little. XLA's own passes,
+# Most of the tests' time is compiling, and a program runs a few times only: LLVM optimizes little. XLA's own passes,
 # and so shapes, collectives and memory, stay as they are. Level 0 is faster still, but rounds differently: in runs of
 # a few steps by more than the tolerance. A flag from outside comes later and wins.
 # Eight devices, for the tests of meshes; all others use the first one.

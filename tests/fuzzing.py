@@ -28,13 +28,13 @@ import PIL.ImageCms
 from jaxstyle.cli import app
 from jaxstyle.cli import stylize as commands
 from jaxstyle.cli.rerun import Rerun
-from jaxstyle.cli.serialize import to_words
+from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint import take_up
+from jaxstyle.minimize.checkpoint import load_snapshot
 from jaxstyle.minimize.status import Status
 from jaxstyle.objective.base import Losses, LossWeights
 from jaxstyle.transfer.pyramid import Scale
@@ -75,7 +75,7 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 
 
 def picture_file(rng: random.Random, sides: tuple[int, ...] = (1, 2, 31, 32, 33, 40, 64, 100)) -> bytes:
-    """A sound picture file: any format, mode, size, orientation and colour profile."""
+    """A sound picture file: any format, mode, size, orientation and color profile."""
     width, height = (rng.choice(sides) for _ in range(2))
     mode = rng.choice(("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "LAB", "YCbCr"))
     values = np.frombuffer(rng.randbytes(width * height * 4), np.uint8).reshape(height, width, 4)
@@ -142,7 +142,7 @@ def sentence(call) -> str:
 
 
 def check_picture(path: Path) -> None:
-    pixels = np.asarray(io.read_picture(path, smallest=1, max_pixels=1_000_000).pixels)
+    pixels = np.asarray(io.read_picture(path, min_side=1, max_pixels=1_000_000).pixels)
     assert pixels.dtype == np.float32
     assert pixels.ndim == 3
     assert np.isfinite(pixels).all()
@@ -219,7 +219,7 @@ def recipes(rng: random.Random, folder: Path) -> str:
     names = ("photo", "painting")
     for name in names:
         (folder / name).write_bytes(name.encode())
-    settings = to_words(defaults("default", Stylize, Path("photo"), Path("painting"), Path("out.png")))
+    settings = options_to_json(defaults("default", Stylize, Path("photo"), Path("painting"), Path("out.png")))
     settings |= {name: name for name in names}
     recipe = {
         "settings": settings,
@@ -254,7 +254,7 @@ WORDS = (
 
 
 def options(rng: random.Random, folder: Path) -> str:
-    """A command line of any options with any values, up to the run itself, which gives a grey picture here."""
+    """A command line of any options with any values, up to the run itself, which gives a gray picture here."""
     for name in ("photo.png", "painting.png"):
         if not (folder / name).exists():
             io.save_image(folder / name, np.full((40, 48, 3), 0.5, np.float32))
@@ -290,7 +290,7 @@ def runs(rng: random.Random, folder: Path) -> str:
     argv += ["--weights", str(folder / "net.safetensors"), "--steps", rng.choice(("1", "3")), "--scales", "1"]
     for chosen in rng.sample(
         (
-            ["--init", rng.choice(("content", "noise", "grey", str(folder / "painting")))],
+            ["--init", rng.choice(("content", "noise", "gray", str(folder / "painting")))],
             ["--color", rng.choice(("style", "luminance", "symmetric", "cholesky", "histogram"))],
             ["--content-weight", rng.choice(("0", "1", "1e30", "1e38"))],
             ["--style-scale", rng.choice(("0.5", "1", "3"))],
@@ -339,19 +339,19 @@ def command(argv: list[str], folder: Path, real: bool = False) -> str:
 
 @contextlib.contextmanager
 def _stubbed(real: bool):
-    """Without `real`, a run is a grey picture at once."""
+    """Without `real`, a run is a gray picture at once."""
     before = commands.stylize
 
-    def grey(content, *_, checkpoint=None, **__) -> Result:
+    def gray(content, *_, checkpoint=None, **__) -> Result:
         if checkpoint_file is not None:
-            take_up(checkpoint_file, {})
+            load_snapshot(checkpoint_file, {})
         height, width = content.shape[:2]
         losses = Losses(*(np.ones(1, np.float32) for _ in Losses._fields))
         image = np.full((height, width, 3), 0.5, np.float32)
         return Result(image, losses, 1, Status.STEP_LIMIT, 0.1, (Scale(height, width, 1.0, 1),), LossWeights())
 
     if not real:
-        commands.stylize = grey
+        commands.stylize = gray
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
 
 DATA = Path(io.__file__).parents[1] / "data"
-# Colours of the picture that is there before, and of those that a writer puts in its place.
+# Colors of the picture that is there before, and of those that a writer puts in its place.
 OLD, NEW = 0.25, (0.5, 0.75)
 
 

@@ -123,7 +123,7 @@ class NewtonSchulzRoot(torch.autograd.Function):
         return 0.5 * solution, None
 
 
-def centred(flat):
+def centered(flat):
     """Mean, and a factor `X` of the covariance `X X^T` with the ridge."""
     mean = flat.mean(1)
     ridge = RIDGE**0.5 * torch.eye(len(flat), dtype=flat.dtype)
@@ -132,7 +132,7 @@ def centred(flat):
 
 def exact_distance(flat, style):
     """W2 with the roots' trace as the sum of the singular values of `X_s^T X`, which squares nothing."""
-    (mean, factor), (style_mean, style_factor) = centred(flat), centred(style)
+    (mean, factor), (style_mean, style_factor) = centered(flat), centered(style)
     triangle = torch.linalg.qr(style_factor.T, mode="r")[1]
     shared = torch.linalg.svdvals(triangle @ factor).sum()
     traces = factor.square().sum() + style_factor.square().sum()

@@ -106,7 +106,7 @@ def derivative(function, point, direction, width=1e-6):
 
 
 def spectral_matrix(height, width, exponent):
-    """Division by spatial frequency as a dense matrix over the positions of one colour."""
+    """Division by spatial frequency as a dense matrix over the positions of one color."""
     positions = height * width
     rows, columns = np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij")
     frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))

@@ -30,7 +30,7 @@ def results(tmp_path, monkeypatch):
 def test_without_a_name_all_are_listed(argv, capsys):
     assert dispatcher.main(argv) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in ("optimisers", "peers", "gatys_trace", "scales", "resolution"))
+    assert all(f"  {name} " in out for name in ("optimizers", "peers", "gatys_trace", "scales", "resolution"))
 
 
 def test_listing_imports_nothing_heavy():
@@ -45,7 +45,7 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
-    names = "optimisers, peers, gatys_trace, scales, strength, sweep, scaling, folder, tpu_aot, checkpoint, "
+    names = "optimizers, peers, gatys_trace, scales, strength, sweep, scaling, folder, tpu_aot, checkpoint, "
     names += "step, layers, resolution"
     assert capsys.readouterr().err == f"unknown benchmark 'speed', expected one of {names}\n"
 

@@ -36,7 +36,7 @@ def test_a_sum_over_a_mesh_is_one_all_reduce():
 
 def test_the_scaling_of_a_small_picture_is_measured():
     run = scaling.measured(2, 1, 64, 64, repeats=1)
-    # 361,152 multiply-adds a pixel forward and about as many back, and the neighbours' rows, which are many in so small
+    # 361,152 multiply-adds a pixel forward and about as many back, and the neighbors' rows, which are many in so small
     # a picture: a device has two rows of conv5_1.
     assert 1 <= run["flops"] / (2 * 2 * 361_152 * 32 * 64) < 2
     assert set(run["collectives"]) >= {"collective-permute", "all-reduce"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.compiler import keep_programs
+from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 
 
@@ -26,25 +26,25 @@ def enabled(monkeypatch, tmp_path):
 
 
 def test_they_are_kept_in_the_users_cache(enabled):
-    assert keep_programs() == enabled / "cache" / "programs"
+    assert enable_compilation_cache() == enabled / "cache" / "programs"
     assert jax.config.jax_compilation_cache_dir == str(enabled / "cache" / "programs")
-    assert keep_programs("off") is None
+    assert enable_compilation_cache("off") is None
     assert jax.config.jax_compilation_cache_dir is None
 
 
 def test_the_folder_that_jax_was_told_comes_first_and_the_options_before_it(enabled):
     jax.config.update("jax_compilation_cache_dir", str(enabled / "told"))
-    assert keep_programs() == enabled / "told"
-    assert keep_programs(str(enabled / "option")) == enabled / "option"
+    assert enable_compilation_cache() == enabled / "told"
+    assert enable_compilation_cache(str(enabled / "option")) == enabled / "option"
     assert (enabled / "option").is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monkeypatch, caplog):
     (enabled / "file").touch()
     with pytest.raises(InputError, match=r"compiled programs cannot be kept in .*file.below: .*expected a folder"):
-        keep_programs(str(enabled / "file" / "below"))
+        enable_compilation_cache(str(enabled / "file" / "below"))
     monkeypatch.setenv("JAXSTYLE_CACHE", str(enabled / "file"))
-    assert keep_programs() is None
+    assert enable_compilation_cache() is None
     assert "every run compiles its own" in caplog.text
 
 

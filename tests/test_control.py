@@ -80,7 +80,7 @@ def plain(stylize):
         ("--average", "0.8"),
         ("--style-scale", "0.6"),
         ("--content-mask", "halves.png"),
-        ("--init", "grey"),
+        ("--init", "gray"),
     ],
 )
 def test_every_control_changes_the_picture(stylize, plain, words):
@@ -96,7 +96,7 @@ def test_variations_differ(stylize):
         assert np.abs(picture - pictures[k - 1]).mean() > 1e-4
 
 
-def test_regions_by_colour(stylize, folder):
+def test_regions_by_color(stylize, folder):
     """Red gets the second painting weakly, green the first one, black keeps the photo."""
     words = ("--content-mask", "flags.png", "--region", "red=2:0.5", "green=1", "black=keep")
     code, picture = stylize(*words, second=True)
@@ -108,7 +108,7 @@ def test_regions_by_colour(stylize, folder):
         (*words[:3], "red=1:0.5", *words[4:]),
         (*words[:3], "red=2", *words[4:]),
         (*words, "--guidance", "all"),
-        # The painting's own parts of these colours.
+        # The painting's own parts of these colors.
         ("--content-mask", "flags.png", "--region", "black=keep", "--style-mask", "paint.png", "none"),
     ):
         code, changed = stylize(*other, second=True)
@@ -139,7 +139,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
         (("--content-mask", "flags.png"), "expected to be told what each gets"),
         (("--content-mask", "halves.png", "--region", "blue=1"), "has no #0000ff"),
         (("--content-mask", "halves.png", "--region", "white=2"), "names painting 2"),
-        (("--content-mask", "halves.png", "--region", "white"), "expected COLOUR=PAINTING"),
+        (("--content-mask", "halves.png", "--region", "white"), "expected COLOR=PAINTING"),
         (("--content-mask", "halves.png", "--guidance", "inside"), "has no position at relu4_1 with guidance 'inside'"),
         (("--region", "white=1"), "expected it too"),
         (("--style-mask", "paint.png"), "expected it too"),

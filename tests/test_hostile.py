@@ -1,4 +1,4 @@
-"""No black, no grey, no silent pictures: whatever a run is given, it improves or says why it does not."""
+"""No black, no gray, no silent pictures: whatever a run is given, it improves or says why it does not."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.minimize.status import DONE
+from jaxstyle.minimize.status import COMPLETED
 
 # For optax's own Adam.
 pytestmark = pytest.mark.usefixtures("lenient_promotion")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("lenient_promotion")
 SIZE = 48, 56
 FLAT, BLACK, WHITE = (jnp.full((*SIZE, 3), value, jnp.float32) for value in (0.5, 0.0, 1.0))
 NOISE, OTHER = js.white_noise(1, *SIZE), js.white_noise(2, *SIZE)
-# Only pure colours, every pixel on the bounds.
+# Only pure colors, every pixel on the bounds.
 SATURATED = jnp.round(js.white_noise(3, *SIZE))
 OPTIMIZERS = {
     "lbfgs": js.lbfgs(memory_size=4),
@@ -111,7 +111,7 @@ def test_a_step_into_what_is_not_finite_is_taken_back(tiny_params, failing, opti
     options = {"params": tiny_params, "steps": 60, "scales": 1, "mosaic": 0.0, "optimizer": OPTIMIZERS[optimizer]}
     result = js.stylize(NOISE, 0.5 + 0.5 * OTHER, **options)
     totals = np.asarray(result.losses.total)
-    assert result.status in DONE
+    assert result.status in COMPLETED
     assert 0 < np.isnan(totals).sum() < 60
     # It went on after the first that failed, to something better.
     first = int(np.flatnonzero(np.isnan(totals))[0])
@@ -140,7 +140,7 @@ def test_adams_memory_begins_anew_and_the_average_goes_on(tiny_params, failing):
     np.testing.assert_array_equal(state.best_image, best)
     assert int(state.optimizer.inner[0].count) == 0
     assert not np.any(state.optimizer.inner[0].mu)
-    assert int(state.bad) == 1
+    assert int(state.num_nonfinite) == 1
     # Neither the bad picture counts, nor the one that Adam proposed from it.
     np.testing.assert_allclose(state.optimizer.total, total, atol=1e-6)
     assert float(state.optimizer.missing) == missing

@@ -63,7 +63,7 @@ def test_losses_and_gradient_are_the_peers(real_params, pictures, name):
                 alone = js.LossWeights(settings.weights.content, 0.0)
             _, gradient = evaluated(real_params, settings.objective, alone, *pictures)
             found, expected = np.asarray(gradient[::stride, ::stride]), GOLDEN[f"{key}_{term}_gradient"]
-            # Of magnitudes, where neighbours are equal in float32 and not in float64, the gradient may be any.
+            # Of magnitudes, where neighbors are equal in float32 and not in float64, the gradient may be any.
             off = np.abs(found - expected) > 1e-3 * np.abs(expected).max()
             assert off.mean() < 1e-2
             assert relative(found[~off], expected[~off]) < 1e-4, term

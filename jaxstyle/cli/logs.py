@@ -25,7 +25,7 @@ ROOT = logging.getLogger("jaxstyle")
 log = logging.getLogger(__name__)
 
 # A line of JSON: called with its event and its fields.
-Line = Callable[..., None]
+EventLogger = Callable[..., None]
 
 
 class _ToTerminal(logging.Handler):
@@ -36,7 +36,7 @@ class _ToTerminal(logging.Handler):
         tqdm.write(f"jaxstyle: {level}{record.getMessage()}", file=sys.stderr)
 
 
-class _Lasting:
+class _PipeSafeStream:
     """A stream that nobody may read any more: a closed pipe or terminal must not end a run."""
 
     def __init__(self, stream: Any) -> None:
@@ -71,8 +71,8 @@ def shown() -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            contextlib.redirect_stdout(_Lasting(sys.stdout)),
-            contextlib.redirect_stderr(_Lasting(sys.stderr)),
+            contextlib.redirect_stdout(_PipeSafeStream(sys.stdout)),
+            contextlib.redirect_stderr(_PipeSafeStream(sys.stderr)),
         ):
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
             yield
@@ -93,7 +93,7 @@ def set_level(verbose: bool, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def json_lines(path: Path | None) -> Iterator[Line]:
+def json_lines(path: Path | None) -> Iterator[EventLogger]:
     """A log of one JSON object a line, which others can read while it grows.
 
     Args:
@@ -149,7 +149,7 @@ def memory_in_use() -> dict[str, int | None]:
     }
 
 
-def teller(path: Path | None) -> Callable[[str], None]:
+def result_printer(path: Path | None) -> Callable[[str], None]:
     """What tells a command's result: on standard output, or, where the log goes there, with all other sentences.
 
     Args:

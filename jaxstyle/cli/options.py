@@ -32,7 +32,7 @@ from jaxstyle.transfer.pyramid import ScaleCount
 from jaxstyle.vgg import network
 
 # Where a run can start, beside pictures.
-STARTS = ("content", "noise", "grey")
+STARTS = ("content", "noise", "gray")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Options:
     whitening: float = 1.0
     """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
     init: str = "content"
-    """Where to start: content, noise, grey, or the path of a picture."""
+    """Where to start: content, noise, gray, or the path of a picture."""
     mosaic: float = 0.25
     """Share of pieces of the painting mixed into the photo where a run starts from it (--init content), 0 to 1."""
     seed: int = 0
@@ -84,23 +84,23 @@ class Options:
     tv_weight: float = 0.0
     """How much smoothness counts (total variation); about 1e6 is visible with the notebook's normalization."""
     variation: Variation = "squared"
-    """How smoothness is measured: squares of the differences between neighbours, their magnitudes, or squares with
-    diagonal neighbours."""
+    """How smoothness is measured: squares of the differences between neighbors, their magnitudes, or squares with
+    diagonal neighbors."""
     blend: tuple[float, ...] | None = None
     """How much each painting counts, one number each, after the paintings' names; None is equally."""
     content_mask: Path | None = None
     """A picture of regions, of the photo's shape: white gets the style and black keeps the photo, or gets the second
-    painting; or flat colours, see --region and --style-mask."""
+    painting; or flat colors, see --region and --style-mask."""
     style_mask: tuple[str, ...] = ()
-    """For each painting a picture of regions, or none: a region of the photo gets the style of its colour's parts."""
+    """For each painting a picture of regions, or none: a region of the photo gets the style of its color's parts."""
     region: tuple[str, ...] = ()
-    """What a colour of --content-mask gets: COLOUR=PAINTING, 1 being the first, COLOUR=PAINTING:STRENGTH, or
-    COLOUR=keep for the photo; such as white=1 red=2:0.5 "#00ff00=keep"."""
+    """What a color of --content-mask gets: COLOR=PAINTING, 1 being the first, COLOR=PAINTING:STRENGTH, or
+    COLOR=keep for the photo; such as white=1 red=2:0.5 "#00ff00=keep"."""
     guidance: Guidance = "simple"
     """How regions reach deep layers: simple; inside, where nothing bleeds but regions must be large; or all."""
     color: Color = "style"
-    """Whose colours: the style's, or the photo's, by luminance (only the brightness changes), or by giving the painting
-    the photo's colours before: symmetric, cholesky, or histogram."""
+    """Whose colors: the style's, or the photo's, by luminance (only the brightness changes), or by giving the painting
+    the photo's colors before: symmetric, cholesky, or histogram."""
     content_layers: tuple[str, ...] = ()
     """Layers that keep the photo's features; conv1_1 ... conv5_4 before the ReLU, relu1_1 ... after, pool1 ..."""
     style_layers: tuple[str, ...] = ()
@@ -200,7 +200,7 @@ class Options:
         )
 
     def transform(self) -> optax.GradientTransformation:
-        """The optimiser."""
+        """The optimizer."""
         named = self.preconditioner()
         # Both, so that a wrong number is told even where it is not used.
         chosen = {

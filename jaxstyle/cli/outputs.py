@@ -10,16 +10,16 @@ from typing import Any
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
-from jaxstyle.minimize.status import DONE
+from jaxstyle.minimize.status import COMPLETED
 from jaxstyle.transfer.signals import no_interrupt
 
 log = logging.getLogger(__name__)
 
 # Settings that change how, or how much, is told and kept of a run: no part of a picture's recipe.
-UNTOLD = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-UNTOLD += ("force", "verbose", "quiet")
+NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
+NOT_IN_RECIPE += ("force", "verbose", "quiet")
 # Settings that change how a picture is made, but not the picture.
-INDIFFERENT = (*UNTOLD, "batch", "mesh", "distributed", "window")
+NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "distributed", "window")
 
 
 def check_outputs(
@@ -42,11 +42,11 @@ def check_outputs(
             io.check_output(path)
         if os.path.realpath(path) in sources:
             raise InputError(f"the output {path} is one of the inputs, expected another name")
-        if in_the_way(path, force, recipe):
+        if blocks_output(path, force, recipe):
             raise InputError(f"the output {path} is there already: choose another name, or --force to replace it")
 
 
-def check_beside(name: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+def check_sidecar_path(name: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse a file that is written beside the pictures if it is one of them, or no file.
 
     Args:
@@ -66,7 +66,7 @@ def check_beside(name: str, path: Path | None, outputs: Iterable[Path], inputs: 
         raise InputError(f"cannot write {path}: it is there and no regular file; choose another name for {name}")
 
 
-def in_the_way(path: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> bool:
+def blocks_output(path: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> bool:
     """Whether there is a file, or a link, that may not be replaced; one's own unfinished picture may."""
     return not force and os.path.lexists(path) and not (recipe is not None and is_unfinished(path, recipe))
 
@@ -74,16 +74,16 @@ def in_the_way(path: Path, force: bool, recipe: Mapping[str, Any] | None = None)
 def is_finished(path: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a file is the picture of this recipe, as a run that came to its end gives it."""
     found = _of_file(path)
-    return found is not None and found.get("status") in DONE and _essence(found) == _essence(recipe)
+    return found is not None and found.get("status") in COMPLETED and _essence(found) == _essence(recipe)
 
 
 def is_unfinished(path: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a file is what a run of this recipe left when it was stopped."""
     found = _of_file(path)
-    return found is not None and found.get("status") not in DONE and _essence(found) == _essence(recipe)
+    return found is not None and found.get("status") not in COMPLETED and _essence(found) == _essence(recipe)
 
 
-def save_or_rescue(path: Path, image: Any, **options: Any) -> Path:
+def save_with_fallback(path: Path, image: Any, **options: Any) -> Path:
     """Save a picture; if that fails at its place, among the temporary files, so that hours of work are not lost.
 
     Args:
@@ -126,5 +126,5 @@ def _essence(recipe: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     stored = json.loads(json.dumps(dict(recipe)))
     settings = stored.get("settings")
     if isinstance(settings, dict):
-        settings = {name: value for name, value in settings.items() if name not in INDIFFERENT}
+        settings = {name: value for name, value in settings.items() if name not in NOT_IN_IDENTITY}
     return settings, stored.get("weights_sha256"), stored.get("inputs_sha256")

@@ -11,14 +11,14 @@ import optax
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from jaxstyle.cli.validate import MOST_PIXELS, check_window
+from jaxstyle.cli.validate import MAX_SIDE, check_window
 from jaxstyle.errors import InputError
 from jaxstyle.objective.base import Objective
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.lbfgs import lbfgs
 from jaxstyle.transfer import cost, presets
 from jaxstyle.transfer.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
-from jaxstyle.transfer.settings import MOST_STEPS
+from jaxstyle.transfer.settings import MAX_STEPS
 from jaxstyle.vgg import network
 
 GB = 1e9
@@ -28,7 +28,7 @@ PAIR = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """Tell whether a picture of this size fits, in which windows, and how long a step takes. Nothing is optimised."""
+    """Tell whether a picture of this size fits, in which windows, and how long a step takes. Nothing is optimized."""
 
     width: Annotated[Positional[int], arg(metavar="WIDTH")]
     """Of the picture in pixels."""
@@ -57,9 +57,9 @@ class Plan:
                 raise InputError(f"--{name}-layers names no layer, expected at least one")
         check_window(self.window)
         for name, value, least, most in (
-            ("WIDTH", self.width, objective.smallest, MOST_PIXELS),
-            ("HEIGHT", self.height, objective.smallest, MOST_PIXELS),
-            ("--steps", self.steps, 1, MOST_STEPS),
+            ("WIDTH", self.width, objective.min_side, MAX_SIDE),
+            ("HEIGHT", self.height, objective.min_side, MAX_SIDE),
+            ("--steps", self.steps, 1, MAX_STEPS),
         ):
             if not least <= value <= most:
                 raise InputError(f"{name} is {value}, expected {least} to {most}")
@@ -127,7 +127,7 @@ class Plan:
             return f"Fits with --window {objective.window or 'whole'} --memory-size {pairs}."
         growing = needs.peak - needs.process - needs.parameters
         share = math.sqrt(max(0.0, USABLE * free - needs.parameters) / growing)
-        if share * min(self.width, self.height) < objective.smallest:
+        if share * min(self.width, self.height) < objective.min_side:
             return "Nothing fits: free some memory."
         return f"Nothing fits: a picture of about {self.width * share:.0f}x{self.height * share:.0f} pixels would."
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxstyle.cli.options import Options
-from jaxstyle.cli.outputs import UNTOLD
+from jaxstyle.cli.outputs import NOT_IN_RECIPE
 from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.vgg import weights
@@ -24,7 +24,7 @@ def photo_recipe(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str,
 
 def recipe_of(options: Options) -> dict[str, Any]:
     """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in UNTOLD}
+    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_IN_RECIPE}
     for name in ("more", "style_mask"):
         settings[name] = [Path(path).name for path in settings[name]]
     for name, value in settings.items():

@@ -79,7 +79,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def outcome_of(result: Result) -> dict[str, Any]:
+def run_summary(result: Result) -> dict[str, Any]:
     """What a recipe says of the run itself.
 
     Args:

@@ -15,16 +15,16 @@ from tyro.conf import Positional, arg
 
 from jaxstyle.cli.logs import json_lines, set_level
 from jaxstyle.cli.options import with_inputs
-from jaxstyle.cli.outputs import UNTOLD, check_outputs
+from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs
 from jaxstyle.cli.recipe import recipe_of
-from jaxstyle.cli.serialize import from_words
+from jaxstyle.cli.serialize import options_from_json
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.validate import check_options
-from jaxstyle.compiler import keep_programs
+from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
-from jaxstyle.minimize.status import DONE
+from jaxstyle.minimize.status import COMPLETED
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.vgg.weights import NAMES, weights_sha256
 
@@ -53,7 +53,7 @@ class Rerun:
     def run(self) -> int:
         """Make it again and compare; returns the exit code."""
         set_level(self.verbose, self.quiet)
-        keep_programs()
+        enable_compilation_cache()
         recipe = io.read_recipe(self.picture)
         options = self._options(recipe)
         if self.output is not None:
@@ -66,7 +66,7 @@ class Rerun:
             if differ:
                 log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differ))
             made = options.make(line)
-            if made.result.status not in DONE:
+            if made.result.status not in COMPLETED:
                 log.error("%s, so nothing is known of %s", made.result.status, self.picture)
                 return EXIT_CODES.get(made.result.status, 1)
             # In the words of the recipe: what "auto" was is told here by its number.
@@ -83,10 +83,10 @@ class Rerun:
         """The options that the recipe tells, with the files that it was made from, wherever they are now."""
         if recipe is None or not isinstance(recipe.get("settings"), dict):
             raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
-        settings = {name: value for name, value in recipe["settings"].items() if name not in UNTOLD}
+        settings = {name: value for name, value in recipe["settings"].items() if name not in NOT_IN_RECIPE}
         if "axes" in recipe or "cells" in settings:
             raise InputError(f"{self.picture} is of a sweep, whose pictures are made together: run the sweep again")
-        if recipe.get("status") not in DONE:
+        if recipe.get("status") not in COMPLETED:
             raise InputError(
                 f"{self.picture} is of a run that did not finish ({recipe.get('status')}): expected the picture of one "
                 "that did, as when a run is stopped is not repeatable"
@@ -98,7 +98,7 @@ class Rerun:
             )
         # What recipes without it were made by.
         settings = {"algorithm": "direct"} | settings
-        options = from_words(Stylize, settings, f"the recipe of {self.picture}")
+        options = options_from_json(Stylize, settings, f"the recipe of {self.picture}")
         checksums = recipe.get("inputs_sha256")
         if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):
             raise InputError(f"{self.picture} does not say what it was made from: expected a recipe of this release")
@@ -143,7 +143,7 @@ def _compared(before: Path, after: Path) -> tuple[bool, str]:
     """Whether two files are the same picture, and a sentence that says how much."""
     if checksum(before) == checksum(after):
         return True, "identical, every byte of the file"
-    pixels = [np.asarray(io.load_image(path, smallest=1)) for path in (before, after)]
+    pixels = [np.asarray(io.load_image(path, min_side=1)) for path in (before, after)]
     if pixels[0].shape != pixels[1].shape:
         return False, f"different: the sizes are {pixels[0].shape[:2]} and {pixels[1].shape[:2]}"
     levels = np.abs(np.rint(255 * pixels[0]) - np.rint(255 * pixels[1])).max(axis=2)

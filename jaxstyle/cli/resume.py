@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxstyle.cli.serialize import from_words
+from jaxstyle.cli.serialize import options_from_json
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.errors import InputError
 from jaxstyle.minimize import checkpoint_file
@@ -38,7 +38,7 @@ class Resume:
         told = note.get("options") if isinstance(note, dict) else None
         if told is None:
             raise InputError(f"{self.file} was not written by jaxstyle stylize: go on with Checkpoint(resume=True)")
-        options = from_words(Stylize, told, f"the checkpoint {self.file}")
+        options = options_from_json(Stylize, told, f"the checkpoint {self.file}")
         # What the run was told of its output still holds.
         changes: dict[str, Any] = {"force": self.force or options.force, "verbose": self.verbose, "quiet": self.quiet}
         changes |= {"checkpoint": self.file, "log_json": self.log_json or options.log_json}

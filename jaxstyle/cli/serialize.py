@@ -13,7 +13,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.vgg.weights import NAMES
 
 
-def to_words(options: Options) -> dict[str, Any]:
+def options_to_json(options: Options) -> dict[str, Any]:
     """The options as JSON, with the whole paths of their files, so that they mean the same in every folder.
 
     Args:
@@ -22,10 +22,13 @@ def to_words(options: Options) -> dict[str, Any]:
     Returns:
         Names to plain values.
     """
-    return {name: _plain(value) for name, value in dataclasses.asdict(moved(options, os.path.abspath)).items()}
+    return {
+        name: _plain(value)
+        for name, value in dataclasses.asdict(with_relocated_paths(options, os.path.abspath)).items()
+    }
 
 
-def moved(options: AnyOptions, move: Callable[[str], str]) -> AnyOptions:
+def with_relocated_paths(options: AnyOptions, move: Callable[[str], str]) -> AnyOptions:
     """The options with other paths for all files that they name.
 
     Args:
@@ -52,8 +55,8 @@ def moved(options: AnyOptions, move: Callable[[str], str]) -> AnyOptions:
     return dataclasses.replace(options, **changed)
 
 
-def from_words(kind: type[AnyOptions], words: Any, where: str) -> AnyOptions:
-    """Options from what `to_words`, or a recipe, says; those that are not told have their defaults.
+def options_from_json(kind: type[AnyOptions], words: Any, where: str) -> AnyOptions:
+    """Options from what `options_to_json`, or a recipe, says; those that are not told have their defaults.
 
     Args:
         kind: of options.

@@ -14,24 +14,24 @@ from tqdm import tqdm
 from jaxstyle import distributed
 from jaxstyle.cli.folder import Folder, stylize_folder
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
-from jaxstyle.cli.logs import Line, json_lines, set_level, teller
+from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options
-from jaxstyle.cli.outputs import check_beside, check_outputs, is_unfinished, save_or_rescue
+from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, save_with_fallback
 from jaxstyle.cli.recipe import photo_recipe, recipe_of
-from jaxstyle.cli.report import BAR, announcement, bar_text, duration, final_loss, outcome_of, progress_line
-from jaxstyle.cli.serialize import to_words
+from jaxstyle.cli.report import BAR, announcement, bar_text, duration, final_loss, progress_line, run_summary
+from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
-from jaxstyle.compiler import keep_programs
+from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize.checkpoint import Checkpoint
-from jaxstyle.minimize.status import SIGNALLED, Status
+from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import estimate_part, windowed
-from jaxstyle.transfer.pyramid import LEAST_STEPS, Scale, pyramid
+from jaxstyle.transfer.memory import estimate_part, with_auto_window
+from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import Progress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.transfer.stylize import stylize
@@ -41,7 +41,7 @@ from jaxstyle.vgg import weights
 
 log = logging.getLogger(__name__)
 
-# A preset's optimiser in terms of options, where it is not their default.
+# A preset's optimizer in terms of options, where it is not their default.
 OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
 
 
@@ -50,7 +50,7 @@ class Stylize(Options):
     """Give a photo, or each photo of a folder, the style of one or more paintings."""
 
     def run(self) -> int:
-        """Read, optimise, write; returns the exit code."""
+        """Read, optimize, write; returns the exit code."""
         return self.go(resume=False, force=self.force)
 
     def go(self, resume: bool, force: bool = False) -> int:
@@ -64,14 +64,14 @@ class Stylize(Options):
             The exit code.
         """
         set_level(self.verbose, self.quiet)
-        keep_programs(self.compile_cache)
+        enable_compilation_cache(self.compile_cache)
         if self.distributed != "no":
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)
         outputs = self._outputs()
-        check_beside("--checkpoint", self.checkpoint, outputs, self.inputs())
+        check_sidecar_path("--checkpoint", self.checkpoint, outputs, self.inputs())
         outputs += [] if self.checkpoint is None else [self.checkpoint]
-        check_beside("--log-json", self.log_json, outputs, self.inputs())
+        check_sidecar_path("--log-json", self.log_json, outputs, self.inputs())
         path = self.log_json if distributed.is_first() else None
         with json_lines(path) as line:
             if os.path.isdir(self.photo):
@@ -99,11 +99,11 @@ class Stylize(Options):
             "tolerance": self.tolerance,
         }
 
-    def _folder(self, line: Line) -> int:
+    def _folder(self, line: EventLogger) -> int:
         arguments = self.arguments()
         objective: Objective = arguments["objective"]
         check_weights(self.loss_weights(), objective)
-        styles = read_paintings(self, objective.smallest)
+        styles = read_paintings(self, objective.min_side)
         arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
         arguments |= {"params": weights.load_params(self.weights)}
         settings = recipe_of(self)
@@ -118,19 +118,19 @@ class Stylize(Options):
             self.inputs()[1:],
             self.format,
             self.batch,
-            read=lambda path: read_photo(self, path, objective.smallest),
-            scales=lambda size: len(self.scales_of(size, sizes, objective.smallest)),
+            read=lambda path: read_photo(self, path, objective.min_side),
+            scales=lambda size: len(self.scales_of(size, sizes, objective.min_side)),
             make=make,
             recipe=lambda photo, output: photo_recipe(settings, photo, output),
             quality=self.quality,
             force=self.force,
             quiet=self.quiet,
             line=line,
-            tell=teller(self.log_json),
+            tell=result_printer(self.log_json),
         )
         return stylize_folder(task)
 
-    def make(self, line: Line, checkpoint: Checkpoint | None = None) -> "Made":
+    def make(self, line: EventLogger, checkpoint: Checkpoint | None = None) -> "Made":
         """The picture of a single photo; nothing is written but snapshots and checkpoints.
 
         Args:
@@ -143,8 +143,8 @@ class Stylize(Options):
         first = distributed.is_first()
         arguments = self.arguments()
         objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
-        photo = read_photo(self, self.photo, objective.smallest)
-        styles = read_paintings(self, objective.smallest)
+        photo = read_photo(self, self.photo, objective.min_side)
+        styles = read_paintings(self, objective.min_side)
         regions, strengths = read_regions(self, photo.pixels, styles)
         arguments |= {"weights": self.loss_weights(strengths), "regions": regions}
         check_weights(arguments["weights"], objective, None if regions is None else len(strengths))
@@ -156,14 +156,14 @@ class Stylize(Options):
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
-        scales = self.scales_of((height, width), sizes, objective.smallest)
+        scales = self.scales_of((height, width), sizes, objective.min_side)
         if first and self.scales != 1 and len(scales) == 1:
             log.info(
                 "--scales %s makes one size here: a coarser one would be too small, or get less than %d steps",
                 self.scales,
-                LEAST_STEPS,
+                MIN_STEPS,
             )
-        planned = windowed(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
+        planned = with_auto_window(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
         needs = estimate_part(height, width, planned, optimizer, sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))
@@ -193,9 +193,9 @@ class Stylize(Options):
                 checkpoint=checkpoint,
                 **arguments,
             )
-        return Made(result, photo, recipe | outcome_of(result))
+        return Made(result, photo, recipe | run_summary(result))
 
-    def _written(self, made: "Made", line: Line) -> int:
+    def _written(self, made: "Made", line: EventLogger) -> int:
         """Write the picture, and log the end; returns the exit code."""
         result, best = made.result, final_loss(made.result)
         code = self._saved(made, best)
@@ -216,23 +216,23 @@ class Stylize(Options):
         # What came there meanwhile is somebody else's.
         replace = self.force or is_unfinished(self.output, made.recipe)
         try:
-            path = save_or_rescue(self.output, result.image, replace=replace, **options)
+            path = save_with_fallback(self.output, result.image, replace=replace, **options)
         except InputError as error:
             log.error("%s", error)
             return 1
         height, width = result.image.shape[:2]
-        teller(self.log_json)(
+        result_printer(self.log_json)(
             f"{path}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
             f"in {duration(result.seconds)} ({result.status})"
         )
-        if self.checkpoint is not None and result.status in SIGNALLED:
+        if self.checkpoint is not None and result.status in INTERRUPTED:
             log.info("to go on: jaxstyle resume %s", self.checkpoint)
         elif self.checkpoint is not None and path == self.output:
             # There is nothing left to go on with.
             self.checkpoint.unlink(missing_ok=True)
         if result.status is Status.NOT_FINITE:
             log.error(
-                "the loss or its gradient was not finite, or too large for the optimiser, again and again: this is the "
+                "the loss or its gradient was not finite, or too large for the optimizer, again and again: this is the "
                 "best picture before; lower the weights or use --precision highest"
             )
         if result.status is Status.STUCK:
@@ -245,13 +245,13 @@ class Stylize(Options):
     def _checkpoint(self, resume: bool, force: bool) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
-        note = {"options": to_words(self)}
+        note = {"options": options_to_json(self)}
         return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=force, note=note)
 
-    def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], smallest: int) -> tuple[Scale, ...]:
+    def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], min_side: int) -> tuple[Scale, ...]:
         """The scales of a photo of this size."""
         ratio = presets.preset(self.preset).ratio
-        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": smallest}
+        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": min_side}
         return pyramid(*size, self.steps, self.scales, **options)
 
     def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:

@@ -15,18 +15,18 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxstyle.cli.inputs import read_photo
-from jaxstyle.cli.logs import Line, json_lines, set_level, teller
-from jaxstyle.cli.outputs import check_beside, check_outputs, save_or_rescue
+from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
+from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, save_with_fallback
 from jaxstyle.cli.recipe import recipe_of
-from jaxstyle.cli.report import duration, final_loss, outcome_of
+from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep_cells import make_cells, prepare
 from jaxstyle.cli.validate import check_options
-from jaxstyle.compiler import keep_programs
+from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.contact_sheet import contact_sheet
-from jaxstyle.minimize.status import SIGNALLED, Status
+from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.typing import Image
@@ -34,11 +34,11 @@ from jaxstyle.typing import Image
 log = logging.getLogger(__name__)
 
 # Options whose values may hold commas themselves, or that say nothing about a picture.
-NO_AXIS = (
+NOT_SWEEPABLE = (
     *("output", "o", "cells", "init", "weights", "content-mask", "style-mask", "region", "mesh", "distributed"),
     *("checkpoint", "log-json"),
 )
-MOST_CELLS = 400
+MAX_CELLS = 400
 PER_ROW = 6
 
 Axes = Mapping[str, tuple[str, ...]]
@@ -75,14 +75,14 @@ class Sheet:
     def run(self) -> int:
         """Make the pictures and the sheet; returns the exit code."""
         set_level(self.base.verbose, self.base.quiet)
-        keep_programs(self.base.compile_cache)
+        enable_compilation_cache(self.base.compile_cache)
         self._check()
         with json_lines(self.base.log_json) as line:
             return self._run(line)
 
-    def _run(self, line: Line) -> int:
+    def _run(self, line: EventLogger) -> int:
         base, begin = self.base, time.perf_counter()
-        photo = read_photo(base, base.photo, smallest=1)
+        photo = read_photo(base, base.photo, min_side=1)
         recipes = [recipe_of(cell) for cell in self.cells]
         # Before the work, what could not be stored after it.
         io.recipe_text(recipes[0])
@@ -94,7 +94,7 @@ class Sheet:
             if not paths or not math.isfinite(final_loss(result)):
                 return
             alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
-            recipe = recipes[k] | outcome_of(result)
+            recipe = recipes[k] | run_summary(result)
             try:
                 io.save_image(paths[k], result.image, alpha=alpha, recipe=recipe, quality=base.quality)
             except InputError as error:
@@ -105,16 +105,16 @@ class Sheet:
         found = make_cells(groups, len(self.cells), keep, line, base.quiet)
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
         try:
-            path = save_or_rescue(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+            path = save_with_fallback(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
         except InputError as error:
             log.error("%s", error)
             return 1
         height, width = next(iter(found.values())).image.shape[:2]
-        teller(base.log_json)(
+        result_printer(base.log_json)(
             f"{path}: {len(found)} of {len(self.cells)} pictures of {width}x{height} in "
             f"{duration(time.perf_counter() - begin)}"
         )
-        stops = [result.status for result in found.values() if result.status in SIGNALLED]
+        stops = [result.status for result in found.values() if result.status in INTERRUPTED]
         if stops or len(found) < len(self.cells):
             return EXIT_CODES[stops[0] if stops else Status.INTERRUPTED]
         failed = sum(not math.isfinite(final_loss(result)) for result in found.values())
@@ -157,7 +157,7 @@ class Sheet:
         if base.checkpoint is not None:
             raise InputError("--checkpoint is not for a sweep, expected it left out: use stylize for a single setting")
         check_outputs([base.output], base.inputs(), base.force)
-        check_beside("--log-json", base.log_json, [base.output, *self._paths()], base.inputs())
+        check_sidecar_path("--log-json", base.log_json, [base.output, *self._paths()], base.inputs())
         if base.cells is not None:
             try:
                 base.cells.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
     places: dict[int, str] = {}
     for k, (before, word) in enumerate(itertools.pairwise(words), 1):
         name = before.lstrip("-").replace("_", "-")
-        if before.startswith("-") and "," in word and name not in NO_AXIS:
+        if before.startswith("-") and "," in word and name not in NOT_SWEEPABLE:
             values = tuple(word.split(","))
             if not all(values) or len(set(values)) < len(values):
                 raise InputError(f"--{name} is {word}, expected different values between the commas")
@@ -216,8 +216,8 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
             f"{', '.join(axes)} have several values, expected at most two options with them: rows and columns"
         )
     count = math.prod(map(len, axes.values()))
-    if count > MOST_CELLS:
-        raise InputError(f"the sweep has {count} cells, expected at most {MOST_CELLS}")
+    if count > MAX_CELLS:
+        raise InputError(f"the sweep has {count} cells, expected at most {MAX_CELLS}")
     cells = []
     for combination in combinations(axes):
         told = dict(zip(axes, combination, strict=True))

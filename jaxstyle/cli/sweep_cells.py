@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
-from jaxstyle.cli.logs import Line
+from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.report import BAR, batch_line
 from jaxstyle.cli.stylize import Stylize
-from jaxstyle.minimize.status import SIGNALLED
-from jaxstyle.objective.base import LossWeights, Objective, a_layer_each, check_weights
+from jaxstyle.minimize.status import INTERRUPTED
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_weights
 from jaxstyle.transfer.memory import USABLE, estimate, free_memory
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -62,7 +62,7 @@ def prepare(cells: Sequence[Stylize]) -> list[Group]:
 
 
 def make_cells(
-    groups: Sequence[Group], count: int, keep: Callable[[int, Result], None], line: Line, quiet: bool
+    groups: Sequence[Group], count: int, keep: Callable[[int, Result], None], line: EventLogger, quiet: bool
 ) -> dict[int, Result]:
     """The results, group by group; after Ctrl-C those that are there.
 
@@ -90,12 +90,12 @@ def make_cells(
                 found |= dict(zip(members, results, strict=True))
                 for k, result in zip(members, results, strict=True):
                     keep(k, result)
-                if any(result.status in SIGNALLED for result in results):
+                if any(result.status in INTERRUPTED for result in results):
                     return found
     return found
 
 
-def _shown(bar: tqdm, line: Line, before: int, now: int, count: int) -> Callable[[BatchProgress], None]:
+def _shown(bar: tqdm, line: EventLogger, before: int, now: int, count: int) -> Callable[[BatchProgress], None]:
     """A callback that moves the bar, with so many cells behind and so many under way."""
 
     def callback(progress: BatchProgress) -> None:
@@ -115,14 +115,14 @@ def _group(cells: Sequence[Stylize], members: list[int]) -> Group:
     }
     common = dataclasses.replace(first, **layers)
     objective = common.objective()
-    photo = read_photo(first, first.photo, objective.smallest).pixels
+    photo = read_photo(first, first.photo, objective.min_side).pixels
     paintings: dict[Any, list] = {}
     each: dict[str, list] = {name: [] for name in ("styles", "weights", "regions")}
     for cell in cells:
         # A painting is measured once for all cells that see it alike.
         key = cell.style_scale, cell.style_size
         if key not in paintings:
-            paintings[key] = read_paintings(cell, objective.smallest)
+            paintings[key] = read_paintings(cell, objective.min_side)
         regions, strengths = read_regions(cell, photo, paintings[key])
         each["styles"].append(paintings[key])
         each["regions"].append(regions)
@@ -153,7 +153,7 @@ def _of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ..
     count = len(regions) if cell.content_mask is not None else None
     told_weights, structure = cell.loss_weights(regions), cell.objective()
     check_weights(told_weights, structure, count)
-    own = a_layer_each(told_weights, structure, count)
+    own = broadcast_weights(told_weights, structure, count)
 
     def spread(
         values: Any, names: tuple[str, ...], all_names: tuple[str, ...], factor: float = 1.0

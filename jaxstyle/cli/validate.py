@@ -5,16 +5,16 @@ import os
 
 from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.errors import InputError
-from jaxstyle.image.masks import parse_wishes
+from jaxstyle.image.masks import parse_region_specs
 from jaxstyle.objective.balance import check_strength
-from jaxstyle.objective.base import LEAST_WINDOW
-from jaxstyle.transfer.settings import MOST_STEPS
+from jaxstyle.objective.base import MIN_WINDOW
+from jaxstyle.transfer.settings import MAX_STEPS
 
 # A side in pixels, and a batch, at most: beyond lies a typing error.
-MOST_PIXELS = 65536
-MOST_PICTURES = 4096
+MAX_SIDE = 65536
+MAX_BATCH = 4096
 # What Pillow can count.
-MOST_FILE_PIXELS = 2**31 - 1
+MAX_FILE_PIXELS = 2**31 - 1
 
 
 def check_options(options: Options) -> None:
@@ -27,12 +27,12 @@ def check_options(options: Options) -> None:
         InputError: naming the option.
     """
     for name, most in (
-        ("size", MOST_PIXELS),
-        ("style-size", MOST_PIXELS),
-        ("steps", MOST_STEPS),
-        ("save-every", MOST_STEPS),
-        ("batch", MOST_PICTURES),
-        ("max-pixels", MOST_FILE_PIXELS),
+        ("size", MAX_SIDE),
+        ("style-size", MAX_SIDE),
+        ("steps", MAX_STEPS),
+        ("save-every", MAX_STEPS),
+        ("batch", MAX_BATCH),
+        ("max-pixels", MAX_FILE_PIXELS),
     ):
         value = getattr(options, name.replace("-", "_"))
         if value is not None and not 1 <= value <= most:
@@ -88,8 +88,8 @@ def check_window(window: str | int) -> None:
     Raises:
         InputError: naming the option.
     """
-    if isinstance(window, int) and window < LEAST_WINDOW:
-        raise InputError(f"--window is {window}, expected auto, whole, or {LEAST_WINDOW} pixels or more")
+    if isinstance(window, int) and window < MIN_WINDOW:
+        raise InputError(f"--window is {window}, expected auto, whole, or {MIN_WINDOW} pixels or more")
 
 
 def _check_control(options: Options, paintings: int) -> None:
@@ -105,4 +105,4 @@ def _check_control(options: Options, paintings: int) -> None:
         raise InputError(
             f"--style-mask has {len(options.style_mask)} pictures, expected {paintings}: a painting each, or none"
         )
-    parse_wishes(options.region, paintings)
+    parse_region_specs(options.region, paintings)

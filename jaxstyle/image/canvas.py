@@ -16,7 +16,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Scalar
 
 # A side or a place: a number that the program was compiled for, or a traced one.
-Number = int | Int[Array, ""]
+Dim = int | Int[Array, ""]
 
 
 class Canvas(NamedTuple):
@@ -31,22 +31,22 @@ class Canvas(NamedTuple):
     extent: Extent | None = None
 
 
-class Frame(NamedTuple):
+class Placement(NamedTuple):
     """Where a piece of a map lies in it, and where the map ends; in positions of the map.
 
     Attributes:
-        top: row of the piece's first row, a multiple of the stride of the deepest layer; negative above the map.
+        top: row of the piece's first row, a multiple of the spacing of the deepest layer; negative above the map.
         left: column of its first column, likewise.
         height: of the map.
         width: of the map.
     """
 
-    top: Number
-    left: Number
-    height: Number
-    width: Number
+    top: Dim
+    left: Dim
+    height: Dim
+    width: Dim
 
-    def moved(self, down: Number, right: Number) -> "Frame":
+    def shifted(self, down: Dim, right: Dim) -> "Placement":
         """That of a piece of the piece."""
         return self._replace(top=self.top + down, left=self.left + right)
 
@@ -78,25 +78,26 @@ def on_canvas(image: AnyImage, height: int, width: int) -> Canvas:
     return Canvas(pixels, jnp.array(image.shape[:2], jnp.int32))
 
 
-def sides(shape: tuple[int, ...], extent: Extent | None) -> tuple[Number, Number]:
+def sides(shape: tuple[int, ...], extent: Extent | None) -> tuple[Dim, Dim]:
     """Height and width of the picture on a canvas of this shape."""
     return (shape[0], shape[1]) if extent is None else (extent[0], extent[1])
 
 
-def area(height: Number, width: Number) -> float | Scalar:
+def area(height: Dim, width: Dim) -> float | Scalar:
     """Height times width. A float: the product overflows int32 in large pictures."""
     if isinstance(height, int) and isinstance(width, int):
         return float(height) * width
     return jnp.asarray(height, jnp.float32) * jnp.asarray(width, jnp.float32)
 
 
-def inside(x: AnyFeatures, frame: Frame | None, jump: int = 1) -> AnyFeatures:
+def mask_outside(x: AnyFeatures, frame: Placement | None, spacing: int = 1) -> AnyFeatures:
     """Zero what a piece holds outside of the map.
 
     Args:
         x: the piece, at a layer.
         frame: of the piece; None leaves it as it is.
-        jump: positions of the frame's map between neighbouring positions of the layer; a side of `n` has `n // jump`.
+        spacing: positions of the frame's map between neighboring positions of the layer; a side of `n` has
+            `n // spacing`.
 
     Returns:
         The same shape.
@@ -104,13 +105,13 @@ def inside(x: AnyFeatures, frame: Frame | None, jump: int = 1) -> AnyFeatures:
     if frame is None:
         return x
     rows, columns = (
-        (begin // jump + jnp.arange(length) >= 0) & (begin // jump + jnp.arange(length) < side // jump)
+        (begin // spacing + jnp.arange(length) >= 0) & (begin // spacing + jnp.arange(length) < side // spacing)
         for begin, length, side in zip(frame[:2], x.shape[:2], frame[2:], strict=True)
     )
     return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0.0)
 
 
-def continued(x: AnyFeatures, axis: int, side: Number) -> AnyFeatures:
+def edge_extend(x: AnyFeatures, axis: int, side: Dim) -> AnyFeatures:
     """The last row, or column, of the picture repeated to the end of the canvas.
 
     A sum, not a slice: where the axis is spread over devices, a slice at a traced place gathers the whole picture.

@@ -1,12 +1,12 @@
-"""What colours the result has: the style's, as in the original method, or the content's, kept in one of several ways.
+"""What colors the result has: the style's, as in the original method, or the content's, kept in one of several ways.
 
-A style is a distribution of feature maps, and those know colours: with the brush strokes comes the palette. Either the
-style is given the content's colours before the run, or the run sees no colours and the content's are put back:
+A style is a distribution of feature maps, and those know colors: with the brush strokes comes the palette. Either the
+style is given the content's colors before the run, or the run sees no colors and the content's are put back:
 
 | name | the style before the run | the picture after it |
 |---|---|---|
 | `style` | as it is | as it is |
-| `luminance` | grey, with the content's mean and standard deviation | gets the content's chrominance |
+| `luminance` | gray, with the content's mean and standard deviation | gets the content's chrominance |
 | `symmetric` | the content's mean and covariance, by symmetric square roots | as it is |
 | `cholesky` | the content's mean and covariance, by Cholesky factors | as it is |
 | `histogram` | the content's histogram, channel by channel | as it is |
@@ -36,15 +36,15 @@ Color = Literal["style", "luminance", "symmetric", "cholesky", "histogram"]
 # Y of YIQ (and of Rec. 601).
 LUMA = (0.299, 0.587, 0.114)
 
-# A style with next to no variance in some direction, as a grey or sepia one has in chrominance, must not have its
-# compression artefacts blown up to the content's full range of colours. Variances below this share of the largest are
+# A style with next to no variance in some direction, as a gray or sepia one has in chrominance, must not have its
+# compression artifacts blown up to the content's full range of colors. Variances below this share of the largest are
 # divided by as if they had it. JPEG's errors have 1e-4 to 3e-4 in the bundled pictures turned sepia; as they are, their
 # least variance is 3e-3 and more, and the match is exact.
 FLOOR = 1e-3
 # Likewise the variance of rounding to 8 bits, for a style that is flat altogether.
 ROUNDING = 1 / (12 * 255**2)
 
-# Per pixel: colours, or luminance alone.
+# Per pixel: colors, or luminance alone.
 Samples = Float[np.ndarray, "_ c"]
 Covariance = Float[np.ndarray, "c c"]
 # Of the style's samples to the content's.
@@ -65,7 +65,7 @@ def check_color(color: str) -> None:
 
 
 def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tuple[Image, list[Float[Array, "_ _ 3"]]]:
-    """The pictures that a run gets, for the colours that its result should have.
+    """The pictures that a run gets, for the colors that its result should have.
 
     With `symmetric` and `cholesky` a style's pixels `x` become `A (x - mean_s) + mean_c`, where `A S_s A^T = S_c` for
     the covariances over pixels: `A = S_c^(1/2) S_s^(-1/2)`, or `L_c L_s^(-1)` with `S = L L^T`. With `luminance` the
@@ -93,7 +93,7 @@ def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tupl
         ((2, 5, 3), 0.5, 0.5)
     """
     check_color(color)
-    check_pictures(content, styles, smallest=1)
+    check_pictures(content, styles, min_side=1)
     if color == "style":
         return jnp.asarray(content), [jnp.asarray(style) for style in styles]
     ways: dict[str, Matching] = {
@@ -102,16 +102,16 @@ def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tupl
         "histogram": _histogram,
     }
     if color == "luminance":
-        grey = _luminance(content)
-        matched = [_matched(_luminance(style), grey, ways["symmetric"]) for style in styles]
-        return jnp.asarray(np.repeat(grey, 3, axis=2)), [jnp.repeat(style, 3, axis=2) for style in matched]
+        gray = _luminance(content)
+        matched = [_matched(_luminance(style), gray, ways["symmetric"]) for style in styles]
+        return jnp.asarray(np.repeat(gray, 3, axis=2)), [jnp.repeat(style, 3, axis=2) for style in matched]
     return jnp.asarray(content), [_matched(style, content, ways[color]) for style in styles]
 
 
 def restore(image: AnyImage, content: AnyImage, color: Color) -> Image:
-    """The run's picture with its final colours.
+    """The run's picture with its final colors.
 
-    With `luminance`: its own Y, and the content's I and Q, in YIQ. A grey `(y, y, y)` has the Y of `y` and neither I
+    With `luminance`: its own Y, and the content's I and Q, in YIQ. A gray `(y, y, y)` has the Y of `y` and neither I
     nor Q, so exchanging Y is adding the difference to all three channels: `content + Y(image) - Y(content)`.
 
     Args:
@@ -170,7 +170,7 @@ def _symmetric(covariance: Covariance) -> Covariance:
 
 
 def _triangular(covariance: Covariance) -> Covariance:
-    """Cholesky's factor, from the symmetric root by QR: for the singular covariance of a grey picture too."""
+    """Cholesky's factor, from the symmetric root by QR: for the singular covariance of a gray picture too."""
     upper = np.linalg.qr(_symmetric(covariance)).R
     return (upper * np.where(np.diag(upper) < 0, -1, 1)[:, None]).T
 

@@ -1,4 +1,4 @@
-"""Pictures side by side in labelled rows and columns: a contact sheet, as one picture."""
+"""Pictures side by side in labeled rows and columns: a contact sheet, as one picture."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ TITLE, SHRUNK = 1.5, 0.6
 # Labels of rows may be so many times as wide as high, if that is more than a cell.
 ROW = 12
 
-# Grey; 1 is white.
+# Gray; 1 is white.
 Label = Float[np.ndarray, "_ _"]
 Font = PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont
 

@@ -1,7 +1,7 @@
 """A picture as Pillow opened it to float sRGB arrays: orientation, palette, bit depth, profile, alpha, size.
 
-Known limits: Pillow reads 16-bit colour as 8-bit (16-bit grey keeps its depth) and ignores the one transparent colour
-that a PNG of that kind, or a grey one of 2 or 4 bits, may name. A profile on 16-bit grey is applied in 8 bits.
+Known limits: Pillow reads 16-bit color as 8-bit (16-bit gray keeps its depth) and ignores the one transparent color
+that a PNG of that kind, or a gray one of 2 or 4 bits, may name. A profile on 16-bit gray is applied in 8 bits.
 """
 
 import io
@@ -18,7 +18,7 @@ from jaxstyle.errors import InputError
 
 # What Pillow's decoders raise on damaged files: found by fuzzing, and by reading their `raise` statements.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
-_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_DEEP_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,50 +41,50 @@ def upright(file: PIL.Image.Image) -> PIL.Image.Image:
     return file.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else file
 
 
-def colour_and_alpha(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
-    """Split into colour (mode L, RGB, CMYK, LAB, or F on the scale of 0 to 255) and 8-bit alpha, if there is any."""
-    if picture.mode in _DEEP_GREY:
-        return _deep_grey(name, picture)
-    grey = picture.mode in ("1", "L", "LA", "La")
+def color_and_alpha(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+    """Split into color (mode L, RGB, CMYK, LAB, or F on the scale of 0 to 255) and 8-bit alpha, if there is any."""
+    if picture.mode in _DEEP_GRAY:
+        return _deep_gray(name, picture)
+    gray = picture.mode in ("1", "L", "LA", "La")
     alpha = None
     if picture.has_transparency_data:
-        picture = picture.convert("LA" if grey else "RGBA")
+        picture = picture.convert("LA" if gray else "RGBA")
         alpha = picture.getchannel("A")
     if picture.mode not in ("L", "RGB", "CMYK", "LAB"):
-        picture = picture.convert("L" if grey else "RGB")
+        picture = picture.convert("L" if gray else "RGB")
     return picture, alpha
 
 
-def _deep_grey(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+def _deep_gray(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
     # By hand, because Pillow's own conversion to 8 bits clips instead of scaling.
     values = np.asarray(picture).astype(np.float32)
     white = 1.0 if picture.mode == "F" else 65535.0
     if not (values.min() >= 0 and values.max() <= white):
-        raise InputError(f"{name} has grey values outside [0, {white:g}]: save it with 8 or 16 bits")
+        raise InputError(f"{name} has gray values outside [0, {white:g}]: save it with 8 or 16 bits")
     hidden = picture.info.get("transparency")
     alpha = None if hidden is None else PIL.Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
     return PIL.Image.fromarray(values * np.float32(255 / white)), alpha
 
 
-def to_srgb(name: str, colour: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
-    """Convert to sRGB: mode RGB, or L or F where grey needs no profile."""
+def to_srgb(name: str, color: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+    """Convert to sRGB: mode RGB, or L or F where gray needs no profile."""
     if profile:
         try:
-            return _through_profile(colour, profile)
+            return _through_profile(color, profile)
         except (PIL.ImageCms.PyCMSError, OSError) as error:
-            warnings.warn(f"{name}: its colour profile cannot be used ({error}); taken as sRGB", stacklevel=3)
-    if colour.mode == "LAB":
-        return _through_profile(colour, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes())
-    return colour.convert("RGB") if colour.mode == "CMYK" else colour
+            warnings.warn(f"{name}: its color profile cannot be used ({error}); taken as sRGB", stacklevel=3)
+    if color.mode == "LAB":
+        return _through_profile(color, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes())
+    return color.convert("RGB") if color.mode == "CMYK" else color
 
 
-def _through_profile(colour: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
-    if colour.mode == "F":
-        colour = PIL.Image.fromarray(np.rint(np.asarray(colour)).astype(np.uint8))
-    if colour.mode == "L" and profile[16:20] == b"RGB ":  # The header's colour space: common for grey pictures.
-        colour = colour.convert("RGB")
+def _through_profile(color: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
+    if color.mode == "F":
+        color = PIL.Image.fromarray(np.rint(np.asarray(color)).astype(np.uint8))
+    if color.mode == "L" and profile[16:20] == b"RGB ":  # The header's color space: common for gray pictures.
+        color = color.convert("RGB")
     converted = PIL.ImageCms.profileToProfile(
-        colour,
+        color,
         PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
         PIL.ImageCms.createProfile("sRGB"),
         renderingIntent=PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -96,14 +96,14 @@ def _through_profile(colour: PIL.Image.Image, profile: bytes) -> PIL.Image.Image
 
 
 def resized_arrays(
-    colour: PIL.Image.Image, alpha: PIL.Image.Image | None, size: tuple[int, int]
+    color: PIL.Image.Image, alpha: PIL.Image.Image | None, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Resize in floating point, one channel at a time to save memory."""
     if alpha is None or alpha.getextrema() == (255, 255):
-        return _stacked(_resized(band, size) for band in colour.split()).clip(0, 1), None
-    # Colour weighted by alpha, so that the colours of hidden pixels do not bleed into the edges of visible ones.
+        return _stacked(_resized(band, size) for band in color.split()).clip(0, 1), None
+    # Color weighted by alpha, so that the colors of hidden pixels do not bleed into the edges of visible ones.
     opacity = np.asarray(alpha, np.float32) / 255
-    weighted = _stacked(_resized(PIL.Image.fromarray(opacity * np.asarray(band)), size) for band in colour.split())
+    weighted = _stacked(_resized(PIL.Image.fromarray(opacity * np.asarray(band)), size) for band in color.split())
     weight = _resized(alpha, size)
     visible = weight > 0.5 / 255
     mean = weighted[visible].mean(axis=0) / weight[visible].mean() if visible.any() else np.full(3, 0.5, np.float32)

@@ -1,6 +1,6 @@
 """Picture files to arrays and back, with Pillow.
 
-Reading undoes what a file does to its pixels: EXIF orientation, colour profile (to sRGB), palette, bit depth,
+Reading undoes what a file does to its pixels: EXIF orientation, color profile (to sRGB), palette, bit depth,
 transparency. Writing stores 8-bit sRGB with its profile, and optionally the recipe that made the picture, in such a
 way that a file that was there before survives any failure.
 """
@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle import files
 from jaxstyle.errors import InputError
-from jaxstyle.image.decode import DAMAGE, colour_and_alpha, resized_arrays, to_srgb, upright
+from jaxstyle.image.decode import DAMAGE, color_and_alpha, resized_arrays, to_srgb, upright
 from jaxstyle.typing import Image
 
 PathLike = str | os.PathLike[str]
@@ -53,7 +53,7 @@ class Picture(NamedTuple):
     """A picture as read from a file.
 
     Attributes:
-        pixels: (H, W, 3) float32 sRGB in [0, 1], not premultiplied. Where alpha is 0 the file's hidden colour is
+        pixels: (H, W, 3) float32 sRGB in [0, 1], not premultiplied. Where alpha is 0 the file's hidden color is
           replaced by the mean of the visible ones, so that nothing unseen draws edges.
         alpha: (H, W) float32 in [0, 1], or None if the picture is opaque.
         native_size: (width, height) of the file in pixels, after orientation and before resizing.
@@ -69,13 +69,13 @@ def read_picture(
     size: int | None = None,
     *,
     enlarge: bool = True,
-    smallest: int = 32,
+    min_side: int = 32,
     max_pixels: int = MAX_PIXELS,
 ) -> Picture:
     """Read a picture file, upright and in sRGB, with its transparency.
 
     Reads PNG, JPEG, TIFF, WebP, GIF, BMP and PPM with one frame; of a phone's multi-picture JPEG, the photo. 32-bit
-    grey has no agreed scale: floats must lie in [0, 1] and integers in [0, 65535]. A broken colour profile is a
+    gray has no agreed scale: floats must lie in [0, 1] and integers in [0, 65535]. A broken color profile is a
     warning, and the picture is taken as sRGB.
 
     Args:
@@ -83,7 +83,7 @@ def read_picture(
         size: length of the long side after resizing in pixels, 1 to 65536; the other side keeps the aspect ratio. None
           keeps the file's size.
         enlarge: False leaves a picture that is smaller than `size` as it is.
-        smallest: shortest side in pixels that is accepted, before and after resizing. The last convolutions of VGG-19
+        min_side: shortest side in pixels that is accepted, before and after resizing. The last convolutions of VGG-19
           see nothing in less than 32.
         max_pixels: of the file; one that unpacks to more is refused before it does.
 
@@ -101,9 +101,9 @@ def read_picture(
             raise InputError(f"{path} has {frames} frames or pages, expected one still picture: take one frame out")
         picture = upright(file)
     native = picture.size
-    target = _target_size(path, native, size, enlarge, smallest)
-    colour, alpha = colour_and_alpha(str(path), picture)
-    pixels, alpha = resized_arrays(to_srgb(str(path), colour, picture.info.get("icc_profile")), alpha, target)
+    target = _target_size(path, native, size, enlarge, min_side)
+    color, alpha = color_and_alpha(str(path), picture)
+    pixels, alpha = resized_arrays(to_srgb(str(path), color, picture.info.get("icc_profile")), alpha, target)
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
 
 
@@ -112,7 +112,7 @@ def load_image(
     size: int | None = None,
     *,
     enlarge: bool = True,
-    smallest: int = 32,
+    min_side: int = 32,
     max_pixels: int = MAX_PIXELS,
 ) -> Image:
     """Read the pixels of a picture file: `read_picture` without its transparency.
@@ -121,7 +121,7 @@ def load_image(
         path: the file.
         size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
         enlarge: False leaves a picture that is smaller than `size` as it is.
-        smallest: shortest side in pixels that is accepted, before and after resizing.
+        min_side: shortest side in pixels that is accepted, before and after resizing.
         max_pixels: of the file.
 
     Returns:
@@ -135,7 +135,7 @@ def load_image(
         >>> load_image(files("jaxstyle") / "data/china.jpg", size=96).shape
         (64, 96, 3)
     """
-    return read_picture(path, size, enlarge=enlarge, smallest=smallest, max_pixels=max_pixels).pixels
+    return read_picture(path, size, enlarge=enlarge, min_side=min_side, max_pixels=max_pixels).pixels
 
 
 def save_image(
@@ -147,17 +147,17 @@ def save_image(
     quality: int = 95,
     replace: bool = True,
 ) -> None:
-    """Write a picture as 8-bit sRGB with its colour profile; the extension chooses the format.
+    """Write a picture as 8-bit sRGB with its color profile; the extension chooses the format.
 
     The file appears whole or not at all, under the permissions that new files get. JPEG has no transparency: `alpha`
-    is dropped with a warning and the colours stay as they are.
+    is dropped with a warning and the colors stay as they are.
 
     Args:
         path: the file, ending in .png, .jpg, .jpeg, .tif, .tiff or .webp. An existing one is replaced.
         image: (H, W, 3) floats in [0, 1], not premultiplied; values outside are clipped.
         alpha: (H, W) floats in [0, 1], or None for an opaque picture.
         recipe: how the picture was made, stored in the file as JSON; see `read_recipe`.
-        quality: 1 to 100, for JPEG (colour is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
+        quality: 1 to 100, for JPEG (color is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
         replace: False refuses to take the place of a file that is there by then.
 
     Raises:
@@ -280,18 +280,18 @@ def _check_path(path: Any) -> None:
 
 
 def _target_size(
-    path: PathLike, native: tuple[int, int], size: int | None, enlarge: bool, smallest: int
+    path: PathLike, native: tuple[int, int], size: int | None, enlarge: bool, min_side: int
 ) -> tuple[int, int]:
-    if min(native) < smallest:
+    if min(native) < min_side:
         width, height = native
-        raise InputError(f"{path} is {width}x{height} pixels, at least {smallest} a side are needed: use a larger one")
+        raise InputError(f"{path} is {width}x{height} pixels, at least {min_side} a side are needed: use a larger one")
     if size is None or (size > max(native) and not enlarge):
         return native
     width, height = (max(1, math.floor(side * size / max(native) + 0.5)) for side in native)
-    if min(width, height) < smallest:
-        enough = math.ceil(smallest * max(native) / min(native))
+    if min(width, height) < min_side:
+        enough = math.ceil(min_side * max(native) / min(native))
         raise InputError(
-            f"{path} at size={size} is {width}x{height} pixels, at least {smallest} a side are needed: "
+            f"{path} at size={size} is {width}x{height} pixels, at least {min_side} a side are needed: "
             f"use a size of {enough} or more"
         )
     return width, height

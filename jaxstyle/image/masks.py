@@ -1,4 +1,4 @@
-"""Pictures of regions to masks: a grey picture, whose white gets the style, or flat colours, one for each region."""
+"""Pictures of regions to masks: a gray picture, whose white gets the style, or flat colors, one for each region."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,22 @@ NAMES = {
     "yellow": "#ffff00",
     "cyan": "#00ffff",
     "magenta": "#ff00ff",
+    "gray": "#808080",
     "grey": "#808080",
 }
 BLACK, WHITE = NAMES["black"], NAMES["white"]
-# A colour of so much of a picture is a region; what is rarer comes from soft edges or from JPEG.
-LEAST_SHARE = 0.005
-MOST_REGIONS = 16
-# At least so much of a mask has the colours of its regions; a photo does not.
+# A color of so much of a picture is a region; what is rarer comes from soft edges or from JPEG.
+MIN_SHARE = 0.005
+MAX_REGIONS = 16
+# At least so much of a mask has the colors of its regions; a photo does not.
 FLAT_SHARE = 0.75
-# Colours this near, in levels of 8 bits, are one: JPEG moves them.
+# Colors this near, in levels of 8 bits, are one: JPEG moves them.
 NEAR = 24
 # How far the sides of a mask may be from its picture's, in proportion.
 ASPECT = 0.02
 
 
-class Wish(NamedTuple):
+class RegionSpec(NamedTuple):
     """What a region should get.
 
     Attributes:
@@ -47,15 +48,15 @@ class Wish(NamedTuple):
     strength: float = 1.0
 
 
-def parse_wishes(words: Sequence[str], paintings: int) -> dict[str, Wish]:
-    """`COLOUR=PAINTING`, `COLOUR=PAINTING:STRENGTH` or `COLOUR=keep`, as on the command line.
+def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, RegionSpec]:
+    """`COLOR=PAINTING`, `COLOR=PAINTING:STRENGTH` or `COLOR=keep`, as on the command line.
 
     Args:
         words: such as `"red=2:0.5"` or `"#00ff00=keep"`.
         paintings: how many there are.
 
     Returns:
-        Colour, as `#rrggbb`, to what is wanted there.
+        Color, as `#rrggbb`, to what is wanted there.
 
     Raises:
         InputError: for a word of another form, or a painting that is not there.
@@ -70,15 +71,15 @@ def parse_wishes(words: Sequence[str], paintings: int) -> dict[str, Wish]:
         color = None if match is None else NAMES.get(match[1], match[1])
         if match is None or color is None or not color.startswith("#"):
             raise InputError(
-                f"a region is {word!r}, expected COLOUR=PAINTING[:STRENGTH] or COLOUR=keep, such as white=1 or "
-                f"#00ff00=keep, with a colour of {', '.join(NAMES)} or #rrggbb"
+                f"a region is {word!r}, expected COLOR=PAINTING[:STRENGTH] or COLOR=keep, such as white=1 or "
+                f"#00ff00=keep, with a color of {', '.join(NAMES)} or #rrggbb"
             )
         painting = 0 if match[2] == "keep" else int(match[2])
         if match[2] != "keep" and not 1 <= painting <= paintings:
             raise InputError(
                 f"region {word!r} names painting {painting}, expected 1 to {paintings}, as many as there are"
             )
-        wishes[color] = Wish(painting, float(match[3] or 1))
+        wishes[color] = RegionSpec(painting, float(match[3] or 1))
     return wishes
 
 
@@ -87,34 +88,34 @@ def regions_of(
     mask: AnyImage,
     styles: Sequence[AnyImage],
     style_masks: Sequence[AnyImage | None] = (),
-    wishes: Mapping[str, Wish | int] | None = None,
+    wishes: Mapping[str, RegionSpec | int] | None = None,
     guidance: Guidance = "simple",
 ) -> tuple[Regions, tuple[float, ...]]:
     """Regions from pictures of them.
 
-    Without wishes a region gets the style of the parts of the paintings that have its colour in their masks. Without
+    Without wishes a region gets the style of the parts of the paintings that have its color in their masks. Without
     masks of the paintings either, white gets the first painting, and black the second, or if there is only one keeps
-    the photo; greys between are soft edges.
+    the photo; grays between are soft edges.
 
     Args:
         content: the photo.
         mask: of its shape, any size.
         styles: the paintings.
         style_masks: one for each, likewise, None for all of a painting; or none at all.
-        wishes: colour, a name or `#rrggbb`, to the number of its painting, from 1; 0 keeps the photo.
+        wishes: color, a name or `#rrggbb`, to the number of its painting, from 1; 0 keeps the photo.
         guidance: see `Regions`.
 
     Returns:
         The regions, and the weight of each one's style.
 
     Raises:
-        InputError: for a mask of another shape, colours that are missing or too many, or no region with a style.
+        InputError: for a mask of another shape, colors that are missing or too many, or no region with a style.
     """
     for each in (mask, *(each for each in style_masks if each is not None)):
         check_image(each, "mask")
         check_range(each, "mask")
     wishes = {
-        NAMES.get(color, color): wish if isinstance(wish, Wish) else Wish(int(wish))
+        NAMES.get(color, color): wish if isinstance(wish, RegionSpec) else RegionSpec(int(wish))
         for color, wish in ({} if wishes is None else wishes).items()
     }
     if style_masks and len(style_masks) != len(styles):
@@ -125,11 +126,11 @@ def regions_of(
         if each is not None:
             _check_aspect(f"the mask of painting {k}", each, style)
     drawn = any(each is not None for each in masks)
-    soft = _is_grey(mask) and not drawn and set(wishes) <= {BLACK, WHITE}
+    soft = _is_gray(mask) and not drawn and set(wishes) <= {BLACK, WHITE}
     palette = [WHITE, BLACK] if soft else _colors(mask, tuple(wishes))
     missing = [color for color in wishes if color not in palette]
     if missing:
-        raise InputError(f"the photo's mask has no {missing[0]}, expected one of its colours: {', '.join(palette)}")
+        raise InputError(f"the photo's mask has no {missing[0]}, expected one of its colors: {', '.join(palette)}")
     labels = _soft(mask) if soft else _labels(mask, palette)
     found = [_colors(each, ()) if each is not None else [] for each in masks]
     content_masks, style_parts, strengths = [], [], []
@@ -141,7 +142,7 @@ def regions_of(
         strengths.append(1.0 if wish is None else wish.strength)
         parts = [_match(color, colors) for colors in found]
         if wish is not None:
-            # The painting that was named: its part of this colour, or all of it.
+            # The painting that was named: its part of this color, or all of it.
             parts = [part if k == wish.painting else None for k, part in enumerate(parts, 1)]
         style_parts.append((wish, parts))
     if not content_masks:
@@ -157,8 +158,8 @@ def regions_of(
     ), tuple(strengths)
 
 
-def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]], paintings: int) -> Wish | None:
-    """What a region gets without a wish; None is what has its colour in the paintings' masks."""
+def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]], paintings: int) -> RegionSpec | None:
+    """What a region gets without a wish; None is what has its color in the paintings' masks."""
     if any(found):
         if not any(_match(color, colors) for colors in found):
             raise InputError(
@@ -167,9 +168,9 @@ def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]],
             )
         return None
     if set(palette) <= {WHITE, BLACK} and paintings <= 2:
-        return Wish(1 if color == WHITE else paintings - 1 and 2)
+        return RegionSpec(1 if color == WHITE else paintings - 1 and 2)
     raise InputError(
-        f"the photo's mask has colours {', '.join(palette)} and there are {paintings} paintings, expected to be told "
+        f"the photo's mask has colors {', '.join(palette)} and there are {paintings} paintings, expected to be told "
         f"what each gets, such as {palette[0]}=1, or masks of the paintings"
     )
 
@@ -178,7 +179,7 @@ def _of_style(
     k: int,
     style: AnyImage,
     mask: AnyImage | None,
-    parts: Sequence[tuple[Wish | None, str | None]],
+    parts: Sequence[tuple[RegionSpec | None, str | None]],
     colors: Sequence[str],
 ) -> Float[np.ndarray, "..."]:
     """Which of a painting's pixels are the model of each region."""
@@ -190,7 +191,7 @@ def _of_style(
         if part is not None:
             layers.append(labels[:, :, colors.index(part)])
         else:
-            # Named without having the colour: all of it.
+            # Named without having the color: all of it.
             layers.append(np.full(labels.shape[:2], wish is not None and wish.painting == k + 1, np.float32))
     return np.asarray(resize_mask(np.stack(layers, axis=2), height, width))
 
@@ -205,7 +206,7 @@ def _check_aspect(name: str, mask: AnyImage, picture: AnyImage) -> None:
         )
 
 
-def _is_grey(mask: AnyImage) -> bool:
+def _is_gray(mask: AnyImage) -> bool:
     pixels = np.asarray(mask)
     return bool(np.max(np.ptp(pixels, axis=2)) <= 2.5 / 255)
 
@@ -220,7 +221,7 @@ def _levels(mask: AnyImage) -> Int[np.ndarray, "h w 3"]:
 
 
 def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
-    """The colours of a mask, those wanted first where it has them, then the most frequent."""
+    """The colors of a mask, those wanted first where it has them, then the most frequent."""
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -232,20 +233,20 @@ def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
     chosen = [color for color in wanted if near(color).any()]
     for code, count in zip(codes[order], counts[order], strict=True):
         color = f"#{code:06x}"
-        if count < LEAST_SHARE * len(levels):
+        if count < MIN_SHARE * len(levels):
             break
         if _match(color, chosen) is None:
             chosen.append(color)
     flat = np.any([near(color) for color in chosen], axis=0)
-    if len(chosen) > MOST_REGIONS or counts[flat].sum() < FLAT_SHARE * len(levels):
+    if len(chosen) > MAX_REGIONS or counts[flat].sum() < FLAT_SHARE * len(levels):
         raise InputError(
-            f"a mask has {len(codes)} colours, expected 1 to {MOST_REGIONS} flat ones, or greys: draw it without shades"
+            f"a mask has {len(codes)} colors, expected 1 to {MAX_REGIONS} flat ones, or grays: draw it without shades"
         )
     return chosen
 
 
 def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w colors"]:
-    """One where a pixel's colour is the nearest of the palette."""
+    """One where a pixel's color is the nearest of the palette."""
     levels = _levels(mask)
     distance = np.stack([np.square(levels - _parsed(color)).sum(axis=2) for color in palette], axis=2)
     nearest: Bool[np.ndarray, "h w colors"] = distance.argmin(axis=2)[:, :, None] == np.arange(len(palette))
@@ -253,7 +254,7 @@ def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w co
 
 
 def _match(color: str, colors: Sequence[str]) -> str | None:
-    """The one of these colours that is nearly this one."""
+    """The one of these colors that is nearly this one."""
     near = (each for each in colors if np.abs(_parsed(each) - _parsed(color)).max() <= NEAR)
     return next(near, None)
 

@@ -3,7 +3,7 @@
 The content picture itself is a poor start. The gradient of a Gram matrix moves features that are there; where the
 content is flat, a clear sky, none of the style's are, and one pixel has the same gradient as the next: a saddle, which
 a descent leaves only slowly. Pieces of the style, faint and at random places, are seeds that strokes can grow from.
-Measured: docs/optimisers.md.
+Measured: docs/optimizers.md.
 """
 
 import itertools
@@ -20,10 +20,10 @@ from jaxstyle.typing import AnyImage, Image
 # The mosaic's pieces are about so many pixels of the full size across: smaller than the strokes of most paintings.
 # Coarse scales have smaller ones, down to the least that still holds an edge.
 PIECE = 16
-LEAST_PIECE = 4
+MIN_PIECE = 4
 
 
-def first_image(
+def initial_image(
     init: str | AnyImage,
     content: AnyImage,
     styles: Sequence[AnyImage],
@@ -37,7 +37,7 @@ def first_image(
     """The picture that a run starts from.
 
     Args:
-        init: `"content"`, `"noise"`, `"grey"`, or a picture, which is taken as it is.
+        init: `"content"`, `"noise"`, `"gray"`, or a picture, which is taken as it is.
         content: `(h, w, 3)` in [0, 1].
         styles: one or more such pictures, at the scale of the start.
         height: of the start, in pixels.
@@ -60,15 +60,15 @@ def first_image(
         return fit(init, height, width)
     if init == "noise":
         return white_noise(seed, height, width)
-    if init == "grey":
-        # Within a grey level: of exactly equal pixels all have equal gradients.
+    if init in ("gray", "grey"):
+        # Within a gray level: of exactly equal pixels all have equal gradients.
         return 0.5 + (white_noise(seed, height, width) - 0.5) / 255
     if init != "content":
-        raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'grey' or a picture")
+        raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'gray' or a picture")
     picture = fit(content, height, width)
     if mosaic == 0:
         return picture
-    piece = max(LEAST_PIECE, round(factor * PIECE))
+    piece = max(MIN_PIECE, round(factor * PIECE))
     return (1 - mosaic) * picture + mosaic * style_mosaic(seed, styles, height, width, shares, piece)
 
 

@@ -11,16 +11,16 @@ from jaxstyle.errors import InputError
 from jaxstyle.typing import AnyImage, Image
 
 
-def check_image(image: Any, name: str = "image", smallest: int = 1) -> None:
+def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
     """Refuse an array that is not a picture.
 
     Args:
         image: what should be `(H, W, 3)` float32; values outside [0, 1] are allowed.
         name: what the message calls it.
-        smallest: the least number of pixels a side.
+        min_side: the least number of pixels a side.
 
     Raises:
-        InputError: for another shape or dtype, or a side below `smallest`.
+        InputError: for another shape or dtype, or a side below `min_side`.
     """
     if not hasattr(image, "shape"):
         raise InputError(f"{name} is {str(image)[:80]!r}, expected an array of pixels: load_image reads a file")
@@ -31,9 +31,9 @@ def check_image(image: Any, name: str = "image", smallest: int = 1) -> None:
         raise InputError(
             f"{name} has dtype {dtype}, expected float32 in [0, 1]: convert it (8-bit pixels are divided by 255)"
         )
-    if min(shape[:2]) < smallest:
+    if min(shape[:2]) < min_side:
         raise InputError(
-            f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {smallest} a side for these layers: "
+            f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {min_side} a side for these layers: "
             "use a larger picture or shallower layers"
         )
 
@@ -42,7 +42,7 @@ def check_range(image: Any, name: str = "image") -> None:
     """Refuse pixels that are far from [0, 1]: mostly 0 to 255 passed as they are. Needs numbers, not tracers.
 
     Args:
-        image: `(H, W, 3)`; resampling and some optimisers overshoot a little, which is allowed.
+        image: `(H, W, 3)`; resampling and some optimizers overshoot a little, which is allowed.
         name: what the message calls it.
 
     Raises:
@@ -56,19 +56,19 @@ def check_range(image: Any, name: str = "image") -> None:
         raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
 
 
-def check_pictures(content: Any, styles: Sequence[Any], smallest: int) -> None:
+def check_pictures(content: Any, styles: Sequence[Any], min_side: int) -> None:
     """Refuse a content or styles that a run cannot use.
 
     Args:
         content: what should be a picture.
         styles: likewise, each.
-        smallest: the least number of pixels a side.
+        min_side: the least number of pixels a side.
 
     Raises:
         InputError: see `check_image` and `check_range`.
     """
     for name, picture in (("content", content), *(("style", each) for each in styles)):
-        check_image(picture, name, smallest)
+        check_image(picture, name, min_side)
         check_range(picture, name)
 
 

@@ -1,6 +1,6 @@
 """The losses as pure functions of arrays; no network here.
 
-Two published normalisations, for a layer of `C` channels and `M = h * w` positions with features `F`, content
+Two published normalizations, for a layer of `C` channels and `M = h * w` positions with features `F`, content
 features `P`, Gram matrices `G = F F^T / M` of the picture and `A` of the style:
 
 | | content | style, a layer |
@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Number, area
+from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses.statistics import Variation, outer_products, squared_error, variation_sum
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
@@ -111,7 +111,7 @@ def total_variation(image: Image) -> Scalar:
 
 
 def check_normalization(normalization: str) -> None:
-    """Refuse a normalisation that is not in the module's table.
+    """Refuse a normalization that is not in the module's table.
 
     Raises:
         InputError: naming the choices.
@@ -122,7 +122,7 @@ def check_normalization(normalization: str) -> None:
         )
 
 
-def content_scale(shape: tuple[Number, Number, int], normalization: Normalization) -> float | Scalar:
+def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> float | Scalar:
     """What a content layer's sum of squared errors is multiplied by.
 
     Args:
@@ -154,11 +154,11 @@ def style_scale(channels: int, normalization: Normalization) -> float:
     return float(channels) ** -4 if normalization == "notebook" else float(channels) ** -2 / 4
 
 
-def variation_scale(height: Number, width: Number, kind: Variation) -> float | Scalar:
-    """What the sum of differences between neighbours is multiplied by.
+def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
+    """What the sum of differences between neighbors is multiplied by.
 
     `1/(H W)` for squares; 255 for magnitudes, as of neural-style-pt, which sums those of pixels from 0 to 255; for
-    `"nine-point"` two thirds of a mean over pixels and colours, as of style-transfer-pytorch.
+    `"nine-point"` two thirds of a mean over pixels and colors, as of style-transfer-pytorch.
 
     Args:
         height: of the picture.

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Frame, area, inside, sides
+from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.image.regions import Guidance, Masks, covered
 from jaxstyle.typing import AnyFeatures, Extent
 from jaxstyle.vgg import network
@@ -58,15 +58,15 @@ def make_guides(
     """
     masks = jnp.asarray(masks, jnp.float32)
     height, width = sides(masks.shape, extent)
-    whole = None if extent is None else Frame(0, 0, height, width)
-    masks = inside(masks, whole)
-    found = {layer: _normalised(each) for layer, each in propagate(masks, layers, guidance, whole).items()}
+    whole = None if extent is None else Placement(0, 0, height, width)
+    masks = mask_outside(masks, whole)
+    found = {layer: _normalized(each) for layer, each in propagate(masks, layers, guidance, whole).items()}
     shares = jnp.sum(masks, axis=(0, 1)) / area(height, width)
     return Guides(found, shares, covered(masks))
 
 
 def propagate(
-    masks: Float[Array, "_ _ _"], layers: Sequence[str], guidance: Guidance, whole: Frame | None = None
+    masks: Float[Array, "_ _ _"], layers: Sequence[str], guidance: Guidance, whole: Placement | None = None
 ) -> dict[str, AnyFeatures]:
     """Masks in pixels to masks of layers, the way the features go.
 
@@ -81,16 +81,16 @@ def propagate(
     """
     # What is inside is what no pixel outside reaches.
     x, found = 1 - masks if guidance == "inside" else masks, {}
-    for layer in network.path(layers) if layers else ():
+    for layer in network.layers_between(layers) if layers else ():
         # A pool takes the map of the layers before it.
-        x = inside(x, whole, network.stride(layer) // (2 if layer.startswith("pool") else 1))
+        x = mask_outside(x, whole, network.stride(layer) // (2 if layer.startswith("pool") else 1))
         if layer.startswith("conv") and guidance != "simple":
             x = _spread(x)
         elif layer.startswith("pool"):
             x = pool(x, "avg" if guidance == "simple" else "max")
         if layer in layers:
             reached = 1 - x if guidance == "inside" else x
-            found[layer] = inside(reached, whole, network.stride(layer))
+            found[layer] = mask_outside(reached, whole, network.stride(layer))
     return found
 
 
@@ -120,7 +120,7 @@ def check_reach(reached: Mapping[str, Float[np.ndarray, " regions"]], guidance: 
             )
 
 
-def _normalised(mask: AnyFeatures) -> AnyFeatures:
+def _normalized(mask: AnyFeatures) -> AnyFeatures:
     total = jnp.sum(jnp.square(mask), axis=(0, 1), keepdims=True)
     return jnp.where(total > 0, mask * jax.lax.rsqrt(jnp.where(total > 0, total, 1.0)), 0.0)
 

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Frame, area, inside, sides
+from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
 
 # How smoothness is measured.
@@ -110,10 +110,10 @@ def check_same_shape(features: tuple[int, ...], target: tuple[int, ...]) -> None
 
 
 def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | None = None) -> Scalar:
-    """Sum over positions and colours of what neighbouring pixels differ by.
+    """Sum over positions and colors of what neighboring pixels differ by.
 
     `"squared"` and `"absolute"` take the squares, or the magnitudes, of the differences between vertical and horizontal
-    neighbours. `"nine-point"` takes the squares, and a quarter of those between diagonal neighbours on the picture with
+    neighbors. `"nine-point"` takes the squares, and a quarter of those between diagonal neighbors on the picture with
     one more pixel around it, a copy of its border, as a mean over as many more places.
 
     Args:
@@ -128,7 +128,7 @@ def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | No
 
     def measured(difference: AnyFeatures, down: int, right: int) -> AnyFeatures:
         if extent is not None:
-            difference = inside(difference, Frame(0, 0, height - down, width - right))
+            difference = mask_outside(difference, Placement(0, 0, height - down, width - right))
         return jnp.abs(difference) if kind == "absolute" else jnp.square(difference)
 
     vertical, horizontal = measured(image[1:] - image[:-1], 1, 0), measured(image[:, 1:] - image[:, :-1], 0, 1)
@@ -136,7 +136,7 @@ def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | No
     if kind != "nine-point":
         return found
     falling, rising = image[1:, 1:] - image[:-1, :-1], image[1:, :-1] - image[:-1, 1:]
-    # Across the border, the diagonal neighbours are the border's own, in both directions.
+    # Across the border, the diagonal neighbors are the border's own, in both directions.
     row, column = jnp.arange(image.shape[0])[:, None, None], jnp.arange(image.shape[1])[None, :, None]
     border = jnp.sum(jnp.where((row == 0) | (row == height - 1), horizontal, 0.0)) + jnp.sum(
         jnp.where((column == 0) | (column == width - 1), vertical, 0.0)

@@ -6,7 +6,7 @@ of the style, for `C` channels:
 
 | | a layer |
 |---|---|
-| `"gram"` | `k sum (G - G_A)^2`, with `k` as the normalisation says: see `gatys.py` |
+| `"gram"` | `k sum (G - G_A)^2`, with `k` as the normalization says: see `gatys.py` |
 | `"covariance"` | `k (sum (S - S_A)^2 + sum (m m^T - m_A m_A^T)^2)` |
 | `"mean+std"` | `1/C sum (m - m_A)^2 + (s - s_A)^2`, with `s` the roots of the diagonal of `S` |
 | `"wasserstein"` | `1/C (sum (m - m_A)^2 + tr(S + S_A - 2 (S_A^1/2 S S_A^1/2)^1/2))` |
@@ -38,7 +38,7 @@ VARIANCE_FLOOR = 1e-6
 # directions would be that of rounding errors.
 RIDGE = 3e-2
 # Of a style that does not vary at all.
-LEAST_NORM = 1e-3
+MIN_NORM = 1e-3
 
 
 class Moments(NamedTuple):
@@ -82,11 +82,11 @@ def style_distance(
         matrix_root: how `"wasserstein"` takes its roots.
 
     Returns:
-        The loss and the guide.
+        The loss and the surrogate.
     """
     if style_loss in WHITENED:
         scale = style_scale(len(here.gram), normalization)
-        residuals = [here.gram - style.gram] if style_loss == "gram" else _centred_residuals(here, style)
+        residuals = [here.gram - style.gram] if style_loss == "gram" else _centered_residuals(here, style)
         loss = scale * sum((jnp.sum(jnp.square(each)) for each in residuals), jnp.float32(0.0))
         if metric is None:
             return loss, loss
@@ -122,9 +122,7 @@ def wasserstein(here: Moments, style: Moments, matrix_root: MatrixRoot = "auto")
     channels = len(theirs)
     # Newton and Schulz's iteration is as published, with a constant that suits features of about 1.
     ridge = (
-        1e-4
-        if matrix_root == "newton-schulz"
-        else RIDGE * jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(theirs))), LEAST_NORM)
+        1e-4 if matrix_root == "newton-schulz" else RIDGE * jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(theirs))), MIN_NORM)
     )
     identity = jax.lax.stop_gradient(ridge) * jnp.eye(channels, dtype=jnp.float32)
     ours, theirs = covariance(here) + identity, theirs + identity
@@ -135,7 +133,7 @@ def wasserstein(here: Moments, style: Moments, matrix_root: MatrixRoot = "auto")
     return (jnp.sum(jnp.square(_mean(here) - _mean(style))) + spread) / float(channels)
 
 
-def _centred_residuals(here: Moments, style: Moments) -> list[Gram]:
+def _centered_residuals(here: Moments, style: Moments) -> list[Gram]:
     return [covariance(here) - covariance(style), _outer(here.mean) - _outer(style.mean)]
 
 

@@ -5,12 +5,12 @@ The loss `sum (G - A)^2` is badly scaled. A change `dF = Z F` of the features ch
 more slowly than those between strong ones, and that is where a run spends its evaluations. Gauss-Newton steps undo this
 by a division; near the optimum `G` is the style's `A`, whose eigenbasis `Q` and eigenvalues `l` are known beforehand:
 
-    guide = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 floor / ((l_i + l_j) / l_max + floor))^power
+    surrogate = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 floor / ((l_i + l_j) / l_max + floor))^power
 
 With `power = 0` that is the loss itself, `Q` being orthogonal. Strong directions, which are right after a few
 evaluations anyhow, count less than in the loss, and weak ones, where loss is left later, about as much: so the balance
-with the content stays nearly the loss's own. The guide only chooses the way: losses are reported, and the best picture
-is kept, by the loss itself. Measured: docs/optimisers.md.
+with the content stays nearly the loss's own. The surrogate only chooses the way: losses are reported, and the best
+picture is kept, by the loss itself. Measured: docs/optimizers.md.
 """
 
 import functools

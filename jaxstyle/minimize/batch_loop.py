@@ -12,17 +12,24 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstyle.compiler import IN_ORDER
+from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.regions import Guidance, Masks, Regions
 from jaxstyle.losses.guides import Guides, check_reach, make_guides, reach
 from jaxstyle.losses.whitening import Metric
 from jaxstyle.minimize.loop import Limits, steps, steps_in_a_chunk
-from jaxstyle.minimize.status import PATIENCE, STATUSES, History, Status, verdict
-from jaxstyle.minimize.step import State, begin, picture_of
+from jaxstyle.minimize.status import PATIENCE, STATUS_CODES, History, Status, verdict
+from jaxstyle.minimize.step import State, init_unchecked, result_image
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
-from jaxstyle.objective.mesh import agreed, canvas_sides, lay, like, of_the_first, to_host
+from jaxstyle.objective.mesh import (
+    allreduce_max,
+    broadcast_from_first_host,
+    canvas_sides,
+    shard_batch,
+    shardings_like,
+    to_host,
+)
 from jaxstyle.objective.targets import Style, Targets, content_features, metric_of
 from jaxstyle.typing import AnyImage, Params
 
@@ -63,7 +70,7 @@ class Picture(NamedTuple):
     status: Status | None = None
 
 
-class Descents(NamedTuple):
+class BatchRunState(NamedTuple):
     """How far each picture has come.
 
     Attributes:
@@ -77,21 +84,21 @@ class Descents(NamedTuple):
     weights: list[LossWeights]
 
 
-def descend_together(
+def minimize_batch(
     pictures: Sequence[Picture],
     params: Params,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     limits: Limits,
     whitening: float,
-    ask: Callable[[Descents], Status | None],
+    ask: Callable[[BatchRunState], Status | None],
     mesh: Mesh | None = None,
     least: tuple[int, int] = (0, 0),
-) -> tuple[list[AnyImage], Descents]:
+) -> tuple[list[AnyImage], BatchRunState]:
     """Take steps until every picture has a reason to stop. One that has stopped stays as it is.
 
     Args:
-        pictures: what to minimise, and from where.
+        pictures: what to minimize, and from where.
         params: of the network.
         objective: static.
         optimizer: static.
@@ -108,28 +115,30 @@ def descend_together(
     images, targets, weights = _on_canvases(pictures, params, objective, mesh, least)
     if whitening:
         targets = targets._replace(metric=_metrics(pictures, power, mesh))
-    states = begin_together(images, optimizer)
+    states = init_batch_unchecked(images, optimizer)
     history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
-    came = Descents([rows[:0] for rows in history], [picture.status for picture in pictures], _each(weights, count))
+    came = BatchRunState(
+        [rows[:0] for rows in history], [picture.status for picture in pictures], _each(weights, count)
+    )
     since, done, length = np.zeros(count, int), 0, 1
     while None in came.statuses and done < limits.steps:
         running = np.array([status is None for status in came.statuses])
-        length = int(agreed(limits.next_chunk(done, length), mesh))
-        lengths = lay(np.where(running, length, 0).astype(np.int32), mesh)
+        length = int(allreduce_max(limits.next_chunk(done, length), mesh))
+        lengths = shard_batch(np.where(running, length, 0).astype(np.int32), mesh)
         start = time.perf_counter()
-        states, chunk = run_together(states, params, targets, weights, objective, optimizer, lengths)
-        chunk, bad = to_host(chunk), to_host(states.bad)
+        states, chunk = run_batch(states, params, targets, weights, objective, optimizer, lengths)
+        chunk, num_nonfinite = to_host(chunk), to_host(states.num_nonfinite)
         seconds = time.perf_counter() - start
         done += length
         status_of: list[Status | None] = list(came.statuses)
         for k in np.flatnonzero(running):
             history[k, done - length : done] = chunk[k, :length]
             came.histories[k] = history[k, :done]
-            status_of[k] = verdict(int(bad[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
+            status_of[k] = verdict(int(num_nonfinite[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
         # What is asked for counts more than what the numbers say, as for a single picture.
         asked = ask(came)
         told = [asked if asked and runs else status for status, runs in zip(status_of, running, strict=True)]
-        status_of = [STATUSES[k] for k in agreed(np.array(list(map(STATUSES.index, told))), mesh)]
+        status_of = [STATUS_CODES[k] for k in allreduce_max(np.array(list(map(STATUS_CODES.index, told))), mesh)]
         slow = [status in (Status.CONVERGED, Status.STUCK) for status in status_of]
         turn = np.array(slow) & running & (power > 0)
         came = came._replace(
@@ -138,11 +147,11 @@ def descend_together(
         if turn.any():
             power, since = np.where(turn, np.float32(0), power), np.where(turn, done, since)
             targets = targets._replace(metric=_metrics(pictures, power, mesh))
-            states = _again(states, lay(turn, mesh), optimizer)
+            states = _again(states, shard_batch(turn, mesh), optimizer)
         length = steps_in_a_chunk(done, length, seconds)
-    ends = [Status.NOT_FINITE if count >= PATIENCE else Status.STEP_LIMIT for count in to_host(states.bad)]
+    ends = [Status.NOT_FINITE if count >= PATIENCE else Status.STEP_LIMIT for count in to_host(states.num_nonfinite)]
     statuses: list[Status | None] = [status or end for status, end in zip(came.statuses, ends, strict=True)]
-    best = to_host(jax.jit(jax.vmap(picture_of))(states))
+    best = to_host(jax.jit(jax.vmap(result_image))(states))
     found: list[AnyImage] = [
         jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])
         for image, picture in zip(best, pictures, strict=True)
@@ -162,11 +171,11 @@ def _on_canvases(
         canvases = np.zeros((len(images), height, width, images[0].shape[2]), np.float32)
         for canvas, image in zip(canvases, images, strict=True):
             canvas[: image.shape[0], : image.shape[1]] = image
-        return lay(canvases, mesh, spatial=True)
+        return shard_batch(canvases, mesh, spatial=True)
 
     # A canvas that was asked for is for other pictures too, which have to find the same program.
     alike = least == (0, 0) and set(sizes) == {(height, width)}
-    extents = None if alike else lay(np.array(sizes, np.int32), mesh)
+    extents = None if alike else shard_batch(np.array(sizes, np.int32), mesh)
     content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
     style = _stacked([picture.style for picture in pictures], mesh)
     guides, masks = None, [picture.regions.content for picture in pictures if picture.regions is not None]
@@ -182,7 +191,7 @@ def _on_canvases(
     balanced = [picture.balanced for picture in pictures if picture.balanced is not None]
     if balanced:
         ends = stack([picture.content for picture in pictures]), stack([each.mosaic for each in balanced])
-        strengths = lay(np.array([each.strength for each in balanced], np.float32), mesh)
+        strengths = shard_batch(np.array([each.strength for each in balanced], np.float32), mesh)
         weights = _balance(*ends, params, targets, weights, strengths, objective)
     return stack([picture.start for picture in pictures]), targets, weights
 
@@ -197,7 +206,7 @@ def _guides(masks: Array, extents: Array | None, layers: tuple[str, ...], guidan
     return jax.vmap(lambda mask, extent: make_guides(mask, layers, guidance, extent))(masks, extents)
 
 
-@functools.partial(jax.jit, static_argnames="objective", compiler_options=IN_ORDER)
+@functools.partial(jax.jit, static_argnames="objective", compiler_options=COMPILER_OPTIONS)
 def _balance(
     photos: Array,
     mosaics: Array,
@@ -231,11 +240,13 @@ def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], me
 def _stacked(trees: Sequence[Tree], mesh: Mesh | None) -> Tree:
     """One of each picture, with a leading axis; those that the first host has computed."""
     stacked = jax.tree.map(lambda *each: np.stack(each), *trees)
-    return jax.tree.map(lambda each: lay(each, mesh), stacked if mesh is None else of_the_first(stacked))
+    return jax.tree.map(
+        lambda each: shard_batch(each, mesh), stacked if mesh is None else broadcast_from_first_host(stacked)
+    )
 
 
-def begin_together(images: Array, optimizer: optax.GradientTransformation) -> State:
-    """What `begin` gives for each picture, with a leading axis.
+def init_batch_unchecked(images: Array, optimizer: optax.GradientTransformation) -> State:
+    """What `init_unchecked` gives for each picture, with a leading axis.
 
     Args:
         images: `(batch, H, W, 3)`.
@@ -244,15 +255,15 @@ def begin_together(images: Array, optimizer: optax.GradientTransformation) -> St
     Returns:
         The states.
     """
-    make = jax.vmap(functools.partial(begin, optimizer=optimizer))
-    shardings = like(jax.eval_shape(make, images), images, batched=True)
+    make = jax.vmap(functools.partial(init_unchecked, optimizer=optimizer))
+    shardings = shardings_like(jax.eval_shape(make, images), images, batched=True)
     return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(images)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="states", compiler_options=IN_ORDER
+    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="states", compiler_options=COMPILER_OPTIONS
 )
-def run_together(
+def run_batch(
     states: State,
     params: Params,
     targets: Targets,
@@ -285,7 +296,7 @@ def run_together(
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="states")
 def _again(states: State, which: Bool[Array, " batch"], optimizer: optax.GradientTransformation) -> State:
     """Those pictures begin anew from their best one."""
-    fresh = jax.vmap(functools.partial(begin, optimizer=optimizer))(states.best_image)
+    fresh = jax.vmap(functools.partial(init_unchecked, optimizer=optimizer))(states.best_image)
 
     def select(new: Array, old: Array) -> Array:
         return jnp.where(jnp.expand_dims(which, range(1, new.ndim)), new, old)

@@ -24,11 +24,11 @@ from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.minimize import checkpoint_file
 from jaxstyle.minimize.checkpoint_file import Contents, PathLike
-from jaxstyle.minimize.loop import Descent
+from jaxstyle.minimize.loop import RunState
 from jaxstyle.minimize.status import History
 from jaxstyle.minimize.step import state_like
 from jaxstyle.objective.base import Losses, LossWeights
-from jaxstyle.objective.mesh import agreed, to_host
+from jaxstyle.objective.mesh import allreduce_max, to_host
 from jaxstyle.typing import Image
 
 log = logging.getLogger(__name__)
@@ -90,12 +90,12 @@ class Snapshot(NamedTuple):
     histories: list[History]
     windows: list[int | None]
     weights: LossWeights
-    descent: Descent
+    descent: RunState
     seconds: float
     changed: tuple[str, ...] = ()
 
 
-def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
+def load_snapshot(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
     """What a checkpoint says of a run.
 
     Args:
@@ -109,7 +109,7 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
     Raises:
         InputError: for a file that cannot be used, or is in the way.
     """
-    there = bool(agreed(int(os.path.lexists(kept.path)), mesh))
+    there = bool(allreduce_max(int(os.path.lexists(kept.path)), mesh))
     if there and not kept.resume:
         # Only what is a checkpoint gives way to another one.
         checkpoint_file.read(kept.path)
@@ -142,22 +142,22 @@ def take_up(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Sna
             log.warning("the checkpoint was made with %s: the result can differ in its last digits", ", ".join(differ))
         histories = [tensors[f"history.{k}"] for k in range(run["scale"])]
         weights = LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields))
-        descent = Descent(tensors, tensors["history"], run["since"], run["finishing"])  # pyright: ignore[reportArgumentType]
+        descent = RunState(tensors, tensors["history"], run["since"], run["on_final_objective"])  # pyright: ignore[reportArgumentType]
         done = sum(map(len, histories)) + len(descent.history)
         log.info("goes on after %d evaluations, from %s", done, kept.path)
         if changed:
-            log.warning("with other %s than before, so from the best picture, with a new optimiser", ", ".join(changed))
+            log.warning("with other %s than before, so from the best picture, with a new optimizer", ", ".join(changed))
         windows = list(run["windows"])
         return Snapshot(run["scale"], histories, windows, weights, descent, run["seconds"], tuple(changed))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the checkpoint {kept.path} is damaged: it lacks {error}; use another one") from error
 
 
-def put_back(snapshot: Snapshot, image: Image, optimizer: optax.GradientTransformation, steps: int) -> Descent:
+def restore_state(snapshot: Snapshot, image: Image, optimizer: optax.GradientTransformation, steps: int) -> RunState:
     """The descent of a run that is taken up.
 
     Args:
-        snapshot: from `take_up`; its arrays are taken out.
+        snapshot: from `load_snapshot`; its arrays are taken out.
         image: of the scale's size, lying where the run's lay.
         optimizer: of the run.
         steps: of the scale.
@@ -166,7 +166,7 @@ def put_back(snapshot: Snapshot, image: Image, optimizer: optax.GradientTransfor
         Where to go on.
 
     Raises:
-        InputError: if the checkpoint is of another size or optimiser.
+        InputError: if the checkpoint is of another size or optimizer.
     """
     found, like = snapshot.descent, state_like(image, optimizer)
     if len(found.history) > steps or found.history.shape[1:] != (len(Losses._fields),):
@@ -178,7 +178,7 @@ def best_of(snapshot: Snapshot, height: int, width: int) -> Image:
     """The best picture of a run that is taken up with other pictures or settings.
 
     Args:
-        snapshot: from `take_up`.
+        snapshot: from `load_snapshot`.
         height: of the scale, in pixels.
         width: likewise.
 
@@ -194,7 +194,7 @@ def best_of(snapshot: Snapshot, height: int, width: int) -> Image:
     return jnp.asarray(best[:height, :width])
 
 
-def keeper(
+def make_saver(
     kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None
 ) -> Callable[[Callable[[], Snapshot], bool], None]:
     """A function that saves a run where it is time to.
@@ -213,7 +213,7 @@ def keeper(
 
     def keep(snapshot: Callable[[], Snapshot], now: bool) -> None:
         nonlocal last
-        if not agreed(int(now or time.perf_counter() - last >= kept.every), mesh):
+        if not allreduce_max(int(now or time.perf_counter() - last >= kept.every), mesh):
             return
         begin = time.perf_counter()
         try:
@@ -235,7 +235,7 @@ def _contents(snapshot: Snapshot, asked: Mapping[str, str], note: Mapping[str, A
     tensors = checkpoint_file.flatten(state, "state") | {"history": descent.history}
     tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
     tensors |= {f"weights.{name}": np.asarray(each) for name, each in snapshot.weights._asdict().items()}
-    run = {"scale": snapshot.scale, "since": descent.since, "finishing": descent.finishing}
+    run = {"scale": snapshot.scale, "since": descent.since, "on_final_objective": descent.on_final_objective}
     run |= {"windows": snapshot.windows, "seconds": snapshot.seconds}
     words = {"asked": dict(asked), "run": run, "versions": _versions(), "note": dict(note)}
     return Contents({name: np.require(each, requirements="C") for name, each in tensors.items()}, words)

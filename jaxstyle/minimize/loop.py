@@ -12,11 +12,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from jaxstyle.compiler import IN_ORDER
-from jaxstyle.minimize.status import PATIENCE, STATUSES, History, Status, verdict
+from jaxstyle.compiler import COMPILER_OPTIONS
+from jaxstyle.minimize.status import PATIENCE, STATUS_CODES, History, Status, verdict
 from jaxstyle.minimize.step import State, init, step
 from jaxstyle.objective.base import Losses, LossWeights, Objective
-from jaxstyle.objective.mesh import agreed, mesh_of, to_host
+from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
 from jaxstyle.objective.targets import Targets
 from jaxstyle.typing import Params
 
@@ -68,23 +68,23 @@ class Limits(NamedTuple):
         return min(length, self.pause_every - (self.before + done) % self.pause_every)
 
 
-class Descent(NamedTuple):
+class RunState(NamedTuple):
     """How far a descent has come: with its problem all that it needs to go on, and the same numbers come again.
 
     Attributes:
-        state: of the optimisation; the next chunk of steps reuses its buffers.
+        state: of the optimization; the next chunk of steps reuses its buffers.
         history: losses of every evaluation so far.
         since: evaluations before the present problem.
-        finishing: whether that is the last one, after one that led the way.
+        on_final_objective: whether that is the last one, after one that led the way.
     """
 
     state: State
     history: History
     since: int = 0
-    finishing: bool = False
+    on_final_objective: bool = False
 
 
-def beginning(state: State) -> Descent:
+def initial_run_state(state: State) -> RunState:
     """A descent before its first step.
 
     Args:
@@ -93,21 +93,21 @@ def beginning(state: State) -> Descent:
     Returns:
         It.
     """
-    return Descent(state, np.empty((0, len(Losses._fields)), np.float32))
+    return RunState(state, np.empty((0, len(Losses._fields)), np.float32))
 
 
-def descend(
-    begun: Descent,
+def minimize(
+    begun: RunState,
     problem: Problem,
     limits: Limits,
-    ask: Callable[[Descent], Status | None],
+    ask: Callable[[RunState], Status | None],
     finish: Problem | None = None,
 ) -> tuple[State, History, Status]:
     """Take steps until there is a reason to stop.
 
     Args:
         begun: where to go on; its state is not usable afterwards.
-        problem: what to minimise, and how.
+        problem: what to minimize, and how.
         limits: see there.
         ask: called after every chunk, about once a second; a status ends the descent.
         finish: once the problem makes slow progress, go on with this one from the best picture.
@@ -118,16 +118,18 @@ def descend(
     history = np.empty((limits.steps, len(Losses._fields)), np.float32)
     state, done, since = begun.state, len(begun.history), begun.since
     history[:done] = begun.history
-    if begun.finishing and finish is not None:
+    if begun.on_final_objective and finish is not None:
         problem, finish = finish, None
     # The names here are the only ones: a state given to `run` must not be kept alive.
-    led, before, length, told = finish is not None or begun.finishing, done, 1, None
+    led, before, length, told = finish is not None or begun.on_final_objective, done, 1, None
     del begun
     mesh = mesh_of(state.image)
     while True:
         # Before the steps, so that one who goes on from what `ask` saw judges as this one does.
-        status = told or verdict(int(to_host(state.bad)), history[since:done], limits.tolerance, finish is not None)
-        status = STATUSES[int(agreed(STATUSES.index(status), mesh))]
+        status = told or verdict(
+            int(to_host(state.num_nonfinite)), history[since:done], limits.tolerance, finish is not None
+        )
+        status = STATUS_CODES[int(allreduce_max(STATUS_CODES.index(status), mesh))]
         if status in (Status.CONVERGED, Status.STUCK) and finish is not None:
             log.debug("after %d evaluations the loss falls slowly: on with its own gradient", done)
             problem, finish, since = finish, None, done
@@ -138,19 +140,21 @@ def descend(
             # The first evaluation is judged by itself.
             length = 1
         if status is None and done == limits.steps:
-            status = Status.NOT_FINITE if int(to_host(state.bad)) >= PATIENCE else Status.STEP_LIMIT
+            status = Status.NOT_FINITE if int(to_host(state.num_nonfinite)) >= PATIENCE else Status.STEP_LIMIT
         if status is not None:
             return state, history[:done], status
-        length = int(agreed(limits.next_chunk(done, length), mesh))
+        length = int(allreduce_max(limits.next_chunk(done, length), mesh))
         begin = time.perf_counter()
         state, chunk = run(state, *problem, np.int32(length))
         history[done : done + length] = to_host(chunk)[:length]
         seconds = time.perf_counter() - begin
-        bad = int(length - np.isfinite(history[done : done + length, 0]).sum())
-        if bad:
-            log.warning("%d of the last %d evaluations were not finite: refused, from a shorter step on", bad, length)
+        num_nonfinite = int(length - np.isfinite(history[done : done + length, 0]).sum())
+        if num_nonfinite:
+            log.warning(
+                "%d of the last %d evaluations were not finite: refused, from a shorter step on", num_nonfinite, length
+            )
         done += length
-        told = ask(Descent(state, history[:done], since, led and finish is None))
+        told = ask(RunState(state, history[:done], since, led and finish is None))
         length = steps_in_a_chunk(done - before, length, seconds)
 
 
@@ -169,7 +173,7 @@ def steps_in_a_chunk(done: int, length: int, seconds: float) -> int:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state", compiler_options=IN_ORDER
+    jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state", compiler_options=COMPILER_OPTIONS
 )
 def run(
     state: State,

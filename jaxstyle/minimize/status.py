@@ -25,7 +25,7 @@ class Status(enum.StrEnum):
         STOPPED: a callback asked for it.
         INTERRUPTED: Ctrl-C.
         TERMINATED: SIGTERM, as clusters send it before they take a machine away.
-        NOT_FINITE: the loss or its gradient was not finite, or too large for the optimiser, again and again.
+        NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, again and again.
     """
 
     STEP_LIMIT = "step limit"
@@ -38,13 +38,13 @@ class Status(enum.StrEnum):
 
 
 # Ends of a scale after which the next one begins, or the run is done.
-DONE = (Status.STEP_LIMIT, Status.CONVERGED, Status.STUCK)
+COMPLETED = (Status.STEP_LIMIT, Status.CONVERGED, Status.STUCK)
 
 # Ends that a signal asked for.
-SIGNALLED = (Status.INTERRUPTED, Status.TERMINATED)
+INTERRUPTED = (Status.INTERRUPTED, Status.TERMINATED)
 
 # What hosts tell each other is a place in this list.
-STATUSES = (None, *Status)
+STATUS_CODES = (None, *Status)
 
 
 def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bool:
@@ -55,22 +55,24 @@ def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bo
     return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
 
 
-def verdict(bad: int, history: History, tolerance: float, finishing: bool) -> Status | None:
+def verdict(num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool) -> Status | None:
     """Why to stop by the numbers alone.
 
     Args:
-        bad: evaluations in a row that were not finite.
+        num_nonfinite: evaluations in a row that were not finite.
         history: of the present problem.
         tolerance: see `Limits`.
-        finishing: whether another problem comes after this one, which then only has to make slow progress.
+        on_surrogate: whether another problem comes after this one, which then only has to make slow progress.
 
     Returns:
         A status, or None to go on.
     """
     # At the first, or where convergence is judged: not where chunks end, which is a matter of time.
-    if bad > 0 and (bad == len(history) == 1 or (bad >= PATIENCE and len(history) % PATIENCE == 0)):
+    if num_nonfinite > 0 and (
+        num_nonfinite == len(history) == 1 or (num_nonfinite >= PATIENCE and len(history) % PATIENCE == 0)
+    ):
         return Status.NOT_FINITE
     totals = history[:, 0]
-    if not converged(totals, max(SLOW, tolerance) if finishing else tolerance):
+    if not converged(totals, max(SLOW, tolerance) if on_surrogate else tolerance):
         return None
     return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED

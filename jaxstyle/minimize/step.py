@@ -1,4 +1,4 @@
-"""One step of the optimisation: one evaluation, one update. The state is a pytree; the step is one compiled program."""
+"""One step of the optimization: one evaluation, one update. The state is a pytree; the step is one compiled program."""
 
 import functools
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.ops import check_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weights
 from jaxstyle.objective.evaluate import value_and_grad
-from jaxstyle.objective.mesh import like
+from jaxstyle.objective.mesh import shardings_like
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optim.averaging import AveragedState, average_of
 from jaxstyle.optim.lbfgs import LbfgsState
@@ -25,12 +25,12 @@ class State(NamedTuple):
 
     Attributes:
         image: the picture that the next step will evaluate.
-        optimizer: the optimiser's own state.
+        optimizer: the optimizer's own state.
         losses: of the picture that the last step evaluated; zeros before the first.
         best_image: the evaluated picture with the least total loss.
         best_loss: its total loss; infinity before the first step.
         evaluations: steps taken so far, each one value and gradient.
-        bad: evaluations in a row whose loss or gradient was not finite, or too large for the optimiser.
+        num_nonfinite: evaluations in a row whose loss or gradient was not finite, or too large for the optimizer.
     """
 
     image: Image
@@ -39,7 +39,7 @@ class State(NamedTuple):
     best_image: Image
     best_loss: Scalar
     evaluations: Int[Array, ""]
-    bad: Int[Array, ""]
+    num_nonfinite: Int[Array, ""]
 
 
 def init(
@@ -53,7 +53,7 @@ def init(
     """The state before the first step; nothing is evaluated yet. Checks values, so it runs outside `jit`.
 
     Args:
-        image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
+        image: `(H, W, 3)` where the optimization starts; clipped to [0, 1].
         params: see `load_params`.
         targets: see `make_targets`; their content must have the image's size.
         weights: see `LossWeights`.
@@ -67,7 +67,7 @@ def init(
         InputError: for a misshapen image, targets of another size or objective, or wrong weights.
     """
     del params
-    check_image(image, smallest=objective.smallest)
+    check_image(image, min_side=objective.min_side)
     check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
     if set(targets.content) != set(objective.content_layers) or set(targets.style) != set(objective.style_layers):
         raise InputError(
@@ -83,43 +83,41 @@ def init(
             )
     if not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the image to start from has NaN or infinite pixels, expected values in [0, 1]")
-    return begin(image, optimizer)
+    return init_unchecked(image, optimizer)
 
 
-def begin(image: Image, optimizer: optax.GradientTransformation) -> State:
+def init_unchecked(image: Image, optimizer: optax.GradientTransformation) -> State:
     """What `init` gives, unchecked. On a mesh the state lies as the image does.
 
     Args:
-        image: `(H, W, 3)` where the optimisation starts; clipped to [0, 1].
+        image: `(H, W, 3)` where the optimization starts; clipped to [0, 1].
         optimizer: any optax transform.
 
     Returns:
         A state that owns all its buffers.
     """
-    make = functools.partial(_begin, optimizer=optimizer)
-    shardings = like(jax.eval_shape(make, image), image)
+    make = functools.partial(_initial_state, optimizer=optimizer)
+    shardings = shardings_like(jax.eval_shape(make, image), image)
     return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
 
 
 def state_like(image: Image, optimizer: optax.GradientTransformation) -> State:
-    """What `begin` gives, as shapes, types and places alone; nothing is computed, nothing takes memory.
+    """What `init_unchecked` gives, as shapes, types and places alone; nothing is computed, nothing takes memory.
 
     Args:
-        image: where the optimisation starts.
+        image: where the optimization starts.
         optimizer: any optax transform.
 
     Returns:
         A state of `jax.ShapeDtypeStruct`.
     """
-    shapes = jax.eval_shape(functools.partial(_begin, optimizer=optimizer), image)
-    places = like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
-    )
+    shapes = jax.eval_shape(functools.partial(_initial_state, optimizer=optimizer), image)
+    places = shardings_like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
+    return jax.tree.map(lambda leaf, put: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=put), shapes, places)
 
 
-def picture_of(state: State) -> Image:
-    """What a run gives of its state: the best picture, or the average of an optimiser that averages.
+def result_image(state: State) -> Image:
+    """What a run gives of its state: the best picture, or the average of an optimizer that averages.
 
     Args:
         state: of one picture; `vmap` it for many.
@@ -130,7 +128,7 @@ def picture_of(state: State) -> Image:
     return average_of(state.optimizer) if isinstance(state.optimizer, AveragedState) else state.best_image
 
 
-def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
+def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> State:
     start = jnp.clip(image, 0.0, 1.0)
     return State(
         image=start,
@@ -139,12 +137,12 @@ def _begin(image: Image, optimizer: optax.GradientTransformation) -> State:
         best_image=jnp.array(start, copy=True),
         best_loss=jnp.array(jnp.inf, jnp.float32),
         evaluations=jnp.array(0, jnp.int32),
-        bad=jnp.array(0, jnp.int32),
+        num_nonfinite=jnp.array(0, jnp.int32),
     )
 
 
-def _sound(optimizer: Any) -> Bool[Array, ""]:
-    """Whether the optimiser's state is finite: Adam's squares of a large gradient may not be, and then it stands still.
+def all_finite(optimizer: Any) -> Bool[Array, ""]:
+    """Whether the optimizer's state is finite: Adam's squares of a large gradient may not be, and then it stands still.
 
     L-BFGS has infinities of its own, for losses that are not there yet.
     """
@@ -154,10 +152,10 @@ def _sound(optimizer: Any) -> Bool[Array, ""]:
     return functools.reduce(jnp.logical_and, sound, jnp.array(True))
 
 
-def _guarded(
+def reject_nonfinite(
     finite: Bool[Array, ""], image: Image, changed: Any, state: State, optimizer: optax.GradientTransformation
 ) -> tuple[Image, Any]:
-    """Where an evaluation was not sound, half way back to the best picture instead, with a new optimiser.
+    """Where an evaluation was not sound, half way back to the best picture instead, with a new optimizer.
 
     L-BFGS refuses such a picture by itself: it tries a shorter step, and drops its memory only where that does not do.
     """
@@ -224,18 +222,18 @@ def step(
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
     if targets.guides is not None:
-        # A pixel that keeps the photo is none of the optimiser's variables.
+        # A pixel that keeps the photo is none of the optimizer's variables.
         gradient = jnp.where(targets.guides.free, gradient, 0.0)
     update = optax.with_extra_args_support(optimizer).update
     free = None if targets.guides is None else targets.guides.free
-    extra = {"value": losses.guide, "extent": targets.extent, "free": free}
+    extra = {"value": losses.surrogate, "extent": targets.extent, "free": free}
     updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
     if free is not None:
         updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
-    finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.guide) & jnp.all(jnp.isfinite(gradient))
+    finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.surrogate) & jnp.all(jnp.isfinite(gradient))
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
-    sound = finite & _sound(optimizer_state)
-    image, optimizer_state = _guarded(sound, image, optimizer_state, state, optimizer)
+    sound = finite & all_finite(optimizer_state)
+    image, optimizer_state = reject_nonfinite(sound, image, optimizer_state, state, optimizer)
     better = finite & (losses.total < state.best_loss)
     return State(
         image=image,
@@ -244,5 +242,5 @@ def step(
         best_image=jnp.where(better, state.image, state.best_image),
         best_loss=jnp.where(better, losses.total, state.best_loss),
         evaluations=state.evaluations + 1,
-        bad=jnp.where(sound, 0, state.bad + 1),
+        num_nonfinite=jnp.where(sound, 0, state.num_nonfinite + 1),
     )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.compiler import IN_ORDER
+from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.errors import InputError
 from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.objective.evaluate import value_and_grad
@@ -84,13 +84,13 @@ def balance(
         check_strength(strength)
     weights = LossWeights() if weights is None else weights
     # Options of the compiler are not for functions within others.
-    find = _equalised if isinstance(photo, jax.core.Tracer) else _compiled
+    find = _equalized if isinstance(photo, jax.core.Tracer) else _compiled
     return find(
         jnp.stack([photo, mosaic]), params, targets._replace(metric=None), weights, jnp.float32(strength), objective
     )
 
 
-def _equalised(
+def _equalized(
     ends: Float[Array, "2 height width 3"],
     params: Params,
     targets: Targets,
@@ -128,4 +128,4 @@ def _equalised(
     )
 
 
-_compiled = jax.jit(_equalised, static_argnames="objective", compiler_options=IN_ORDER)
+_compiled = jax.jit(_equalized, static_argnames="objective", compiler_options=COMPILER_OPTIONS)

@@ -1,4 +1,4 @@
-"""The objective: which layers, how normalised (static), and how weighted (traced)."""
+"""The objective: which layers, how normalized (static), and how weighted (traced)."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -9,19 +9,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Number, area
+from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
 from jaxstyle.losses.style import StyleLoss, check_style_loss
 from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import Given, Outcome, stages_of, through_windows
+from jaxstyle.objective.windows import StageInputs, StageOutputs, stages_of, through_windows
 from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
 from jaxstyle.vgg import network
 
 # Smaller windows are mostly halo.
-LEAST_WINDOW = 32
+MIN_WINDOW = 32
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Objective:
             raise InputError(
                 f"shards is {self.shards}, expected how many devices share rows and columns, such as (4, 2)"
             )
-        if self.window is not None and not (isinstance(self.window, Integral) and self.window >= LEAST_WINDOW):
+        if self.window is not None and not (isinstance(self.window, Integral) and self.window >= MIN_WINDOW):
             raise InputError(
-                f"window is {self.window!r}, expected {LEAST_WINDOW} pixels or more, or None for the whole picture"
+                f"window is {self.window!r}, expected {MIN_WINDOW} pixels or more, or None for the whole picture"
             )
 
     @property
@@ -98,7 +98,7 @@ class Objective:
         return self.style_loss != "gram"
 
     @property
-    def smallest(self) -> int:
+    def min_side(self) -> int:
         """The least pixels a side: two positions at the deepest layer; below that a Gram matrix says nothing."""
         return 2 * max(map(network.stride, self.layers))
 
@@ -128,15 +128,15 @@ class Losses(NamedTuple):
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
         tv: weighted squared total variation.
-        guide: what `value_and_grad` gives the gradient of: the total, or with whitened targets the total with the style
-            measured in their metric.
+        surrogate: the scalar that `value_and_grad` differentiates: `total`, or with whitened targets the total whose
+            style term is measured in their metric.
     """
 
     total: Float[Array, "*steps"]
     content: Float[Array, "*steps"]
     style: Float[Array, "*steps"]
     tv: Float[Array, "*steps"]
-    guide: Float[Array, "*steps"]
+    surrogate: Float[Array, "*steps"]
 
 
 def check_weights(weights: LossWeights, objective: Objective, regions: int | None = None) -> None:
@@ -166,10 +166,10 @@ def check_weights(weights: LossWeights, objective: Objective, regions: int | Non
         if name != "regions":
             values.append(np.sum(value) if count or name == "tv" else 0.0)
     if not any(values):
-        raise InputError("all weights are zero, expected at least one positive: there is nothing to optimise")
+        raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
 
-def a_layer_each(weights: LossWeights, objective: Objective, regions: int | None = None) -> LossWeights:
+def broadcast_weights(weights: LossWeights, objective: Objective, regions: int | None = None) -> LossWeights:
     """The same weights as float32 arrays of one number a layer, so that every run has the same shapes.
 
     Args:
@@ -189,7 +189,7 @@ def a_layer_each(weights: LossWeights, objective: Objective, regions: int | None
     )
 
 
-def survey(
+def compute_statistics(
     params: Params,
     image: Image,
     content: FeatureMaps,
@@ -198,7 +198,7 @@ def survey(
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
-) -> Outcome:
+) -> StageOutputs:
     """Statistics of a picture as this objective measures them, whole or in windows.
 
     Args:
@@ -214,7 +214,7 @@ def survey(
     Returns:
         Sums and maps.
     """
-    given = Given(content, {} if guides is None else guides)
+    given = StageInputs(content, {} if guides is None else guides)
     return through_windows(image, params, given, stages(objective, tuple(content), styles, maps), maps, extent)
 
 
@@ -248,6 +248,6 @@ def stages(
     )
 
 
-def positions(height: Number, width: Number, layer: str) -> float | Scalar:
+def positions(height: Dim, width: Dim, layer: str) -> float | Scalar:
     """How many a layer has in a picture of these sides."""
     return area(height // network.stride(layer), width // network.stride(layer))

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.image.canvas import Number, sides
+from jaxstyle.image.canvas import Dim, sides
 from jaxstyle.losses.gatys import content_scale, variation_scale
 from jaxstyle.losses.statistics import Statistics, variation_sum
 from jaxstyle.losses.style import Moments, style_distance
 from jaxstyle.losses.whitening import Metric
-from jaxstyle.objective.base import Losses, LossWeights, Objective, positions, survey
+from jaxstyle.objective.base import Losses, LossWeights, Objective, compute_statistics, positions
 from jaxstyle.objective.targets import Targets
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import stride
@@ -22,10 +22,10 @@ from jaxstyle.vgg.network import stride
 def value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
-    """Losses of a picture and the gradient of `losses.guide` with respect to its pixels.
+    """Losses of a picture and the gradient of `losses.surrogate` with respect to its pixels.
 
-    The guide is the total, unless the targets are whitened: see `whiten`. Pictures larger than `objective.window` are
-    evaluated window by window, with the same result: see `windows.py`. On a canvas it is the picture within
+    The surrogate is the total, unless the targets are whitened: see `whiten`. Images larger than `objective.window`
+    are evaluated window by window, with the same result: see `windows.py`. On a canvas it is the picture within
     `targets.extent` that counts; beyond it the gradient is zero.
 
     Pure, and compiled once for each shape and objective.
@@ -44,20 +44,20 @@ def value_and_grad(
         InputError: for a picture that is too small for the objective's layers, or of another size than the content.
     """
 
-    def guide(pixels: Image):
+    def surrogate(pixels: Image):
         guides = None if targets.guides is None else targets.guides.weights
-        outcome = survey(params, pixels, targets.content, objective, guides, extent=targets.extent)
+        outcome = compute_statistics(params, pixels, targets.content, objective, guides, extent=targets.extent)
         variation = variation_sum(pixels, objective.variation, targets.extent)
         sums = Statistics(outcome.products, outcome.sums, outcome.errors, variation)
         losses = combine(sums, sides(pixels.shape, targets.extent), targets, weights, objective)
-        return losses.guide, losses
+        return losses.surrogate, losses
 
-    (_, losses), gradient = jax.value_and_grad(guide, has_aux=True)(image)
+    (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
     return losses, gradient
 
 
 def combine(
-    sums: Statistics, size: tuple[Number, Number], targets: Targets, weights: LossWeights, objective: Objective
+    sums: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights, objective: Objective
 ) -> Losses:
     """Statistics to weighted losses: the one place where the objective's formula stands.
 
@@ -69,7 +69,7 @@ def combine(
         size: height and width of the picture.
         targets: see `make_targets`.
         weights: see `LossWeights`.
-        objective: which layers and normalisation.
+        objective: which layers and normalization.
 
     Returns:
         The losses.
@@ -80,22 +80,22 @@ def combine(
         shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
         content.append(content_scale(shape, objective.normalization) * sums.errors[layer])
     terms = [_style_terms(layer, sums, size, targets, weights, objective) for layer in objective.style_layers]
-    style, guide = [loss for loss, _ in terms], [guide for _, guide in terms]
+    style, surrogate = [loss for loss, _ in terms], [surrogate for _, surrogate in terms]
     content = _weighted(weights.content, content)
-    style, guide = _weighted(weights.style, style), _weighted(weights.style, guide)
+    style, surrogate = _weighted(weights.style, style), _weighted(weights.style, surrogate)
     tv = jnp.float32(weights.tv) * sums.variation * variation_scale(height, width, objective.variation)
-    return Losses(content + style + tv, content, style, tv, content + guide + tv)
+    return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
 
 
 def _style_terms(
     layer: str,
     sums: Statistics,
-    size: tuple[Number, Number],
+    size: tuple[Dim, Dim],
     targets: Targets,
     weights: LossWeights,
     objective: Objective,
 ) -> tuple[Scalar, Scalar]:
-    """A style layer's loss, not weighted, and its guide."""
+    """A style layer's loss, not weighted, and its surrogate."""
     # With guides they are means already.
     count = positions(*size, layer) if targets.guides is None else 1.0
     here = Moments(sums.products[layer] / count, sums.sums[layer] / count if objective.means else None)
@@ -107,11 +107,11 @@ def _style_terms(
 
     share = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
     if targets.guides is None:
-        loss, guide = distance(here, style, metric)
-        return share * loss, share * guide
+        loss, surrogate = distance(here, style, metric)
+        return share * loss, share * surrogate
     of_region = share * targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
-    loss, guide = (jnp.sum(of_region * each) for each in jax.vmap(distance)(here, style, metric))
-    return loss, guide
+    loss, surrogate = (jnp.sum(of_region * each) for each in jax.vmap(distance)(here, style, metric))
+    return loss, surrogate
 
 
 def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: Sequence[Scalar]) -> Scalar:

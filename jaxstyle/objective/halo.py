@@ -1,7 +1,7 @@
-"""A map as blocks, one for each device of a mesh: each with a margin of its neighbours' values.
+"""A map as blocks, one for each device of a mesh: each with a margin of its neighbors' values.
 
 Plain reshapes and shifts. On a map that is spread over a mesh the partitioner turns a shift by one block into an
-exchange between neighbours, and the rest into nothing.
+exchange between neighbors, and the rest into nothing.
 """
 
 import jax
@@ -31,7 +31,7 @@ def split(x: AnyFeatures, shards: tuple[int, int], margins: tuple[int, int] = (0
     blocks = x.reshape(rows, height // rows, columns, width // columns, channels).swapaxes(1, 2)
     for axis, margin in enumerate(margins):
         if margin:
-            blocks = _with_neighbours(blocks, axis, margin)
+            blocks = _with_neighbors(blocks, axis, margin)
     return blocks
 
 
@@ -48,8 +48,8 @@ def join(blocks: Blocks) -> AnyFeatures:
     return blocks.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
-def _with_neighbours(blocks: Blocks, axis: int, margin: int) -> Blocks:
-    """Each block with its neighbours' margins along an axis."""
+def _with_neighbors(blocks: Blocks, axis: int, margin: int) -> Blocks:
+    """Each block with its neighbors' margins along an axis."""
     along, count = axis + 2, blocks.shape[axis]
     place = jnp.expand_dims(jnp.arange(count), [other for other in range(5) if other != axis])
 

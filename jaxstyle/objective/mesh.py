@@ -2,7 +2,7 @@
 
 Nothing here communicates. The arrays of a run are placed on the mesh, and XLA's partitioner divides the same compiled
 programs that one device runs: each device computes its part of every feature map, fetches a row or column of its
-neighbours' before a convolution, and adds its Gram sums to theirs. See `distributed.py` for meshes over several hosts.
+neighbors' before a convolution, and adds its Gram sums to theirs. See `distributed.py` for meshes over several hosts.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ Tree = TypeVar("Tree")
 def make_mesh(rows: int = 1, columns: int = 1, batch: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of `batch * rows * columns` devices, whose axes the partitioner handles by itself.
 
-    One large picture goes over rows and columns: about as many of either keeps what neighbours exchange small. Many
+    One large picture goes over rows and columns: about as many of either keeps what neighbors exchange small. Many
     pictures go over `batch`.
 
     Args:
@@ -118,8 +118,8 @@ def canvas_sides(height: int, width: int, objective: Objective) -> tuple[int, in
         >>> canvas_sides(250, 203, Objective(shards=(8, 1)))
         (256, 203)
     """
-    unit = objective.smallest // 2
-    # In windows a part has to be as wide as what its neighbours need of it.
+    unit = objective.min_side // 2
+    # In windows a part has to be as wide as what its neighbors need of it.
     halo = 0 if objective.window is None else max(stage.halo * stage.stride for stage in stages(objective))
 
     def canvas(side: int, count: int) -> int:
@@ -151,7 +151,7 @@ def spread(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
     pixels = np.zeros((height, width, 3), np.float32)
     pixels[: image.shape[0], : image.shape[1]] = image
     extent = None if pixels.shape == image.shape else replicated(jnp.array(image.shape[:2], jnp.int32), mesh)
-    return Canvas(place(pixels, NamedSharding(mesh, spec(mesh))), extent)
+    return Canvas(put(pixels, NamedSharding(mesh, spec(mesh))), extent)
 
 
 def spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
@@ -179,16 +179,16 @@ def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
     Returns:
         The same tree.
     """
-    return jax.tree.map(lambda leaf: place(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
-def place(array: Any, sharding: NamedSharding) -> jax.Array:
+def put(array: Any, sharding: NamedSharding) -> jax.Array:
     """An array that every host has, as one array over all their devices: each host copies its own devices' parts."""
     array = np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def lay(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Array:
+def shard_batch(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Array:
     """An array with a leading axis of pictures on the mesh's `batch` axis.
 
     Args:
@@ -202,7 +202,7 @@ def lay(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Arra
     if mesh is None:
         return jnp.asarray(array)
     batch = "batch" if "batch" in mesh.axis_names else None
-    return place(array, NamedSharding(mesh, spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
+    return put(array, NamedSharding(mesh, spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
 
 
 def gather(image: jax.Array, height: int | None = None, width: int | None = None) -> jax.Array:
@@ -226,7 +226,7 @@ def to_host(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
-def agreed(numbers: Any, mesh: Any) -> Any:
+def allreduce_max(numbers: Any, mesh: Any) -> Any:
     """The same whole numbers on all hosts that share a mesh: of each the largest that one of them has.
 
     Hosts have clocks, and Ctrl-C, of their own, but what one does all have to do: one that took fewer steps than
@@ -244,7 +244,7 @@ def agreed(numbers: Any, mesh: Any) -> Any:
     return np.max(np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32))), axis=0)
 
 
-def of_the_first(tree: Tree) -> Tree:
+def broadcast_from_first_host(tree: Tree) -> Tree:
     """The arrays that the first host has: what each computes by itself may differ in the last digit."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
@@ -255,7 +255,7 @@ def mesh_of(array: Any) -> Mesh | AbstractMesh | None:
     return sharding.mesh if isinstance(sharding, NamedSharding) else None
 
 
-def like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = False) -> Any:
+def shardings_like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = False) -> Any:
     """How the arrays of a state lie on a mesh: what has the picture's shape lies as the picture does.
 
     Args:

@@ -17,8 +17,8 @@ from jaxstyle.image.ops import check_image
 from jaxstyle.image.regions import Regions, check_regions
 from jaxstyle.losses.guides import Guides, check_reach, make_guides, reach
 from jaxstyle.losses.whitening import Metric, whitening
-from jaxstyle.objective.base import Objective, positions, survey
-from jaxstyle.objective.mesh import mesh_of, of_the_first, place, replicated, spec, to_host
+from jaxstyle.objective.base import Objective, compute_statistics, positions
+from jaxstyle.objective.mesh import broadcast_from_first_host, mesh_of, put, replicated, spec, to_host
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
 
 
@@ -31,7 +31,7 @@ class Targets(NamedTuple):
         means: style layer to the style's mean feature vector `(c,)` or `(regions, c)`; None where the style loss needs
             none.
         guides: which positions count for which region; None where the whole picture has one style.
-        metric: style layer to how its residual is measured for the guide: see `whiten`; None is the loss itself.
+        metric: style layer to the metric of its residual in the surrogate loss: see `whiten`; None is the loss itself.
         extent: height and width of the picture where it lies on a larger canvas (see `canvas.py`); None is all of it.
     """
 
@@ -82,7 +82,7 @@ def make_targets(
         InputError: for pictures too small or misshapen, no style, wrong style weights, or regions that do not fit.
     """
     photo = content if isinstance(content, Canvas) else Canvas(content)
-    check_image(photo.pixels, "content", objective.smallest)
+    check_image(photo.pixels, "content", objective.min_side)
     if not isinstance(styles, Sequence) or not styles:
         raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
     guides = None
@@ -109,7 +109,7 @@ def guides_on(photo: Canvas, regions: Regions, objective: Objective) -> Guides:
     masks = np.zeros((*photo.pixels.shape[:2], regions.content.shape[2]), np.float32)
     masks[: regions.content.shape[0], : regions.content.shape[1]] = regions.content
     mesh = mesh_of(photo.pixels)
-    laid = jnp.asarray(masks) if mesh is None else place(masks, NamedSharding(mesh, spec(mesh)))
+    laid = jnp.asarray(masks) if mesh is None else put(masks, NamedSharding(mesh, spec(mesh)))
     return _guides(laid, objective.style_layers, regions.guidance, photo.extent)
 
 
@@ -176,9 +176,9 @@ def style_shares(count: int, style_weights: Sequence[float] | None = None) -> li
 
 
 def whiten(targets: Targets, power: float = 1.0) -> Targets:
-    """The same targets, with a metric in which the optimiser gets on faster: see `whitening.py`.
+    """The same targets, with a metric in which the optimizer gets on faster: see `whitening.py`.
 
-    The losses stay the same; only `Losses.guide`, and so the gradient of `value_and_grad`, is another.
+    The losses stay the same; only `Losses.surrogate`, and so the gradient of `value_and_grad`, is another.
 
     Args:
         targets: see `make_targets`.
@@ -192,7 +192,7 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
         return targets._replace(metric=metric_of(Style(targets.style, targets.means), np.float32(power)))
     # Eigenvectors once, not on every device: on the cores of one machine they would get in each other's way.
     metric = metric_of(jax.tree.map(to_host, Style(targets.style, targets.means)), np.float32(power))
-    return targets._replace(metric=replicated(of_the_first(metric), mesh))
+    return targets._replace(metric=replicated(broadcast_from_first_host(metric), mesh))
 
 
 def _blend(styles: Sequence[Style], shares: Sequence[np.ndarray | np.float32]) -> Style:
@@ -228,14 +228,14 @@ def _measured(
 ) -> Style:
     if isinstance(style, Canvas) and guides is None:
         return _moments(params, style, objective, None)
-    check_image(_pixels(style), "style", objective.smallest)
+    check_image(_pixels(style), "style", objective.min_side)
     # A plain picture is not spread over devices, whatever the content is.
     return _moments(params, Canvas(_pixels(style)), dataclasses.replace(objective, shards=(1, 1)), guides)
 
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _moments(params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None) -> Style:
-    found = survey(params, jnp.asarray(style.pixels), {}, _at_once(objective), guides, extent=style.extent)
+    found = compute_statistics(params, jnp.asarray(style.pixels), {}, _at_once(objective), guides, extent=style.extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
@@ -253,7 +253,7 @@ _guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
 def content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
     """The content's half of the targets: its feature maps. See `make_targets`."""
     pixels, maps = jnp.asarray(photo.pixels), objective.content_layers
-    return survey(params, pixels, {}, _at_once(objective), styles=(), maps=maps, extent=photo.extent).maps
+    return compute_statistics(params, pixels, {}, _at_once(objective), styles=(), maps=maps, extent=photo.extent).maps
 
 
 def _at_once(objective: Objective) -> Objective:

@@ -42,22 +42,22 @@ class Stage:
 
     @property
     def stride(self) -> int:
-        """Pixels between neighbouring positions of the given map."""
+        """Pixels between neighboring positions of the given map."""
         return 1 if self.after is None else network.stride(self.after)
 
-    def jump(self, layer: str) -> int:
-        """Positions of the given map between neighbouring positions of a layer."""
+    def stride_from(self, layer: str) -> int:
+        """Positions of the given map between neighboring positions of a layer."""
         return network.stride(layer) // self.stride
 
     @property
-    def align(self) -> int:
+    def alignment(self) -> int:
         """What windows have to be multiples of."""
-        return max(map(self.jump, self.layers))
+        return max(map(self.stride_from, self.layers))
 
     @property
     def halo(self) -> int:
         """Positions around the part that a window owns which it needs for it."""
-        return _up(network.radius(self.layers, self.after), self.align)
+        return _up(network.receptive_radius(self.layers, self.after), self.alignment)
 
     @property
     def margins(self) -> tuple[int, int]:
@@ -72,15 +72,15 @@ class Axis(NamedTuple):
     Attributes:
         size: in positions.
         windows: how many.
-        own: how many positions belong to each window; the last one's may reach beyond the map.
+        core: how many positions belong to each window; the last one's may reach beyond the map.
         length: of a window with its halo. It differs from the map's by a multiple of the alignment, so that a window
             which ends where the map ends is pooled like the map.
-        margin: positions of the neighbours' parts that a device holds before and after its own.
+        margin: positions of the neighbors' parts that a device holds before and after its own.
     """
 
     size: int
     windows: int
-    own: int
+    core: int
     length: int
     margin: int = 0
 
@@ -98,9 +98,9 @@ def divide(size: int, stage: Stage, margin: int = 0) -> Axis:
     """
     if stage.window is None or size <= stage.window:
         return Axis(size, 1, size, size + 2 * margin, margin)
-    own = _up(-(-size // -(-size // stage.window)), stage.align)
-    length = min(size + 2 * margin, own + 2 * stage.halo + size % stage.align)
-    return Axis(size, -(-size // own), own, length, margin)
+    core = _up(-(-size // -(-size // stage.window)), stage.alignment)
+    length = min(size + 2 * margin, core + 2 * stage.halo + size % stage.alignment)
+    return Axis(size, -(-size // core), core, length, margin)
 
 
 class Patch(NamedTuple):
@@ -138,7 +138,7 @@ class Window(NamedTuple):
     def of(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], stage: Stage) -> "Window":
         """The k-th, row by row."""
         k = jnp.asarray(k, jnp.int32)
-        return cls((k // axes[1].windows * axes[0].own, k % axes[1].windows * axes[1].own), axes, stage)
+        return cls((k // axes[1].windows * axes[0].core, k % axes[1].windows * axes[1].core), axes, stage)
 
     @property
     def patch(self) -> Patch:
@@ -151,27 +151,27 @@ class Window(NamedTuple):
 
     def owned(self, layer: str) -> Patch:
         """The part that it owns, in the map of a layer."""
-        jump = self.stage.jump(layer)
+        spacing = self.stage.stride_from(layer)
         row, column = (
-            jnp.clip(corner // jump, 0, axis.size // jump - axis.own // jump)
+            jnp.clip(corner // spacing, 0, axis.size // spacing - axis.core // spacing)
             for corner, axis in zip(self.corner, self.axes, strict=True)
         )
-        return Patch((row, column), (self.axes[0].own // jump, self.axes[1].own // jump))
+        return Patch((row, column), (self.axes[0].core // spacing, self.axes[1].core // spacing))
 
     def owned_inside(self, layer: str) -> Patch:
         """The same part, in the window's own map of the layer."""
-        jump, owned = self.stage.jump(layer), self.owned(layer)
+        spacing, owned = self.stage.stride_from(layer), self.owned(layer)
         row, column = (
-            inner + axis.margin // jump - outer // jump
+            inner + axis.margin // spacing - outer // spacing
             for inner, outer, axis in zip(owned.begin, self.patch.begin, self.axes, strict=True)
         )
         return owned._replace(begin=(row, column))
 
-    def only_new(self, part: AnyFeatures, layer: str) -> AnyFeatures:
+    def mask_already_counted(self, part: AnyFeatures, layer: str) -> AnyFeatures:
         """Zero in the owned part of a layer's map what an earlier window owns as well."""
-        jump, begin = self.stage.jump(layer), self.owned(layer).begin
+        spacing, begin = self.stage.stride_from(layer), self.owned(layer).begin
         rows, columns = (
-            first + jnp.arange(side) >= corner // jump
+            first + jnp.arange(side) >= corner // spacing
             for first, side, corner in zip(begin, part.shape[:2], self.corner, strict=True)
         )
         return jnp.where(rows[:, None, None] & columns[None, :, None], part, 0.0)

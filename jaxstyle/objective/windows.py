@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Frame, continued, sides
+from jaxstyle.image.canvas import Placement, edge_extend, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products, squared_error
 from jaxstyle.objective.halo import join, split
@@ -35,7 +35,7 @@ CUT = "pool3"
 DEEP = 4
 
 
-class Given(NamedTuple):
+class StageInputs(NamedTuple):
     """Maps that a picture is compared with or weighted by, divided among windows and devices as its own are.
 
     Attributes:
@@ -47,7 +47,7 @@ class Given(NamedTuple):
     guides: FeatureMaps
 
 
-class Outcome(NamedTuple):
+class StageOutputs(NamedTuple):
     """What a stage gives.
 
     Attributes:
@@ -66,11 +66,11 @@ class Outcome(NamedTuple):
 def through_windows(
     image: Image,
     params: Params,
-    given: Given,
+    given: StageInputs,
     stages: Sequence[Stage],
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
-) -> Outcome:
+) -> StageOutputs:
     """Statistics and feature maps of a picture, stage by stage.
 
     Args:
@@ -88,15 +88,15 @@ def through_windows(
         InputError: for a picture smaller than the deepest layer's stride, or content of another size.
     """
     # The deeper stages see only their own part of the network.
-    check_image(image, smallest=max((network.stride(layer) for stage in stages for layer in stage.layers), default=1))
-    total = Outcome({}, {}, {}, {})
+    check_image(image, min_side=max((network.stride(layer) for stage in stages for layer in stage.layers), default=1))
+    total = StageOutputs({}, {}, {}, {})
     if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
         for axis, side in enumerate(sides(image.shape, extent)):
-            image = continued(image, axis, side)
+            image = edge_extend(image, axis, side)
     for stage in stages:
         x = image if stage.after is None else total.maps[stage.after]
         outcome = run_stage(x, params, given, stage, extent)
-        total = Outcome(*(before | new for before, new in zip(total, outcome, strict=True)))
+        total = StageOutputs(*(before | new for before, new in zip(total, outcome, strict=True)))
     return total._replace(maps=_of(total.maps, maps))
 
 
@@ -138,7 +138,9 @@ def stages_of(
     )
 
 
-def run_stage(x: AnyFeatures, params: Params, given: Given, stage: Stage, extent: Extent | None = None) -> Outcome:
+def run_stage(
+    x: AnyFeatures, params: Params, given: StageInputs, stage: Stage, extent: Extent | None = None
+) -> StageOutputs:
     """One stage: whole, in windows, or in windows of every device's own part at once.
 
     Args:
@@ -156,17 +158,17 @@ def run_stage(x: AnyFeatures, params: Params, given: Given, stage: Stage, extent
     """
     for layer in stage.contents:
         check_same_shape(
-            (*(side // stage.jump(layer) for side in x.shape[:2]), given.content[layer].shape[2]),
+            (*(side // stage.stride_from(layer) for side in x.shape[:2]), given.content[layer].shape[2]),
             given.content[layer].shape,
         )
-    given = Given(_of(given.content, stage.contents), _of(given.guides, stage.styles) if given.guides else {})
-    frame = None if extent is None else Frame(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
+    given = StageInputs(_of(given.content, stage.contents), _of(given.guides, stage.styles) if given.guides else {})
+    frame = None if extent is None else Placement(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
     if in_blocks(x.shape, stage):
         return _in_blocks(x, params, given, frame, stage)
     if stage.shards == (1, 1) and any(axis.windows > 1 for axis in axes(x.shape, stage)):
-        return _windowed(x, params, given, frame, stage)
+        return _map_windows(x, params, given, frame, stage)
     taps = _features(x, params, frame, stage)
-    return Outcome(
+    return StageOutputs(
         {layer: _products(taps[layer], given.guides.get(layer), stage.shards[1]) for layer in stage.styles},
         {layer: feature_sum(taps[layer], given.guides.get(layer)) for layer in stage.styles if stage.means},
         {layer: squared_error(taps[layer], given.content[layer]) for layer in stage.contents},
@@ -191,22 +193,24 @@ def in_blocks(shape: tuple[int, ...], stage: Stage) -> bool:
     if stage.shards == (1, 1) or stage.window is None or max(parts) <= stage.window:
         return False
     for side, part, count in zip(shape[:2], parts, stage.shards, strict=True):
-        if count > 1 and (side % (count * stage.align) or part < stage.halo):
+        if count > 1 and (side % (count * stage.alignment) or part < stage.halo):
             raise InputError(
-                f"{side} positions do not divide into {count} equal parts of a multiple of {stage.align}, at least "
+                f"{side} positions do not divide into {count} equal parts of a multiple of {stage.alignment}, at least "
                 f"{stage.halo}: put the picture on a larger canvas, on fewer devices, or use larger windows"
             )
     return True
 
 
-def _in_blocks(x: AnyFeatures, params: Params, given: Given, frame: Frame | None, stage: Stage) -> Outcome:
+def _in_blocks(
+    x: AnyFeatures, params: Params, given: StageInputs, frame: Placement | None, stage: Stage
+) -> StageOutputs:
     """Every device's part in windows, all devices at once."""
-    whole = Frame(0, 0, *x.shape[:2]) if frame is None else frame
+    whole = Placement(0, 0, *x.shape[:2]) if frame is None else frame
     height, width = (side // count for side, count in zip(x.shape[:2], stage.shards, strict=True))
 
-    def block(piece: AnyFeatures, its: Given, row: Int[Array, ""], column: Int[Array, ""]) -> Outcome:
-        where = whole.moved(row * height - stage.margins[0], column * width - stage.margins[1])
-        return _windowed(piece, params, its, where, stage)
+    def block(piece: AnyFeatures, its: StageInputs, row: Int[Array, ""], column: Int[Array, ""]) -> StageOutputs:
+        where = whole.shifted(row * height - stage.margins[0], column * width - stage.margins[1])
+        return _map_windows(piece, params, its, where, stage)
 
     blocks = jax.vmap(jax.vmap(block, (0, 0, None, 0)), (0, 0, 0, None))
     outcome = blocks(
@@ -219,13 +223,15 @@ def _in_blocks(x: AnyFeatures, params: Params, given: Given, frame: Frame | None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _windowed(x: AnyFeatures, params: Params, given: Given, frame: Frame | None, stage: Stage) -> Outcome:
+def _map_windows(
+    x: AnyFeatures, params: Params, given: StageInputs, frame: Placement | None, stage: Stage
+) -> StageOutputs:
     sides = axes(x.shape, stage)
 
-    def part(window: Window) -> Outcome:
+    def part(window: Window) -> StageOutputs:
         return _part(window.patch.cut(x), window, params, given, frame)
 
-    def add(k: Int[Array, ""], total: Outcome) -> Outcome:
+    def add(k: Int[Array, ""], total: StageOutputs) -> StageOutputs:
         window = Window.of(k, sides, stage)
         new = part(window)
         sums = jax.tree.map(jnp.add, total._replace(maps={}), new._replace(maps={}))
@@ -234,51 +240,56 @@ def _windowed(x: AnyFeatures, params: Params, given: Given, frame: Frame | None,
 
     shapes = jax.eval_shape(lambda: part(Window.of(0, sides, stage)))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    full = {layer: tuple(axis.size // stage.jump(layer) for axis in sides) for layer in stage.maps}
+    full = {layer: tuple(axis.size // stage.stride_from(layer) for axis in sides) for layer in stage.maps}
     maps = {layer: jnp.zeros((*full[layer], shapes.maps[layer].shape[2]), jnp.float32) for layer in stage.maps}
     return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, zero._replace(maps=maps))
 
 
-def _windowed_forward(x, params, given, frame, stage):
-    return _windowed(x, params, given, frame, stage), (x, params, given, frame)
+def _map_windows_forward(x, params, given, frame, stage):
+    return _map_windows(x, params, given, frame, stage), (x, params, given, frame)
 
 
-def _windowed_backward(stage, residuals, cotangent):
+def _map_windows_backward(stage, residuals, cotangent):
     x, params, given, frame = residuals
     sides = axes(x.shape, stage)
 
     def add(k, gradient):
         window = Window.of(k, sides, stage)
-        maps = {layer: window.only_new(window.owned(layer).cut(cotangent.maps[layer]), layer) for layer in stage.maps}
+        maps = {
+            layer: window.mask_already_counted(window.owned(layer).cut(cotangent.maps[layer]), layer)
+            for layer in stage.maps
+        }
         _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, given, frame), window.patch.cut(x))
         (share,) = pull(cotangent._replace(maps=maps))
         return window.patch.put(gradient, window.patch.cut(gradient) + share)
 
-    # No cotangents for the params, the given maps and the place: nobody optimises them here.
+    # No cotangents for the params, the given maps and the place: nobody optimizes them here.
     gradient = lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x))
     return gradient, None, None, None
 
 
-_windowed.defvjp(_windowed_forward, _windowed_backward)
+_map_windows.defvjp(_map_windows_forward, _map_windows_backward)
 
 
-def _part(pixels: AnyFeatures, window: Window, params: Params, given: Given, frame: Frame | None) -> Outcome:
+def _part(
+    pixels: AnyFeatures, window: Window, params: Params, given: StageInputs, frame: Placement | None
+) -> StageOutputs:
     """What a window adds to the sums, and its own part of the maps."""
     stage = window.stage
-    where = None if frame is None else frame.moved(*window.patch.begin)
+    where = None if frame is None else frame.shifted(*window.patch.begin)
     taps = _features(pixels, params, where, stage)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
     products, sums, errors = {}, {}, {}
     for layer in stage.styles:
-        new = window.only_new(owned[layer], layer)
+        new = window.mask_already_counted(owned[layer], layer)
         guide = window.owned(layer).cut(given.guides[layer]) if given.guides else None
         products[layer] = _products(new, guide)
         if stage.means:
             sums[layer] = feature_sum(new, guide)
     for layer in stage.contents:
         difference = owned[layer] - window.owned(layer).cut(given.content[layer])
-        errors[layer] = jnp.sum(jnp.square(window.only_new(difference, layer)))
-    return Outcome(products, sums, errors, _of(owned, stage.maps))
+        errors[layer] = jnp.sum(jnp.square(window.mask_already_counted(difference, layer)))
+    return StageOutputs(products, sums, errors, _of(owned, stage.maps))
 
 
 def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:
@@ -303,7 +314,7 @@ def _in_strips(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
     return jnp.sum(jax.vmap(outer_products, in_axes=1)(strips), axis=0)
 
 
-def _features(x: AnyFeatures, params: Params, frame: Frame | None, stage: Stage) -> dict[str, AnyFeatures]:
+def _features(x: AnyFeatures, params: Params, frame: Placement | None, stage: Stage) -> dict[str, AnyFeatures]:
     return network.features(params, x, stage.layers, after=stage.after, frame=frame, **stage.options._asdict())
 
 

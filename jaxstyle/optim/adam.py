@@ -15,7 +15,7 @@ def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> opt
     The same arguments return the same object, so that it can be a static argument of a compiled function.
 
     Args:
-        learning_rate: about the largest change of a pixel in a step; 0.02 is 5 of 255 grey levels.
+        learning_rate: about the largest change of a pixel in a step; 0.02 is 5 of 255 gray levels.
         b1: decay of the gradient's mean.
         b2: decay of its square's mean.
 

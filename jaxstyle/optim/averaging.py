@@ -1,4 +1,4 @@
-"""The mean of the last pictures instead of the best one: smoother, where an optimiser with fixed steps jitters."""
+"""The mean of the last pictures instead of the best one: smoother, where an optimizer with fixed steps jitters."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ class AveragedState(NamedTuple):
     """State of `averaged`.
 
     Attributes:
-        inner: the optimiser's.
+        inner: the optimizer's.
         total: weighted sum of the pictures so far.
         missing: what the sum of their weights lacks to 1.
     """
@@ -27,10 +27,10 @@ class AveragedState(NamedTuple):
 
 
 def averaged(optimizer: optax.GradientTransformation, decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
-    """An optimiser whose result is the exponential moving average of its pictures, without the bias of its start.
+    """An optimizer whose result is the exponential moving average of its pictures, without the bias of its start.
 
     The average after `n` pictures is `sum_k (1 - d) d^(n-k) x_k / (1 - d^n)`. The pictures themselves, and where the
-    optimiser goes, stay the same. The same arguments return the same object.
+    optimizer goes, stay the same. The same arguments return the same object.
 
     Args:
         optimizer: `adam()`, or any optax transform.
@@ -86,7 +86,7 @@ def average_of(state: AveragedState) -> Image:
     """The average so far.
 
     Args:
-        state: of an optimiser from `averaged`.
+        state: of an optimizer from `averaged`.
 
     Returns:
         A picture.

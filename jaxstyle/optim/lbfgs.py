@@ -1,4 +1,4 @@
-"""Optimisers as optax transforms that need exactly one value and gradient a step, and keep pixels in [0, 1].
+"""Optimizers as optax transforms that need exactly one value and gradient a step, and keep pixels in [0, 1].
 
 `lbfgs` is a projected, non-monotone L-BFGS without a line search: every point that it proposes is evaluated once, and
 either accepted or answered by a shorter step along the same direction. Nothing branches on values, so it compiles to
@@ -21,8 +21,8 @@ from jaxstyle.typing import Extent, Image, Scalar
 
 # A pixel this close to a bound lies on it: adding an update rounds to an ulp.
 ON_BOUND = 1e-6
-# One grey level of 8 bits.
-GREY_LEVEL = 1 / 255
+# One gray level of 8 bits.
+GRAY_LEVEL = 1 / 255
 
 
 class LbfgsState(NamedTuple):
@@ -31,12 +31,12 @@ class LbfgsState(NamedTuple):
     Attributes:
         image: the last accepted picture.
         gradient: of the loss there.
-        recent: losses of the last accepted pictures, -inf where there are none yet.
+        recent_losses: losses of the last accepted pictures, -inf where there are none yet.
         direction: where the next pictures are proposed.
         step: how far along it the proposal under evaluation lies.
-        steps: `(memory, H, W, 3)`, differences of accepted pictures, a ring.
-        changes: `(memory, H, W, 3)`, the differences of their gradients.
-        curvature: `(memory,)`, 1 / (step . change); zero marks an empty place.
+        s_history: `(memory, H, W, 3)`, differences of accepted pictures, a ring.
+        y_history: `(memory, H, W, 3)`, the differences of their gradients.
+        rho: `(memory,)`, 1 / (s . y); zero marks an empty place.
         pairs: how many pairs have been kept since the memory was last dropped.
         accepted: how many pictures have been accepted.
         failures: proposals refused in a row.
@@ -44,12 +44,12 @@ class LbfgsState(NamedTuple):
 
     image: Image
     gradient: Image
-    recent: Float[Array, " window"]
+    recent_losses: Float[Array, " window"]
     direction: Image
     step: Scalar
-    steps: Float[Array, "memory height width 3"]
-    changes: Float[Array, "memory height width 3"]
-    curvature: Float[Array, " memory"]
+    s_history: Float[Array, "memory height width 3"]
+    y_history: Float[Array, "memory height width 3"]
+    rho: Float[Array, " memory"]
     pairs: Int[Array, ""]
     accepted: Int[Array, ""]
     failures: Int[Array, ""]
@@ -69,13 +69,13 @@ def lbfgs(
     With the accepted picture `x`, its gradient `g` and the direction `d = -H g` of the two-loop recursion (Nocedal and
     Wright, algorithm 7.4), it proposes `clip(x + t d, 0, 1)` with `t = 1`. The proposal is accepted if its loss is
     finite and at most `max(last accepted losses) + 1e-4 g . s` (Grippo, Lampariello and Lucidi, 1986); otherwise `t`
-    shrinks to the minimiser of the quadratic through what is known, within [0.1 t, 0.5 t]. Pixels on a bound that
+    shrinks to the minimizer of the quadratic through what is known, within [0.1 t, 0.5 t]. Pixels on a bound that
     the step would push out of the box are held there (Bertsekas, 1982).
 
     `precondition="spectral"` starts the recursion from `gamma F^-1 diag(1 / f^exponent) F` instead of `gamma I`, with
     `F` the Fourier transform and `f` the spatial frequency: photographs have 1/f amplitudes, so that coarse structure
     moves as fast as fine; `"pyramid"` does about the same with local averages (see `preconditioners.py`). The loss
-    bends several times more for a change of colour than for one of brightness, so the part of the gradient that differs
+    bends several times more for a change of color than for one of brightness, so the part of the gradient that differs
     between the channels is scaled by `chroma`.
 
     The same arguments return the same object, so that it can be a static argument of a compiled function.
@@ -130,63 +130,63 @@ def _lbfgs(
         return LbfgsState(
             image=image,
             gradient=zeros(),
-            recent=jnp.full((window,), -jnp.inf, jnp.float32),
+            recent_losses=jnp.full((window,), -jnp.inf, jnp.float32),
             direction=zeros(),
             step=jnp.array(0.0, jnp.float32),
-            steps=zeros(memory_size),
-            changes=zeros(memory_size),
-            curvature=jnp.zeros((memory_size,), jnp.float32),
+            s_history=zeros(memory_size),
+            y_history=zeros(memory_size),
+            rho=jnp.zeros((memory_size,), jnp.float32),
             pairs=jnp.array(0, jnp.int32),
             accepted=jnp.array(0, jnp.int32),
             failures=jnp.array(0, jnp.int32),
         )
 
     def update(gradient, state: LbfgsState, image, *, value, extent=None, **_):
-        moved = image - state.image
-        slope = _dot(state.gradient, moved)
+        s = image - state.image
+        slope = _dot(state.gradient, s)
         # Before anything is accepted, any finite loss will do.
-        bar = jnp.where(state.accepted > 0, jnp.max(state.recent) + 1e-4 * slope, jnp.inf)
+        bar = jnp.where(state.accepted > 0, jnp.max(state.recent_losses) + 1e-4 * slope, jnp.inf)
         accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & (value <= bar)
         failures = jnp.where(accept, 0, state.failures + 1)
         # Without pairs there is nothing to drop: then the step only goes on shrinking.
         restart = (failures >= max_failures) & (state.pairs > 0)
 
         # The newest pair, kept only where it shows positive curvature.
-        change = gradient - state.gradient
-        product = _dot(moved, change)
-        keep = accept & (product > 1e-6 * jnp.sqrt(_dot(moved, moved)) * jnp.sqrt(_dot(change, change)))
+        y = gradient - state.gradient
+        s_dot_y = _dot(s, y)
+        keep = accept & (s_dot_y > 1e-6 * jnp.sqrt(_dot(s, s)) * jnp.sqrt(_dot(y, y)))
         place = state.pairs % memory_size
-        steps = state.steps.at[place].set(jnp.where(keep, moved, state.steps[place]))
-        changes = state.changes.at[place].set(jnp.where(keep, change, state.changes[place]))
-        rho = 1 / jnp.where(keep, product, 1.0)
-        curvature = state.curvature.at[place].set(jnp.where(keep, rho, state.curvature[place]))
-        curvature = jnp.where(restart, 0.0, curvature)
+        s_history = state.s_history.at[place].set(jnp.where(keep, s, state.s_history[place]))
+        y_history = state.y_history.at[place].set(jnp.where(keep, y, state.y_history[place]))
+        newest = 1 / jnp.where(keep, s_dot_y, 1.0)
+        rho = state.rho.at[place].set(jnp.where(keep, newest, state.rho[place]))
+        rho = jnp.where(restart, 0.0, rho)
         pairs = jnp.where(restart, 0, state.pairs + keep.astype(jnp.int32))
 
         last = (state.accepted - 1) % window
-        value_here = jnp.where(accept, value, state.recent[last])
+        value_here = jnp.where(accept, value, state.recent_losses[last])
         accepted = state.accepted + accept.astype(jnp.int32)
-        recent = state.recent.at[(accepted - 1) % window].set(value_here)
+        recent_losses = state.recent_losses.at[(accepted - 1) % window].set(value_here)
         x = jnp.where(accept, image, state.image)
         g = jnp.where(accept, gradient, state.gradient)
 
         pixels = area(*sides(image.shape, extent))
         smoothed = functools.partial(smooth, extent=extent)
-        fresh = _direction(x, g, steps, changes, curvature, pairs, smoothed, pixels)
+        fresh = _direction(x, g, s_history, y_history, rho, pairs, smoothed, pixels)
         new = accept | restart
         direction = jnp.where(new, fresh, state.direction)
         step = jnp.where(new, 1.0, state.step * _shrink(value, value_here, slope))
         proposal = jnp.clip(x + step * direction, 0.0, 1.0)
         failures = jnp.where(restart, 0, failures)
         return proposal - image, LbfgsState(
-            x, g, recent, direction, step, steps, changes, curvature, pairs, accepted, failures
+            x, g, recent_losses, direction, step, s_history, y_history, rho, pairs, accepted, failures
         )
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def _dot(a: Array, b: Array) -> Scalar:
-    # Not a matrix product: those run in TF32 or bfloat16 on some devices.
+    # Not a matrix s_dot_y: those run in TF32 or bfloat16 on some devices.
     return jnp.sum(a * b)
 
 
@@ -200,9 +200,9 @@ def _shrink(value: Scalar, value_here: Scalar, slope: Scalar) -> Scalar:
 def _direction(
     image: Image,
     gradient: Image,
-    steps: Array,
-    changes: Array,
-    curvature: Array,
+    s_history: Array,
+    y_history: Array,
+    rho: Array,
     pairs: Int[Array, ""],
     smooth: Callable[[Image], Image],
     pixels: float | Scalar,
@@ -215,29 +215,29 @@ def _direction(
     # A pixel that descent would push out of the box stays, whatever `H` says: its own slope points the other way.
     held = blocked(-gradient)
     gradient = jnp.where(held, 0.0, gradient)
-    memory_size = len(curvature)
+    memory_size = len(rho)
     order = (pairs - 1 - jnp.arange(memory_size)) % memory_size
 
     def first(q, place):
-        alpha = curvature[place] * _dot(steps[place], q)
-        return q - alpha * changes[place], alpha
+        alpha = rho[place] * _dot(s_history[place], q)
+        return q - alpha * y_history[place], alpha
 
     def second(r, inputs):
         place, alpha = inputs
-        beta = curvature[place] * _dot(changes[place], r)
-        return r + (alpha - beta) * steps[place], None
+        beta = rho[place] * _dot(y_history[place], r)
+        return r + (alpha - beta) * s_history[place], None
 
     q, alphas = jax.lax.scan(first, gradient, order)
     newest = order[0]
-    change = changes[newest]
-    scale = 1 / jnp.where(curvature[newest] > 0, curvature[newest] * _dot(change, smooth(change)), 1.0)
+    y = y_history[newest]
+    scale = 1 / jnp.where(rho[newest] > 0, rho[newest] * _dot(y, smooth(y)), 1.0)
     r, _ = jax.lax.scan(second, scale * smooth(q), (order, alphas), reverse=True)
     direction = jnp.where(held | blocked(-r), 0.0, -r)
 
-    # Without curvature nothing says how far to go: one grey level on average.
+    # Without curvature nothing says how far to go: one gray level on average.
     steepest = -smooth(gradient)
     steepest = jnp.where(held | blocked(steepest), 0.0, steepest)
     mean = jnp.sum(jnp.abs(steepest)) / (3 * pixels)
-    steepest = steepest * (GREY_LEVEL / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny))
+    steepest = steepest * (GRAY_LEVEL / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny))
     descends = _dot(gradient, direction) < 0
     return jnp.where((pairs > 0) & descends, direction, steepest)

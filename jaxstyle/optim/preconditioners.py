@@ -2,7 +2,7 @@
 
 Photographs have amplitudes of about one over the spatial frequency, so steps should have too. `spectral` divides by the
 frequency exactly, with a Fourier transform of the whole picture. `pyramid` does about the same with averages of
-neighbouring pixels alone, so that a picture that is spread over devices exchanges nothing but edges. Both are
+neighboring pixels alone, so that a picture that is spread over devices exchanges nothing but edges. Both are
 symmetric and positive definite, which L-BFGS needs.
 """
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.image.canvas import Frame, Number, area, continued, inside, sides
+from jaxstyle.image.canvas import Dim, Placement, area, edge_extend, mask_outside, sides
 from jaxstyle.typing import Extent, Image
 
 Precondition = Literal["spectral", "pyramid"]
@@ -62,7 +62,7 @@ def averages(field: Image, exponent: float, extent: Extent | None = None) -> Ima
     # A smaller picture on the canvas has fewer of them.
     last = levels if extent is None else 31 - jax.lax.clz(jnp.max(extent))
 
-    def add(x: Float[Array, "h w 3"], size: tuple[Number, Number], level: int) -> Float[Array, "h w 3"]:
+    def add(x: Float[Array, "h w 3"], size: tuple[Dim, Dim], level: int) -> Float[Array, "h w 3"]:
         grown = 2 ** ((REACH + level) * exponent) - 2 ** ((REACH + level - 1) * exponent)
         weight = grown if level else 1.0
         if extent is not None:
@@ -87,8 +87,8 @@ def scale_chroma(field: Image, chroma: float) -> Image:
     Returns:
         The same shape.
     """
-    grey = jnp.mean(field, axis=-1, keepdims=True)
-    return grey + chroma * (field - grey)
+    gray = jnp.mean(field, axis=-1, keepdims=True)
+    return gray + chroma * (field - gray)
 
 
 PRECONDITIONERS: dict[Precondition, Callable[[Image, float, Extent | None], Image]] = {
@@ -121,20 +121,20 @@ def _spectral_within(field: Image, exponent: float, extent: Extent) -> Image:
     return transform(gain[:, :, None] * transform(field))
 
 
-def _halve(x: Float[Array, "h w 3"], size: tuple[Number, Number] | None = None) -> Float[Array, "_ _ 3"]:
+def _halve(x: Float[Array, "h w 3"], size: tuple[Dim, Dim] | None = None) -> Float[Array, "_ _ 3"]:
     """Averages with weights 1, 3, 3, 1 along both axes at every other place; edges repeat, so a constant stays."""
     for axis in (0, 1):
         if size is not None:
-            x = continued(x, axis, size[axis])
+            x = edge_extend(x, axis, size[axis])
         if x.shape[axis] % 2:
             x = jnp.pad(x, [(0, int(axis == other)) for other in range(3)], mode="edge")
         length = x.shape[axis]
         even, odd = (jax.lax.slice_in_dim(x, begin, length, stride=2, axis=axis) for begin in (0, 1))
         place = jnp.expand_dims(jnp.arange(length // 2), [other for other in range(3) if other != axis])
-        # Rotations keep the shape, so that neighbouring devices exchange a single row; what came around is replaced.
+        # Rotations keep the shape, so that neighboring devices exchange a single row; what came around is replaced.
         before = jnp.where(place == 0, even, jnp.roll(odd, 1, axis))
         after = jnp.where(place == length // 2 - 1, odd, jnp.roll(even, -1, axis))
         x = (before + 3 * even + 3 * odd + after) / 8
     if size is None:
         return x
-    return inside(x, Frame(0, 0, (size[0] + 1) // 2, (size[1] + 1) // 2))
+    return mask_outside(x, Placement(0, 0, (size[0] + 1) // 2, (size[1] + 1) // 2))

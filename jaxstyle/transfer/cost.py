@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxstyle.image.ops import white_noise
-from jaxstyle.objective.base import LossWeights, Objective, a_layer_each, stages
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, stages
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.targets import make_targets
 from jaxstyle.objective.tiling import Stage, axes
@@ -67,8 +67,8 @@ def maps_of(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> I
     """
     rows, columns = axes((height // stage.stride, width // stage.stride), stage)
     channels = 3 if stage.after is None else widths[int(stage.after[4]) - 1]
-    for layer in network.path(stage.layers, stage.after):
-        positions = (rows.length // stage.jump(layer)) * (columns.length // stage.jump(layer))
+    for layer in network.layers_between(stage.layers, stage.after):
+        positions = (rows.length // stage.stride_from(layer)) * (columns.length // stage.stride_from(layer))
         if layer in network.CONVOLUTIONS:
             out = widths[int(layer[4]) - 1]
             yield channels, out, positions
@@ -121,10 +121,10 @@ def calibrated_rate(objective: Objective) -> float:
     Returns:
         As `flops` counts them.
     """
-    side = max(CALIBRATION, objective.smallest)
+    side = max(CALIBRATION, objective.min_side)
     objective = dataclasses.replace(objective, window=None)
     params, picture = network.init_params(jax.random.key(0)), white_noise(0, side, side)
-    targets, weights = make_targets(params, picture, [picture], objective), a_layer_each(LossWeights(), objective)
+    targets, weights = make_targets(params, picture, [picture], objective), broadcast_weights(LossWeights(), objective)
     return flops(side, side, objective) / _shortest(
         lambda: value_and_grad(picture, params, targets, weights, objective)
     )

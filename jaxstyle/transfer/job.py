@@ -1,4 +1,4 @@
-"""One picture to make, before it is made: checked, with its colours and regions, at every size of the run."""
+"""One picture to make, before it is made: checked, with its colors and regions, at every size of the run."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.image.color import Color, prepare
-from jaxstyle.image.mosaic import first_image
+from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_pictures, fit
 from jaxstyle.image.regions import Regions, check_regions, covered, resize_mask
-from jaxstyle.objective.base import LossWeights, a_layer_each, check_weights
+from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
 from jaxstyle.objective.targets import style_shares
 from jaxstyle.transfer.pyramid import Scale, pyramid, scaled
 from jaxstyle.transfer.settings import Settings
@@ -70,7 +70,7 @@ def make_job(
     Raises:
         InputError: for anything that cannot be used.
     """
-    check_pictures(content, styles, settings.objective.smallest)
+    check_pictures(content, styles, settings.objective.min_side)
     shares = style_shares(len(styles), style_weights)
     count = None
     if regions is not None:
@@ -78,7 +78,7 @@ def make_job(
         count = regions.content.shape[2]
     check_weights(settings.weights, settings.objective, count)
     photo, paintings = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], color)
-    weights = a_layer_each(settings.weights, settings.objective, count)
+    weights = broadcast_weights(settings.weights, settings.objective, count)
     job = Job(photo, tuple(paintings), shares, weights, settings.strength, regions, settings.mosaic, seed, ())
     return in_scales(job, settings)
 
@@ -103,7 +103,7 @@ def in_scales(job: Job, settings: Settings) -> Job:
             share=settings.share,
             ratio=settings.ratio,
             styles=sizes_of(job),
-            smallest=settings.objective.smallest,
+            min_side=settings.objective.min_side,
         )
     )
 
@@ -149,20 +149,20 @@ def start_of(job: Job, init: str | AnyImage) -> Image:
 
     Args:
         job: from `at_scale`.
-        init: see `first_image`.
+        init: see `initial_image`.
 
     Returns:
         The picture.
     """
-    return keep_photo(_first(job, init, job.mosaic), job)
+    return restore_fixed_pixels(_first(job, init, job.mosaic), job)
 
 
 def mosaic_of(job: Job) -> Image:
     """The style alone, with the content's regions: what a job's strength is measured at, whatever it starts from."""
-    return keep_photo(_first(job._replace(seed=0), "content", 1.0), job)
+    return restore_fixed_pixels(_first(job._replace(seed=0), "content", 1.0), job)
 
 
-def keep_photo(image: Image, job: Job) -> Image:
+def restore_fixed_pixels(image: Image, job: Job) -> Image:
     """The picture with the photo where no region is.
 
     Args:
@@ -181,13 +181,13 @@ def _first(job: Job, init: str | AnyImage, mosaic: float) -> Image:
     scale = job.scales[0]
     where = {"height": scale.height, "width": scale.width, "seed": job.seed, "factor": scale.factor}
     if job.regions is None or not isinstance(init, str) or init != "content":
-        return first_image(init, job.content, job.styles, **where, mosaic=mosaic, shares=job.shares)
+        return initial_image(init, job.content, job.styles, **where, mosaic=mosaic, shares=job.shares)
     picture = job.content
     # Each region has pieces of its own styles alone.
     for r in range(job.regions.content.shape[2]):
         marks = [np.max(np.asarray(mask)[..., r]) for mask in job.regions.styles]
         shares = style_shares(len(marks), np.multiply(job.shares, marks).tolist())
-        pieces = first_image(init, job.content, job.styles, **where, mosaic=mosaic, shares=shares)
+        pieces = initial_image(init, job.content, job.styles, **where, mosaic=mosaic, shares=shares)
         belongs = jnp.asarray(job.regions.content)[:, :, r : r + 1]
         picture = picture + belongs * (pieces - job.content)
     return jnp.clip(picture, 0.0, 1.0)

@@ -18,14 +18,14 @@ import optax
 from jax.sharding import Mesh
 
 from jaxstyle.minimize.loop import run
-from jaxstyle.minimize.step import begin
-from jaxstyle.objective.base import LossWeights, Objective, a_layer_each, stages
-from jaxstyle.objective.mesh import agreed
+from jaxstyle.minimize.step import init_unchecked
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, stages
+from jaxstyle.objective.mesh import allreduce_max
 from jaxstyle.objective.targets import make_targets, whiten
 from jaxstyle.transfer.cost import maps_of
 from jaxstyle.vgg import network
 
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 WindowOption = Literal["auto"] | int | None
 
 # How XLA says it: the first on accelerators, the second on CPUs.
@@ -35,7 +35,7 @@ WINDOWS = (2048, 1024, 512, 256, 128)
 # Of the memory that is free, for the run: the rest is for the pictures in files, and for whoever else needs some.
 USABLE = 0.9
 # Bytes of temporaries: for each byte of a window's activations, and for each pixel (the map between the stages,
-# gradients, the optimiser's); measured for the default objective, 2 cores, 512 to 8192 pixels a side. Where XLA orders
+# gradients, the optimizer's); measured for the default objective, 2 cores, 512 to 8192 pixels a side. Where XLA orders
 # the work otherwise than on CPUs, what it was there before it was compiled in order: nothing was measured.
 TEMPORARIES = {"cpu": (1.33, 86)}
 OTHERWISE = 2.05, 125
@@ -55,7 +55,7 @@ class Memory(NamedTuple):
     Attributes:
         parameters: of the network.
         targets: the content's features and the style's Gram matrices.
-        state: the picture, the best one, and the optimiser's memory.
+        state: the picture, the best one, and the optimizer's memory.
         temporary: while a step runs, as its compiled program says.
         pictures: held beside them during a run.
         process: Python, JAX and its compiler, where they share the memory.
@@ -95,7 +95,7 @@ def memory(
     """
     estimated = estimate(height, width, objective, optimizer, styles)
     params, targets, state = arguments(height, width, objective, optimizer)
-    weights, length = a_layer_each(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
+    weights, length = broadcast_weights(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
     analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
     if analysis is None:
         return estimated
@@ -162,10 +162,10 @@ def arguments(
     """
     image = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
     # The style's size does not matter to a step.
-    style = jax.ShapeDtypeStruct((objective.smallest, objective.smallest, 3), jnp.float32)
+    style = jax.ShapeDtypeStruct((objective.min_side, objective.min_side, 3), jnp.float32)
     params = jax.eval_shape(network.init_params, jax.random.key(0))
     targets = jax.eval_shape(lambda p, c, s: whiten(make_targets(p, c, [s], objective)), params, image, style)
-    return params, targets, jax.eval_shape(lambda picture: begin(picture, optimizer), image)
+    return params, targets, jax.eval_shape(lambda picture: init_unchecked(picture, optimizer), image)
 
 
 def _activations(height: int, width: int, objective: Objective) -> int:
@@ -268,7 +268,7 @@ def windows_below(side: int) -> tuple[int, ...]:
     return tuple(window for window in WINDOWS if window < side)
 
 
-def windowed(
+def with_auto_window(
     objective: Objective,
     window: WindowOption,
     height: int,
@@ -304,7 +304,7 @@ def windowed(
             sharing = mesh.size if mesh is not None and jax.devices()[0].platform == "cpu" else 1
             free //= pictures * max(1, sharing // jax.process_count())
         chosen = choose_window(height, width, alone, optimizer, styles, free)
-        window = int(agreed(chosen or 0, mesh)) or None
+        window = int(allreduce_max(chosen or 0, mesh)) or None
     return objective if window == "auto" else dataclasses.replace(objective, window=window)
 
 
@@ -342,14 +342,14 @@ def part_of(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
         Pixels.
     """
     height, width = (
-        max(-(-side // count), objective.smallest) for side, count in zip(size, objective.shards, strict=True)
+        max(-(-side // count), objective.min_side) for side, count in zip(size, objective.shards, strict=True)
     )
     return height, width
 
 
-def in_less_memory(
-    work: Callable[[Objective], Outcome], objective: Objective, side: int, retry: bool = True
-) -> tuple[Outcome, int | None]:
+def retry_with_smaller_windows(
+    work: Callable[[Objective], T], objective: Objective, side: int, retry: bool = True
+) -> tuple[T, int | None]:
     """Do something, and if the memory does not suffice, once more in smaller windows, with a warning.
 
     An estimate can be wrong, and others may have taken memory since.

@@ -21,7 +21,7 @@ class Preset:
 
     Attributes:
         name: as given to `preset`.
-        objective: layers, normalisation, pooling.
+        objective: layers, normalization, pooling.
         weights: of the loss's terms.
         optimizer: an optax transform.
         steps: evaluations.
@@ -81,7 +81,7 @@ PRESETS = {
             scales=1,
             init="content",
             mosaic=0.25,
-            source="the notebook's objective; from 100 evaluations on this optimiser changes little to the eye",
+            source="the notebook's objective; from 100 evaluations on this optimizer changes little to the eye",
         ),
         Preset(
             name="gatys-notebook",
@@ -123,9 +123,9 @@ PRESETS = {
             optimizer=lbfgs(),
             steps=1000,
             scales=1,
-            init="grey",
+            init="gray",
             mosaic=0.0,
-            source="github.com/ProGamerGov/neural-style-pt: objective, weights, 1000 evaluations, start from grey",
+            source="github.com/ProGamerGov/neural-style-pt: objective, weights, 1000 evaluations, start from gray",
         ),
         Preset(
             name="pastiche",

@@ -1,4 +1,4 @@
-"""Coarse to fine: the sizes at which a run optimises, one after the other, and how its steps spread over them.
+"""Coarse to fine: the sizes at which a run optimizes, one after the other, and how its steps spread over them.
 
 What the deepest layers see spans some 140 pixels. In a small copy of the picture that is a whole building, in the full
 picture a window frame: so large strokes are laid out at coarse sizes, where a step is cheap too.
@@ -21,9 +21,9 @@ START = 128
 # Of the steps, for the full size; the coarser scales divide the rest equally.
 SHARE = 0.5
 # With fewer steps than these a coarse scale is not worth its compilation.
-LEAST_STEPS = 10
+MIN_STEPS = 10
 # Beyond lies a typing error.
-MOST_SCALES = 16
+MAX_SCALES = 16
 
 
 class Scale(NamedTuple):
@@ -49,7 +49,7 @@ def pyramid(
     scales: ScaleCount = "auto",
     *,
     styles: Sequence[tuple[int, ...]] = (),
-    smallest: int = 1,
+    min_side: int = 1,
     ratio: float = RATIO,
     start: int = START,
     share: float = SHARE,
@@ -57,7 +57,7 @@ def pyramid(
     """The scales of a run, from coarse to fine; the last is the full size.
 
     Scale `k` of `n`, counted from 0, has the full size's sides times `ratio^(k + 1 - n)`. There are fewer scales than
-    asked for where a coarse one would get less than 10 steps, or have a side below `smallest`.
+    asked for where a coarse one would get less than 10 steps, or have a side below `min_side`.
 
     Args:
         height: of the picture, in pixels.
@@ -65,7 +65,7 @@ def pyramid(
         steps: of all scales together, at least 1.
         scales: `"auto"`, or how many at most, 1 to 16; 1 is the full size alone.
         styles: height and width of each style picture.
-        smallest: the least pixels a side of every picture: see `Objective.smallest`.
+        min_side: the least pixels a side of every picture: see `Objective.smallest`.
         ratio: of a scale's sides to those of the coarser one, at least 1.1.
         start: the least long side that `"auto"` begins with, in pixels.
         share: of the steps, for the full size, in (0, 1]; the other scales divide the rest equally.
@@ -83,9 +83,9 @@ def pyramid(
         Scale(height=171, width=256, factor=0.5, steps=38)
         Scale(height=342, width=512, factor=1.0, steps=75)
     """
-    most, least_side = (MOST_SCALES, start) if scales == "auto" else (scales, 0)
-    if not (isinstance(most, Integral) and 1 <= most <= MOST_SCALES):
-        raise InputError(f"scales is {scales!r}, expected 'auto' or a number from 1 to {MOST_SCALES}")
+    most, least_side = (MAX_SCALES, start) if scales == "auto" else (scales, 0)
+    if not (isinstance(most, Integral) and 1 <= most <= MAX_SCALES):
+        raise InputError(f"scales is {scales!r}, expected 'auto' or a number from 1 to {MAX_SCALES}")
     if not 1.1 <= ratio <= 100:
         raise InputError(f"ratio is {ratio}, expected 1.1 to 100, such as 2")
     if not (isinstance(share, Real) and 0 < share <= 1):
@@ -97,8 +97,8 @@ def pyramid(
         return (
             count <= most
             and max(height, width) * factor >= least_side
-            and shortest * factor >= smallest
-            and min(_spread(steps, count, share)[:-1]) >= LEAST_STEPS
+            and shortest * factor >= min_side
+            and min(_spread(steps, count, share)[:-1]) >= MIN_STEPS
         )
 
     count = 1

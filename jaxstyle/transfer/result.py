@@ -55,7 +55,7 @@ class Result(NamedTuple):
 
     Attributes:
         image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`, or with `averaged` the
-            average; in [0, 1] with `lbfgs` and `adam`, while other optimisers may leave the box. Of a run that stopped
+            average; in [0, 1] with `lbfgs` and `adam`, while other optimizers may leave the box. Of a run that stopped
             at a coarser scale it is that scale's picture, enlarged.
         losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated. Each scale has its own
             targets, so losses of different scales cannot be compared.

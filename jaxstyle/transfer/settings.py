@@ -18,7 +18,7 @@ from jaxstyle.transfer.presets import preset as named_preset
 from jaxstyle.transfer.pyramid import ScaleCount
 
 # Steps at most: beyond lies a typing error.
-MOST_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 
 
 class Settings(NamedTuple):
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     tolerance: float
 
 
-def settle(
+def resolve_settings(
     preset: str,
     mesh: Mesh | None,
     *,
@@ -60,7 +60,7 @@ def settle(
 
     Args:
         preset: its name.
-        mesh: that the run will use; where it spreads a picture, the default optimiser is one that can be spread too.
+        mesh: that the run will use; where it spreads a picture, the default optimizer is one that can be spread too.
         objective: or None, like the others.
         weights: of the loss's terms.
         strength: that the weights are found from; if neither is given, and the style loss is not the preset's, whose
@@ -72,7 +72,7 @@ def settle(
         init: where to start.
         mosaic: share of it in the start.
         window: "auto", a number of pixels, or None for the whole picture.
-        whitening: power of the guide's metric.
+        whitening: power of the surrogate's metric.
         tolerance: of convergence.
 
     Returns:
@@ -122,8 +122,8 @@ def check_count(name: str, value: Any) -> None:
     """
     if not isinstance(value, Integral):
         raise InputError(f"{name} is {str(value)[:80]!r}, expected a whole number")
-    if not 1 <= int(value) <= MOST_STEPS:
-        raise InputError(f"{name} is {value}, expected 1 to {MOST_STEPS}")
+    if not 1 <= int(value) <= MAX_STEPS:
+        raise InputError(f"{name} is {value}, expected 1 to {MAX_STEPS}")
 
 
 def _check(settings: Settings) -> None:

@@ -16,22 +16,22 @@ from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.color import Color, restore
 from jaxstyle.image.ops import fit
 from jaxstyle.image.regions import Regions
-from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, best_of, keeper, put_back, take_up
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, best_of, load_snapshot, make_saver, restore_state
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
-from jaxstyle.minimize.loop import Descent, Limits, Problem, beginning, descend
-from jaxstyle.minimize.status import DONE, History, Status
-from jaxstyle.minimize.step import State, picture_of, state_like
+from jaxstyle.minimize.loop import Limits, Problem, RunState, initial_run_state, minimize
+from jaxstyle.minimize.status import COMPLETED, History, Status
+from jaxstyle.minimize.step import State, result_image, state_like
 from jaxstyle.minimize.step import init as init_state
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import gather, replicated, shards_of, spread
 from jaxstyle.objective.targets import make_targets, whiten
-from jaxstyle.transfer.job import Job, at_scale, keep_photo, make_job, mosaic_of, sizes_of, start_of
-from jaxstyle.transfer.memory import WindowOption, in_less_memory, part_of, windowed
+from jaxstyle.transfer.job import Job, at_scale, make_job, mosaic_of, restore_fixed_pixels, sizes_of, start_of
+from jaxstyle.transfer.memory import WindowOption, part_of, retry_with_smaller_windows, with_auto_window
 from jaxstyle.transfer.pyramid import Scale, ScaleCount, fraction_done
 from jaxstyle.transfer.result import Callback, Progress, Result
-from jaxstyle.transfer.settings import check_count, settle
+from jaxstyle.transfer.settings import check_count, resolve_settings
 from jaxstyle.transfer.signals import stop_flag
 from jaxstyle.typing import AnyImage, Image, Params
 from jaxstyle.vgg.weights import load_params
@@ -68,9 +68,9 @@ def stylize(
 ) -> Result:
     """Give the content picture the style's style.
 
-    Minimises `content + style + tv` over the pixels (see `gatys.py` for the formulas), from where `init` says. With
+    Minimizes `content + style + tv` over the pixels (see `gatys.py` for the formulas), from where `init` says. With
     several `scales`, small copies of all pictures come first, then larger ones (see `pyramid`), each time from the
-    enlarged best picture of the scale before, with the optimiser started anew. The way is chosen with whitened style
+    enlarged best picture of the scale before, with the optimizer started anew. The way is chosen with whitened style
     residuals (see `whiten`), which takes fewer evaluations; losses are reported, and the best picture kept, by the loss
     itself, and where that makes slow progress the run goes on with its plain gradient. Ctrl-C or SIGTERM end the run
     after the current chunk of steps with the best picture so far; a second one does what it does outside. A picture
@@ -82,14 +82,14 @@ def stylize(
         style: one such picture of any size, or a sequence of them, which blend.
         params: see `load_params`; the embedded weights if None.
         preset: name of the settings that the options below replace one by one; see `preset`.
-        objective: layers, normalisation, pooling, precision.
+        objective: layers, normalization, pooling, precision.
         weights: of the loss's terms.
         strength: how strong the style is, 0 to 1, alike for every pair of pictures and every size: the weights of
             content and style are found from it at each scale, see `balance`, and those given count only for `tv` and
             `regions`. If neither is given, and the style loss is not the preset's, it is 0.5.
         style_weights: one relative number a style; equal if None.
         regions: which pixels get which style, and which keep the photo: see `Regions`.
-        color: whose colours the result has, `"style"`, or those of the photo by `"luminance"`, `"symmetric"`,
+        color: whose colors the result has, `"style"`, or those of the photo by `"luminance"`, `"symmetric"`,
             `"cholesky"` or `"histogram"`: see `color.py`.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient a step.
         steps: evaluations at most, at all scales together; what a converged scale leaves is not spent elsewhere.
@@ -101,8 +101,8 @@ def stylize(
             each scale. It changes memory and time, not the result.
         mesh: devices to spread the picture over: see `make_mesh`. Unless an optimizer is given, it is then
             `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the picture on every device.
-        whitening: power of the guide's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
-        init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), `"grey"`, or a picture, resized to
+        whitening: power of the surrogate's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
+        init: where to start: `"content"` (with some `mosaic`), `"noise"` (seeded), `"gray"`, or a picture, resized to
             the first scale.
         mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
             the content is flat (see `mosaic.py`). 0 starts from the content itself.
@@ -132,7 +132,7 @@ def stylize(
         Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016.
     """
     begin = time.perf_counter()
-    settings = settle(
+    settings = resolve_settings(
         preset,
         mesh,
         objective=objective,
@@ -163,7 +163,7 @@ def stylize(
         told |= options | {"content": content, "styles": styles, "weights": job.weights, "params": params}
         asked = fingerprint(**told, mesh=shards_of(mesh))
         check_types(state_like(picture, settings.optimizer), "state")
-        snapshot, keep = take_up(kept, asked, mesh), keeper(kept, asked, mesh)
+        snapshot, keep = load_snapshot(kept, asked, mesh), make_saver(kept, asked, mesh)
     if snapshot is not None:
         if snapshot.scale >= len(job.scales):
             raise InputError(f"the checkpoint is at scale {snapshot.scale + 1}, the run has {len(job.scales)}")
@@ -174,7 +174,7 @@ def stylize(
         windows = snapshot.windows
     else:
         windows = [
-            windowed(
+            with_auto_window(
                 settings.objective,
                 window,
                 scale.height,
@@ -192,7 +192,7 @@ def stylize(
     status, used, balanced = Status.STEP_LIMIT, None, job.weights
 
     def shown(state: State, scale: Scale) -> Image:
-        image = picture_of(state)
+        image = result_image(state)
         if color == "style":
             # A copy: the next chunk reuses the state's buffers, and a callback may keep the picture.
             return jnp.array(image, copy=True)
@@ -200,7 +200,7 @@ def stylize(
 
     with stop_flag() as stop:
 
-        def ask(descent: Descent, window: int | None, weights: LossWeights) -> Status | None:
+        def ask(descent: RunState, window: int | None, weights: LossWeights) -> Status | None:
             seconds, status = time.perf_counter() - begin, None
             if callback is not None:
                 image = shown(descent.state, job.scales[len(histories)])
@@ -214,7 +214,7 @@ def stylize(
                 keep(make, status is not None)
             return status
 
-        def optimise(
+        def optimize(
             now: Job, start: Image, resumed: Snapshot | None, objective: Objective
         ) -> tuple[Image, History, Status, LossWeights]:
             def put(image: Image) -> Canvas:
@@ -239,13 +239,13 @@ def stylize(
             limits = Limits(now.scales[0].steps, tolerance, callback_every, before=sum(map(len, histories)))
             picture = jnp.asarray(put(start).pixels)
             if resumed is None:
-                begun = beginning(init_state(picture, *problem))
+                begun = initial_run_state(init_state(picture, *problem))
             else:
-                begun = put_back(resumed, picture, settings.optimizer, limits.steps)
+                begun = restore_state(resumed, picture, settings.optimizer, limits.steps)
             answer = functools.partial(ask, window=objective.window, weights=weights)
             # The picture alone leaves here: the rest of the state can be most of the memory in use.
-            state, history, status = descend(begun, problem, limits, answer, finish)
-            best = picture_of(state)
+            state, history, status = minimize(begun, problem, limits, answer, finish)
+            best = result_image(state)
             return best if mesh is None else gather(best, *start.shape[:2]), history, status, weights
 
         for index, scale in enumerate(job.scales):
@@ -253,27 +253,27 @@ def stylize(
                 continue
             now, resumed, snapshot = at_scale(job, scale), snapshot, None
             size = scale.height, scale.width
-            picture = keep_photo(fit(picture, *size), now)
+            picture = restore_fixed_pixels(fit(picture, *size), now)
             if resumed is not None and resumed.changed:
-                picture, resumed = keep_photo(best_of(resumed, *size), now), None
+                picture, resumed = restore_fixed_pixels(best_of(resumed, *size), now), None
             structure = dataclasses.replace(settings.objective, window=windows[index])
             shape = "whole" if structure.window is None else f"in windows of {structure.window}"
             log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], shape)
-            work = functools.partial(optimise, now, picture, resumed)
+            work = functools.partial(optimize, now, picture, resumed)
             # Of a device's own part: larger windows than that are none.
             side = max(part_of(size, structure))
-            (picture, history, status, balanced), used = in_less_memory(
+            (picture, history, status, balanced), used = retry_with_smaller_windows(
                 work, structure, side, retry=window == "auto" and resumed is None
             )
             del work, resumed
             windows[index] = used
             histories.append(history)
-            if status not in DONE:
+            if status not in COMPLETED:
                 break
         # Still inside: a signal must not take away a run that is done.
         rows = np.concatenate(histories)
         return Result(
-            image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, color),
+            image=restore(restore_fixed_pixels(fit(picture, *content.shape[:2]), job), content, color),
             losses=Losses(*map(jnp.asarray, rows.T)),
             evaluations=len(rows),
             status=status,

@@ -17,23 +17,32 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.color import Color, restore
 from jaxstyle.image.ops import fit
 from jaxstyle.image.regions import Regions
-from jaxstyle.minimize.batch_loop import Balanced, Descents, Picture, descend_together
+from jaxstyle.minimize.batch_loop import Balanced, BatchRunState, Picture, minimize_batch
 from jaxstyle.minimize.loop import Limits
-from jaxstyle.minimize.status import DONE, SIGNALLED, Status
+from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import replicated
 from jaxstyle.objective.targets import measure_styles
-from jaxstyle.transfer.job import Job, at_scale, in_scales, keep_photo, make_job, mosaic_of, sizes_of, start_of
-from jaxstyle.transfer.memory import WindowOption, in_less_memory, part_of, windowed
+from jaxstyle.transfer.job import (
+    Job,
+    at_scale,
+    in_scales,
+    make_job,
+    mosaic_of,
+    restore_fixed_pixels,
+    sizes_of,
+    start_of,
+)
+from jaxstyle.transfer.memory import WindowOption, part_of, retry_with_smaller_windows, with_auto_window
 from jaxstyle.transfer.pyramid import ScaleCount, fraction_done, scaled
 from jaxstyle.transfer.result import BatchProgress, Result
-from jaxstyle.transfer.settings import Settings, settle
+from jaxstyle.transfer.settings import Settings, resolve_settings
 from jaxstyle.transfer.signals import stop_flag
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 
 # Reasons to stop that are not a picture's own.
-STOPS = {Status.STOPPED, *SIGNALLED}
+STOPS = {Status.STOPPED, *INTERRUPTED}
 
 
 def stylize_batch(
@@ -64,8 +73,8 @@ def stylize_batch(
 ) -> list[Result]:
     """Many contents, styles, weights or seeds at once: what `stylize` gives for each, from one compiled program.
 
-    Contents, styles, weights, strengths, style weights, regions, colours, mosaics and seeds are one each for all
-    pictures, or a sequence with one for each. Every picture has its own optimiser, which accepts and refuses steps by
+    Contents, styles, weights, strengths, style weights, regions, colors, mosaics and seeds are one each for all
+    pictures, or a sequence with one for each. Every picture has its own optimizer, which accepts and refuses steps by
     itself, and its own end; one that has stopped waits for the others, unchanged. Pictures of different sizes lie on
     canvases of one size (see `canvas.py`), and cost as much as the largest. With several scales all have as many as
     the one that allows the fewest.
@@ -76,12 +85,12 @@ def stylize_batch(
             its entry is a list of them.
         params: as for `stylize`, like all that are not told here.
         preset: name of the settings.
-        objective: layers, normalisation, pooling, precision.
+        objective: layers, normalization, pooling, precision.
         weights: of the loss's terms.
         strength: instead of weights for content and style: see `balance`.
         style_weights: one relative number for each style that blends; or a list of such for each picture.
         regions: which pixels get which style: of all pictures or none, as many of each and with the same guidance.
-        color: whose colours the result has.
+        color: whose colors the result has.
         optimizer: an optax transform.
         steps: evaluations at most, for each picture.
         scales: how many sizes to go through at most.
@@ -90,7 +99,7 @@ def stylize_batch(
         mesh: devices: its `batch` axis takes pictures, `rows` and `columns` spread each; see `make_mesh`.
         canvas: height and width, at full size, of the canvas that every picture is put on if they need no larger one:
             so further calls with it and as many pictures, up to this size, compile nothing.
-        whitening: power of the guide's metric.
+        whitening: power of the surrogate's metric.
         init: where to start: "content", "noise", or a picture for all.
         mosaic: share of the style's mosaic in a start from the content.
         seeds: of noise and mosaic.
@@ -129,7 +138,9 @@ def stylize_batch(
     options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
     # Once for each picture's own, to check them all.
     each_settings = [
-        settle(preset, mesh, weights=one["weights"], strength=one["strength"], mosaic=one["mosaic"], **options)
+        resolve_settings(
+            preset, mesh, weights=one["weights"], strength=one["strength"], mosaic=one["mosaic"], **options
+        )
         for one in each
     ]
     settings = each_settings[0]
@@ -143,24 +154,24 @@ def stylize_batch(
     params = load_params() if params is None else params
     spread_params = params if mesh is None else replicated(params, mesh)
 
-    came: list[Descents] = []
+    came: list[BatchRunState] = []
     pictures: list[AnyImage] = [start_of(at_scale(job, job.scales[0]), settings.init) for job in jobs]
     used = None
     with stop_flag() as stop:
 
-        def ask(now: Descents) -> Status | None:
+        def ask(now: BatchRunState) -> Status | None:
             if callback is not None and callback(_progress(jobs, len(each), [*came, now], begin)):
                 return Status.STOPPED
             return stop.status
 
-        def optimise(
+        def optimize(
             index: int,
             starts: list[AnyImage],
             statuses: list[Status | None],
             least: tuple[int, int],
             structure: Objective,
-        ) -> tuple[list[AnyImage], Descents]:
-            return descend_together(
+        ) -> tuple[list[AnyImage], BatchRunState]:
+            return minimize_batch(
                 _pictures(index, jobs, starts, statuses, params, structure),
                 spread_params,
                 structure,
@@ -179,7 +190,7 @@ def stylize_batch(
             shrunk = [size for job in jobs for size in sizes_of(job, scale.factor)]
             # The largest alone: they are measured one after the other.
             style = max(shrunk, key=math.prod)
-            structure = windowed(
+            structure = with_auto_window(
                 settings.objective,
                 window,
                 *largest,
@@ -189,9 +200,9 @@ def stylize_batch(
                 mesh=mesh,
             )
             before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
-            work = functools.partial(optimise, index, pictures, before, least)
+            work = functools.partial(optimize, index, pictures, before, least)
             side = max(part_of(largest, structure))
-            (pictures, now), used = in_less_memory(work, structure, side, retry=window == "auto")
+            (pictures, now), used = retry_with_smaller_windows(work, structure, side, retry=window == "auto")
             came.append(now)
             # What was asked for counts for all, those that had converged at this scale included.
             if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
@@ -252,7 +263,7 @@ def _check_alike(jobs: Sequence[Job]) -> None:
 
 def _ended(status: Status | None) -> Status | None:
     """The status if it is one that ends the whole run of a picture, not only a scale."""
-    return None if status in DONE else status
+    return None if status in COMPLETED else status
 
 
 def _pictures(
@@ -270,13 +281,13 @@ def _pictures(
         now, key = at_scale(job, job.scales[index]), (*map(id, job.styles), id(job.regions), *job.shares)
         if key not in measured:
             measured[key] = measure_styles(params, now.styles, objective, now.shares, now.regions)
-        start = keep_photo(fit(picture, *now.content.shape[:2]), now)
+        start = restore_fixed_pixels(fit(picture, *now.content.shape[:2]), now)
         balanced = None if now.strength is None else Balanced(now.strength, mosaic_of(now))
         found.append(Picture(now.content, measured[key], now.weights, start, now.regions, balanced, status))
     return found
 
 
-def _progress(jobs: Sequence[Job], count: int, came: Sequence[Descents], begin: float) -> BatchProgress:
+def _progress(jobs: Sequence[Job], count: int, came: Sequence[BatchRunState], begin: float) -> BatchProgress:
     """Of the first `count` pictures: the others are there only to fill the devices."""
     now = came[-1]
     return BatchProgress(
@@ -293,7 +304,7 @@ def _result(
     job: Job,
     arguments: dict[str, Any],
     picture: AnyImage,
-    came: Sequence[Descents],
+    came: Sequence[BatchRunState],
     seconds: float,
     window: int | None,
 ) -> Result:
@@ -301,7 +312,7 @@ def _result(
     rows, content, status = np.concatenate(histories), arguments["contents"], came[-1].statuses[k]
     assert status is not None
     return Result(
-        image=restore(keep_photo(fit(picture, *content.shape[:2]), job), content, arguments["color"]),
+        image=restore(restore_fixed_pixels(fit(picture, *content.shape[:2]), job), content, arguments["color"]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=status,

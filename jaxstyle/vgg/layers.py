@@ -16,7 +16,7 @@ Precision = Literal["highest", "default", "bfloat16"]
 Algorithm = Literal["auto", "direct", "winograd"]
 
 # Where Winograd's form is the faster one on 2 CPU cores: below, its transforms cost more than the products save.
-LEAST_CHANNELS, LEAST_TILES = 64, 64
+MIN_CHANNELS, MIN_TILES = 64, 64
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -86,7 +86,7 @@ convolution.defvjp(_forward, _backward)
 def _choose(x, kernel, precision, algorithm, direct, by_winograd):
     """One of two functions, if need be when it is known for which platform they are compiled."""
     tiles = -(-x.shape[0] // TILE) * -(-x.shape[1] // TILE)
-    small = min(kernel.shape[2:]) < LEAST_CHANNELS or tiles < LEAST_TILES
+    small = min(kernel.shape[2:]) < MIN_CHANNELS or tiles < MIN_TILES
     if algorithm == "direct" or (algorithm == "auto" and (small or precision == "bfloat16")):
         return direct
     if algorithm == "winograd":

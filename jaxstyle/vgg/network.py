@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Frame, inside
+from jaxstyle.image.canvas import Placement, mask_outside
 from jaxstyle.image.ops import check_image
 from jaxstyle.typing import AnyFeatures, Features, Image, Params
 from jaxstyle.vgg.layers import Algorithm, Pooling, Precision, convolution, pool
@@ -90,7 +90,7 @@ def check_options(pooling: str, padding: str, precision: str, algorithm: str = "
 
 
 def stride(layer: str) -> int:
-    """Pixels between neighbouring positions of a layer: 2 to the number of pools up to it.
+    """Pixels between neighboring positions of a layer: 2 to the number of pools up to it.
 
     Example:
         >>> stride("relu1_1"), stride("relu5_1"), stride("pool5")
@@ -101,7 +101,7 @@ def stride(layer: str) -> int:
     return 2 ** (block if kind == "pool" else block - 1)
 
 
-def radius(layers: Sequence[str], after: str | None = None) -> int:
+def receptive_radius(layers: Sequence[str], after: str | None = None) -> int:
     """How far from a position of these layers the values lie that it depends on: the receptive field's reach.
 
     A position `p` of a layer with stride `s` depends on rows `s p - radius` to `s p + s - 1 + radius` at most.
@@ -118,16 +118,16 @@ def radius(layers: Sequence[str], after: str | None = None) -> int:
         (1, 38, 70, 6)
     """
     check_layers(layers)
-    reach, jump = 0, 1
-    for layer in path(layers, after):
+    reach, spacing = 0, 1
+    for layer in layers_between(layers, after):
         if layer.startswith("conv"):
-            reach += jump
+            reach += spacing
         elif layer.startswith("pool"):
-            jump *= 2
+            spacing *= 2
     return reach
 
 
-def path(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
+def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
     """The layers that have to be computed for these, in order.
 
     Args:
@@ -138,7 +138,7 @@ def path(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
         Names, from the first after the given one to the deepest wanted.
 
     Example:
-        >>> path(["relu1_1"]), path(["relu4_1"], after="pool3")
+        >>> layers_between(["relu1_1"]), layers_between(["relu4_1"], after="pool3")
         (('conv1_1', 'relu1_1'), ('conv4_1', 'relu4_1'))
     """
     begin = 0 if after is None else LAYERS.index(after) + 1
@@ -155,7 +155,7 @@ def features(
     precision: Precision = "highest",
     algorithm: Algorithm = "auto",
     after: str | None = None,
-    frame: Frame | None = None,
+    frame: Placement | None = None,
 ) -> dict[str, AnyFeatures]:
     """Feature maps of a picture at the named layers.
 
@@ -200,8 +200,8 @@ def features(
     if not layers:
         return {}
     if after is None:
-        check_image(image, smallest=max(map(stride, layers)))
-    elif not set(layers) <= set(path(layers, after)):
+        check_image(image, min_side=max(map(stride, layers)))
+    elif not set(layers) <= set(layers_between(layers, after)):
         raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
     widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
     network = _VGG19(tuple(layers), widths, Options(pooling, padding, precision, algorithm), after)
@@ -216,7 +216,7 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
         widths: channels of each of the five blocks; narrow ones make a tiny VGG.
 
     Returns:
-        Params for pixels in [0, 1]; `scale` and `shift` centre them to [-1, 1].
+        Params for pixels in [0, 1]; `scale` and `shift` center them to [-1, 1].
     """
     outs = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
     shapes = [(3, 3, channels, out) for channels, out in zip([3, *outs], outs, strict=False)]
@@ -242,14 +242,14 @@ class _VGG19(nn.Module):
     after: str | None = None
 
     @nn.compact
-    def __call__(self, image: AnyFeatures, frame: Frame | None) -> dict[str, AnyFeatures]:
+    def __call__(self, image: AnyFeatures, frame: Placement | None) -> dict[str, AnyFeatures]:
         taps = {}
-        x, jump = image, 1
+        x, spacing = image, 1
         if self.after is None:
             x = _InputScaling(name="input")(x)
         if self.after is not None or self.options.padding == "zeros":
-            x = inside(x, frame)
-        layers = path(self.layers, self.after)
+            x = mask_outside(x, frame)
+        layers = layers_between(self.layers, self.after)
         for layer in layers:
             kind, number = layer[:4], layer[4:]
             if kind == "conv":
@@ -257,13 +257,13 @@ class _VGG19(nn.Module):
                 relu = layer not in self.layers and f"relu{number}" in layers
                 width = self.widths[CONVOLUTIONS.index(layer)]
                 options = self.options if layer == "conv1_1" else self.options._replace(padding="zeros")
-                x = inside(_Convolution(width, relu, options, name=layer)(x), frame, jump)
+                x = mask_outside(_Convolution(width, relu, options, name=layer)(x), frame, spacing)
             elif kind == "relu":
                 fused = f"conv{number}" in layers and f"conv{number}" not in self.layers
                 x = x if fused else nn.relu(x)
             else:
-                jump *= 2
-                x = inside(pool(x, self.options.pooling), frame, jump)
+                spacing *= 2
+                x = mask_outside(pool(x, self.options.pooling), frame, spacing)
             if layer in self.layers:
                 taps[layer] = x
         return taps

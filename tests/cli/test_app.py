@@ -228,8 +228,8 @@ BAD_RUNS = {
     "infinite tolerance": ((PHOTO, PAINTING, "--tolerance", "inf"), "--tolerance is inf"),
     "a learning rate that is not used": ((PHOTO, PAINTING, "--learning-rate", "nan"), "learning_rate is nan"),
     "a weight beyond float32": ((PHOTO, PAINTING, "--style-weight", "1e39"), "style weight is 1e+39"),
-    "a misspelt init": ((PHOTO, PAINTING, "--init", "Content"), "expected content, noise, grey, or the path"),
-    "an empty init": ((PHOTO, PAINTING, "--init", ""), "expected content, noise, grey, or the path"),
+    "a misspelt init": ((PHOTO, PAINTING, "--init", "Content"), "expected content, noise, gray, or the path"),
+    "an empty init": ((PHOTO, PAINTING, "--init", ""), "expected content, noise, gray, or the path"),
     "missing photo": (("no.png", PAINTING), "no.png"),
     "missing painting": ((PHOTO, "no.png"), "no.png"),
     "a directory": ((".", PAINTING), "."),
@@ -287,7 +287,7 @@ def _damaged(kind, folder):
         path.write_bytes((DATA / "china.jpg").read_bytes()[:20_000])
     elif kind == "animated":
         path = folder / "bad.gif"
-        frames = [PIL.Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+        frames = [PIL.Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
         frames[0].save(path, save_all=True, append_images=frames[1:])
     elif kind == "gigantic":
         # A header that promises 30000 x 30000 pixels.
@@ -438,7 +438,7 @@ def test_ctrl_c_saves_the_picture_so_far(tiny_weights, tmp_path):
         assert file.size == (128, 85)
 
 
-def test_the_demo_stylises_the_bundled_photo(run, tmp_path):
+def test_the_demo_stylizes_the_bundled_photo(run, tmp_path):
     """With the real weights, small: the same command that the README begins with."""
     out = tmp_path / "demo.png"
     code, _, error = run("demo", "-o", out, "--size", 96, "--steps", 10)

@@ -48,9 +48,9 @@ def call(photos, output, *options):
 
 
 def test_twelve_photos_of_six_sizes_compile_three_programs(photos, tmp_path, narrow, capsys):
-    before = batch_loop.run_together._cache_size()
+    before = batch_loop.run_batch._cache_size()
     assert call(photos, tmp_path / "out") == 0
-    assert batch_loop.run_together._cache_size() - before == 3
+    assert batch_loop.run_batch._cache_size() - before == 3
     printed = capsys.readouterr()
     assert "12 pictures on 3 canvases" in printed.out
     made = sorted((tmp_path / "out").iterdir())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.cli.outputs import check_beside, check_outputs, is_finished, is_unfinished, save_or_rescue
+from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_finished, is_unfinished, save_with_fallback
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 
@@ -43,12 +43,12 @@ def test_inputs_are_never_outputs(tmp_path, force):
 def test_a_log_or_checkpoint_is_no_picture(tmp_path):
     photo, out = tmp_path / "photo.png", tmp_path / "out.png"
     for path in (None, Path("-"), tmp_path / "log"):
-        check_beside("--log-json", path, [out], [photo])
+        check_sidecar_path("--log-json", path, [out], [photo])
     for path in (photo, out, tmp_path / "." / "out.png"):
         with pytest.raises(InputError, match="another file of this run: expected one of its own"):
-            check_beside("--log-json", path, [out], [photo])
+            check_sidecar_path("--log-json", path, [out], [photo])
     with pytest.raises(InputError, match="no regular file"):
-        check_beside("--checkpoint", tmp_path, [out], [photo])
+        check_sidecar_path("--checkpoint", tmp_path, [out], [photo])
 
 
 def test_ones_own_unfinished_picture_is_no_other(tmp_path):
@@ -75,14 +75,14 @@ def test_a_picture_that_cannot_be_written_is_rescued(tmp_path, monkeypatch, capl
     """The folder went away during the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     out = tmp_path / "gone" / "out.png"
-    where = save_or_rescue(out, IMAGE, recipe=RECIPE)
+    where = save_with_fallback(out, IMAGE, recipe=RECIPE)
     assert where != out
     np.testing.assert_allclose(js.load_image(where), IMAGE, atol=1 / 255)
     assert io.read_recipe(where) == RECIPE
     assert f"cannot write {out}" in caplog.text
     assert f"the picture is in {where} instead" in caplog.text
     good = tmp_path / "out.png"
-    assert save_or_rescue(good, IMAGE) == good
+    assert save_with_fallback(good, IMAGE) == good
 
 
 def test_where_nothing_can_be_written_it_says_so(tmp_path, monkeypatch):
@@ -92,5 +92,5 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match="No space left on device"):
-        save_or_rescue(tmp_path / "out.png", IMAGE)
+        save_with_fallback(tmp_path / "out.png", IMAGE)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], list(Path(tmp_path).rglob("*"))

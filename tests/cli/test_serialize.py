@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxstyle.cli.serialize import from_words, moved, to_words
+from jaxstyle.cli.serialize import options_from_json, options_to_json, with_relocated_paths
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.errors import InputError
 from jaxstyle.transfer.presets import PRESETS
@@ -38,10 +38,10 @@ def options(tmp_path, monkeypatch):
 
 
 def test_they_come_back_with_whole_paths(options, tmp_path):
-    words = json.loads(json.dumps(to_words(options)))
+    words = json.loads(json.dumps(options_to_json(options)))
     assert words["compile_cache"] == str(tmp_path / "programs")
-    found = from_words(Stylize, words, "here")
-    assert found == moved(options, lambda path: str(tmp_path / path))
+    found = options_from_json(Stylize, words, "here")
+    assert found == with_relocated_paths(options, lambda path: str(tmp_path / path))
     assert (found.photo, found.more) == (tmp_path / "photo.jpg", (tmp_path / "b.jpg",))
     assert (found.init, found.weights) == (str(tmp_path / "start.png"), str(tmp_path / "net.safetensors"))
     assert found.style_mask == ("none", str(tmp_path / "other.png"))
@@ -51,7 +51,7 @@ def test_they_come_back_with_whole_paths(options, tmp_path):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_come_back(name):
     options = defaults(name, Stylize, Path("/a"), Path("/b"), Path("/c.png"))
-    assert from_words(Stylize, json.loads(json.dumps(to_words(options))), "here") == options
+    assert options_from_json(Stylize, json.loads(json.dumps(options_to_json(options))), "here") == options
 
 
 VALUES = st.recursive(
@@ -64,18 +64,18 @@ NAMES = [each.name for each in dataclasses.fields(Stylize)]
 
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), VALUES, max_size=4) | VALUES)
 def test_anything_else_is_one_sentence_or_options(changes):
-    words = to_words(defaults("default", Stylize, Path("/a"), Path("/b"), Path("/c.png")))
+    words = options_to_json(defaults("default", Stylize, Path("/a"), Path("/b"), Path("/c.png")))
     words = words | changes if isinstance(changes, dict) else changes
     told = ""
     try:
-        assert isinstance(from_words(Stylize, words, "the file x"), Stylize)
+        assert isinstance(options_from_json(Stylize, words, "the file x"), Stylize)
     except InputError as error:
         told = str(error)
     assert told == "" or (told.startswith("the file x") and len(told) < 250)
 
 
 def test_what_is_missing_or_unknown_is_named(options):
-    words = to_words(options)
+    words = options_to_json(options)
     for change, message in (
         ({"photo": None}, "has photo = 'None'"),
         ({"size": 1.5}, "has size = '1.5'"),
@@ -85,7 +85,7 @@ def test_what_is_missing_or_unknown_is_named(options):
         ({"photo": "a\0b"}, "has photo"),
     ):
         with pytest.raises(InputError, match=message):
-            from_words(Stylize, words | change, "x")
+            options_from_json(Stylize, words | change, "x")
     del words["painting"]
     with pytest.raises(InputError, match="does not say its painting"):
-        from_words(Stylize, words, "x")
+        options_from_json(Stylize, words, "x")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.image.canvas import Canvas, continued, inside, on_canvas, sides
+from jaxstyle.image.canvas import Canvas, edge_extend, mask_outside, on_canvas, sides
 from jaxstyle.minimize.loop import run
-from jaxstyle.objective.base import a_layer_each
+from jaxstyle.objective.base import broadcast_weights
 from jaxstyle.optim import preconditioners
 
 WEIGHTS = js.LossWeights(1.0, 1e3, 1e4)
@@ -127,7 +127,7 @@ def test_preconditioners_are_those_of_the_picture_alone(which, size, exponent):
 @pytest.mark.parametrize("optimizer", [js.lbfgs(5), js.lbfgs(5, precondition="pyramid"), js.adam()])
 def test_a_run_is_that_of_the_picture_alone(tiny_params, china, starry, optimizer, lenient_promotion):
     objective, photo = js.Objective(), js.resize(china, 61, 83)
-    weights, length = a_layer_each(WEIGHTS, objective), jnp.int32(6)
+    weights, length = broadcast_weights(WEIGHTS, objective), jnp.int32(6)
     targets = js.whiten(js.make_targets(tiny_params, photo, [starry], objective))
     problem = tiny_params, targets, weights, objective, optimizer
     expected, rows = run(js.init(photo, *problem), *problem, length)
@@ -152,13 +152,13 @@ def test_sizes_on_one_canvas_share_a_program(tiny_params, china, starry):
 
 def test_continued_repeats_the_last_row():
     x = jnp.arange(12.0).reshape(4, 3, 1)
-    assert continued(x, 0, 2)[:, 0, 0].tolist() == [0, 3, 3, 3]
-    assert continued(x, 1, 1)[1, :, 0].tolist() == [3, 3, 3]
+    assert edge_extend(x, 0, 2)[:, 0, 0].tolist() == [0, 3, 3, 3]
+    assert edge_extend(x, 1, 1)[1, :, 0].tolist() == [3, 3, 3]
 
 
 def test_inside_is_nothing_to_do_without_a_frame():
     x = jnp.ones((2, 2, 1))
-    assert inside(x, None) is x
+    assert mask_outside(x, None) is x
     assert sides((5, 7, 3), None) == (5, 7)
 
 

@@ -31,12 +31,12 @@ def covariance(picture):
 
 
 def muted(picture):
-    """Around grey, so that matched pictures are not clipped."""
+    """Around gray, so that matched pictures are not clipped."""
     return 0.5 + 0.2 * (jnp.asarray(picture) - 0.5)
 
 
 def random_picture(seed, height, width):
-    """Correlated channels, around grey."""
+    """Correlated channels, around gray."""
     rng = np.random.default_rng(seed)
     mixing = rng.uniform(-1, 1, (3, 3)) + 2 * np.eye(3)
     return np.float32(0.5 + 0.05 * rng.uniform(-1, 1, (height, width, 3)) @ mixing + rng.uniform(-0.1, 0.1, 3))
@@ -82,7 +82,7 @@ def test_linear_matching_of_any_pictures(seed, height, width):
 
 
 @pytest.mark.parametrize("color", ["symmetric", "cholesky", "histogram"])
-def test_a_style_with_the_contents_colours_stays_as_it_is(china, color):
+def test_a_style_with_the_contents_colors_stays_as_it_is(china, color):
     style = np.asarray(china)[::-1, ::-1]
     np.testing.assert_allclose(matched(style, china, color), style, atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_a_histogram_from_fewer_pixels_and_with_ties():
     np.testing.assert_allclose(matched(ties, content, "histogram")[0, :, 0], [0.35, 0.1, 0.35, 0.9], atol=1e-6)
 
 
-def test_restored_colours_have_the_pictures_luminance_and_the_contents_chrominance(china, starry):
+def test_restored_colors_have_the_pictures_luminance_and_the_contents_chrominance(china, starry):
     image, content = resize(starry, 64, 96), muted(china)
     image = 0.4 + 0.2 * image  # Nothing is clipped.
     restored = np.asarray(restore(image, content, "luminance"))
@@ -136,7 +136,7 @@ def test_restored_colours_have_the_pictures_luminance_and_the_contents_chrominan
     np.testing.assert_allclose(samples(restored), expected @ np.linalg.inv(YIQ).T, atol=1e-6)
 
 
-def test_restored_colours_are_clipped_and_of_the_pictures_size(china):
+def test_restored_colors_are_clipped_and_of_the_pictures_size(china):
     restored = restore(jnp.ones((32, 48, 3)), china, "luminance")
     assert restored.shape == (32, 48, 3)
     assert restored.dtype == jnp.float32
@@ -155,11 +155,11 @@ def test_the_other_ways_leave_the_result_as_it_is(china, starry, color):
 
 
 def poor(kind, china):
-    """A picture of few colours; the nearly grey one has errors of 1/255 in its channels, as after compression."""
-    grey = np.repeat(np.asarray(china)[::-1, :, :1], 3, axis=2)
+    """A picture of few colors; the nearly gray one has errors of 1/255 in its channels, as after compression."""
+    gray = np.repeat(np.asarray(china)[::-1, :, :1], 3, axis=2)
     pictures = {
-        "grey": grey,
-        "nearly grey": grey + np.random.default_rng(0).choice(np.float32([-1, 0, 1]) / 255, grey.shape),
+        "gray": gray,
+        "nearly gray": gray + np.random.default_rng(0).choice(np.float32([-1, 0, 1]) / 255, gray.shape),
         "constant": np.full((9, 5, 3), 0.3, np.float32),
         "black": np.zeros((4, 4, 3), np.float32),
         "one pixel": np.full((1, 1, 3), 0.7, np.float32),
@@ -168,8 +168,8 @@ def poor(kind, china):
 
 
 @pytest.mark.parametrize("color", COLORS)
-@pytest.mark.parametrize("kind", ["grey", "nearly grey", "constant", "black", "one pixel"])
-def test_pictures_of_few_colours(china, kind, color):
+@pytest.mark.parametrize("kind", ["gray", "nearly gray", "constant", "black", "one pixel"])
+def test_pictures_of_few_colors(china, kind, color):
     picture = poor(kind, china)
     for content, style in ((china, picture), (picture, china), (picture, picture)):
         prepared, (other,) = prepare(content, [style], color)
@@ -179,9 +179,9 @@ def test_pictures_of_few_colours(china, kind, color):
             assert result.max() <= 1
         if color == "style":
             continue
-        if kind in ("constant", "black", "one pixel"):  # One colour: the content's mean.
+        if kind in ("constant", "black", "one pixel"):  # One color: the content's mean.
             np.testing.assert_allclose(other, np.broadcast_to(np.mean(prepared, axis=(0, 1)), other.shape), atol=1e-5)
-    if kind != "nearly grey":
+    if kind != "nearly gray":
         # The triangle of a singular covariance, unlike its symmetric root, is another one with the floor.
         np.testing.assert_allclose(
             prepare(picture, [picture], color)[1][0], picture, atol=1e-3 if color == "cholesky" else 1e-5
@@ -189,16 +189,16 @@ def test_pictures_of_few_colours(china, kind, color):
 
 
 @pytest.mark.parametrize("color", ["symmetric", "cholesky"])
-def test_a_grey_content_makes_grey_styles(china, starry, color):
-    picture = matched(starry, poor("grey", china), color)
+def test_a_gray_content_makes_gray_styles(china, starry, color):
+    picture = matched(starry, poor("gray", china), color)
     assert np.ptp(picture, axis=2).max() < 1e-5
     assert picture.std() > 0.1
 
 
 @pytest.mark.parametrize("color", ["symmetric", "cholesky"])
-def test_errors_of_compression_are_not_made_into_colours(china, color):
+def test_errors_of_compression_are_not_made_into_colors(china, color):
     """The map is the one for a style with a thousandth of its largest variance in all directions that have less."""
-    style, content = poor("nearly grey", china), muted(china)
+    style, content = poor("nearly gray", china), muted(china)
     picture = samples(matched(style, content, color))
     deviations = samples(style) - samples(style).mean(axis=0)
     linear = np.linalg.lstsq(deviations, picture - picture.mean(axis=0), rcond=None)[0].T
@@ -212,11 +212,11 @@ def test_errors_of_compression_are_not_made_into_colours(china, color):
 def test_refusals(china, starry):
     names = "'style', 'luminance', 'symmetric', 'cholesky', 'histogram'"
     for call in (
-        lambda: check_color("grey"),
-        lambda: prepare(china, [starry], "grey"),
-        lambda: restore(starry, china, "grey"),
+        lambda: check_color("gray"),
+        lambda: prepare(china, [starry], "gray"),
+        lambda: restore(starry, china, "gray"),
     ):
-        with pytest.raises(InputError, match=f"unknown color 'grey', expected one of {names}"):
+        with pytest.raises(InputError, match=f"unknown color 'gray', expected one of {names}"):
             call()
     for color in COLORS:
         check_color(color)

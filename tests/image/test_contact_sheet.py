@@ -14,7 +14,7 @@ LONG = "/a/path/without/any/space_that_is_much_too_long_for_a_cell/of_this_width
 
 
 def flat(height, width, red=0.25):
-    """A picture of a colour that no text has."""
+    """A picture of a color that no text has."""
     return np.tile(np.float32([red, 0.5, 0.75]), (height, width, 1))
 
 

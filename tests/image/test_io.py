@@ -103,7 +103,7 @@ def test_too_small_a_file(tmp_path):
     path = stored(PIL.Image.new("RGB", (31, 100)), tmp_path)
     with pytest.raises(InputError, match=r"is 31x100 pixels, at least 32 a side"):
         load_image(path, 512)
-    assert load_image(path, smallest=16).shape == (100, 31, 3)
+    assert load_image(path, min_side=16).shape == (100, 31, 3)
 
 
 def test_too_small_a_request(tmp_path):
@@ -111,8 +111,8 @@ def test_too_small_a_request(tmp_path):
     with pytest.raises(InputError, match=r"200x20 pixels.*use a size of 320"):
         load_image(path, 200)
     assert load_image(path, 320).shape == (32, 320, 3)
-    assert load_image(path, 10, smallest=1).shape == (1, 10, 3)
-    assert load_image(stored(PIL.Image.new("RGB", (400, 1)), tmp_path), 40, smallest=1).shape == (1, 40, 3)
+    assert load_image(path, 10, min_side=1).shape == (1, 10, 3)
+    assert load_image(stored(PIL.Image.new("RGB", (400, 1)), tmp_path), 40, min_side=1).shape == (1, 40, 3)
 
 
 # --- orientation ---------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_broken_exif_does_not_lose_the_picture(tmp_path, junk):
         assert load_image(path).shape == (33, 40, 3)
 
 
-# --- colour profiles -----------------------------------------------------------------------------------------------
+# --- color profiles -----------------------------------------------------------------------------------------------
 
 
 def curve(gamma):
@@ -194,10 +194,10 @@ TEXT = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(79),
 
 
 def rgb_profile(primaries, gamma):
-    colourants = {name: s15(*primaries[:, i]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
+    colorants = {name: s15(*primaries[:, i]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
     return made_profile(
         b"RGB ",
-        {**TEXT, b"wtpt": s15(*D50), **colourants, **{n: curve(gamma) for n in (b"rTRC", b"gTRC", b"bTRC")}},
+        {**TEXT, b"wtpt": s15(*D50), **colorants, **{n: curve(gamma) for n in (b"rTRC", b"gTRC", b"bTRC")}},
     )
 
 
@@ -215,7 +215,7 @@ def test_wide_gamut_profile_is_converted_to_srgb(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["L", "LA", "I;16"])
-def test_grey_profile(tmp_path, kind):
+def test_gray_profile(tmp_path, kind):
     ramp = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (33, 1))
     profile = made_profile(b"GRAY", {**TEXT, b"wtpt": s15(*D50), b"kTRC": curve(1.5)})
     picture = {
@@ -229,9 +229,9 @@ def test_grey_profile(tmp_path, kind):
     np.testing.assert_allclose(pixels_of(path), expected, atol=3 / 255)
 
 
-def test_rgb_profile_on_a_grey_picture(tmp_path):
-    grey = PIL.Image.fromarray(BYTES[..., 0])
-    path = stored(grey, tmp_path, icc_profile=rgb_profile(SRGB, 1.0))
+def test_rgb_profile_on_a_gray_picture(tmp_path):
+    gray = PIL.Image.fromarray(BYTES[..., 0])
+    path = stored(gray, tmp_path, icc_profile=rgb_profile(SRGB, 1.0))
     expected = three(srgb_curve(BYTES[..., 0] / 255.0))
     np.testing.assert_allclose(pixels_of(path), expected, atol=2 / 255)
 
@@ -241,7 +241,7 @@ def test_rgb_profile_on_a_grey_picture(tmp_path):
 def test_unusable_profile_is_a_warning(tmp_path, mode, profile):
     picture = PIL.Image.fromarray(BYTES).convert(mode)
     path = stored(picture, tmp_path, ".tif", icc_profile=profile)
-    with pytest.warns(UserWarning, match="colour profile cannot be used"):
+    with pytest.warns(UserWarning, match="color profile cannot be used"):
         pixels = pixels_of(path)
     np.testing.assert_allclose(pixels, np.asarray(picture.convert("RGB")) / 255.0, atol=1e-6)
 
@@ -283,7 +283,7 @@ def test_lab(tmp_path, profiled):
         del lab.info["icc_profile"]
     error = np.abs(pixels_of(stored(lab, tmp_path, ".tif")) - np.asarray(muted) / 255.0)
     assert error.mean() < 1 / 255
-    assert error.max() < 10 / 255  # 8-bit Lab is coarse in dark colours.
+    assert error.max() < 10 / 255  # 8-bit Lab is coarse in dark colors.
 
 
 # --- modes and depths ----------------------------------------------------------------------------------------------
@@ -304,12 +304,12 @@ DEEP = rng.integers(0, 65536, (33, 40), dtype=np.uint16)
 
 
 @pytest.mark.parametrize("extension", [".png", ".tif"])
-def test_16_bit_grey_keeps_its_depth(tmp_path, extension):
+def test_16_bit_gray_keeps_its_depth(tmp_path, extension):
     path = stored(PIL.Image.fromarray(DEEP), tmp_path, extension)
     np.testing.assert_allclose(pixels_of(path), three(DEEP / 65535.0), atol=1e-6)
 
 
-def test_16_bit_grey_big_endian(tmp_path):
+def test_16_bit_gray_big_endian(tmp_path):
     picture = PIL.Image.frombytes("I;16B", (40, 33), DEEP.astype(">u2").tobytes())
     np.testing.assert_allclose(pixels_of(stored(picture, tmp_path, ".tif")), three(DEEP / 65535.0), atol=1e-6)
 
@@ -320,14 +320,14 @@ def test_16_bit_pgm(tmp_path):
     np.testing.assert_allclose(pixels_of(path), three(DEEP / 65535.0), atol=1e-6)
 
 
-def test_float_grey(tmp_path):
+def test_float_gray(tmp_path):
     ramp = smooth()[..., 0]
     np.testing.assert_allclose(pixels_of(stored(PIL.Image.fromarray(ramp), tmp_path, ".tif")), three(ramp), atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.float32(1.5), np.float32(np.nan), np.int32(-1), np.int32(65536)])
-def test_32_bit_grey_without_a_scale(tmp_path, value):
-    with pytest.raises(InputError, match="grey values outside"):
+def test_32_bit_gray_without_a_scale(tmp_path, value):
+    with pytest.raises(InputError, match="gray values outside"):
         load_image(stored(PIL.Image.fromarray(np.full((40, 40), value)), tmp_path, ".tif"))
 
 
@@ -335,12 +335,12 @@ def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def raw_png(width, height, depth, colour, rows, *extra):
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+def raw_png(width, height, depth, color, rows, *extra):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_16_bit_colour_is_read_with_8(tmp_path):
+def test_16_bit_color_is_read_with_8(tmp_path):
     deep = rng.integers(0, 65536, (32, 32, 3), dtype=np.uint16)
     path = tmp_path / "deep.png"
     path.write_bytes(raw_png(32, 32, 16, 2, b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)))
@@ -373,7 +373,7 @@ def test_opaque_alpha_is_no_alpha(tmp_path):
     assert read_picture(stored(picture, tmp_path)).alpha is None
 
 
-def test_hidden_pixels_take_the_mean_visible_colour(tmp_path):
+def test_hidden_pixels_take_the_mean_visible_color(tmp_path):
     array = np.zeros((40, 40, 4), np.uint8)
     array[:, :20] = (255, 0, 255, 0)  # hidden magenta
     array[:, 20:] = (50, 100, 150, 255)
@@ -404,7 +404,7 @@ def test_palette_transparency(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "key"), [("L", 7), ("1", 255), ("RGB", (1, 2, 3))])
-def test_one_transparent_colour_in_png(tmp_path, mode, key):
+def test_one_transparent_color_in_png(tmp_path, mode, key):
     picture = PIL.Image.new(mode, (40, 40), 0)
     picture.paste(key, (0, 0, 20, 40))
     result = read_picture(stored(picture, tmp_path, transparency=1 if mode == "1" else key))
@@ -413,7 +413,7 @@ def test_one_transparent_colour_in_png(tmp_path, mode, key):
     np.testing.assert_array_equal(result.alpha, expected)
 
 
-def test_one_transparent_grey_of_16_bits(tmp_path):
+def test_one_transparent_gray_of_16_bits(tmp_path):
     deep = np.full((40, 40), 700, ">u2")
     deep[:, 20:] = 701  # The same in 8 bits.
     path = tmp_path / "deep.png"
@@ -427,7 +427,7 @@ def test_one_transparent_grey_of_16_bits(tmp_path):
 
 @pytest.mark.parametrize("extension", [".gif", ".png", ".webp", ".tif"])
 def test_animations_and_pages(tmp_path, extension):
-    frames = [PIL.Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue")]
+    frames = [PIL.Image.new("RGB", (40, 40), color) for color in ("red", "green", "blue")]
     path = stored(frames[0], tmp_path, extension, save_all=True, append_images=frames[1:])
     with pytest.raises(InputError, match="3 frames or pages"):
         load_image(path)
@@ -534,7 +534,7 @@ def test_damaged_files_end_in_a_picture_or_an_input_error(tmp_path, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            pixels = pixels_of(path, size=40, smallest=1)
+            pixels = pixels_of(path, size=40, min_side=1)
         except InputError:
             return
     assert np.isfinite(pixels).all()
@@ -600,7 +600,7 @@ def test_profile_format_and_determinism(tmp_path, extension):
     assert "sRGB" in PIL.ImageCms.getProfileDescription(profile)
 
 
-def test_jpeg_does_not_subsample_colour(tmp_path):
+def test_jpeg_does_not_subsample_color(tmp_path):
     save_image(tmp_path / "out.jpg", smooth())
     with PIL.Image.open(tmp_path / "out.jpg") as file:
         assert isinstance(file, PIL.JpegImagePlugin.JpegImageFile)
@@ -789,5 +789,5 @@ def test_no_open_handles(tmp_path):
         load_image(path)
         read_recipe(path)
         with pytest.raises(InputError):
-            load_image(path, 40, smallest=50)
+            load_image(path, 40, min_side=50)
     assert len(list(descriptors.iterdir())) == before

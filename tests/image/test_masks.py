@@ -3,7 +3,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.errors import InputError
-from jaxstyle.image.masks import Wish, parse_wishes, regions_of
+from jaxstyle.image.masks import RegionSpec, parse_region_specs, regions_of
 
 RED, GREEN, BLUE, WHITE, BLACK = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]])
 
@@ -34,7 +34,7 @@ def test_white_gets_the_style_and_black_keeps_the_photo(photo, painting):
     assert strengths == (1.0,)
 
 
-def test_greys_are_soft_edges(photo, painting):
+def test_grays_are_soft_edges(photo, painting):
     regions, _ = regions_of(photo, np.full((60, 90, 3), 0.25, np.float32), [painting])
     np.testing.assert_allclose(regions.content, 0.25, atol=1e-6)
 
@@ -46,9 +46,9 @@ def test_black_gets_the_second_painting(photo, painting):
     assert [mask.tolist() for mask in regions.styles] == [[1, 0], [0, 1]]
 
 
-def test_colours_meet_their_like_in_the_paintings(photo, painting):
+def test_colors_meet_their_like_in_the_paintings(photo, painting):
     mask, of_painting = stripes(60, 90, RED, GREEN, BLUE), stripes(40, 80, BLUE, RED)
-    wishes = {"#00ff00": Wish(0)}
+    wishes = {"#00ff00": RegionSpec(0)}
     regions, _ = regions_of(photo, mask, [painting, photo], [of_painting, None], wishes)
     # Green keeps the photo; of red and blue, in the order of the palette, the painting has its own halves.
     assert regions.content.shape == (60, 90, 2)
@@ -64,7 +64,7 @@ def test_colours_meet_their_like_in_the_paintings(photo, painting):
 
 
 def test_wishes_name_paintings_and_strengths(photo, painting):
-    wishes = parse_wishes(["red=2:0.5", "#00ff00=1", "blue=keep"], 2)
+    wishes = parse_region_specs(["red=2:0.5", "#00ff00=1", "blue=keep"], 2)
     regions, strengths = regions_of(photo, stripes(60, 90, RED, GREEN, BLUE), [painting, photo], (), wishes)
     assert sorted(strengths) == [0.5, 1.0]
     red = strengths.index(0.5)
@@ -74,10 +74,10 @@ def test_wishes_name_paintings_and_strengths(photo, painting):
     assert regions.styles[0][1 - red] == 1
 
 
-def test_colours_that_jpeg_moved_are_the_same(photo, painting):
+def test_colors_that_jpeg_moved_are_the_same(photo, painting):
     mask = stripes(60, 90, RED, GREEN)
     moved = np.clip(mask + np.random.default_rng(0).uniform(-0.04, 0.04, mask.shape).astype(np.float32), 0, 1)
-    wishes = parse_wishes(["red=1", "green=keep"], 1)
+    wishes = parse_region_specs(["red=1", "green=keep"], 1)
     clean, _ = regions_of(photo, mask, [painting], (), wishes)
     noisy, _ = regions_of(photo, moved, [painting], (), wishes)
     np.testing.assert_allclose(noisy.content, clean.content)
@@ -107,16 +107,16 @@ def test_colours_that_jpeg_moved_are_the_same(photo, painting):
             np.random.default_rng(0).random((60, 90, 3)).astype(np.float32),
             (),
             ("red=1",),
-            "colours, expected 1 to 16 flat ones",
+            "colors, expected 1 to 16 flat ones",
         ),
     ],
 )
 def test_masks_that_cannot_be_used(photo, painting, mask, masks, words, message):
     with pytest.raises(InputError, match=message):
-        regions_of(photo, mask, [painting], masks, parse_wishes(words, 1))
+        regions_of(photo, mask, [painting], masks, parse_region_specs(words, 1))
 
 
 @pytest.mark.parametrize("word", ["red", "red=", "red=0", "red=3", "mauve=1", "#12345=1", "red=1:x", "red=-1", "=1"])
 def test_wishes_of_another_form(word):
     with pytest.raises(InputError, match="expected"):
-        parse_wishes([word], 2)
+        parse_region_specs([word], 2)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.mosaic import PIECE, _mirrored, _nearest, first_image, style_mosaic
+from jaxstyle.image.mosaic import PIECE, _mirrored, _nearest, initial_image, style_mosaic
 from jaxstyle.image.ops import resize, white_noise
 
 
@@ -18,13 +18,13 @@ def style():
 
 
 def places(style):
-    """A picture whose colours tell where in it they are."""
+    """A picture whose colors tell where in it they are."""
     rows, columns = np.indices(style)
     return jnp.asarray(np.stack([rows, columns, 0 * rows], -1) / 256, jnp.float32)
 
 
 def test_the_mosaic_is_made_of_pieces_of_the_style():
-    """Neighbours in the mosaic are neighbours in the style, except where two pieces meet; and there are many pieces."""
+    """Neighbors in the mosaic are neighbors in the style, except where two pieces meet; and there are many pieces."""
     source = np.rint(256 * np.asarray(style_mosaic(0, [places((200, 250))], 130, 150))).astype(int)
     assert source.shape == (130, 150, 3)
     down, right = np.diff(source[..., 0], axis=0), np.diff(source[..., 1], axis=1)
@@ -76,7 +76,7 @@ def test_the_seed_decides(style):
 
 def test_starts(content, style):
     def first(init, **options):
-        return np.asarray(first_image(init, content, [style], 33, 48, **options))
+        return np.asarray(initial_image(init, content, [style], 33, 48, **options))
 
     np.testing.assert_array_equal(first("content"), content)
     np.testing.assert_array_equal(first("content", mosaic=1.0, seed=3), style_mosaic(3, [style], 33, 48))
@@ -84,17 +84,17 @@ def test_starts(content, style):
     np.testing.assert_allclose(first("content", mosaic=0.25), quarter, atol=1e-6)
     np.testing.assert_array_equal(first("noise", mosaic=0.25, seed=3), white_noise(3, 33, 48))
     np.testing.assert_array_equal(first(style, mosaic=0.25), resize(style, 33, 48))
-    np.testing.assert_array_equal(first_image("content", content, [style], 16, 24), resize(content, 16, 24))
+    np.testing.assert_array_equal(initial_image("content", content, [style], 16, 24), resize(content, 16, 24))
 
 
 @pytest.mark.parametrize(("factor", "piece"), [(1.0, 16), (0.5, 8), (1 / 64, 4)])
 def test_pieces_shrink_with_the_scale(content, style, factor, piece):
-    start = first_image("content", content, [style], 33, 48, mosaic=1.0, factor=factor)
+    start = initial_image("content", content, [style], 33, 48, mosaic=1.0, factor=factor)
     np.testing.assert_array_equal(start, style_mosaic(0, [style], 33, 48, piece=piece))
 
 
 def test_unknown_starts_are_refused(content, style):
-    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'grey' or a picture"):
-        first_image("painting", content, [style], 33, 48)
+    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or a picture"):
+        initial_image("painting", content, [style], 33, 48)
     with pytest.raises(InputError, match="init has values from"):
-        first_image(255 * style, content, [style], 33, 48)
+        initial_image(255 * style, content, [style], 33, 48)

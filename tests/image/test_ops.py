@@ -25,18 +25,18 @@ from jaxstyle.image.ops import check_image, resize, white_noise
 )
 def test_check_image_refuses(array, message):
     with pytest.raises(InputError, match=message):
-        check_image(array, "photo", smallest=8)
+        check_image(array, "photo", min_side=8)
 
 
 def test_check_image_takes_values_outside_the_box():
-    check_image(jnp.full((8, 9, 3), 7.0), smallest=8)
+    check_image(jnp.full((8, 9, 3), 7.0), min_side=8)
 
 
 def lanczos_weights(size, new):
-    """Lanczos-3 as a matrix: the kernel stretched when it shrinks, rows normalised, samples at pixel centres."""
+    """Lanczos-3 as a matrix: the kernel stretched when it shrinks, rows normalized, samples at pixel centers."""
     stretch = max(size / new, 1.0)
-    centres = (np.arange(new) + 0.5) * size / new - 0.5
-    x = np.abs(centres[:, None] - np.arange(size)) / stretch
+    centers = (np.arange(new) + 0.5) * size / new - 0.5
+    x = np.abs(centers[:, None] - np.arange(size)) / stretch
     weights = np.where(x < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
     return weights / weights.sum(axis=1, keepdims=True)
 
@@ -82,7 +82,7 @@ def test_white_noise_is_uniform_and_repeatable():
     assert 0.99 < noise.max() < 1
     # A tenth of 6000 uniform values: 600 with a standard deviation of 23.
     np.testing.assert_allclose(np.histogram(noise, 10, (0, 1))[0], 600, atol=120)
-    # Neighbours know nothing of each other.
+    # Neighbors know nothing of each other.
     flat = np.asarray(noise).ravel() - 0.5
     assert abs(np.corrcoef(flat[1:], flat[:-1])[0, 1]) < 0.05
 

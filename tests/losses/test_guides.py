@@ -38,9 +38,9 @@ def test_inside_and_all_are_the_receptive_field(tiny_params, guidance, layer):
     del tiny_params
     masks = halves(32, 48, 21)[:, :, :1]
     found = np.asarray(propagate(jnp.asarray(masks), (layer,), guidance)[layer])[:, :, 0]
-    jump, reach = stride(layer), radius((layer,))
+    spacing, reach = stride(layer), radius((layer,))
     for column in range(found.shape[1]):
-        first, last = column * jump - reach, column * jump + jump - 1 + reach
+        first, last = column * spacing - reach, column * spacing + spacing - 1 + reach
         seen = masks[0, max(first, 0) : last + 1, 0]
         expected = seen.min() if guidance == "inside" else seen.max()
         assert set(found[:, column]) == {expected}, column

@@ -52,9 +52,9 @@ def slow(style_loss, x, y, normalization):
 @given(seed=seeds)
 def test_against_the_table_in_float64(style_loss, normalization, seed):
     x, y = samples(seed), samples(seed + 1, 70)
-    found, guide = style_distance(moments(x), moments(y), style_loss, normalization)
+    found, surrogate = style_distance(moments(x), moments(y), style_loss, normalization)
     np.testing.assert_allclose(found, slow(style_loss, x, y, normalization), rtol=2e-4)
-    assert float(found) == float(guide)
+    assert float(found) == float(surrogate)
 
 
 @pytest.mark.parametrize("style_loss", LOSSES)
@@ -130,9 +130,9 @@ def test_a_metric_changes_the_guide_alone(style_loss):
     power = {each: whitening({"a": style.gram}, each)["a"] for each in (0.0, 1.0)}
     plain, _ = style_distance(here, style, style_loss)
     for each, metric in power.items():
-        loss, guide = style_distance(here, style, style_loss, "notebook", metric)
+        loss, surrogate = style_distance(here, style, style_loss, "notebook", metric)
         assert float(loss) == float(plain)
-        assert (abs(float(guide / loss) - 1) < 1e-5) == (each == 0.0)
+        assert (abs(float(surrogate / loss) - 1) < 1e-5) == (each == 0.0)
 
 
 def test_unknown_names():

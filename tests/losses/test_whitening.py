@@ -63,9 +63,9 @@ def test_power_zero_is_the_loss_itself(problem, normalization):
     image, params, targets, _ = problem
     objective, weights = js.Objective(normalization=normalization), js.LossWeights(style=1e3, tv=2.0)
     plain, slope = js.value_and_grad(image, params, targets, weights, objective)
-    assert plain.guide == plain.total
+    assert plain.surrogate == plain.total
     turned, turned_slope = js.value_and_grad(image, params, js.whiten(targets, 0.0), weights, objective)
-    np.testing.assert_allclose(turned.guide, plain.total, rtol=1e-5)
+    np.testing.assert_allclose(turned.surrogate, plain.total, rtol=1e-5)
     np.testing.assert_allclose(turned_slope, slope, atol=1e-4 * float(jnp.max(jnp.abs(slope))))
 
 
@@ -85,14 +85,14 @@ def test_the_guide_against_the_reference(problem, normalization):
         aim, channels = np.float64(targets.style[layer]), flat.shape[1]
         scale = channels**-4.0 if normalization == "notebook" else channels**-2.0 / 4 / len(objective.style_layers)
         style += 1e3 * scale * slow_square(flat.T @ flat / len(flat) - aim, aim, 1.0, 0.03)
-    np.testing.assert_allclose(losses.guide, losses.content + losses.tv + style, rtol=1e-3)
+    np.testing.assert_allclose(losses.surrogate, losses.content + losses.tv + style, rtol=1e-3)
 
-    def guide(pixels):
-        return js.value_and_grad(pixels, params, js.whiten(targets), weights, objective)[0].guide
+    def surrogate(pixels):
+        return js.value_and_grad(pixels, params, js.whiten(targets), weights, objective)[0].surrogate
 
     direction = gradient / jnp.linalg.norm(gradient.ravel())
     step = 1e-3
-    slope = (guide(image + step * direction) - guide(image - step * direction)) / (2 * step)
+    slope = (surrogate(image + step * direction) - surrogate(image - step * direction)) / (2 * step)
     np.testing.assert_allclose(slope, jnp.sum(gradient * direction), rtol=0.02)
 
 

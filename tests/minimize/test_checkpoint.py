@@ -67,7 +67,7 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch,
         kept = js.Checkpoint(tmp_path / f"{k}", every=0)
         with pytest.raises(KilledError):
             run(**options, checkpoint=kept, callback=killed_at(place), callback_every=1)
-        finishing.append(checkpoint_file.read(kept.path).words["run"]["finishing"])
+        finishing.append(checkpoint_file.read(kept.path).words["run"]["on_final_objective"])
         assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
     # At one size it comes after 40 evaluations.
     assert finishing[-1] or scales == 2
@@ -222,7 +222,7 @@ def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, mo
 
 
 def test_a_forced_run_goes_on_from_the_best_picture_to_what_is_wanted_now(run, tmp_path, tiny_params):
-    """Not with the old photo's optimiser and least loss, with which nothing new would ever count."""
+    """Not with the old photo's optimizer and least loss, with which nothing new would ever count."""
     kept = js.Checkpoint(tmp_path / "run", every=0)
     run(steps=20, checkpoint=kept)
     start = np.asarray(checkpoint_file.read(kept.path).tensors["state.best_image"])
@@ -241,7 +241,7 @@ def test_hosts_save_together(run, tmp_path, monkeypatch):
     """One that writes nothing must not ask for a save at every chunk because it never had one."""
     asked = []
     monkeypatch.setattr(resuming, "is_first", lambda: False)
-    monkeypatch.setattr(resuming, "agreed", lambda number, mesh: asked.append(number) or number)
+    monkeypatch.setattr(resuming, "allreduce_max", lambda number, mesh: asked.append(number) or number)
     now = [0.0]
     monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import jaxstyle as js
 from jaxstyle.minimize import status
-from jaxstyle.minimize.loop import Limits, Problem, beginning, descend
+from jaxstyle.minimize.loop import Limits, Problem, initial_run_state, minimize
 from jaxstyle.minimize.status import Status
 
 
@@ -23,7 +23,9 @@ def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, be
     seen = []
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(steps, 0.0, every, before)
-    state, history, status = descend(beginning(state), problem, limits, lambda now: seen.append(len(now.history)))
+    state, history, status = minimize(
+        initial_run_state(state), problem, limits, lambda now: seen.append(len(now.history))
+    )
     assert len(history) == int(state.evaluations) == steps
     assert status is Status.STEP_LIMIT
     assert seen == sorted(set(seen))
@@ -35,13 +37,13 @@ def test_the_answer_ends_the_descent(problem):
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(50, 0.0, 4)
     asked = lambda now: Status.STOPPED if len(now.history) >= 8 else None  # noqa: E731
-    _, history, status = descend(beginning(state), problem, limits, asked)
+    _, history, status = minimize(initial_run_state(state), problem, limits, asked)
     assert (len(history), status) == (8, Status.STOPPED)
 
 
-def verdict(totals, bad=0, tolerance=1e-3):
+def verdict(totals, num_nonfinite=0, tolerance=1e-3):
     history = np.repeat(np.float32(totals)[:, None], 5, axis=1)
-    return status.verdict(bad, history, tolerance, finishing=False)
+    return status.verdict(num_nonfinite, history, tolerance, on_surrogate=False)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():
@@ -69,8 +71,8 @@ def test_no_progress_is_none_better_than_the_first():
 
 def test_not_finite_is_the_first_or_20_in_a_row():
     """Judged where convergence is, so that it is the same wherever chunks end."""
-    assert verdict([np.nan], bad=1) is Status.NOT_FINITE
-    assert verdict([np.nan] * 3, bad=3) is None
-    assert verdict([1.0, np.nan], bad=1) is None
-    assert verdict(np.append(np.ones(9), np.full(20, np.inf)), bad=20) is None
-    assert verdict(np.append(np.ones(9), np.full(31, np.inf)), bad=31) is Status.NOT_FINITE
+    assert verdict([np.nan], num_nonfinite=1) is Status.NOT_FINITE
+    assert verdict([np.nan] * 3, num_nonfinite=3) is None
+    assert verdict([1.0, np.nan], num_nonfinite=1) is None
+    assert verdict(np.append(np.ones(9), np.full(20, np.inf)), num_nonfinite=20) is None
+    assert verdict(np.append(np.ones(9), np.full(31, np.inf)), num_nonfinite=31) is Status.NOT_FINITE

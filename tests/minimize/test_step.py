@@ -29,7 +29,7 @@ def test_a_fresh_state(problem):
     np.testing.assert_array_equal(state.losses, 0)
     assert state.best_loss == jnp.inf
     assert state.evaluations == 0
-    assert state.bad == 0
+    assert state.num_nonfinite == 0
 
 
 def test_a_step_is_one_evaluation_and_one_update(problem):
@@ -45,7 +45,7 @@ def test_a_step_is_one_evaluation_and_one_update(problem):
 
 
 def test_it_compiles_once(tiny_params):
-    """For many steps, other pictures, targets, params and weights: a trace runs the Python of the optimiser."""
+    """For many steps, other pictures, targets, params and weights: a trace runs the Python of the optimizer."""
     inner, traces = js.lbfgs(2), []
 
     def update(gradient, state, image, **values):
@@ -70,7 +70,7 @@ def test_it_compiles_once(tiny_params):
 
 
 def test_the_objective_is_in_the_compiled_step_once(problem):
-    """Every convolution once forward and once backward, however the optimiser decides."""
+    """Every convolution once forward and once backward, however the optimizer decides."""
     state = js.init(*problem)
     text = js.step.lower(state, *problem[1:]).as_text()
     # conv1_1, conv1_2, conv2_1, conv2_2; each needs its input's gradient, and the unused kernel's is removed later.
@@ -118,16 +118,16 @@ def test_evaluations_that_are_not_finite_are_counted(problem):
     best_image, best_loss = np.array(state.best_image), float(state.best_loss)
     _, params, targets, *rest = problem
     broken = jax.tree.map(lambda target: jnp.full_like(target, jnp.nan), targets)
-    for bad in (1, 2):
+    for num_nonfinite in (1, 2):
         state = js.step(state, params, broken, *rest)
-        assert state.bad == bad
+        assert state.num_nonfinite == num_nonfinite
         assert np.isnan(state.losses.total)
         np.testing.assert_array_equal(state.best_image, best_image)
         assert state.best_loss == best_loss
-        # The optimiser goes back to what it knows.
+        # The optimizer goes back to what it knows.
         assert np.all(np.isfinite(state.image))
     state = js.step(state, *problem[1:])
-    assert state.bad == 0
+    assert state.num_nonfinite == 0
     assert state.evaluations == 6
 
 
@@ -139,7 +139,7 @@ def test_twenty_steps_with_the_real_weights(real_params, china, starry):
     for _ in range(20):
         state = js.step(state, real_params, targets, weights, objective, optimizer)
         history.append(float(state.losses.total))
-    # Content and style of a photograph that is not stylised at all, against a twentieth of that.
+    # Content and style of a photograph that is not stylized at all, against a twentieth of that.
     assert history[0] == pytest.approx(max(history))
     assert min(history) < 0.05 * history[0]
     assert state.best_loss == min(history)

@@ -6,7 +6,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.losses.statistics import Statistics
-from jaxstyle.objective.base import a_layer_each, check_weights
+from jaxstyle.objective.base import broadcast_weights, check_weights
 from jaxstyle.objective.evaluate import combine
 
 SMALL = js.Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "conv2_2"))
@@ -22,8 +22,8 @@ def test_the_default_layers_are_the_papers():
     assert objective.content_layers == ("relu4_2",)
     assert objective.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     assert objective.layers == ("relu4_2", "relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    assert objective.smallest == 32
-    assert SMALL.smallest == 4
+    assert objective.min_side == 32
+    assert SMALL.min_side == 4
 
 
 def test_objectives_are_values():
@@ -194,7 +194,7 @@ def test_a_layer_each_has_the_same_shapes_for_all_weights():
         (js.LossWeights((2.0,), (3.0, 5.0), 4.0), (3.0, 5.0)),
         (js.LossWeights(np.float64(2.0), jnp.array([3.0]), 4), (3.0, 3.0)),
     ):
-        arrays = a_layer_each(weights, SMALL)
+        arrays = broadcast_weights(weights, SMALL)
         assert [(array.shape, array.dtype) for array in arrays] == [
             ((1,), "float32"),
             ((2,), "float32"),

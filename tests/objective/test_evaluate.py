@@ -196,7 +196,7 @@ def test_gradient_of_a_large_picture(real_params):
         expected = content_factor * error, style_factor * np.sum((G - A) ** 2)
         np.testing.assert_allclose((losses.content, losses.style), expected, rtol=1e-4)
 
-        for row, column, colour in ((5, 7, 0), (400, 512, 1), (699, 763, 2)):
+        for row, column, color in ((5, 7, 0), (400, 512, 1), (699, 763, 2)):
             crop = np.s_[row - 3 : row + 4, column - 3 : column + 4]
 
             def local(pixels, crop=crop, content_factor=content_factor, style_factor=style_factor):
@@ -207,9 +207,9 @@ def test_gradient_of_a_large_picture(real_params):
                 return content_term + style_factor * 2 * mixed
 
             one = np.zeros((7, 7, 3))
-            one[3, 3, colour] = 1.0
+            one[3, 3, color] = 1.0
             slow = reference.derivative(local, double(image)[crop], one)
-            np.testing.assert_allclose(gradient[row, column, colour], slow, rtol=1e-3)
+            np.testing.assert_allclose(gradient[row, column, color], slow, rtol=1e-3)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -15,7 +15,7 @@ from benchmarks.collectives import collectives, lowered
 from jaxstyle.minimize.loop import run
 from jaxstyle.objective import mesh as meshes
 from jaxstyle.objective import windows
-from jaxstyle.objective.base import a_layer_each
+from jaxstyle.objective.base import broadcast_weights
 
 WEIGHTS = js.LossWeights(1.0, 1e3, 1e3)
 OPTIMIZER = js.lbfgs(precondition="pyramid")
@@ -29,7 +29,7 @@ def relative(found, expected):
 
 
 def problem_on(photo, painting, params, objective, mesh):
-    weights = a_layer_each(WEIGHTS, objective)
+    weights = broadcast_weights(WEIGHTS, objective)
     if mesh is None:
         photo, painting = js.Canvas(photo), js.Canvas(painting)
     else:
@@ -130,7 +130,7 @@ def test_windows_of_every_devices_part_are_exact_too(tiny_params, pictures, tiny
 
 @pytest.mark.parametrize("shape", MESHES)
 def test_a_step_exchanges_edges_and_sums(shape):
-    """13 convolutions forward and backward need a row from both neighbours, and Gram matrices are summed once."""
+    """13 convolutions forward and backward need a row from both neighbors, and Gram matrices are summed once."""
     program = lowered(512, 512, js.Objective(), OPTIMIZER, js.make_mesh(*shape)).compile()
     found = collectives(program.as_text())
     axes = sum(count > 1 for count in shape)
@@ -139,7 +139,7 @@ def test_a_step_exchanges_edges_and_sums(shape):
     assert found["collective-permute"]["largest"] <= 512 * 64 * 4
     grams = 4 * sum(width**2 for width in (64, 128, 256, 512, 512))
     assert grams <= found["all-reduce"]["bytes"] <= 2.5 * grams
-    # What the optimiser's coarsest averages gather is a few pixels; activations, and the picture, are never gathered.
+    # What the optimizer's coarsest averages gather is a few pixels; activations, and the picture, are never gathered.
     for kind in ("all-gather", "all-to-all", "reduce-scatter"):
         assert found.get(kind, {"largest": 0})["largest"] <= 3 * 4 * 16 * 16
 
@@ -205,7 +205,7 @@ def test_the_canvas_divides_at_every_layer(size, shards, expected):
 
 
 def test_windows_on_a_narrow_picture_get_a_wider_canvas():
-    """Each device's part has at least the halo that its neighbours need."""
+    """Each device's part has at least the halo that its neighbors need."""
     assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4), window=256)) == (2016, 192)
     assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4))) == (2016, 64)
 

@@ -27,16 +27,16 @@ def test_every_position_is_owned_once(size, window, case):
     after, layers = case
     settings = Stage(after, layers, (), (), network.Options(), window)
     axis = divide(size, settings)
-    assert axis.windows == 1 or axis.own % settings.align == 0
+    assert axis.windows == 1 or axis.core % settings.alignment == 0
     for layer in layers:
-        jump, owners = settings.jump(layer), np.zeros(size // settings.jump(layer), int)
+        spacing, owners = settings.stride_from(layer), np.zeros(size // settings.stride_from(layer), int)
         for k in range(axis.windows):
             place = Window.of(k, (axis, divide(1, settings)), settings)
             first, (start, _) = int(place.patch.begin[0]), place.owned(layer)
             start = int(start[0])
-            new = np.asarray(place.only_new(jnp.ones((axis.own // jump, 1, 1)), layer))[:, 0, 0]
+            new = np.asarray(place.mask_already_counted(jnp.ones((axis.core // spacing, 1, 1)), layer))[:, 0, 0]
             owners[start : start + len(new)] += new.astype(int)
-            assert first % settings.align == 0
-            assert first == 0 or first + settings.halo <= k * axis.own
-            assert first + axis.length >= min(size, (k + 1) * axis.own + settings.halo)
+            assert first % settings.alignment == 0
+            assert first == 0 or first + settings.halo <= k * axis.core
+            assert first + axis.length >= min(size, (k + 1) * axis.core + settings.halo)
         assert np.all(owners == 1)

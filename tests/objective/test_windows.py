@@ -12,7 +12,7 @@ import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import fit
 from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import Given, stages_of, through_windows
+from jaxstyle.objective.windows import StageInputs, stages_of, through_windows
 from jaxstyle.vgg import network
 
 DATA = Path(network.__file__).parents[1] / "data"
@@ -107,7 +107,7 @@ def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
 
     def gradient(window):
         def loss(image):
-            found = through_windows(image, tiny_params, Given({}, {}), stages_of(LAYERS, (), (), OPTIONS, window))
+            found = through_windows(image, tiny_params, StageInputs({}, {}), stages_of(LAYERS, (), (), OPTIONS, window))
             return sum(jnp.sum(jnp.square(product)) for product in found.products.values())
 
         return jax.grad(loss)(image)
@@ -115,27 +115,27 @@ def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
     whole = gradient(None)
     assert distance(gradient(32), whole) < 5e-6
     exact = Stage.halo.fget
-    monkeypatch.setattr(Stage, "halo", property(lambda self: exact(self) - self.align))
+    monkeypatch.setattr(Stage, "halo", property(lambda self: exact(self) - self.alignment))
     assert distance(gradient(32), whole) > 1e-4
 
 
 def test_the_radius_is_that_of_the_network(tiny_params):
     """Positions farther than the radius change nothing; one at the radius does."""
-    assert network.radius(("relu4_2",)) == 38
-    assert network.radius(("relu5_1",)) == 70
+    assert network.receptive_radius(("relu4_2",)) == 38
+    assert network.receptive_radius(("relu5_1",)) == 70
     for layer in ("conv1_2", "relu2_2", "conv3_1", "relu4_1"):
-        jump, reach = network.stride(layer), network.radius((layer,))
+        spacing, reach = network.stride(layer), network.receptive_radius((layer,))
         image = draw(0, 8, 160, 3)
-        middle = 80 // jump * jump
+        middle = 80 // spacing * spacing
         # A smooth network: with max pooling a pixel at the radius need not be the largest anywhere.
         changed = jax.jacrev(
-            lambda x, layer=layer, middle=middle, jump=jump: jnp.sum(
-                network.features(tiny_params, x, (layer,), pooling="avg")[layer][:, middle // jump]
+            lambda x, layer=layer, middle=middle, spacing=spacing: jnp.sum(
+                network.features(tiny_params, x, (layer,), pooling="avg")[layer][:, middle // spacing]
             )
         )(image)
         columns = np.flatnonzero(np.abs(np.asarray(changed)).sum(axis=(0, 2)))
         assert columns.min() >= middle - reach
-        assert columns.max() <= middle + jump - 1 + reach
+        assert columns.max() <= middle + spacing - 1 + reach
         assert columns.max() - columns.min() > 1.2 * reach
 
 
@@ -174,9 +174,11 @@ def test_the_content_needs_the_pictures_size(tiny_params, unchecked, layer, more
     side = 200 // network.stride(layer) + more
     content = {layer: jnp.zeros((side, side, tiny_params[layer.replace("relu", "conv")]["bias"].shape[0]))}
     with pytest.raises(InputError, match="the picture needs the size of the content"):
-        through_windows(draw(0, 200, 200, 3), tiny_params, Given(content, {}), stages_of((), (layer,), (), OPTIONS, 32))
+        through_windows(
+            draw(0, 200, 200, 3), tiny_params, StageInputs(content, {}), stages_of((), (layer,), (), OPTIONS, 32)
+        )
 
 
 def test_pictures_too_small_are_refused(tiny_params):
     with pytest.raises(InputError, match="expected at least 16 a side"):
-        through_windows(draw(0, 10, 90, 3), tiny_params, Given({}, {}), stages_of(LAYERS, (), (), OPTIONS, 32))
+        through_windows(draw(0, 10, 90, 3), tiny_params, StageInputs({}, {}), stages_of(LAYERS, (), (), OPTIONS, 32))

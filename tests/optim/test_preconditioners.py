@@ -115,7 +115,7 @@ for name, function in PRECONDITIONERS.items():
 
 
 def test_spread_over_devices_a_pyramid_exchanges_edges_alone():
-    """The largest array exchanged: a Fourier transform needs the whole picture, a pyramid rows of its neighbours."""
+    """The largest array exchanged: a Fourier transform needs the whole picture, a pyramid rows of its neighbors."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES], env=environment, capture_output=True, text=True, check=True
@@ -127,7 +127,7 @@ def test_spread_over_devices_a_pyramid_exchanges_edges_alone():
 
 def test_chroma_scales_what_differs_between_channels():
     field = jnp.asarray(noise(0, 6, 8))
-    grey = jnp.mean(field, axis=-1, keepdims=True) * jnp.ones((1, 1, 3))
-    np.testing.assert_allclose(scale_chroma(grey, 0.2), grey, atol=1e-6)
-    np.testing.assert_allclose(scale_chroma(field - grey, 0.2), 0.2 * (field - grey), atol=1e-6)
+    gray = jnp.mean(field, axis=-1, keepdims=True) * jnp.ones((1, 1, 3))
+    np.testing.assert_allclose(scale_chroma(gray, 0.2), gray, atol=1e-6)
+    np.testing.assert_allclose(scale_chroma(field - gray, 0.2), 0.2 * (field - gray), atol=1e-6)
     np.testing.assert_allclose(scale_chroma(field, 1.0), field, atol=1e-6)

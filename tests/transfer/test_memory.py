@@ -88,24 +88,24 @@ def test_less_memory_is_tried_once():
         seen.clear()
         warned = pytest.warns(UserWarning, match="once more, in windows")
         with contextlib.nullcontext() if len(tried) == 1 else warned, pytest.raises(jax.errors.JaxRuntimeError):
-            memory.in_less_memory(work, js.Objective(window=begin), 600, retry)
+            memory.retry_with_smaller_windows(work, js.Objective(window=begin), 600, retry)
         assert seen == tried
     message = "INTERNAL: broken"
     seen.clear()
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
-        memory.in_less_memory(work, js.Objective(), 600)
+        memory.retry_with_smaller_windows(work, js.Objective(), 600)
     assert seen == [None]
 
 
 def test_an_option_comes_before_the_choice():
     free = {"height": 64, "width": 64, "optimizer": js.lbfgs()}
     objective = js.Objective(window=32)
-    assert memory.windowed(objective, "auto", **free) == objective
-    assert memory.windowed(objective, None, **free).window is None
-    assert memory.windowed(js.Objective(), 40, **free).window == 40
-    assert memory.windowed(js.Objective(), "auto", **free).window is None
+    assert memory.with_auto_window(objective, "auto", **free) == objective
+    assert memory.with_auto_window(objective, None, **free).window is None
+    assert memory.with_auto_window(js.Objective(), 40, **free).window == 40
+    assert memory.with_auto_window(js.Objective(), "auto", **free).window is None
     with pytest.raises(InputError, match="window is 3, expected 32"):
-        memory.windowed(js.Objective(), 3, **free)
+        memory.with_auto_window(js.Objective(), 3, **free)
 
 
 def test_the_container_limits_too(tmp_path):

@@ -11,7 +11,7 @@ def test_presets_are_complete_and_usable(name):
     settings = js.preset(name)
     assert settings.name == name
     assert settings.steps > 0
-    assert settings.init in ("content", "noise", "grey")
+    assert settings.init in ("content", "noise", "gray")
     assert settings.scales in (1, "auto")
     assert 0 <= settings.mosaic <= 1
     assert len(settings.source) > 20

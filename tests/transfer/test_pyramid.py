@@ -7,11 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.transfer.pyramid import LEAST_STEPS, MOST_SCALES, START, fraction_done, pyramid
+from jaxstyle.transfer.pyramid import MAX_SCALES, MIN_STEPS, START, fraction_done, pyramid
 
 SIDES = st.integers(32, 5000)
 STYLES = st.lists(st.tuples(SIDES, SIDES), max_size=3)
-COUNTS = st.just("auto") | st.integers(1, MOST_SCALES)
+COUNTS = st.just("auto") | st.integers(1, MAX_SCALES)
 RATIOS = st.sampled_from([math.sqrt(2), 1.5, 2.0, 3.0])
 SHARES = st.floats(0.01, 1.0)
 
@@ -20,7 +20,7 @@ SHARES = st.floats(0.01, 1.0)
 @example(342, 512, 150, "auto", [(512, 400)], 2.0, 0.5)
 @example(1000, 1000, 80, 16, [], math.sqrt(2), 0.125)
 def test_every_pyramid(height, width, steps, count, styles, ratio, share):
-    scales = pyramid(height, width, steps, count, styles=styles, smallest=32, ratio=ratio, share=share)
+    scales = pyramid(height, width, steps, count, styles=styles, min_side=32, ratio=ratio, share=share)
     assert scales[-1][:3] == (height, width, 1.0)
     assert sum(scale.steps for scale in scales) == steps
     # Every size is the full one times its factor, so that proportions stay; every scale is `ratio` times the former.
@@ -31,7 +31,7 @@ def test_every_pyramid(height, width, steps, count, styles, ratio, share):
     *coarse, full = (scale.steps for scale in scales)
     if coarse:
         assert full == max(1, round(share * steps))
-        assert min(coarse) >= LEAST_STEPS
+        assert min(coarse) >= MIN_STEPS
         assert coarse == sorted(coarse)
         assert coarse[-1] - coarse[0] <= 1
     assert len(scales) == most(height, width, steps, count, styles, ratio, share)
@@ -42,9 +42,9 @@ def most(height, width, steps, count, styles, ratio, share):
     sides = (height, width, *(side for style in styles for side in style))
     full = max(1, round(share * steps))
     limits = [
-        MOST_SCALES if count == "auto" else count,
+        MAX_SCALES if count == "auto" else count,
         1 + int(math.log(min(sides) / 32) / math.log(ratio) + 1e-9),
-        1 + (steps - full) // LEAST_STEPS,
+        1 + (steps - full) // MIN_STEPS,
     ]
     if count == "auto":
         limits.append(max(1, 1 + math.floor(math.log(max(height, width) / START) / math.log(ratio) + 1e-9)))
@@ -75,9 +75,9 @@ def test_auto_begins_where_it_is_told():
 
 
 def test_a_style_that_would_be_too_small_costs_scales():
-    assert len(pyramid(512, 512, 150, smallest=32)) == 3
-    assert len(pyramid(512, 512, 150, smallest=32, styles=[(512, 512), (127, 300)])) == 2
-    assert len(pyramid(512, 512, 150, smallest=32, styles=[(63, 300)])) == 1
+    assert len(pyramid(512, 512, 150, min_side=32)) == 3
+    assert len(pyramid(512, 512, 150, min_side=32, styles=[(512, 512), (127, 300)])) == 2
+    assert len(pyramid(512, 512, 150, min_side=32, styles=[(63, 300)])) == 1
 
 
 @pytest.mark.parametrize(("steps", "count"), [(1, 1), (2, 1), (19, 1), (20, 2), (39, 2), (40, 3), (1000, 3)])

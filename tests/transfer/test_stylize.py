@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.image.mosaic import first_image
+from jaxstyle.image.mosaic import initial_image
 from jaxstyle.minimize import loop
 from jaxstyle.minimize.status import Status
 from jaxstyle.transfer import job, stylize
@@ -222,7 +222,7 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
         with pytest.raises(js.InputError, match="enough"):
             js.stylize(photo, paintings, params=params, steps=20, **options)
     assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in (1, 1, 3, "auto")]
-    assert seen[0][1] == {"share": 0.5, "ratio": 2.0, "styles": [(40, 50), (33, 70)], "smallest": 32}
+    assert seen[0][1] == {"share": 0.5, "ratio": 2.0, "styles": [(40, 50), (33, 70)], "min_side": 32}
 
 
 def test_a_callback_follows_the_scales(params, large, style):
@@ -265,7 +265,7 @@ def test_the_mosaic_is_of_the_first_scale(params, large, style):
     options = {"callback": lambda progress: seen.append(progress.image) or True, "seed": 5, "mosaic": 0.5}
     js.stylize(large, style, params=params, steps=40, scales=2, **options)
     small, painting = (js.resize(each, *(round(side / 2) for side in each.shape[:2])) for each in (large, style))
-    expected = first_image("content", small, [painting], *small.shape[:2], mosaic=0.5, seed=5, factor=0.5)
+    expected = initial_image("content", small, [painting], *small.shape[:2], mosaic=0.5, seed=5, factor=0.5)
     np.testing.assert_allclose(seen[0], expected, atol=1e-6)
 
 
@@ -335,7 +335,7 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
 
 
 def test_the_real_thing(real_params, china, starry):
-    """A photo takes on a painting's style: most of the style loss goes, the photo stays recognisable."""
+    """A photo takes on a painting's style: most of the style loss goes, the photo stays recognizable."""
     result = js.stylize(china, starry, params=real_params, steps=40)
     photo = js.stylize(china, starry, params=real_params, steps=1, mosaic=0.0)
     assert float(result.losses.style[-1]) < 0.02 * float(photo.losses.style[0])
@@ -352,7 +352,7 @@ def test_presets_with_the_real_weights(real_params, china, starry, name):
 
 def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypatch):
     seen = []
-    real = stylize.descend
+    real = stylize.minimize
 
     def full(state, problem, *rest):
         seen.append(problem.objective.window)
@@ -360,7 +360,7 @@ def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypat
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
         return real(state, problem, *rest)
 
-    monkeypatch.setattr(stylize, "descend", full)
+    monkeypatch.setattr(stylize, "minimize", full)
     photo = js.white_noise(1, 100, 140)
     with pytest.warns(UserWarning, match="out of memory: once more, in windows of 128 pixels"):
         result = js.stylize(photo, painting, params=params, steps=2)

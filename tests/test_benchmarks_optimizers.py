@@ -1,8 +1,8 @@
-"""The study of optimisers: what is counted, what is found, what the tables say; nothing is measured here.
+"""The study of optimizers: what is counted, what is found, what the tables say; nothing is measured here.
 
-The contestants of PyTorch, SciPy and optimistix are not run: those packages are not among the tests' needs, and a test
+The contestants of PyTorch, SciPy and optimiztix are not run: those packages are not among the tests' needs, and a test
 that is skipped hides that nothing was tested. They were compared by hand with plain calls of each library (a closure
-that counts in `torch.optim.LBFGS`, `nfev` of `scipy.optimize.minimize`, a callback in `optimistix.minimise`): as many
+that counts in `torch.optim.LBFGS`, `nfev` of `scipy.optimize.minimize`, a callback in `optimiztix.minimize`): as many
 evaluations, the same losses.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 import jaxstyle as js
 from benchmarks import __main__ as dispatcher
-from benchmarks import contestants, optimisers, optimisers_report, record
+from benchmarks import contestants, optimizers, optimizers_report, record
 from benchmarks.contestants import CONTESTANTS
 
 SHAPE = (32, 48)
@@ -144,7 +144,7 @@ def test_saved_loss_is_that_of_the_eight_bits(meter, targets):
 
 def test_best_at():
     found = [1, 4, 9]
-    assert [optimisers.best_at(found, k) for k in (1, 3, 4, 8, 9, 300)] == [0, 0, 1, 1, 2, 2]
+    assert [optimizers.best_at(found, k) for k in (1, 3, 4, 8, 9, 300)] == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(("target", "expected"), [(100.0, 1), (50.0, 9), (49.9, 10), (1.0, 58), (0.5, None)])
@@ -158,7 +158,7 @@ def test_bisection_in_the_box(target, expected):
         tried.append(i)
         return losses[i]
 
-    assert optimisers.reached(found, loss, target, (10, 58), box=True) == expected
+    assert optimizers.reached(found, loss, target, (10, 58), box=True) == expected
     assert len(tried) <= 6
 
 
@@ -166,10 +166,10 @@ def test_out_of_the_box_each_picture_counts():
     """Clipping makes better pictures worse: no bisection finds the first good one."""
     losses = [9.0, 8.0, 9.5, 5.0, 7.0, 6.0, 4.0]
     search = {"found": [1, 2, 3, 4, 5, 6, 7], "loss": losses.__getitem__, "stops": (2, 6, 7), "box": False}
-    assert optimisers.reached(target=6.5, **search) == 4
-    assert optimisers.reached(target=5.5, **search) == 7, "known after 6 evaluations as missed, so tried from there"
-    assert optimisers.reached(target=9.0, **search) == 1
-    assert optimisers.reached(target=1.0, **search) is None
+    assert optimizers.reached(target=6.5, **search) == 4
+    assert optimizers.reached(target=5.5, **search) == 7, "known after 6 evaluations as missed, so tried from there"
+    assert optimizers.reached(target=9.0, **search) == 1
+    assert optimizers.reached(target=1.0, **search) is None
 
 
 # The report, on made-up runs
@@ -210,17 +210,17 @@ def cells(table, name):
 
 
 def test_geometric_mean():
-    assert optimisers_report.geometric_mean([1.0, 4.0]) == pytest.approx(2)
-    assert optimisers_report.geometric_mean([]) is None
+    assert optimizers_report.geometric_mean([1.0, 4.0]) == pytest.approx(2)
+    assert optimizers_report.geometric_mean([]) is None
 
 
 def test_evaluations_table(made_up):
     """25 and 50 of 50 evaluations: a geometric mean of sqrt(1/2). A run that never gets there leaves a bound."""
-    saved = optimisers_report.evaluations_table(made_up, "saved")
+    saved = optimizers_report.evaluations_table(made_up, "saved")
     assert cells(saved, "jaxstyle") == ["0.707", "0.707", "1", "0 of 2"]
     assert cells(saved, "adam-5") == ["> 1", "> 1", "—", "2 of 2"]
     assert "torch" not in saved
-    unclamped = optimisers_report.evaluations_table(made_up, "unclamped")
+    unclamped = optimizers_report.evaluations_table(made_up, "unclamped")
     assert cells(unclamped, "jaxstyle") == ["> 0.894", "> 0.894", "—", "1 of 2"]
 
 
@@ -229,7 +229,7 @@ def test_shares_are_of_the_reference_s_evaluations(made_up):
     for each in made_up["runs"]:
         if each["reached"]:
             each["reached"]["evaluations"] = 200
-    saved = optimisers_report.evaluations_table(made_up, "saved")
+    saved = optimizers_report.evaluations_table(made_up, "saved")
     assert cells(saved, "jaxstyle") == ["0.177", "0.177", "0.25", "0 of 2"]
     assert cells(saved, "adam-5") == ["> 0.25", "> 0.25", "—", "2 of 2"]
 
@@ -237,46 +237,46 @@ def test_shares_are_of_the_reference_s_evaluations(made_up):
 def test_runs_are_ranked_where_the_shortest_ends(made_up):
     made_up["runs"][0]["saved"] |= {"25": 1.0, "100": 1.0}
     made_up["runs"][3]["saved"]["25"] = 0.1
-    assert optimisers_report.common_mark(made_up) == "50"
-    assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
+    assert optimizers_report.common_mark(made_up) == "50"
+    assert optimizers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
     made_up["runs"][1]["saved"] = {"12": 1.0}
     with pytest.raises(js.InputError, match="no evaluation at which all runs were judged"):
-        optimisers_report.common_mark(made_up)
+        optimizers_report.common_mark(made_up)
 
 
 def test_losses_table(made_up):
-    table = optimisers_report.losses_table(made_up)
+    table = optimizers_report.losses_table(made_up)
     # After 25, 50 (sqrt(2 * 1)), 100 and 200; the worst after 50; seconds; diverged; stopped early.
     assert cells(table, "torch") == ["2", "1.41", "—", "—", "2", "2", "0 of 2", "0"]
     assert cells(table, "adam-5") == ["4", "4", "—", "—", "8", "1", "2 of 2", "0"]
-    assert optimisers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
+    assert optimizers_report.ranking(made_up) == ["jaxstyle", "torch", "adam-5"]
 
 
 def test_curve(made_up):
-    by_seconds = optimisers_report.curve(
-        made_up, "jaxstyle", "content", lambda run, other, k: optimisers_report.seconds(run, k) / 2
+    by_seconds = optimizers_report.curve(
+        made_up, "jaxstyle", "content", lambda run, other, k: optimizers_report.seconds(run, k) / 2
     )
     np.testing.assert_allclose(by_seconds, [(0.5, (1 * 1) ** 0.5), (0.5, (0.5 * 1) ** 0.5)])
-    assert optimisers_report.curve(made_up, "jaxstyle", "noise", lambda run, other, k: k) == []
+    assert optimizers_report.curve(made_up, "jaxstyle", "noise", lambda run, other, k: k) == []
 
 
 def test_curves_that_stand_together_are_over_the_same_pictures(made_up):
     """adam-5 ran on the second pair alone, where our loss is the reference's."""
     del made_up["runs"][2]
-    both = optimisers_report.curve(made_up, "jaxstyle", "content", lambda run, other, k: k, ["jaxstyle", "adam-5"])
+    both = optimizers_report.curve(made_up, "jaxstyle", "content", lambda run, other, k: k, ["jaxstyle", "adam-5"])
     np.testing.assert_allclose(both, [(25, 1), (50, 1)])
 
 
 def test_without_the_reference_curves_are_relative_to_ours(made_up):
     made_up["runs"] = [each for each in made_up["runs"] if each["optimizer"] != "torch"]
-    (_, end) = optimisers_report.curve(made_up, "adam-5", "content", lambda run, other, k: k)
+    (_, end) = optimizers_report.curve(made_up, "adam-5", "content", lambda run, other, k: k)
     assert end == pytest.approx((50, 4))
 
 
 def test_kendall():
-    assert optimisers_report.kendall("abcd", "abcd") == 1
-    assert optimisers_report.kendall("abcd", "dcba") == -1
-    assert optimisers_report.kendall("abcd", "bacd") == pytest.approx(4 / 6)
+    assert optimizers_report.kendall("abcd", "abcd") == 1
+    assert optimizers_report.kendall("abcd", "dcba") == -1
+    assert optimizers_report.kendall("abcd", "bacd") == pytest.approx(4 / 6)
 
 
 def test_compare(made_up, results, capsys):
@@ -285,9 +285,9 @@ def test_compare(made_up, results, capsys):
         if each["optimizer"] == "torch":
             each["saved"]["50"] = 1000.0
     record.write("two", made_up)
-    assert dispatcher.main(["optimisers", "--compare", "one", "one"]) == 0
+    assert dispatcher.main(["optimizers", "--compare", "one", "one"]) == 0
     assert "correlation 1.00 over 3 contestants: the same order" in capsys.readouterr().out
-    assert dispatcher.main(["optimisers", "--compare", "one", "two"]) == 0
+    assert dispatcher.main(["optimizers", "--compare", "one", "two"]) == 0
     assert "correlation 0.33 over 3 contestants: different orders" in capsys.readouterr().out
 
 
@@ -319,36 +319,36 @@ def command(images, results, tiny_params, monkeypatch):
         "jaxstyle",
         "adam-clipped",
     ]
-    return lambda *argv: dispatcher.main(["optimisers", *fixed, *argv])
+    return lambda *argv: dispatcher.main(["optimizers", *fixed, *argv])
 
 
 @pytest.mark.usefixtures("lenient_promotion")
 def test_a_study(command, results, capsys):
     assert command("--pairs", "photo+one", "--inits", "content") == 0
-    (ours, adam) = json.loads((results / "optimisers.json").read_text())["runs"]
+    (ours, adam) = json.loads((results / "optimizers.json").read_text())["runs"]
     assert (ours["optimizer"], adam["optimizer"]) == ("jaxstyle", "adam-clipped")
-    losses = optimisers_report.numbers(ours["losses"])
-    assert len(losses) == len(optimisers_report.numbers(ours["seconds"])) == 12
+    losses = optimizers_report.numbers(ours["losses"])
+    assert len(losses) == len(optimizers_report.numbers(ours["seconds"])) == 12
     assert list(ours["saved"]) == ["10", "12"]
     # Within the box only the rounding to 8 bits is between the best and the saved picture.
     assert ours["saved"]["12"] == pytest.approx(min(losses), rel=0.05)
     assert "photo+one 48 content jaxstyle: 12 evaluations" in capsys.readouterr().out
     assert {path.name for path in results.iterdir()} == {
-        "optimisers.json",
-        "optimisers.md",
-        *(f"optimisers_{kind}.png" for kind in ("evaluations", "seconds", "memory", "exponents")),
+        "optimizers.json",
+        "optimizers.md",
+        *(f"optimizers_{kind}.png" for kind in ("evaluations", "seconds", "memory", "exponents")),
     }
 
 
 @pytest.mark.usefixtures("lenient_promotion")
 def test_ours_starts_with_the_mosaic_others_with_the_content(command, results, images, tiny_params):
     assert command("--pairs", "photo+one", "--inits", "content") == 0
-    (ours, adam) = json.loads((results / "optimisers.json").read_text())["runs"]
+    (ours, adam) = json.loads((results / "optimizers.json").read_text())["runs"]
     settings = js.preset("gatys-notebook")
-    photo, style = (optimisers.load(images / f"{name}.jpg", 48) for name in ("content_photo", "style_one"))
+    photo, style = (optimizers.load(images / f"{name}.jpg", 48) for name in ("content_photo", "style_one"))
     targets = js.make_targets(tiny_params, photo, [style], settings.objective)
     losses, _ = js.value_and_grad(photo, tiny_params, targets, settings.weights, settings.objective)
-    first = [optimisers_report.numbers(each["losses"])[0] for each in (ours, adam)]
+    first = [optimizers_report.numbers(each["losses"])[0] for each in (ours, adam)]
     assert first[1] == pytest.approx(float(losses.total), rel=1e-4)
     assert first[0] != pytest.approx(first[1], rel=1e-2)
 
@@ -366,12 +366,12 @@ def test_resume_and_merge(command, results, capsys):
     assert [each["pair"] for each in longer["runs"]] == ["photo+one"] * 2 + ["photo+two"] * 2
     assert set(longer["pictures"]) == {"content_photo.jpg", "style_one.jpg", "style_two.jpg"}
     record.write("second", {**longer, "runs": [{**kept[0], "init": "noise"}, {**kept[1], "losses": "1 2"}]})
-    assert dispatcher.main(["optimisers", "--merge", "first", "second", "--name", "both"]) == 0
+    assert dispatcher.main(["optimizers", "--merge", "first", "second", "--name", "both"]) == 0
     merged = json.loads((results / "both.json").read_text())["runs"]
     assert merged[:4] == longer["runs"]
     assert [each["init"] for each in merged] == ["content"] * 4 + ["noise"]
     record.write("third", {**longer, "pictures": {"style_one.jpg": "another"}})
-    assert dispatcher.main(["optimisers", "--merge", "first", "third"]) == 2
+    assert dispatcher.main(["optimizers", "--merge", "first", "third"]) == 2
     assert "different pictures" in capsys.readouterr().err
 
 
@@ -380,19 +380,19 @@ def test_the_reference_is_what_others_reach(monkeypatch):
     trace = contestants.Trace([9.0, 7.0, 4.0], [0.1, 0.2, 0.3], [np.zeros((2, 2, 3), np.uint8)] * 3, [1, 2, 3], "")
     target = {"evaluations": 4, "saved": {"3": 6.0, "4": 5.0}, "losses": "8 2 6 7"}
     losses = [9.5, 7.5, 4.5]
-    kept = optimisers.summarise(trace, losses.__getitem__, 3, target, box=True)
+    kept = optimizers.summarize(trace, losses.__getitem__, 3, target, box=True)
     assert kept["reached"] == {"evaluations": 4, "saved": 3, "unclamped": None}
     assert kept["saved"] == {"3": 4.5}
     assert kept["losses"] == "9 7 4"
-    assert optimisers.summarise(trace, losses.__getitem__, 3, None, box=True)["reached"] == {}
+    assert optimizers.summarize(trace, losses.__getitem__, 3, None, box=True)["reached"] == {}
 
 
 def test_missing_packages(monkeypatch, capsys):
     """Asked for by name: an error. In the list of all: left out, and said so."""
-    monkeypatch.setattr(optimisers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(js.InputError, match="torch needs torch, which is not installed: pip install torch"):
-        optimisers.available(["torch", "jaxstyle"], [])
-    assert optimisers.available(None, ["scipy", "jaxstyle"]) == ["jaxstyle"]
+        optimizers.available(["torch", "jaxstyle"], [])
+    assert optimizers.available(None, ["scipy", "jaxstyle"]) == ["jaxstyle"]
     assert capsys.readouterr().out == "scipy is left out: pip install scipy\n"
 
 
@@ -406,7 +406,7 @@ def test_missing_packages(monkeypatch, capsys):
     ],
 )
 def test_wrong_use_is_one_sentence(argv, message, results, capsys):
-    assert dispatcher.main(["optimisers", *argv]) == 2
+    assert dispatcher.main(["optimizers", *argv]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
@@ -417,15 +417,15 @@ def test_pictures_are_cropped_to_one_shape(images):
     pixels = np.zeros((60, 180, 3), np.uint8)
     pixels[:, 40:140] = 255
     Pillow.fromarray(pixels).save(images / "content_wide.jpg", quality=100)
-    loaded = optimisers.load(images / "content_wide.jpg", 48)
+    loaded = optimizers.load(images / "content_wide.jpg", 48)
     assert loaded.shape == (32, 48, 3)
     assert float(loaded.min()) > 0.95
-    assert optimisers.load(images / "style_one.jpg", 96).shape == (64, 96, 3)
+    assert optimizers.load(images / "style_one.jpg", 96).shape == (64, 96, 3)
 
 
 def test_quick_is_smaller():
-    assert optimisers.parse(["--quick"]).name == "optimisers_quick"
-    assert optimisers.parse(["--quick", "--name", "mine"]).name == "mine"
-    assert set(optimisers.QUICK["optimizers"]) <= set(CONTESTANTS)
-    assert optimisers.marks(100) == [10, 25, 50, 75, 100]
-    assert optimisers.marks(60) == [10, 25, 50, 60]
+    assert optimizers.parse(["--quick"]).name == "optimizers_quick"
+    assert optimizers.parse(["--quick", "--name", "mine"]).name == "mine"
+    assert set(optimizers.QUICK["optimizers"]) <= set(CONTESTANTS)
+    assert optimizers.marks(100) == [10, 25, 50, 75, 100]
+    assert optimizers.marks(60) == [10, 25, 50, 60]

@@ -1,4 +1,4 @@
-"""Tables and plots of `optimisers`, from its JSON. Ratios are averaged geometrically over pairs, sizes and starts."""
+"""Tables and plots of `optimizers`, from its JSON. Ratios are averaged geometrically over pairs, sizes and starts."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from benchmarks import record
 from jaxstyle.errors import InputError
 
 Run = dict[str, Any]
-# The runs on the same pictures: optimiser to run.
+# The runs on the same pictures: optimizer to run.
 Group = dict[str, Run]
 OURS = "jaxstyle"
 AFTER = (25, 50, 100, 200)
@@ -95,7 +95,7 @@ def evaluations_table(result: dict[str, Any], target: str) -> str:
             worst = max((run["reached"][target] or math.inf) / run["reached"]["evaluations"] for run in runs)
             missed = sum(run["reached"][target] is None for run in runs)
             rows.append((name, *cells, _share(runs, target), _number(worst), f"{missed} of {len(runs)}"))
-    header = ("optimiser", *(f"{init} {size}" for init, size in columns), "all", "worst", "not reached")
+    header = ("optimizer", *(f"{init} {size}" for init, size in columns), "all", "worst", "not reached")
     return record.table(header, rows)
 
 
@@ -125,7 +125,7 @@ def losses_table(result: dict[str, Any]) -> str:
             )
         )
     header = (
-        "optimiser",
+        "optimizer",
         *(f"after {mark}" for mark in AFTER),
         f"worst after {last}",
         "seconds an evaluation",
@@ -196,7 +196,7 @@ def plot(result: dict[str, Any], path: Any, which: Sequence[str], label: str, x:
                 style = {"color": "black", "linewidth": 2.5} if name == OURS else {"color": f"C{i % 10}"}
                 line = "--" if i >= 10 else "-"
                 axes.semilogy(*zip(*points, strict=True), f"o{line}", markersize=3, label=name, **style)
-        axes.axhline(1, color="grey", linewidth=0.7)
+        axes.axhline(1, color="gray", linewidth=0.7)
         axes.set(xlabel=label, title=f"from {'the content (ours: and a mosaic)' if init == 'content' else init}")
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel(f"loss of the saved picture / {reference(result)}'s final one")

@@ -1,4 +1,4 @@
-"""Which optimiser makes the loss fall most for the same number of evaluations?
+"""Which optimizer makes the loss fall most for the same number of evaluations?
 
 The objective is the notebook's (preset "gatys-notebook"); one evaluation is one value and gradient, and every
 contestant of `contestants.py` gets them from the same compiled function. From the content, ours start as `stylize`
@@ -10,10 +10,10 @@ count and of the time.
 `FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
 
     pip install -e ".[bench,peers]"
-    python -m benchmarks optimisers --images FOLDER              # 6 pairs, 2 sizes, 2 starts: hours on 2 cores
-    python -m benchmarks optimisers --images FOLDER --resume     # the runs that are missing
-    python -m benchmarks optimisers --images FOLDER --quick      # minutes
-    python -m benchmarks optimisers --compare optimisers optimisers_quick
+    python -m benchmarks optimizers --images FOLDER              # 6 pairs, 2 sizes, 2 starts: hours on 2 cores
+    python -m benchmarks optimizers --images FOLDER --resume     # the runs that are missing
+    python -m benchmarks optimizers --images FOLDER --quick      # minutes
+    python -m benchmarks optimizers --compare optimizers optimizers_quick
 """
 
 import argparse
@@ -33,9 +33,9 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 import jaxstyle as js
-from benchmarks import arguments, optimisers_report, record
+from benchmarks import arguments, optimizers_report, record
 from benchmarks.contestants import CONTESTANTS, Meter, Pixels, Trace, measure
-from jaxstyle.image.mosaic import first_image
+from jaxstyle.image.mosaic import initial_image
 
 MARKS = (10, 25, 50, 75, 100, 150, 200, 300)
 # Of the noise and of the mosaic.
@@ -123,7 +123,7 @@ def reached(
     return None
 
 
-def summarise(trace: Trace, loss: Callable[[int], float], evaluations: int, target: Run | None, box: bool) -> Run:
+def summarize(trace: Trace, loss: Callable[[int], float], evaluations: int, target: Run | None, box: bool) -> Run:
     """What the result keeps of a run; `target` is the reference's run on the same pictures."""
     stops = marks(evaluations)
     search = functools.partial(reached, trace.found, loss, stops=stops, box=box)
@@ -138,7 +138,7 @@ def summarise(trace: Trace, loss: Callable[[int], float], evaluations: int, targ
             # The reference's.
             "evaluations": target["evaluations"],
             "saved": search(list(target["saved"].values())[-1]),
-            "unclamped": search(min(optimisers_report.numbers(target["losses"]))),
+            "unclamped": search(min(optimizers_report.numbers(target["losses"]))),
         },
         # Text, because thousands of numbers, each on a line of its own, are no file to look at.
         "losses": " ".join(f"{value:.6g}" for value in trace.losses),
@@ -160,7 +160,7 @@ class Study:
         self.targets = functools.lru_cache(maxsize=4)(self._targets)
         self.warm: set[tuple[str, int]] = set()
         self.result: Run = {
-            "question": "loss of the saved picture after k evaluations, by optimiser",
+            "question": "loss of the saved picture after k evaluations, by optimizer",
             "reference": REFERENCE,
             "seed": SEED,
             "pictures": {},
@@ -178,7 +178,7 @@ class Study:
             return None
         content, style, targets = self.targets(pair, size)
         contestant = CONTESTANTS[optimizer]
-        start = first_image(init, content, [style], *content.shape[:2], mosaic=contestant.mosaic, seed=SEED)
+        start = initial_image(init, content, [style], *content.shape[:2], mosaic=contestant.mosaic, seed=SEED)
         if (optimizer, size) not in self.warm:
             # Compiles everything: the first steps of a run that nobody sees.
             measure(contestant, self.meter, targets, start, 3)
@@ -187,7 +187,7 @@ class Study:
         loss = functools.cache(lambda i: self.meter.saved_loss(trace.pictures[i]))
         target = None if optimizer == REFERENCE else self.done.get((pair, size, init, REFERENCE))
         run = {"pair": pair, "size": size, "init": init, "optimizer": optimizer}
-        run |= summarise(trace, loss, evaluations, target, contestant.box)
+        run |= summarize(trace, loss, evaluations, target, contestant.box)
         self.done[which] = run
         self.result["runs"] = list(self.done.values())
         for path in files(self.images, pair):
@@ -243,7 +243,7 @@ def sentence(run: Run, seconds: float) -> str:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = arguments.parser("optimisers", __doc__)
+    parser = arguments.parser("optimizers", __doc__)
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
     parser.add_argument("--pairs", nargs="+", metavar="CONTENT+STYLE", help="default: the six of the study")
     parser.add_argument("--sizes", type=arguments.positive, nargs="+", help="long sides in pixels, 48 or more")
@@ -252,26 +252,26 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluations", type=arguments.positive, help="of each run, instead of the study's own numbers"
     )
-    parser.add_argument("--quick", action="store_true", help="other defaults: a study of minutes, optimisers_quick")
+    parser.add_argument("--quick", action="store_true", help="other defaults: a study of minutes, optimizers_quick")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the result has, add what is missing")
     parser.add_argument("--merge", nargs="+", metavar="NAME", help="make the result from others, measure nothing")
     parser.add_argument("--compare", nargs=2, metavar="NAME", help="whether two results rank the contestants alike")
     options = parser.parse_args(argv)
     if options.quick and options.name == parser.get_default("name"):
-        options.name = "optimisers_quick"
+        options.name = "optimizers_quick"
     return options
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     if options.compare:
-        print(optimisers_report.compare(*map(record.read, options.compare)))
+        print(optimizers_report.compare(*map(record.read, options.compare)))
         return
     if options.merge:
         merge(options.merge, options.name)
     elif not options.plot:
         run_all(options, QUICK if options.quick else FULL)
-    optimisers_report.report(options.name)
+    optimizers_report.report(options.name)
 
 
 def run_all(options: argparse.Namespace, default: dict[str, Any]) -> None:
