@@ -2,7 +2,7 @@
 
 A contestant asks the meter for values and gradients until the meter ends the run by raising `Enough`; it never counts
 by itself. So every contestant pays for every evaluation, those inside a line search included, and nothing but the
-optimizer differs. PyTorch, SciPy and optimiztix are imported where they are used: none of them is a dependency.
+optimizer differs. PyTorch, SciPy and optimistix are imported where they are used: none of them is a dependency.
 """
 
 import functools
@@ -210,13 +210,13 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), tree)
 
 
-def optimiztix_lbfgs(meter: Meter, image: Pixels) -> NoReturn:
-    """optimiztix.LBFGS, history 10, its own backtracking. A step evaluates once, at `state.y_eval`.
+def optimistix_lbfgs(meter: Meter, image: Pixels) -> NoReturn:
+    """optimistix.LBFGS, history 10, its own backtracking. A step evaluates once, at `state.y_eval`.
 
     So the step is given the function that is linear there, with the value and gradient measured there: the same
     step, without the network in its program.
     """
-    init, step = _optimiztix()
+    init, step = _optimistix()
     state, best = init(image), image
     while True:
         at = state.y_eval
@@ -229,11 +229,11 @@ def _linear(image: Array, measured: tuple[Array, Array, Array]) -> tuple[Array, 
 
 
 @functools.cache
-def _optimiztix() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _optimistix() -> tuple[Callable[..., Any], Callable[..., Any]]:
     import equinox  # pyright: ignore[reportMissingImports]
-    import optimiztix  # pyright: ignore[reportMissingImports]
+    import optimistix  # pyright: ignore[reportMissingImports]
 
-    solver, scalar = optimiztix.LBFGS(rtol=0.0, atol=0.0), jax.ShapeDtypeStruct((), jnp.float32)
+    solver, scalar = optimistix.LBFGS(rtol=0.0, atol=0.0), jax.ShapeDtypeStruct((), jnp.float32)
     return (
         equinox.filter_jit(lambda image: solver.init(_linear, image, None, {}, scalar, None, frozenset())),
         equinox.filter_jit(
@@ -312,7 +312,7 @@ CONTESTANTS = {
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),
-    "optimiztix": Contestant(optimiztix_lbfgs, box=False, package="optimiztix"),
+    "optimistix": Contestant(optimistix_lbfgs, box=False, package="optimistix"),
     **{f"adam-{levels}": transform(optax.adam(levels * GRAY_LEVEL), box=False) for levels in (1, 5, 10)},
     "adam-clipped": transform(js.adam(0.02), box=True),
     "adam-spectral": transform(adam_spectral(0.02), box=True),

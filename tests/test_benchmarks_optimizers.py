@@ -1,8 +1,8 @@
 """The study of optimizers: what is counted, what is found, what the tables say; nothing is measured here.
 
-The contestants of PyTorch, SciPy and optimiztix are not run: those packages are not among the tests' needs, and a test
+The contestants of PyTorch, SciPy and optimistix are not run: those packages are not among the tests' needs, and a test
 that is skipped hides that nothing was tested. They were compared by hand with plain calls of each library (a closure
-that counts in `torch.optim.LBFGS`, `nfev` of `scipy.optimize.minimize`, a callback in `optimiztix.minimize`): as many
+that counts in `torch.optim.LBFGS`, `nfev` of `scipy.optimize.minimize`, a callback in `optimistix.minimize`): as many
 evaluations, the same losses.
 """
 
