@@ -34,7 +34,7 @@ def test_the_whole_picture_if_it_fits(run):
     assert [row[0] for row in rows] == ["whole", "256", "128"]
     assert [row[-1] for row in rows] == ["yes"] * 3
     # At 1 TFLOP a second.
-    minutes = 36000 * plan.plan.flops(200, 300, js.Objective()) / 1e12 / 60
+    minutes = 36000 * plan.cost.flops(200, 300, js.Objective()) / 1e12 / 60
     assert rows[0][3:9] == ["0.09", "TFLOP", "0.1", "s", f"{minutes:.1f}", "min"]
     assert output.endswith("Fits with --window whole.\n")
 

@@ -9,7 +9,7 @@ import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.image.regions import Regions, check_regions, resize_mask
 from jaxstyle.losses.guides import make_guides, propagate
-from jaxstyle.vgg.network import radius, stride
+from jaxstyle.vgg.network import receptive_radius, stride
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -38,7 +38,7 @@ def test_inside_and_all_are_the_receptive_field(tiny_params, guidance, layer):
     del tiny_params
     masks = halves(32, 48, 21)[:, :, :1]
     found = np.asarray(propagate(jnp.asarray(masks), (layer,), guidance)[layer])[:, :, 0]
-    spacing, reach = stride(layer), radius((layer,))
+    spacing, reach = stride(layer), receptive_radius((layer,))
     for column in range(found.shape[1]):
         first, last = column * spacing - reach, column * spacing + spacing - 1 + reach
         seen = masks[0, max(first, 0) : last + 1, 0]

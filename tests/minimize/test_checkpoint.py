@@ -202,11 +202,11 @@ def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
 
 def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, monkeypatch):
     """Whatever would be chosen now, at this scale and at later ones."""
-    real = stylize.windowed
+    real = stylize.with_auto_window
 
     def choose(window):
         monkeypatch.setattr(
-            stylize, "windowed", lambda objective, _, *others, **more: real(objective, window, *others, **more)
+            stylize, "with_auto_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
         )
 
     choose(40)
