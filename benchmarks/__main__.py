@@ -5,18 +5,18 @@ import sys
 
 QUESTIONS = {
     "optimizers": "Which optimizer makes the loss fall most for the same number of evaluations?",
-    "peers": "How long until jaxstyle's picture is as good as the final one of another program, all run side by side?",
-    "gatys_trace": "Is our loss below the one that the authors' notebook prints, on its own pictures?",
-    "scales": "Is it better to optimize small copies of the picture first, at the same cost?",
-    "strength": "Does one strength give the same balance of content and style for every pair and every size?",
-    "sweep": "Does a sheet of many settings cost more than its pictures one by one?",
-    "scaling": "What does each of several devices compute, hold and send, as a picture is spread over more of them?",
-    "folder": "How many pictures a minute does a folder make, beside running its photos one by one?",
-    "tpu_aot": "Does a whole optimizer step fit on TPUs that are not here, by their own compiler's word?",
+    "peers": "How long does jaxstyle take to match the final picture of another program?",
+    "gatys_trace": "Is our loss below the one that the authors' notebook prints, on its own images?",
+    "scales": "At equal cost, is it better to optimize small copies first?",
+    "strength": "Does a strength give the same balance of content and style for every pair and every size?",
+    "sweep": "Does a contact sheet cost more than its cells run separately?",
+    "scaling": "What does each device compute, store and send as an image is sharded over more devices?",
+    "folder": "How many pictures per minute does a folder make, compared with running its photos separately?",
+    "tpu_aot": "Does a whole optimizer step fit on TPUs, according to the TPU compiler?",
     "checkpoint": "What do checkpoints cost?",
-    "step": "How close to the hardware's limit is one evaluation, and to PyTorch's time?",
+    "step": "How close is one evaluation to the hardware's limit, and how does it compare with PyTorch?",
     "layers": "How fast is each convolution, by each algorithm?",
-    "resolution": "How do time and memory of a step grow with the size of the picture?",
+    "resolution": "How do time and memory of a step grow with the size of the image?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(
     f"  {name:<13}{question}\n" for name, question in QUESTIONS.items()
