@@ -179,14 +179,14 @@ def test_overshoot_is_clipped():
 @pytest.mark.parametrize(
     ("pictures", "options", "message"),
     [
-        ([], {}, "got no pictures for a sheet"),
-        ([[], []], {}, "got no pictures for a sheet"),
-        ([[flat(4, 5)] * 2, [flat(4, 5)]], {}, "got rows of 2, 1 pictures, expected as many in each"),
+        ([], {}, "got no images for a sheet"),
+        ([[], []], {}, "got no images for a sheet"),
+        ([[flat(4, 5)] * 2, [flat(4, 5)]], {}, "got rows of 2, 1 images, expected as many in each"),
         (grid(2, 3, 4, 5), {"row_labels": ["a"]}, "got 1 row labels, expected 2 or none"),
         (grid(2, 3, 4, 5), {"column_labels": ["a"] * 2}, "got 2 column labels, expected 3 or none"),
-        (grid(2, 3, 4, 5), {"gap": -1}, "got gap=-1, expected pixels, 0 or more"),
-        ([[flat(4, 5), 255 * flat(4, 5)]], {}, "picture 2 of row 1 has values from"),
-        ([[flat(4, 5)], [flat(4, 5)[0]]], {}, r"picture 1 of row 2 has shape \(5, 3\)"),
+        (grid(2, 3, 4, 5), {"gap": -1}, "gap is -1, expected an integer from 0 to 65536"),
+        ([[flat(4, 5), 255 * flat(4, 5)]], {}, "image 2 of row 1 has values from"),
+        ([[flat(4, 5)], [flat(4, 5)[0]]], {}, r"image 1 of row 2 has shape \(5, 3\)"),
     ],
 )
 def test_refusals(pictures, options, message):

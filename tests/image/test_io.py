@@ -1,5 +1,6 @@
 """Files to arrays and back, against pictures made here with NumPy and Pillow."""
 
+import contextlib
 import errno
 import io
 import json
@@ -8,6 +9,7 @@ import stat
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageCms
 import PIL.JpegImagePlugin
+import PIL.PngImagePlugin
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -95,7 +98,7 @@ def test_shrinking_averages_and_stays_in_range(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -1, 65537])
 def test_absurd_sizes(size):
-    with pytest.raises(InputError, match=f"size={size}"):
+    with pytest.raises(InputError, match=f"size is {size}, expected an integer from 1 to 65536"):
         load_image(CHINA, size)
 
 
@@ -457,9 +460,9 @@ def test_missing_and_directory(tmp_path):
 def test_no_picture(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image in a known format"):
         load_image(path)
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image in a known format"):
         read_recipe(path)
 
 
@@ -468,7 +471,7 @@ def test_truncated(tmp_path, extension):
     path = stored(PIL.Image.fromarray(BYTES), tmp_path, extension)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 3 // 4])
-    with pytest.raises(InputError, match=r"damaged|no picture"):
+    with pytest.raises(InputError, match=r"damaged|no image in a known format"):
         load_image(path)
 
 
@@ -479,22 +482,42 @@ def test_decompression_bomb(tmp_path):
         load_image(path)
 
 
-def test_large_is_no_bomb(tmp_path, monkeypatch):
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".webp", ".gif", ".bmp", ".ppm"])
+def test_max_pixels_is_the_limit_of_every_format(tmp_path, extension):
+    path = stored(PIL.Image.fromarray(BYTES), tmp_path, extension)
+    assert load_image(path, max_pixels=1320).shape == (33, 40, 3)
+    with pytest.raises(InputError, match="40x33 pixels, too many pixels to be opened safely, expected at most 1319"):
+        load_image(path, max_pixels=1319)
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".bmp", ".ppm"])
+@pytest.mark.parametrize("limit", [10, 700, 1000])
+def test_pillows_global_limit_does_not_matter(tmp_path, monkeypatch, extension, limit):
+    """Limits at which Pillow raises an error, and at which it warns."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+    options = {"compression": "tiff_lzw"} if extension == ".tif" else {}
+    assert load_image(stored(PIL.Image.fromarray(BYTES), tmp_path, extension, **options)).shape == (33, 40, 3)
+    assert load_image(stored(PIL.Image.fromarray(BYTES), tmp_path, extension)).shape == (33, 40, 3)
+    assert limit == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def test_threads_with_different_limits_do_not_affect_each_other(tmp_path):
     path = stored(PIL.Image.fromarray(BYTES), tmp_path)
-    before = PIL.Image.MAX_IMAGE_PIXELS
-    # 1320 pixels: where Pillow warns, and not yet refuses.
-    assert load_image(path, max_pixels=2000).shape == (33, 40, 3)
-    with pytest.raises(InputError, match="too many pixels to be opened safely, expected at most 1200"):
-        load_image(path, max_pixels=1200)
-    # Pillow's own limit does not matter, and is left as it is.
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
-    assert load_image(path).shape == (33, 40, 3)
-    assert PIL.Image.MAX_IMAGE_PIXELS == 10
-    monkeypatch.undo()
+    before, filters = PIL.Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+
+    def read(limit):
+        """The number of readings that succeeded."""
+        count = 0
+        for _ in range(100):
+            with contextlib.suppress(InputError):
+                load_image(path, max_pixels=limit)
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(read, (10**9, 1000))) == [100, 0]
     assert before == PIL.Image.MAX_IMAGE_PIXELS
-    for limit in (0, -1, 2**31):
-        with pytest.raises(InputError, match="expected 1 to"):
-            load_image(path, max_pixels=limit)
+    assert filters == list(warnings.filters)
 
 
 def small_files():
@@ -612,7 +635,7 @@ def test_quality_matters_and_is_checked(tmp_path):
     save_image(tmp_path / "a.jpg", image, quality=20)
     save_image(tmp_path / "b.jpg", image, quality=95)
     assert (tmp_path / "a.jpg").stat().st_size < (tmp_path / "b.jpg").stat().st_size
-    with pytest.raises(InputError, match="quality=0"):
+    with pytest.raises(InputError, match="quality is 0, expected an integer from 1 to 100"):
         save_image(tmp_path / "a.jpg", image, quality=0)
 
 
@@ -689,6 +712,12 @@ def test_no_recipe(tmp_path, extension):
     assert read_recipe(tmp_path / f"out{extension}") is None
 
 
+def test_a_recipe_nested_too_deeply_is_none(tmp_path):
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_itxt("jaxstyle", 100_000 * "[")
+    assert read_recipe(stored(PIL.Image.new("RGB", (4, 4)), tmp_path, pnginfo=info)) is None
+
+
 def test_foreign_descriptions_are_no_recipe(tmp_path):
     assert read_recipe(CHINA) is None
     exif = PIL.Image.Exif()
@@ -724,7 +753,7 @@ def test_unwritable_outputs(tmp_path, save):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     for name, message in {
-        "out": "cannot tell the format",
+        "out": "has no known extension",
         "out.bmp": ".png, .jpg, .jpeg, .tif, .tiff, .webp",
         "none/out.png": "not a directory",
         "file/out.png": "not a directory",
@@ -757,6 +786,33 @@ def test_a_failure_in_the_middle_keeps_the_old_file(tmp_path, monkeypatch, call,
         save_image(path, smooth())
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    """It appears after the last check before the final name is given."""
+    path = tmp_path / "out.png"
+    sync = os.fsync
+
+    def appear(descriptor):
+        path.write_bytes(b"other")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", appear)
+    with pytest.raises(InputError, match=r"out.png: the file exists; choose another name, or replace=True"):
+        save_image(path, smooth(), replace=False)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("out.png", b"other")]
+
+
+def test_without_replacing_a_new_file_is_written_and_an_old_one_kept(tmp_path):
+    path, link = tmp_path / "out.png", tmp_path / "link.png"
+    link.symlink_to(path)
+    save_image(path, smooth(), replace=False)
+    before = path.read_bytes()
+    for name in (path, link):
+        with pytest.raises(InputError, match="the file exists"):
+            save_image(name, 1 - smooth(), replace=False)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -94,7 +94,7 @@ def test_pieces_shrink_with_the_scale(content, style, factor, piece):
 
 
 def test_unknown_starts_are_refused(content, style):
-    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or a picture"):
+    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or an image"):
         initial_image("painting", content, [style], 33, 48)
     with pytest.raises(InputError, match="init has values from"):
         initial_image(255 * style, content, [style], 33, 48)
