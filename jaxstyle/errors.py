@@ -43,7 +43,7 @@ def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
         raise InputError(f"unknown {name} {quote(value)}, expected one of {', '.join(map(repr, choices))}")
 
 
-def check_sequence(value: Any, name: str, items: str) -> None:
-    """Raise InputError unless `value` is a list or tuple, not an array or a text; `items` names its elements."""
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise InputError(f"{name} is {quote(value)}, expected a list of {items}")
+def check_sequence(value: Any, name: str, items: str, least: int = 0) -> None:
+    """Raise InputError unless `value` is a list or tuple of `least` elements or more; `items` names the elements."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) < least:
+        raise InputError(f"{name} is {quote(value)}, expected a list of {f'{least} or more ' if least else ''}{items}")

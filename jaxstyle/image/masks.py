@@ -112,6 +112,7 @@ def regions_of(
         InputError: for a mask of another aspect ratio, colors that are missing or too many, or no region with a style.
     """
     check_choice(guidance, "guidance", get_args(Guidance))
+    check_sequence(styles, "styles", "images, such as [style]", least=1)
     check_images(content, styles)
     check_sequence(style_masks, "style_masks", "masks, one for each style")
     for image in (mask, *(image for image in style_masks if image is not None)):

@@ -107,9 +107,7 @@ def style_mosaic(
     check_seed(seed)
     check_size(height, width)
     check_integer(piece, "piece", 1, MAX_SIDE)
-    check_sequence(styles, "styles", "images, such as [style]")
-    if not styles:
-        raise InputError("styles is empty, expected one image or more")
+    check_sequence(styles, "styles", "images, such as [style]", least=1)
     for style in styles:
         check_image(style, "style")
     if shares is not None:
