@@ -7,8 +7,9 @@ is a defect of this library and keeps its traceback.
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 class InputError(ValueError):
@@ -25,13 +26,14 @@ def quote(value: Any) -> str:
 
 def check_integer(value: Any, name: str, low: int, high: int) -> None:
     """Raise InputError unless `value` is an integer from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not (isinstance(value, int | np.integer) and low <= value <= high):
         raise InputError(f"{name} is {quote(value)}, expected an integer from {low} to {high}")
 
 
 def check_number(value: Any, name: str, low: float, high: float = math.inf) -> None:
     """Raise InputError unless `value` is a finite number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not (low <= value <= high and math.isfinite(value)):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not (number and low <= value <= high and value != math.inf):
         limits = f"of {low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
         raise InputError(f"{name} is {quote(value)}, expected a finite number {limits}")
 

@@ -94,10 +94,11 @@ def read_picture(
     check_integer(min_side, "min_side", 1, MAX_SIDE)
     check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
     with _opened(path) as file:
+        _check_pixels(path, file, max_pixels)
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
             raise InputError(f"{path} has {frames} frames or pages, expected one still image: extract one frame")
-        _allocate_pixels(path, file, max_pixels)
+        _allocate_tiff(file)
         image = upright(file)
     native = image.size
     target = _target_size(path, native, size, enlarge, min_side)
@@ -270,15 +271,17 @@ def _read_header(stream: BinaryIO) -> PIL.ImageFile.ImageFile:
     raise PIL.UnidentifiedImageError
 
 
-def _allocate_pixels(path: PathLike, file: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
-    """Raise InputError if the file has more than `max_pixels`; otherwise get the memory that Pillow would not allow."""
+def _check_pixels(path: PathLike, file: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
     if file.width * file.height > max_pixels:
         raise InputError(
             f"{path} has {file.width}x{file.height} pixels, too many pixels to be opened safely, expected at most "
             f"{max_pixels}: make it smaller, or raise max_pixels if you trust its source"
         )
+
+
+def _allocate_tiff(file: PIL.ImageFile.ImageFile) -> None:
+    """Allocate the pixels of a TIFF: Pillow would compare its size with the global limit again when it does so."""
     if isinstance(file, PIL.TiffImagePlugin.TiffImageFile):
-        # Pillow compares the size of a TIFF with its global limit again when it allocates the pixels.
         size = (file.tag_v2[PIL.TiffImagePlugin.IMAGEWIDTH], file.tag_v2[PIL.TiffImagePlugin.IMAGELENGTH])
         file.im = PIL.Image.core.new(file.mode, size)
 

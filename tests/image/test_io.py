@@ -1,12 +1,12 @@
 """Files to arrays and back, against pictures made here with NumPy and Pillow."""
 
-import contextlib
 import errno
 import io
 import json
 import os
 import stat
 import struct
+import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
+from jaxstyle.image import io as image_io
 from jaxstyle.image.io import check_output, load_image, read_picture, read_recipe, save_image
 
 CHINA = Path(__file__).parents[2] / "jaxstyle" / "data" / "china.jpg"
@@ -501,21 +502,30 @@ def test_pillows_global_limit_does_not_matter(tmp_path, monkeypatch, extension, 
     assert limit == PIL.Image.MAX_IMAGE_PIXELS
 
 
-def test_threads_with_different_limits_do_not_affect_each_other(tmp_path):
+def test_reading_in_threads_changes_no_global_setting(tmp_path, monkeypatch):
+    """One thread begins to read while another one reads, and ends later."""
     path = stored(PIL.Image.fromarray(BYTES), tmp_path)
     before, filters = PIL.Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    started, second_started, finished = (threading.Event() for _ in range(3))
+    upright = image_io.upright
 
-    def read(limit):
-        """The number of readings that succeeded."""
-        count = 0
-        for _ in range(100):
-            with contextlib.suppress(InputError):
-                load_image(path, max_pixels=limit)
-                count += 1
-        return count
+    def slow_upright(file):
+        """Decode, while the other thread is at a chosen point."""
+        if started.is_set():
+            second_started.set()
+            assert finished.wait(60)
+        else:
+            started.set()
+            assert second_started.wait(60)
+        return upright(file)
 
+    monkeypatch.setattr(image_io, "upright", slow_upright)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(read, (10**9, 1000))) == [100, 0]
+        first = pool.submit(load_image, path, max_pixels=10**9)
+        first.add_done_callback(lambda _: finished.set())
+        assert started.wait(60)
+        second = pool.submit(load_image, path, max_pixels=2000)
+        np.testing.assert_array_equal(first.result(), second.result())
     assert before == PIL.Image.MAX_IMAGE_PIXELS
     assert filters == list(warnings.filters)
 
