@@ -47,7 +47,9 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
         path, first = os.path.join(folder, "run"), index == "0"
         stop = lambda progress: first and progress.evaluations >= 3  # noqa: E731
         checkpoint = js.Checkpoint(path, every=1e6)
-        stopped = js.stylize(photo, painting, mesh=mesh, callback=stop, checkpoint=checkpoint, **options)
+        # Without a limit, the run may be over before the first call: intervals depend on the time that a step takes.
+        stopping = {"mesh": mesh, "callback": stop, "callback_every": 3, "checkpoint": checkpoint}
+        stopped = js.stylize(photo, painting, **stopping, **options)
         assert 3 <= stopped.evaluations < 8
         again = js.stylize(photo, painting, mesh=mesh, checkpoint=js.Checkpoint(path, resume=True), **options)
         np.testing.assert_array_equal(again.image, result.image)
