@@ -8,7 +8,6 @@ evaluation is one value and gradient. The pictures are not part of this project:
     python -m benchmarks gatys_trace --plot            # plot and table again from the JSON
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from PIL import Image as Pillow
 
 import jaxstyle as js
 from benchmarks import arguments, record
+from jaxstyle.files import checksum
 
 CONTENT, STYLE = "Tuebingen_Neckarfront.jpg", "vangogh_starry_night.jpg"
 PUBLISHED = {
@@ -88,7 +88,7 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
         name,
         {
             "question": "loss of the notebook's objective on its own pictures after k evaluations",
-            "pictures": {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in (CONTENT, STYLE)},
+            "pictures": {file: checksum(folder / file) for file in (CONTENT, STYLE)},
             "content_shape": list(content.shape),
             "style_shape": list(style.shape),
             "optimizer": "stylize: lbfgs, all defaults, whitened style residuals",

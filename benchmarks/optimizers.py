@@ -19,7 +19,6 @@ count and of the time.
 import argparse
 import bisect
 import functools
-import hashlib
 import importlib.util
 import itertools
 import time
@@ -35,6 +34,7 @@ from PIL import ImageOps
 import jaxstyle as js
 from benchmarks import arguments, optimizers_report, record
 from benchmarks.contestants import CONTESTANTS, Meter, Pixels, Trace, measure
+from jaxstyle.files import checksum
 from jaxstyle.image.mosaic import initial_image
 
 MARKS = (10, 25, 50, 75, 100, 150, 200, 300)
@@ -191,7 +191,7 @@ class Study:
         self.done[which] = run
         self.result["runs"] = list(self.done.values())
         for path in files(self.images, pair):
-            self.result["pictures"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.result["pictures"][path.name] = checksum(path)
         record.write(self.name, self.result)
         return run
 

@@ -12,7 +12,6 @@ outside of what is timed. The answer is the time until jaxstyle's picture is as 
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import itertools
 import os
@@ -30,6 +29,7 @@ import numpy as np
 import jaxstyle as js
 from benchmarks import arguments, peers_report, record
 from benchmarks.worker import Worker, environment
+from jaxstyle import files
 
 DATA = Path(js.__file__).parent / "data"
 OURS = "jaxstyle"
@@ -182,7 +182,7 @@ def race(
 
 def checksum(path: Path) -> str:
     js.load_image(path)  # Says in one sentence what is wrong, before anything is started.
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return files.checksum(path)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,68 +1,68 @@
-"""How programs are compiled, and how they are kept, so that only the first run of a size waits for the compiler."""
+"""Compiler options, and the cache on disk by which only the first run of a size waits for the compiler."""
 
 import logging
-import os
 from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxstyle.errors import InputError
-from jaxstyle.files import cache_folder
+from jaxstyle.errors import InputError, quote
+from jaxstyle.files import cache_folder, probe
 
 log = logging.getLogger(__name__)
 
-# XLA on CPU starts whatever it can at once, and so holds early what is needed late: in order, a step needs a third less
-# memory in the same time. Other platforms take the option and have no use for it. A later JAX may not know it.
+# XLA on CPU schedules each operation as early as it can, and so keeps results in memory for long. With this scheduler a
+# step needs a third less memory in the same time. Other platforms ignore the option. A later JAX may not know it.
 COMPILER_OPTIONS: dict[str, str | bool] = (
     {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ < (0, 13) else {}
 )
 
-# Seconds of compilation from which a program is worth a file.
+# Programs that compile faster are not stored.
 MIN_COMPILE_SECONDS = 0.2
 
 
 def enable_compilation_cache(where: str = "auto") -> Path | None:
-    """From now on, keep what this process compiles, and use what earlier ones have kept. Changes JAX's settings.
+    """Store the programs that this process compiles, and load those that are stored. Changes JAX's settings.
 
-    Programs of another version, device or processor are never taken: JAX names the files by all of that.
+    Programs of another version, device or processor are never loaded: JAX's file names depend on these.
 
     Args:
-        where: a folder; `"auto"` is the one that JAX was told (`JAX_COMPILATION_CACHE_DIR`), or `programs` in
-            jaxstyle's cache; `"off"` keeps nothing.
+        where: a folder; `"auto"` is JAX's own setting (`JAX_COMPILATION_CACHE_DIR`) or else `programs` in jaxstyle's
+            cache; `"off"` stores nothing.
 
     Returns:
-        The folder; None if nothing is kept.
+        The folder; None if nothing is stored.
 
     Raises:
-        InputError: for a folder that cannot be made; of `"auto"` it is only a warning.
+        InputError: for a folder that cannot be created or written; with `"auto"` only a warning is logged.
     """
+    if not isinstance(where, str) or "\0" in where:
+        raise InputError(f"the cache of programs is {quote(where)}, expected a folder, auto, or off")
     if where == "off":
-        _use(None)
+        _set_folder(None)
         return None
     if not jax.config.jax_enable_compilation_cache:  # pyright: ignore[reportAttributeAccessIssue]
         return None
-    told: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if where == "auto" and told:
-        return Path(told)
+    jax_folder: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if where == "auto" and jax_folder:
+        return Path(jax_folder)
     folder = cache_folder() / "programs" if where == "auto" else Path(where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(folder))
+        probe(folder / "program")
     except OSError as error:
         if where != "auto":
             raise InputError(
-                f"compiled programs cannot be kept in {folder}: {error.strerror}; expected a folder, auto, or off"
+                f"compiled programs cannot be stored in {folder}: {error.strerror}; expected a folder, auto, or off"
             ) from error
-        log.warning("compiled programs cannot be kept in %s (%s): every run compiles its own", folder, error.strerror)
+        log.warning("compiled programs cannot be stored in %s (%s): every run compiles its own", folder, error.strerror)
         return None
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    _use(str(folder))
+    _set_folder(str(folder))
     return folder
 
 
-def _use(folder: str | None) -> None:
+def _set_folder(folder: str | None) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
-    # JAX keeps the folder with which it compiled first.
+    # Otherwise JAX keeps using the folder of its first compilation.
     compilation_cache.reset_cache()

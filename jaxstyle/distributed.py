@@ -1,79 +1,176 @@
-"""Several hosts as one machine: after `initialize`, `jax.devices()` are the devices of all of them.
+"""Several hosts as one machine: after `initialize`, `jax.devices()` are the devices of all hosts.
 
-Every host runs the same program with the same pictures; `make_mesh` takes devices of all hosts, and the partitioner's
-exchanges go over the network between them. The first host alone writes files.
+Every host runs the same program with the same images; `make_mesh` takes devices of all hosts, and the partitioner's
+exchanges use the network between them. Only the first host writes files.
+
+All hosts have to take part in every step, so if one fails, the others would wait for it. Therefore a host that fails
+reports it, and all hosts end within seconds: see `abort`.
 """
 
+import atexit
+import contextlib
+import logging
+import os
 import re
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any
 
 import jax
+from jax._src.distributed import global_state
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_integer, quote
 
-# Seconds: for the hosts to find each other, and at the end for the others to come to it.
-START, END = 300, 60
+START_TIMEOUT_SECONDS = 300
+# The hosts that finish first wait this long for the others, such as the first host, which writes the files.
+END_TIMEOUT_SECONDS = 60
+# A host without any sign of life for this long has failed: its process was killed, or it lost power or the network.
+HEARTBEAT_TIMEOUT_SECONDS = 30
+POLL_SECONDS = 0.5
+MAX_PROCESSES = 999_999
+# Prefix of the failures in JAX's key-value store, which all hosts share.
+FAILURES = "jaxstyle/failures/"
 
 
 def initialize(
-    coordinator: str | None = None, processes: int | None = None, index: int | None = None, timeout: int = START
+    coordinator: str | None = None,
+    processes: int | None = None,
+    index: int | None = None,
+    timeout: int = START_TIMEOUT_SECONDS,
 ) -> None:
-    """Join the other hosts. To be called on each of them, before anything else uses JAX.
+    """Join the other hosts. Call it on every host, before anything else uses JAX.
 
-    Without arguments they come from the cluster: on TPU pods, Slurm, Open MPI and Kubernetes. Otherwise the first
-    host's address and a free port there, how many processes there are, and which one this is, all three.
+    Without arguments, they come from the cluster: on TPU pods, Slurm, Open MPI and Kubernetes. Otherwise pass the
+    first process's address with a free port, the number of processes, and the index of this process.
 
-    A process that waits for one which has failed is ended by JAX: after `timeout` seconds at the start, 100 seconds
-    between, and 60 at the end.
+    After an uncaught exception in one process all processes end within seconds. If a process is killed, the others end
+    after 30 seconds; if one leaves by `sys.exit` or at its normal end, they have 60 seconds to finish.
 
     Args:
         coordinator: `"address:port"` of the first process.
-        processes: how many there are.
-        index: of this one, 0 for the first.
-        timeout: seconds to wait for the others.
+        processes: number of processes.
+        index: index of this process, 0 for the first.
+        timeout: seconds to wait for the other processes at the start.
 
     Raises:
-        InputError: if the arguments are not all there, and no cluster says them; or if JAX is in use already.
+        InputError: for incomplete or wrong arguments, without a known cluster, or if JAX is in use already.
 
     References:
         https://docs.jax.dev/en/latest/multi_process.html
     """
-    given = [value is not None for value in (coordinator, processes, index)]
-    if any(given) and not all(given):
-        raise InputError(
-            f"coordinator is {coordinator!r}, processes {processes} and index {index}, expected all three, or none "
-            "where the cluster says them"
-        )
-    if processes is not None and index is not None and not 0 <= index < processes:
-        raise InputError(f"index is {index}, expected 0 to {processes - 1} for {processes} processes")
+    _check(coordinator, processes, index, timeout)
     if jax.distributed.is_initialized():
         raise InputError("the hosts have joined already, expected one call of initialize")
     try:
         jax.distributed.initialize(
-            coordinator, processes, index, initialization_timeout=timeout, shutdown_timeout_seconds=END
+            coordinator,
+            processes,
+            index,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+            shutdown_timeout_seconds=END_TIMEOUT_SECONDS,
         )
     except ValueError as error:
         raise InputError(
-            f"no cluster that JAX knows of ({error}), expected a TPU pod, Slurm, Open MPI or Kubernetes: elsewhere "
-            "give the first process's address, the number of processes, and the index of this one"
+            f"JAX knows no cluster here ({error}), expected a TPU pod, Slurm, Open MPI or Kubernetes: elsewhere pass "
+            "the first process's address, the number of processes, and the index of this one"
         ) from error
     except RuntimeError as error:
         raise InputError(
-            "cannot join the other hosts, expected a call before anything else uses JAX, the same numbers on all of "
-            f"them, and an address that they reach: {str(error).splitlines()[0]}"
+            "cannot join the other hosts, expected a call before anything else uses JAX, the same numbers on all "
+            f"hosts, and an address that all of them reach: {str(error).splitlines()[0]}"
         ) from error
+    _end_together()
+
+
+def _check(coordinator: Any, processes: Any, index: Any, timeout: Any) -> None:
+    check_integer(timeout, "timeout", 1, 86400)
+    missing = [value is None for value in (coordinator, processes, index)]
+    if all(missing):
+        return
+    if any(missing):
+        raise InputError(
+            f"coordinator is {quote(coordinator)}, processes {quote(processes)} and index {quote(index)}, expected all "
+            "three, or none on a known cluster"
+        )
+    if not isinstance(coordinator, str) or not re.fullmatch(r"\S+:[0-9]{1,5}", coordinator):
+        raise InputError(f"coordinator is {quote(coordinator)}, expected address:port such as 10.0.0.1:1234")
+    check_integer(processes, "processes", 1, MAX_PROCESSES)
+    check_integer(index, "index", 0, processes - 1)
+
+
+def _end_together() -> None:
+    """From now on, end all processes after an uncaught exception in one of them."""
+    stop = threading.Event()
+    watch = threading.Thread(target=_watch, args=(global_state.client, global_state.process_id, stop), daemon=True)
+
+    def join() -> None:
+        stop.set()
+        watch.join()
+
+    show = sys.excepthook
+
+    def show_and_abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        show(kind, error, trace)
+        # At the prompt of an interactive session, nothing has ended.
+        if not hasattr(sys, "ps1"):
+            abort(f"{kind.__name__}: {error}", 1)
+
+    sys.excepthook = show_and_abort
+    # Runs before JAX leaves the cluster.
+    atexit.register(join)
+    watch.start()
+
+
+def _watch(client: Any, index: int, stop: threading.Event) -> None:
+    """End this process soon after another one has reported a failure."""
+    while not stop.wait(POLL_SECONDS):
+        try:
+            failures = client.key_value_dir_get(FAILURES)
+        except jax.errors.JaxRuntimeError:
+            # Disconnected: JAX itself ends this process.
+            return
+        for key, reason in failures:
+            if key != f"{FAILURES}{index}":
+                print(f"host {key.rsplit('/')[-1]} has failed, so this one ends: {reason}", file=sys.stderr)
+                _exit(index, 1)
+
+
+def abort(reason: str, code: int) -> None:
+    """End this process at once, and all others soon, because of a failure. Has no effect in a single process.
+
+    An ordinary exit would wait for the other hosts, while they wait for this one in the middle of the run.
+
+    Args:
+        reason: one sentence for the other hosts to print.
+        code: exit code of this process; the others' is 1.
+    """
+    client, index = global_state.client, global_state.process_id
+    if client is None or global_state.num_processes == 1:
+        return
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client.key_value_set(f"{FAILURES}{index}", reason)
+    _exit(index, code)
+
+
+def _exit(index: int, code: int) -> None:
+    if index == 0:
+        # JAX's key-value store ends with this process: the others have to read the reason first.
+        time.sleep(4 * POLL_SECONDS)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without JAX's exit handler, which waits for all hosts.
+    os._exit(code)
 
 
 def parse(text: str) -> tuple[str | None, int | None, int | None]:
-    """What `--distributed` says: `auto`, or `ADDRESS:PORT,PROCESSES,INDEX`.
-
-    Args:
-        text: as given.
-
-    Returns:
-        Arguments of `initialize`.
+    """Parse `auto` or `ADDRESS:PORT,PROCESSES,INDEX`, as on the command line, to arguments of `initialize`.
 
     Raises:
-        InputError: for anything else.
+        InputError: for another text.
 
     Example:
         >>> parse("10.0.0.1:1234,2,0")
@@ -81,14 +178,14 @@ def parse(text: str) -> tuple[str | None, int | None, int | None]:
     """
     if text == "auto":
         return None, None, None
-    match = re.fullmatch(r"(\S+:[0-9]{1,5}),([1-9][0-9]{0,5}),([0-9]{1,6})", text)
+    match = re.fullmatch(r"(\S+:[0-9]{1,5}),([1-9][0-9]{0,5}),([0-9]{1,6})", str(text))
     if match:
         return match[1], int(match[2]), int(match[3])
     raise InputError(
-        f"--distributed is {text!r}, expected auto or ADDRESS:PORT,PROCESSES,INDEX such as 10.0.0.1:1234,2,0"
+        f"distributed is {quote(text)}, expected auto or ADDRESS:PORT,PROCESSES,INDEX such as 10.0.0.1:1234,2,0"
     )
 
 
 def is_first() -> bool:
-    """Whether this process writes the files: the first, or the only one."""
+    """Return True in the process that writes the files: the first, or the only one."""
     return jax.process_index() == 0

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and checksums."""
 
 import contextlib
 import hashlib
@@ -10,95 +10,99 @@ from typing import BinaryIO
 
 from jaxstyle.errors import InputError
 
+Buffer = bytes | memoryview
+
 
 def cache_folder() -> Path:
-    """Where jaxstyle keeps what it can get again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
-    home = os.environ.get("JAXSTYLE_CACHE")
-    if home:
-        return Path(home)
+    """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
+    folder = os.environ.get("JAXSTYLE_CACHE")
+    if folder:
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "jaxstyle"
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in the same directory that nothing else has; short, since names have a limit.
-
-    Args:
-        path: the file that the temporary one will become.
-
-    Returns:
-        The temporary name.
-    """
+    """Return an unused name in the folder of `path`; short, since the file system limits the length of names."""
     return path.with_name(f".jaxstyle-{secrets.token_hex(8)}.tmp")
 
 
 def probe(path: Path) -> None:
-    """Ask the file system whether `path` could be written, by an empty file beside it; permission bits do not tell.
-
-    Args:
-        path: the file to be written later.
+    """Test if `path` can be written, by creating an empty file beside it: permission bits are not reliable.
 
     Raises:
-        OSError: as the file system says.
+        OSError: from the file system.
     """
     with contextlib.suppress(FileNotFoundError):
-        # Of a name that is too long.
+        # Raises an error for a name that is too long.
         path.lstat()
-    beside = temporary_beside(path)
-    beside.open("xb").close()
-    beside.unlink()
+    temporary = temporary_beside(path)
+    temporary.open("xb").close()
+    temporary.unlink()
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` in one step when the block ends, and vanishes if it fails.
+    """Open a temporary file that atomically becomes `path` when the block ends, and is removed if the block fails.
 
-    Whatever was there before survives any failure. It gets the permissions of a new file, and a symbolic link is
-    written through, not replaced.
+    An existing file survives any failure. The new file has the permissions of new files. A symbolic link is followed,
+    not replaced.
 
     Args:
         path: the file to write.
-        replace: False raises `FileExistsError` at the end if there is a file by then.
+        replace: False raises `FileExistsError` at the end if `path` exists by then, and never replaces it.
 
     Yields:
-        The open temporary file.
+        The open temporary file. The block may close it.
 
     Raises:
-        OSError: as the file system says.
+        OSError: from the file system.
     """
     target = Path(os.path.realpath(path))
     temporary = temporary_beside(target)
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
         if replace:
             os.replace(temporary, target)
         else:
-            _publish(temporary, target)
+            _rename_to_new(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _publish(temporary: Path, target: Path) -> None:
-    """Give a file its name, unless another one has it."""
+def _rename_to_new(temporary: Path, target: Path) -> None:
+    """Give a file its final name; raises `FileExistsError` if that name exists."""
     try:
-        # Unlike a rename it never replaces.
+        # Unlike a rename, a link never replaces a file.
         os.link(temporary, target)
     except FileExistsError:
         raise
     except OSError:
-        # No file system has to know links.
-        if os.path.lexists(target):
+        # A file system without hard links: create the name, which fails if it exists, and replace only that file.
+        target.open("xb").close()
+        try:
+            os.replace(temporary, target)
+        except BaseException:
+            target.unlink()
             raise
-        os.replace(temporary, target)
+
+
+def sha256(*parts: Buffer) -> str:
+    """SHA-256 of the concatenated parts, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file: the same name can hold another picture tomorrow."""
+    """SHA-256 of a file, as 64 hexadecimal digits: a name alone does not identify the contents."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}; expected the path of a file") from error

@@ -7,15 +7,15 @@ from jaxtyping import Array, Float, Int
 
 # Pixels are float32 RGB in [0, 1], height before width.
 Image = Float[Array, "height width 3"]
-# A picture among others, each of its own size; from outside it may be NumPy's.
+# An image whose size is independent of the other arguments' sizes; from outside it may be a NumPy array.
 AnyImage = Float[Array | np.ndarray, "_ _ 3"]
-# Height and width of a picture on a larger canvas: see `canvas.py`.
+# Height and width of an image on a larger canvas: see `canvas.py`.
 Extent = Int[Array, "2"]
-# One layer's feature map, and its Gram matrix over channels.
+# The feature map of one layer, and its Gram matrix over channels.
 Features = Float[Array, "h w c"]
-# A feature map among others, each of its own shape: a picture too, as the network's input.
+# A feature map whose shape is independent of the other arguments' shapes; the network's input, an image, is one too.
 AnyFeatures = Float[Array, "_ _ _"]
-# Layer to its feature map.
+# Layer name to feature map.
 FeatureMaps = Mapping[str, AnyFeatures]
 Gram = Float[Array, "c c"]
 # A scalar on the device.

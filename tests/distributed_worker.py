@@ -1,7 +1,8 @@
-"""A process of tests/test_distributed.py: joins the others, runs on the devices of all, leaves its numbers."""
+"""A process of tests/test_distributed.py: joins the others, runs on the devices of all, and saves its results."""
 
 import os
 import sys
+import time
 
 
 def main(address: str, processes: str, index: str, folder: str, what: str, *words: str) -> None:
@@ -9,22 +10,30 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
     os.environ["JAX_PLATFORMS"] = "cpu"
     # As in tests/conftest.py, with two devices.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
-    if what == "command":
+    if what in ("command", "wrong command"):
         from jaxstyle.cli import app
 
+        if what == "wrong command" and index == "1":
+            words = ("missing.jpg", *words[1:])
         app.main(["stylize", *words, "--distributed", f"{address},{processes},{index}"])
     import jax
     import numpy as np
 
     import jaxstyle as js
 
+    if what == "kill":
+        js.distributed.HEARTBEAT_TIMEOUT_SECONDS = 5
     js.distributed.initialize(address, int(processes), int(index), timeout=60)
     assert jax.device_count() == 2 * int(processes), jax.devices()
     params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
     photo, painting = js.white_noise(1, 70, 50), js.white_noise(2, 64, 64)
     options = {"params": params, "steps": 8, "whitening": 1.0}
-    if what == "fail" and index == "1":
-        raise SystemExit(3)
+    if what.startswith("fail") and what.endswith(index):
+        write_time(os.path.join(folder, "failure"))
+        raise RuntimeError("this host has no disk")
+    if what == "kill" and index == "1":
+        write_time(os.path.join(folder, "failure"))
+        os._exit(3)
     if what == "batch":
         photos = [photo, js.white_noise(3, 64, 64), js.white_noise(4, 64, 48), js.white_noise(5, 40, 70)]
         results = js.stylize_batch(photos, painting, mesh=js.make_mesh(batch=4), **options)
@@ -34,19 +43,26 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
         result = js.stylize(photo, painting, mesh=mesh, callback=lambda progress: seen.append(progress), **options)
         assert seen[-1].evaluations == 8
         results = [result]
-        # Stopped by one host alone, saved by the first, taken up by both.
-        kept, first = os.path.join(folder, "run"), index == "0"
+        # Stopped by one host alone, saved by the first, resumed by both.
+        path, first = os.path.join(folder, "run"), index == "0"
         stop = lambda progress: first and progress.evaluations >= 3  # noqa: E731
-        saved = js.Checkpoint(kept, every=1e6)
-        stopped = js.stylize(photo, painting, mesh=mesh, callback=stop, checkpoint=saved, **options)
+        checkpoint = js.Checkpoint(path, every=1e6)
+        # Without a limit, the run may be over before the first call: intervals depend on the time that a step takes.
+        stopping = {"mesh": mesh, "callback": stop, "callback_every": 3, "checkpoint": checkpoint}
+        stopped = js.stylize(photo, painting, **stopping, **options)
         assert 3 <= stopped.evaluations < 8
-        again = js.stylize(photo, painting, mesh=mesh, checkpoint=js.Checkpoint(kept, resume=True), **options)
+        again = js.stylize(photo, painting, mesh=mesh, checkpoint=js.Checkpoint(path, resume=True), **options)
         np.testing.assert_array_equal(again.image, result.image)
         np.testing.assert_array_equal(again.losses.total, result.losses.total)
     arrays = {f"image{k}": np.asarray(result.image) for k, result in enumerate(results)}
     arrays |= {f"losses{k}": np.asarray(result.losses.total) for k, result in enumerate(results)}
     np.savez(os.path.join(folder, f"{index}.npz"), **arrays)
     print("done", flush=True)
+
+
+def write_time(path: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(time.time()))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def test_only_the_network_imports_flax():
 
 
 def test_files_know_nothing_of_networks():
-    assert own_imports("image.io") <= {"errors", "typing", "image.ops", "files", "image.decode"}
+    assert own_imports("image.io") <= {"errors", "typing", "image.ops", "files", "image.decode", "image.encode"}
     for name in ("files", "image.decode"):
         assert own_imports(name) <= {"errors", "typing", "files"}
 
@@ -124,7 +124,7 @@ def test_files_know_nothing_of_networks():
 def test_only_the_command_line_and_the_hub_know_their_libraries():
     assert {package_of(name) for name in users_of("tyro")} == {"cli"}
     assert {name for name in users_of("tqdm") if package_of(name) != "cli"} == {"vgg.hub"}
-    assert users_of("PIL") <= {"image.io", "image.decode", "files", "image.contact_sheet"}
+    assert users_of("PIL") <= {"image.io", "image.decode", "image.encode", "image.contact_sheet"}
     assert users_of("huggingface_hub") <= {"vgg.hub", "vgg.weights"}
     assert users_of("safetensors") <= {"vgg.tensors", "vgg.weights", "minimize.checkpoint_file"}
     assert users_of("matplotlib") == users_of("torch") == set()

@@ -15,7 +15,7 @@ from jaxstyle.errors import InputError
 
 @pytest.fixture
 def enabled(monkeypatch, tmp_path):
-    """JAX's settings as a user has them, put back afterwards."""
+    """JAX's settings as a user has them, restored afterwards."""
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
     names = "jax_enable_compilation_cache", "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
     before = {name: getattr(jax.config, name) for name in names}
@@ -25,24 +25,28 @@ def enabled(monkeypatch, tmp_path):
         jax.config.update(name, value)
 
 
-def test_they_are_kept_in_the_users_cache(enabled):
+def test_programs_are_stored_in_the_users_cache(enabled):
     assert enable_compilation_cache() == enabled / "cache" / "programs"
     assert jax.config.jax_compilation_cache_dir == str(enabled / "cache" / "programs")
     assert enable_compilation_cache("off") is None
     assert jax.config.jax_compilation_cache_dir is None
 
 
-def test_the_folder_that_jax_was_told_comes_first_and_the_options_before_it(enabled):
-    jax.config.update("jax_compilation_cache_dir", str(enabled / "told"))
-    assert enable_compilation_cache() == enabled / "told"
+def test_the_option_precedes_jaxs_setting_which_precedes_the_default(enabled):
+    jax.config.update("jax_compilation_cache_dir", str(enabled / "jax"))
+    assert enable_compilation_cache() == enabled / "jax"
     assert enable_compilation_cache(str(enabled / "option")) == enabled / "option"
     assert (enabled / "option").is_dir()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monkeypatch, caplog):
     (enabled / "file").touch()
-    with pytest.raises(InputError, match=r"compiled programs cannot be kept in .*file.below: .*expected a folder"):
+    with pytest.raises(InputError, match=r"compiled programs cannot be stored in .*file.below: .*expected a folder"):
         enable_compilation_cache(str(enabled / "file" / "below"))
+    for wrong in (None, 3, b"folder", "a\0b"):
+        with pytest.raises(InputError, match="expected a folder, auto, or off"):
+            enable_compilation_cache(wrong)
     monkeypatch.setenv("JAXSTYLE_CACHE", str(enabled / "file"))
     assert enable_compilation_cache() is None
     assert "every run compiles its own" in caplog.text
@@ -50,9 +54,9 @@ def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monk
 
 def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny_weights):
     data = os.path.join(os.path.dirname(js.__file__), "data")
-    # Nothing is too small to be kept, so that a narrow network's programs are.
+    # The programs of a narrow network compile fast, and are small.
     code = (
-        "import jax, sys; from jaxstyle import programs; programs.WORTHWHILE = 0.0\n"
+        "import jax, sys; from jaxstyle import compiler; compiler.MIN_COMPILE_SECONDS = 0.0\n"
         "jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)\n"
         "from jaxstyle.cli import main; main(sys.argv[1:])"
     )
@@ -60,12 +64,12 @@ def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny
     words += ["--weights", str(tiny_weights), "--compile-cache", str(tmp_path / "programs")]
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
 
-    def kept(output):
+    def stored(output):
         command = [sys.executable, "-c", code, *words, "-o", str(tmp_path / output)]
         subprocess.run(command, env=environment, check=True, capture_output=True)
         return {path.name for path in (tmp_path / "programs").glob("*-cache")}
 
-    first = kept("a.png")
+    first = stored("a.png")
     assert any(name.startswith("jit_run-") for name in first)
-    assert kept("b.png") == first
+    assert stored("b.png") == first
     np.testing.assert_array_equal(*(js.load_image(tmp_path / name) for name in ("a.png", "b.png")))

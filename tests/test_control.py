@@ -134,7 +134,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
     [
         (("--strength", "2"), "strength is 2.0, expected a number from 0"),
         (("--strength", "0.5", "--style-weight", "7"), "--strength finds the weights itself"),
-        (("--content-mask", "square.png"), "expected the same shape"),
+        (("--content-mask", "square.png"), "expected the same aspect ratio"),
         (("--content-mask", "nowhere.png"), "cannot read nowhere.png"),
         (("--content-mask", "flags.png"), "expected to be told what each gets"),
         (("--content-mask", "halves.png", "--region", "blue=1"), "has no #0000ff"),
@@ -147,7 +147,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
             ("--content-mask", "flags.png", "--style-mask", "paint.png", "none"),
             "--style-mask has 2 pictures, expected 1",
         ),
-        (("--content-mask", "flags.png", "--style-mask", "square.png"), "mask of painting 1 is 40x40"),
+        (("--content-mask", "flags.png", "--style-mask", "square.png"), "mask of style 1 is 40x40"),
         (("--style-scale", "1", "2"), "--style-scale has 2 numbers, expected one or 1"),
         (("--average", "1"), "decay is 1.0"),
         (("--beta2", "1", "--optimizer", "adam"), "b2 is 1.0"),

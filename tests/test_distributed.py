@@ -1,4 +1,4 @@
-"""Two real processes over 127.0.0.1, with two devices each. A hang is a failure: every wait has an end."""
+"""Two real processes over 127.0.0.1, with two devices each. Every wait has a timeout, so that a hang is a failure."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ def save_weights(params, path):
 
 
 def two(folder, what, *words):
-    """Run two processes to their end; exit codes and what they printed."""
+    """Run two processes to their end, and return their exit codes and outputs."""
     address = f"127.0.0.1:{free_port()}"
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     processes = [
@@ -83,8 +83,8 @@ def test_a_batch_over_two_processes(tmp_path, problem):
     for k in range(4):
         np.testing.assert_array_equal(found[0][f"image{k}"], found[1][f"image{k}"])
     photos = [photo, js.white_noise(3, 64, 64), js.white_noise(4, 64, 48), js.white_noise(5, 40, 70)]
-    for k, each in enumerate(photos):
-        expected = js.stylize(each, painting, **options)
+    for k, content in enumerate(photos):
+        expected = js.stylize(content, painting, **options)
         np.testing.assert_allclose(found[0][f"losses{k}"][:6], expected.losses.total[:6], rtol=1e-4)
 
 
@@ -100,18 +100,59 @@ def test_the_command_line_on_two_processes(tmp_path, tiny_params):
     assert names == ["out.png", "out_00002.png", "tiny.safetensors"]
 
 
-def test_a_process_that_waits_for_a_failed_one_ends(tmp_path):
-    """And not only when the test's patience does."""
-    codes, outputs = two(tmp_path, "fail")
+@pytest.mark.parametrize("failing", [0, 1])
+def test_when_one_process_raises_the_others_end_soon(tmp_path, failing):
+    """Not after JAX's timeouts of 60 seconds, for which the first waits at exit, and 100, without a sign of life."""
+    codes, outputs = two(tmp_path, f"fail {failing}")
+    assert seconds_since_failure(tmp_path) < 20
+    assert codes == [1, 1], outputs
+    assert "RuntimeError: this host has no disk" in outputs[failing]
+    assert f"host {failing} has failed, so this one ends: RuntimeError: this host has no disk" in outputs[1 - failing]
+    assert "Traceback" not in outputs[1 - failing]
+
+
+def test_when_the_command_of_one_process_is_wrong_the_others_end_soon(tmp_path, tiny_params):
+    words = ["--size", "64", "--steps", "3", "--weights", str(save_weights(tiny_params, tmp_path / "tiny.safetensors"))]
+    single = [str(DATA / "china.jpg"), str(DATA / "starry_night.jpg"), "-o", str(tmp_path / "out.png")]
+    codes, outputs = two(tmp_path, "wrong command", *single, *words, "--mesh", "auto")
+    assert codes == [1, 2], outputs
+    assert "jaxstyle: error: cannot read missing.jpg" in outputs[1]
+    assert "host 1 has failed, so this one ends: cannot read missing.jpg" in outputs[0]
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_when_one_process_is_killed_the_others_end_after_the_heartbeats(tmp_path):
+    codes, outputs = two(tmp_path, "kill")
+    assert seconds_since_failure(tmp_path) < 30
     assert codes[1] == 3, outputs
-    assert codes[0] != 0, outputs
+    assert codes[0] not in (0, None), outputs
 
 
+def seconds_since_failure(folder):
+    return time.time() - float((folder / "failure").read_text())
+
+
+def test_a_failure_in_a_single_process_is_only_its_own():
+    assert distributed.abort("a failure", 1) is None
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("127.0.0.1:1", None, 0), "expected all three"),
-        (("127.0.0.1:1", 2, 2), "expected 0 to 1"),
+        ((None, 2, None), "expected all three"),
+        (("127.0.0.1:1", 2, 2), "index is 2, expected an integer from 0 to 1"),
+        (("127.0.0.1:1", 2, -1), "index is -1"),
+        (("127.0.0.1:1", 2, 0.5), "index is 0.5"),
+        (("127.0.0.1:1", 0, 0), "processes is 0"),
+        (("127.0.0.1:1", "2", 0), "processes is '2'"),
+        (("127.0.0.1:1", float("nan"), 0), "processes is nan"),
+        (("127.0.0.1", 2, 0), "coordinator is '127.0.0.1', expected address:port"),
+        ((1234, 2, 0), "coordinator is 1234, expected address:port"),
+        ((None, None, None, 0), "timeout is 0"),
+        ((None, None, None, 1.5), "timeout is 1.5"),
+        ((None, None, None, None), "timeout is None"),
         (("127.0.0.1:1", 1, 0), "cannot join"),
     ],
 )
@@ -121,7 +162,10 @@ def test_bad_arguments_are_refused(arguments, message):
         distributed.initialize(*arguments)
 
 
-@pytest.mark.parametrize("text", ["", "yes", "host,2,0", "host:1,2", "host:1,two,0", "h:1,²,0", "h:x,2,0", "h:1,0,0"])
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "text", ["", "yes", "host,2,0", "host:1,2", "host:1,two,0", "h:1,²,0", "h:x,2,0", "h:1,0,0", None, 3]
+)
 def test_a_misspelt_option_is_refused(text):
     with pytest.raises(js.InputError, match="expected auto or ADDRESS:PORT"):
         distributed.parse(text)

@@ -1,11 +1,16 @@
 """A file appears whole or not at all."""
 
+import errno
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from jaxstyle import files
+from jaxstyle.errors import InputError
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -36,3 +41,72 @@ def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
         file.write(b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+def no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_file_that_appeared_meanwhile_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On file systems with and without hard links; without them even in the moment after the link has failed."""
+    path = tmp_path / "file"
+
+    def write(before_the_end: Callable[[], object]) -> None:
+        with files.replacing(path, replace=False) as file:
+            file.write(b"new")
+            before_the_end()
+
+    def link(*_: object) -> None:
+        path.write_bytes(b"second")
+        no_links()
+
+    with pytest.raises(FileExistsError):
+        write(lambda: path.write_bytes(b"first"))
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"first")]
+    path.unlink()
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(FileExistsError):
+        write(lambda: None)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"second")]
+
+
+def test_without_hard_links_a_new_file_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    with files.replacing(tmp_path / "file", replace=False) as file:
+        file.write(b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"new")]
+    monkeypatch.setattr(os, "replace", no_links)
+    with pytest.raises(OSError, match="not permitted"), files.replacing(tmp_path / "other", replace=False) as file:
+        file.write(b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_of_two_writers_one_wins(tmp_path: Path) -> None:
+    path, barrier = tmp_path / "file", threading.Barrier(8)
+
+    def write(k: int) -> bool:
+        try:
+            with files.replacing(path, replace=False) as file:
+                file.write(bytes([k]))
+                barrier.wait()
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(write, range(8)))
+    assert sum(written) == 1
+    assert path.read_bytes() == bytes([written.index(True)])
+
+
+def test_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.checksum(path) == files.sha256(b"abc") == files.sha256(b"a", memoryview(b"bc")) == digest
+    for missing in (tmp_path / "missing", tmp_path):
+        with pytest.raises(InputError, match=f"cannot read {missing}"):
+            files.checksum(missing)

@@ -13,6 +13,7 @@ import jax
 import tyro
 from tyro.conf import subcommand
 
+from jaxstyle import distributed
 from jaxstyle.cli import logs
 from jaxstyle.cli.demo import Demo
 from jaxstyle.cli.plan import Plan
@@ -61,11 +62,13 @@ def _run(argv: list[str]) -> int:
         return _parse(argv).run()
     except InputError as error:
         log.error("%s", error)
+        distributed.abort(str(error), 2)
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         log.error("out of memory: jaxstyle plan WIDTH HEIGHT tells what fits")
+        distributed.abort("out of memory", 1)
         return 1
 
 

@@ -1,10 +1,10 @@
-"""A picture on a larger canvas: it begins at the top left, and what lies beyond its extent is masked.
+"""Images on a larger canvas: the image starts at the top left, and everything outside of its extent is masked.
 
-Arrays of one shape are what a compiled program takes and what devices divide evenly. So pictures of several sizes share
-a program, and a picture of any size lies on any number of devices, on a canvas; the extent is a pair of traced numbers.
-The network zeroes the canvas beyond the extent before every layer, which is the zero padding that it would see at the
-picture's own border: loss and gradient are those of the picture alone. `extent=None` means everywhere in this package
-that the canvas is the picture, and then nothing is masked.
+A compiled program has fixed array shapes, and devices divide arrays evenly. On a canvas, images of several sizes share
+a program, and an image of any size is divided over any number of devices; the extent is a pair of traced numbers. The
+network zeroes the canvas outside of the extent before every layer, as zero padding does at the border of the image:
+loss and gradient equal those of the image alone. `extent=None` means everywhere in this package that the image fills
+the canvas, and then nothing is masked.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
+from jaxstyle.image.ops import check_image, check_size
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Scalar
 
-# A side or a place: a number that the program was compiled for, or a traced one.
+# A length or a position: a number that the program was compiled for, or a traced one.
 Dim = int | Int[Array, ""]
 
 
 class Canvas(NamedTuple):
-    """A picture on a canvas.
+    """An image on a canvas.
 
     Attributes:
         pixels: `(H, W, 3)`.
-        extent: height and width of the picture; None if it fills the canvas.
+        extent: height and width of the image; None if it fills the canvas.
     """
 
     pixels: AnyImage
@@ -32,13 +33,13 @@ class Canvas(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a piece of a map lies in it, and where the map ends; in positions of the map.
+    """Position of a piece of a map, and the size of that map; in positions of the map.
 
     Attributes:
-        top: row of the piece's first row, a multiple of the spacing of the deepest layer; negative above the map.
-        left: column of its first column, likewise.
-        height: of the map.
-        width: of the map.
+        top: row of the piece's first row, a multiple of the stride of the deepest layer; negative above the map.
+        left: column of the piece's first column, a multiple of the same stride; negative left of the map.
+        height: height of the map.
+        width: width of the map.
     """
 
     top: Dim
@@ -47,23 +48,23 @@ class Placement(NamedTuple):
     width: Dim
 
     def shifted(self, down: Dim, right: Dim) -> "Placement":
-        """That of a piece of the piece."""
+        """Placement of a piece of this piece."""
         return self._replace(top=self.top + down, left=self.left + right)
 
 
 def on_canvas(image: AnyImage, height: int, width: int) -> Canvas:
-    """A picture at the top left of a canvas of zeros.
+    """Place an image at the top left of a canvas of zeros.
 
     Args:
         image: `(h, w, 3)`.
-        height: of the canvas, at least the picture's.
-        width: of the canvas, likewise.
+        height: height of the canvas, h to 65536.
+        width: width of the canvas, w to 65536.
 
     Returns:
         The canvas.
 
     Raises:
-        InputError: for a canvas that is too small.
+        InputError: for an array that is no image, or a canvas that is too small.
 
     Example:
         >>> import jax.numpy as jnp
@@ -71,33 +72,37 @@ def on_canvas(image: AnyImage, height: int, width: int) -> Canvas:
         >>> canvas.pixels[:, :, 0].tolist(), canvas.extent.tolist()
         ([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [1, 2])
     """
+    check_image(image)
+    check_size(height, width)
     down, right = height - image.shape[0], width - image.shape[1]
     if down < 0 or right < 0:
-        raise InputError(f"a picture of {image.shape[:2]} does not fit on a canvas of {(height, width)}")
+        raise InputError(
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels does not fit on a canvas of {width}x{height}, "
+            "expected a canvas at least as large as the image"
+        )
     pixels = jnp.pad(image, ((0, down), (0, right), (0, 0)))
     return Canvas(pixels, jnp.array(image.shape[:2], jnp.int32))
 
 
 def sides(shape: tuple[int, ...], extent: Extent | None) -> tuple[Dim, Dim]:
-    """Height and width of the picture on a canvas of this shape."""
+    """Height and width of the image on a canvas of this shape."""
     return (shape[0], shape[1]) if extent is None else (extent[0], extent[1])
 
 
 def area(height: Dim, width: Dim) -> float | Scalar:
-    """Height times width. A float: the product overflows int32 in large pictures."""
+    """Height times width, as a float: the product overflows int32 in large images."""
     if isinstance(height, int) and isinstance(width, int):
         return float(height) * width
     return jnp.asarray(height, jnp.float32) * jnp.asarray(width, jnp.float32)
 
 
 def mask_outside(x: AnyFeatures, frame: Placement | None, spacing: int = 1) -> AnyFeatures:
-    """Zero what a piece holds outside of the map.
+    """Zero the positions of a piece that are outside of the map.
 
     Args:
-        x: the piece, at a layer.
-        frame: of the piece; None leaves it as it is.
-        spacing: positions of the frame's map between neighboring positions of the layer; a side of `n` has
-            `n // spacing`.
+        x: feature map of the piece.
+        frame: placement of the piece; None masks nothing.
+        spacing: stride of the layer in positions of the frame's map; a side of `n` has `n // spacing` positions.
 
     Returns:
         The same shape.
@@ -105,21 +110,21 @@ def mask_outside(x: AnyFeatures, frame: Placement | None, spacing: int = 1) -> A
     if frame is None:
         return x
     rows, columns = (
-        (begin // spacing + jnp.arange(length) >= 0) & (begin // spacing + jnp.arange(length) < side // spacing)
-        for begin, length, side in zip(frame[:2], x.shape[:2], frame[2:], strict=True)
+        (start // spacing + jnp.arange(length) >= 0) & (start // spacing + jnp.arange(length) < side // spacing)
+        for start, length, side in zip(frame[:2], x.shape[:2], frame[2:], strict=True)
     )
     return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0.0)
 
 
 def edge_extend(x: AnyFeatures, axis: int, side: Dim) -> AnyFeatures:
-    """The last row, or column, of the picture repeated to the end of the canvas.
+    """Repeat the last row, or column, of the image to the end of the canvas.
 
-    A sum, not a slice: where the axis is spread over devices, a slice at a traced place gathers the whole picture.
+    A sum, not a slice: where the axis is sharded, a slice at a traced position gathers the whole image.
 
     Args:
         x: the canvas.
         axis: 0 repeats rows, 1 columns.
-        side: the picture's length along it.
+        side: length of the image along the axis.
 
     Returns:
         The same shape.

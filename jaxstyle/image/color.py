@@ -1,18 +1,19 @@
-"""What colors the result has: the style's, as in the original method, or the content's, kept in one of several ways.
+"""Colors of the result: the style's, as in the original method, or the content's, preserved in one of several ways.
 
-A style is a distribution of feature maps, and those know colors: with the brush strokes comes the palette. Either the
-style is given the content's colors before the run, or the run sees no colors and the content's are put back:
+A style is a distribution of feature maps, and these depend on color: the palette is transferred with the brush strokes.
+To preserve the content's colors, either the style is recolored before the run, or the run works on luminance and the
+content's chrominance is restored after it:
 
-| name | the style before the run | the picture after it |
+| name | the style before the run | the image after it |
 |---|---|---|
-| `style` | as it is | as it is |
+| `style` | unchanged | unchanged |
 | `luminance` | gray, with the content's mean and standard deviation | gets the content's chrominance |
-| `symmetric` | the content's mean and covariance, by symmetric square roots | as it is |
-| `cholesky` | the content's mean and covariance, by Cholesky factors | as it is |
-| `histogram` | the content's histogram, channel by channel | as it is |
+| `symmetric` | the content's mean and covariance, by symmetric square roots | unchanged |
+| `cholesky` | the content's mean and covariance, by Cholesky factors | unchanged |
+| `histogram` | the content's histogram, channel by channel | unchanged |
 
-Of the two linear maps the symmetric one treats the channels alike; that of Cholesky, a triangle, depends on their
-order. Several styles are matched one by one.
+Of the two linear maps, the symmetric one treats the channels alike; the triangular Cholesky factor depends on their
+order. Several styles are matched separately.
 
 References:
     Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style Transfer", arXiv:1606.05897.
@@ -27,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import InputError
-from jaxstyle.image.ops import check_image, check_pictures, fit
+from jaxstyle.errors import check_choice
+from jaxstyle.image.ops import check_image, check_images, fit
 from jaxstyle.typing import AnyImage, Image
 
 Color = Literal["style", "luminance", "symmetric", "cholesky", "histogram"]
@@ -36,36 +37,28 @@ Color = Literal["style", "luminance", "symmetric", "cholesky", "histogram"]
 # Y of YIQ (and of Rec. 601).
 LUMA = (0.299, 0.587, 0.114)
 
-# A style with next to no variance in some direction, as a gray or sepia one has in chrominance, must not have its
-# compression artifacts blown up to the content's full range of colors. Variances below this share of the largest are
-# divided by as if they had it. JPEG's errors have 1e-4 to 3e-4 in the bundled pictures turned sepia; as they are, their
-# least variance is 3e-3 and more, and the match is exact.
-FLOOR = 1e-3
-# Likewise the variance of rounding to 8 bits, for a style that is flat altogether.
-ROUNDING = 1 / (12 * 255**2)
+# Smallest variance in any direction, relative to the largest. If a style has almost no variance in some direction, as a
+# gray or sepia image in chrominance, its compression artifacts must not be amplified to the content's range of colors.
+# JPEG errors are 1e-4 to 3e-4 in the bundled images turned sepia; the smallest variance of the originals is 3e-3 or
+# more, so that their match is exact.
+MIN_RELATIVE_VARIANCE = 1e-3
+# The variance of rounding to 8 bits: the smallest variance of a style of one flat color.
+ROUNDING_VARIANCE = 1 / (12 * 255**2)
 
-# Per pixel: colors, or luminance alone.
+# One row for each pixel: colors, or luminance alone.
 Samples = Float[np.ndarray, "_ c"]
 Covariance = Float[np.ndarray, "c c"]
-# Of the style's samples to the content's.
+# From the style's and the content's samples to the recolored style's samples.
 Matching = Callable[[Samples, Samples], Samples]
 
 
 def check_color(color: str) -> None:
-    """Refuse a name that is not in the module's table.
-
-    Args:
-        color: what should be one of its names.
-
-    Raises:
-        InputError: naming the choices.
-    """
-    if color not in get_args(Color):
-        raise InputError(f"unknown color {color!r}, expected one of {', '.join(map(repr, get_args(Color)))}")
+    """Raise InputError unless `color` is a name in the module's table."""
+    check_choice(color, "color", get_args(Color))
 
 
 def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tuple[Image, list[Float[Array, "_ _ 3"]]]:
-    """The pictures that a run gets, for the colors that its result should have.
+    """Recolor the images before a run, for the colors that its result should have.
 
     With `symmetric` and `cholesky` a style's pixels `x` become `A (x - mean_s) + mean_c`, where `A S_s A^T = S_c` for
     the covariances over pixels: `A = S_c^(1/2) S_s^(-1/2)`, or `L_c L_s^(-1)` with `S = L L^T`. With `luminance` the
@@ -75,15 +68,15 @@ def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tupl
 
     Args:
         content: `(H, W, 3)` in [0, 1].
-        styles: such pictures, each of its own size.
+        styles: list of such images, each of its own size.
         color: see the module's table.
 
     Returns:
-        Content and styles, each of its own size, in [0, 1]. Matched styles are clipped, which may cost them a little of
-        the match. A content without variance makes flat styles.
+        Content and styles, each of its own size, in [0, 1]. Matched styles are clipped, which makes the match slightly
+        inexact. A content without variance makes flat styles.
 
     Raises:
-        InputError: for an unknown name, or what is no picture.
+        InputError: for an unknown name, or an array that is no image.
 
     Example:
         >>> import jax.numpy as jnp
@@ -93,37 +86,37 @@ def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tupl
         ((2, 5, 3), 0.5, 0.5)
     """
     check_color(color)
-    check_pictures(content, styles, min_side=1)
+    check_images(content, styles)
     if color == "style":
         return jnp.asarray(content), [jnp.asarray(style) for style in styles]
-    ways: dict[str, Matching] = {
+    matchings: dict[str, Matching] = {
         "symmetric": partial(_linear, factor=_symmetric),
         "cholesky": partial(_linear, factor=_triangular),
         "histogram": _histogram,
     }
     if color == "luminance":
         gray = _luminance(content)
-        matched = [_matched(_luminance(style), gray, ways["symmetric"]) for style in styles]
+        matched = [_matched(_luminance(style), gray, matchings["symmetric"]) for style in styles]
         return jnp.asarray(np.repeat(gray, 3, axis=2)), [jnp.repeat(style, 3, axis=2) for style in matched]
-    return jnp.asarray(content), [_matched(style, content, ways[color]) for style in styles]
+    return jnp.asarray(content), [_matched(style, content, matchings[color]) for style in styles]
 
 
 def restore(image: AnyImage, content: AnyImage, color: Color) -> Image:
-    """The run's picture with its final colors.
+    """Restore the content's colors in the image that a run returned.
 
-    With `luminance`: its own Y, and the content's I and Q, in YIQ. A gray `(y, y, y)` has the Y of `y` and neither I
-    nor Q, so exchanging Y is adding the difference to all three channels: `content + Y(image) - Y(content)`.
+    With `luminance` the result has the image's Y and the content's I and Q, in YIQ. A gray `(y, y, y)` has Y = y and
+    I = Q = 0, so replacing Y adds the difference to all three channels: `content + Y(image) - Y(content)`.
 
     Args:
-        image: `(H, W, 3)`, what the run returned for the pictures of `prepare`.
-        content: `(h, w, 3)` in [0, 1], as `prepare` got it; resized to the picture's size where it differs.
+        image: `(H, W, 3)`, the result of a run with the images of `prepare`.
+        content: `(h, w, 3)` in [0, 1], as passed to `prepare`; resized to the image's size where it differs.
         color: as for `prepare`.
 
     Returns:
-        `(H, W, 3)`; for `luminance` clipped to [0, 1], for all others the picture as it is.
+        `(H, W, 3)`; for `luminance` clipped to [0, 1], for all others the unchanged image.
 
     Raises:
-        InputError: for an unknown name, or what is no picture.
+        InputError: for an unknown name, or an array that is no image.
 
     Example:
         >>> import jax.numpy as jnp
@@ -132,10 +125,10 @@ def restore(image: AnyImage, content: AnyImage, color: Color) -> Image:
         [0.5815, 0.4815, 0.3815]
     """
     check_color(color)
+    check_image(image)
+    check_image(content, "content")
     if color != "luminance":
         return jnp.asarray(image)
-    check_image(image, "image")
-    check_image(content, "content")
     content = np.asarray(fit(content, *image.shape[:2]))
     return jnp.asarray(np.clip(content + _luminance(image) - _luminance(content), 0, 1))
 
@@ -145,17 +138,17 @@ def _luminance(image: AnyImage) -> Float[np.ndarray, "_ _ 1"]:
 
 
 def _matched(
-    style: Float[Array | np.ndarray, "_ _ c"], content: Float[Array | np.ndarray, "_ _ c"], way: Matching
+    style: Float[Array | np.ndarray, "_ _ c"], content: Float[Array | np.ndarray, "_ _ c"], matching: Matching
 ) -> Float[Array, "_ _ c"]:
-    source, target = (np.asarray(each, np.float64).reshape(-1, each.shape[2]) for each in (style, content))
-    return jnp.asarray(np.clip(way(source, target), 0, 1).reshape(style.shape), jnp.float32)
+    source, target = (np.asarray(image, np.float64).reshape(-1, image.shape[2]) for image in (style, content))
+    return jnp.asarray(np.clip(matching(source, target), 0, 1).reshape(style.shape), jnp.float32)
 
 
 def _linear(style: Samples, content: Samples, factor: Callable[[Covariance], Covariance]) -> Samples:
-    """The samples `A (x - mean_s) + mean_c`, with `A = F_c F_s^(-1)` from factors `F F^T` of the covariances."""
+    """Compute `A (x - mean_s) + mean_c`, with `A = F_c F_s^(-1)` from factors `F F^T` of the covariances."""
     mean, deviations = content.mean(axis=0), style - style.mean(axis=0)
     values, vectors = np.linalg.eigh(_covariance(style))
-    floored = (vectors * np.maximum(values, max(FLOOR * values[-1], ROUNDING))) @ vectors.T
+    floored = (vectors * np.maximum(values, max(MIN_RELATIVE_VARIANCE * values[-1], ROUNDING_VARIANCE))) @ vectors.T
     return deviations @ np.linalg.solve(factor(floored).T, factor(_covariance(content)).T) + mean
 
 
@@ -170,7 +163,7 @@ def _symmetric(covariance: Covariance) -> Covariance:
 
 
 def _triangular(covariance: Covariance) -> Covariance:
-    """Cholesky's factor, from the symmetric root by QR: for the singular covariance of a gray picture too."""
+    """Cholesky factor, by QR of the symmetric root: works for the singular covariance of a gray image too."""
     upper = np.linalg.qr(_symmetric(covariance)).R
     return (upper * np.where(np.diag(upper) < 0, -1, 1)[:, None]).T
 
@@ -180,8 +173,8 @@ def _histogram(style: Samples, content: Samples) -> Samples:
 
 
 def _ranked(style: Float[np.ndarray, " n"], content: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
-    """Each of the style's values as the mean of the content's over the same part of all."""
-    _, places, counts = np.unique(style, return_inverse=True, return_counts=True)
+    """Replace each style value by the mean of the content's values between the same quantiles."""
+    _, ranks, counts = np.unique(style, return_inverse=True, return_counts=True)
     ends = np.concatenate([[0], np.cumsum(counts)]) * (len(content) / len(style))
     sums = np.interp(ends, np.arange(len(content) + 1), np.concatenate([[0], np.cumsum(np.sort(content))]))
-    return (np.diff(sums) / np.diff(ends))[places]
+    return (np.diff(sums) / np.diff(ends))[ranks]

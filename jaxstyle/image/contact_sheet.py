@@ -1,4 +1,4 @@
-"""Pictures side by side in labeled rows and columns: a contact sheet, as one picture."""
+"""Images side by side in labeled rows and columns: a contact sheet, as one image."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,18 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from jaxtyping import Float
 
-from jaxstyle.errors import InputError
-from jaxstyle.image.ops import check_image, check_range
+from jaxstyle.errors import InputError, check_integer, check_sequence, quote
+from jaxstyle.image.ops import MAX_SIDE, check_image, check_range
 from jaxstyle.typing import AnyImage, Image
 
-# Text: its height as a part of the cells' shorter side, in pixels at least, and how dark it is, 0 to 255.
-SIZE, LEAST, INK = 1 / 12, 10, 32
-# A title is larger, and what would not fit is made smaller, down to these parts of the size.
-TITLE, SHRUNK = 1.5, 0.6
-# Labels of rows may be so many times as wide as high, if that is more than a cell.
-ROW = 12
+# Height of the text relative to the cells' shorter side, and its minimum in pixels.
+TEXT_SIZE, MIN_TEXT_PIXELS = 1 / 12, 10
+# Gray level of the text, 0 to 255.
+INK = 32
+# Size of the title relative to the labels, and of shrunk text relative to its full size, at least.
+TITLE_SCALE, MIN_SHRINK = 1.5, 0.6
+# Row labels are at most this many text heights wide, or as wide as a cell.
+MAX_ROW_LABEL_WIDTH = 12
 
 # Gray; 1 is white.
 Label = Float[np.ndarray, "_ _"]
@@ -33,101 +35,112 @@ def contact_sheet(
     title: str = "",
     gap: int = 8,
 ) -> Image:
-    """Lay out rows of pictures on white, with labels above the columns and at the left of the rows.
+    """Arrange rows of images on white, with labels above the columns and left of the rows.
 
-    All cells are as wide and as high as the widest and the highest picture, unless these are too small for a letter;
-    smaller pictures stand in the middle. Labels are wrapped, and shrunk where a word would be broken, so that none is
-    cut off or reaches into another. Pillow's own font knows little beyond ASCII, and draws boxes for the rest.
+    All cells have the width of the widest and the height of the highest image, or more if that is too small for a
+    letter; smaller images are centered. Labels are wrapped, and shrunk if a word would be broken otherwise, so that no
+    label is cut off or overlaps another. Pillow's own font has few characters beyond ASCII, and draws boxes for others.
 
     Args:
-        pictures: rows of as many `(h, w, 3)` in [0, 1], each of its own size; they are not resized.
-        row_labels: one a row, or none.
-        column_labels: one a column, or none.
-        title: on top of all.
-        gap: white between the cells and around the sheet, in pixels.
+        pictures: list of rows, each a list of as many `(h, w, 3)` in [0, 1]; the images may differ in size and are not
+            resized.
+        row_labels: one label for each row, or none.
+        column_labels: one label for each column, or none.
+        title: text above all.
+        gap: white space between the cells and around the sheet in pixels, 0 to 65536.
 
     Returns:
         `(H, W, 3)` in [0, 1].
 
     Raises:
-        InputError: without pictures, for rows of different length, another number of labels, a negative gap, or what
-            is no picture.
+        InputError: without images, for rows of different length, another number of labels, or arguments of another
+            type or range.
 
     Example:
         >>> import jax.numpy as jnp
         >>> contact_sheet([[jnp.zeros((64, 96, 3))] * 3] * 2, gap=10).shape
         (158, 328, 3)
     """
-    _check(pictures, row_labels, column_labels, gap)
+    _check(pictures, row_labels, column_labels, title, gap)
     rows, columns = len(pictures), len(pictures[0])
-    shapes = [np.shape(picture) for row in pictures for picture in row]
+    shapes = [np.shape(image) for row in pictures for image in row]
     height, width = (max(shape[axis] for shape in shapes) for axis in (0, 1))
-    size = max(LEAST, SIZE * min(height, width))
+    size = max(MIN_TEXT_PIXELS, TEXT_SIZE * min(height, width))
     letters = {*title, *"".join(column_labels)}
-    width = max([width, *(_box(letter, _font(TITLE * size))[2] for letter in letters)])
+    width = max([width, *(_box(letter, _font(TITLE_SCALE * size))[2] for letter in letters)])
 
-    left = _labels(row_labels, size, max(width, round(ROW * size)), height)
+    left = _labels(row_labels, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
     top = _labels(column_labels, size, width)
     height = max([height, *(label.shape[0] for label in left)])
-    side = max((label.shape[1] + gap for label in left if label.size), default=0)
-    above = max((label.shape[0] + gap for label in top if label.size), default=0)
-    across = side + columns * (width + gap) - gap
-    (heading,) = _labels([title], TITLE * size, across)
+    left_margin = max((label.shape[1] + gap for label in left if label.size), default=0)
+    top_margin = max((label.shape[0] + gap for label in top if label.size), default=0)
+    across = left_margin + columns * (width + gap) - gap
+    (heading,) = _labels([title], TITLE_SCALE * size, across)
     head = heading.shape[0] + gap if heading.size else 0
 
-    sheet = np.ones((gap + head + above + rows * (height + gap), gap + across + gap, 3), np.float32)
-    down = [gap + head + above + row * (height + gap) for row in range(rows)]
-    right = [gap + side + column * (width + gap) for column in range(columns)]
-    _place(sheet, heading, gap, gap, head - gap, across)
-    for column, label in enumerate(top):  # Next to their pictures, where some have more lines than others.
-        _place(sheet, label, down[0] - gap - label.shape[0], right[column], label.shape[0], width)
+    sheet = np.ones((gap + head + top_margin + rows * (height + gap), gap + across + gap, 3), np.float32)
+    row_tops = [gap + head + top_margin + row * (height + gap) for row in range(rows)]
+    column_lefts = [gap + left_margin + column * (width + gap) for column in range(columns)]
+    _paste(sheet, heading, gap, gap, head - gap, across)
+    for column, label in enumerate(top):  # Directly above the images, also if other labels have more lines.
+        _paste(sheet, label, row_tops[0] - gap - label.shape[0], column_lefts[column], label.shape[0], width)
     for row, label in enumerate(left):
-        _place(sheet, label, down[row], gap, height, side - gap)
-    for row, some in enumerate(pictures):
-        for column, picture in enumerate(some):
-            _place(sheet, picture, down[row], right[column], height, width)
+        _paste(sheet, label, row_tops[row], gap, height, left_margin - gap)
+    for row, images in enumerate(pictures):
+        for column, image in enumerate(images):
+            _paste(sheet, image, row_tops[row], column_lefts[column], height, width)
     return jnp.asarray(sheet.clip(0, 1))
 
 
 def _check(
-    pictures: Sequence[Sequence[AnyImage]], row_labels: Sequence[str], column_labels: Sequence[str], gap: int
+    pictures: Sequence[Sequence[AnyImage]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    title: str,
+    gap: int,
 ) -> None:
-    lengths = [len(row) for row in pictures]
+    check_sequence(pictures, "pictures", "rows, each a list of images")
+    for number, images in enumerate(pictures, 1):
+        check_sequence(images, f"row {number} of pictures", "images")
+    lengths = [len(images) for images in pictures]
     if not lengths or not max(lengths):
-        raise InputError("got no pictures for a sheet, expected one row or more of them")
+        raise InputError("got no images for a sheet, expected one row or more of them")
     if len(set(lengths)) > 1:
-        raise InputError(f"got rows of {', '.join(map(str, lengths))} pictures, expected as many in each: fill them up")
+        raise InputError(f"got rows of {', '.join(map(str, lengths))} images, expected as many in each: fill them up")
     for name, labels, expected in (("row", row_labels, len(lengths)), ("column", column_labels, lengths[0])):
+        check_sequence(labels, f"{name}_labels", "texts")
         if len(labels) not in (0, expected):
             raise InputError(f"got {len(labels)} {name} labels, expected {expected} or none")
-    if gap < 0:
-        raise InputError(f"got gap={gap}, expected pixels, 0 or more")
-    for row, some in enumerate(pictures, 1):
-        for column, picture in enumerate(some, 1):
-            check_image(picture, f"picture {column} of row {row}")
-            check_range(picture, f"picture {column} of row {row}")
+    for text in (*row_labels, *column_labels, title):
+        if not isinstance(text, str):
+            raise InputError(f"a label or title is {quote(text)}, expected a text")
+    check_integer(gap, "gap", 0, MAX_SIDE)
+    for row, images in enumerate(pictures, 1):
+        for column, image in enumerate(images, 1):
+            check_image(image, f"image {column} of row {row}")
+            check_range(image, f"image {column} of row {row}")
 
 
-def _place(sheet: np.ndarray, picture: AnyImage | Label, top: int, left: int, height: int, width: int) -> None:
-    """Put a picture or a label into the middle of a box of the sheet."""
-    if picture.size:
-        rows, columns = picture.shape[:2]
+def _paste(sheet: np.ndarray, image: AnyImage | Label, top: int, left: int, height: int, width: int) -> None:
+    """Copy an image or a label into the middle of a box of the sheet."""
+    if image.size:
+        rows, columns = image.shape[:2]
         top, left = top + (height - rows) // 2, left + (width - columns) // 2
-        pixels = np.asarray(picture)
+        pixels = np.asarray(image)
         sheet[top : top + rows, left : left + columns] = pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def _labels(texts: Sequence[str], size: float, width: int, height: float = np.inf) -> list[Label]:
-    """Labels, all in one size: the largest at which they fit, with no word broken if that can be.
+    """Render labels in one common size: the largest at which they fit, if possible without breaking words.
 
-    What has no such size is higher than `height`, and never wider than `width`.
+    If no size fits, the labels are higher than `height`, but never wider than `width`.
     """
     labels = []
-    for broken in (False, True):
-        for smaller in range(round(size), max(LEAST, round(SHRUNK * size)) - 1, -1):
-            font = _font(smaller)
-            lines = [_wrapped(text, font, width, broken) for text in texts]
-            labels = [_drawn(some, font) for some in lines if some is not None]
+    for break_words in (False, True):
+        for pixels in range(round(size), max(MIN_TEXT_PIXELS, round(MIN_SHRINK * size)) - 1, -1):
+            font = _font(pixels)
+            wrapped = [_wrap(text, font, width, break_words) for text in texts]
+            labels = [_render(lines, font) for lines in wrapped if lines is not None]
             if len(labels) == len(texts) and all(label.shape[0] <= height for label in labels):
                 return labels
     return labels
@@ -138,13 +151,13 @@ def _font(size: float) -> Font:
 
 
 def _box(line: str, font: Font) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what a line covers, its origin included."""
+    """Left, top, right and bottom of the pixels of a line and its origin."""
     left, top, right, bottom = font.getbbox(line)
     return min(0, math.floor(left)), min(0, math.floor(top)), math.ceil(right), math.ceil(bottom)
 
 
-def _wrapped(text: str, font: Font, width: int, broken: bool) -> list[str] | None:
-    """Lines that are at most so wide; None if words must not be broken and one is too long."""
+def _wrap(text: str, font: Font, width: int, break_words: bool) -> list[str] | None:
+    """Split a text into lines of at most `width` pixels; None if that would break a word and `break_words` is False."""
 
     def fits(line: str) -> bool:
         left, _, right, _ = _box(line, font)
@@ -157,7 +170,7 @@ def _wrapped(text: str, font: Font, width: int, broken: bool) -> list[str] | Non
             if fits(f"{line} {word}".strip()):
                 line = f"{line} {word}".strip()
                 continue
-            if not (broken or fits(word)):
+            if not (break_words or fits(word)):
                 return None
             lines.append(line)
             line = word
@@ -169,8 +182,8 @@ def _wrapped(text: str, font: Font, width: int, broken: bool) -> list[str] | Non
     return [line for line in lines if line]
 
 
-def _drawn(lines: Sequence[str], font: Font) -> Label:
-    """Lines below each other, each in the middle."""
+def _render(lines: Sequence[str], font: Font) -> Label:
+    """Draw centered lines below each other."""
     if not lines:
         return np.ones((0, 0), np.float32)
     step = _box("Áj", font)[3]
@@ -178,8 +191,8 @@ def _drawn(lines: Sequence[str], font: Font) -> Label:
     width = max(right - left for left, _, right, _ in boxes)
     top = min(index * step + box[1] for index, box in enumerate(boxes))
     bottom = max(index * step + max(step, box[3]) for index, box in enumerate(boxes))
-    picture = PIL.Image.new("L", (width, bottom - top), 255)
-    draw = PIL.ImageDraw.Draw(picture)
+    image = PIL.Image.new("L", (width, bottom - top), 255)
+    draw = PIL.ImageDraw.Draw(image)
     for index, (line, (left, _, right, _)) in enumerate(zip(lines, boxes, strict=True)):
         draw.text(((width - right + left) // 2 - left, index * step - top), line, INK, font)
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(image, np.float32) / 255

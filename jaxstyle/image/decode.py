@@ -1,9 +1,10 @@
-"""A picture as Pillow opened it to float sRGB arrays: orientation, palette, bit depth, profile, alpha, size.
+"""From an image opened by Pillow to float sRGB arrays: orientation, palette, bit depth, profile, alpha, size.
 
 Known limits: Pillow reads 16-bit color as 8-bit (16-bit gray keeps its depth) and ignores the one transparent color
 that a PNG of that kind, or a gray one of 2 or 4 bits, may name. A profile on 16-bit gray is applied in 8 bits.
 """
 
+import contextlib
 import io
 import struct
 import warnings
@@ -13,55 +14,46 @@ from collections.abc import Iterable
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
+import PIL.ImageOps
 
 from jaxstyle.errors import InputError
 
-# What Pillow's decoders raise on damaged files: found by fuzzing, and by reading their `raise` statements.
+# Exceptions that Pillow's decoders raise for damaged files, from fuzzing and from their `raise` statements.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
 
 
 def upright(file: PIL.Image.Image) -> PIL.Image.Image:
-    """Decode, and turn as EXIF says."""
+    """Decode, and apply the EXIF orientation."""
     file.load()
-    try:
-        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-    except DAMAGE:
-        orientation = 1  # Good pixels outweigh broken metadata.
-    return file.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else file
+    # Good pixels are worth more than broken metadata. Pillow turns the pixels first, and then rewrites the metadata,
+    # which raises AttributeError too.
+    with contextlib.suppress(*DAMAGE, AttributeError):
+        PIL.ImageOps.exif_transpose(file, in_place=True)
+    return file
 
 
-def color_and_alpha(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+def color_and_alpha(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
     """Split into color (mode L, RGB, CMYK, LAB, or F on the scale of 0 to 255) and 8-bit alpha, if there is any."""
-    if picture.mode in _DEEP_GRAY:
-        return _deep_gray(name, picture)
-    gray = picture.mode in ("1", "L", "LA", "La")
+    if image.mode in _DEEP_GRAY:
+        return _deep_gray(name, image)
+    gray = image.mode in ("1", "L", "LA", "La")
     alpha = None
-    if picture.has_transparency_data:
-        picture = picture.convert("LA" if gray else "RGBA")
-        alpha = picture.getchannel("A")
-    if picture.mode not in ("L", "RGB", "CMYK", "LAB"):
-        picture = picture.convert("L" if gray else "RGB")
-    return picture, alpha
+    if image.has_transparency_data:
+        image = image.convert("LA" if gray else "RGBA")
+        alpha = image.getchannel("A")
+    if image.mode not in ("L", "RGB", "CMYK", "LAB"):
+        image = image.convert("L" if gray else "RGB")
+    return image, alpha
 
 
-def _deep_gray(name: str, picture: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
-    # By hand, because Pillow's own conversion to 8 bits clips instead of scaling.
-    values = np.asarray(picture).astype(np.float32)
-    white = 1.0 if picture.mode == "F" else 65535.0
+def _deep_gray(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+    # Pillow's own conversion to 8 bits clips instead of scaling.
+    values = np.asarray(image).astype(np.float32)
+    white = 1.0 if image.mode == "F" else 65535.0
     if not (values.min() >= 0 and values.max() <= white):
         raise InputError(f"{name} has gray values outside [0, {white:g}]: save it with 8 or 16 bits")
-    hidden = picture.info.get("transparency")
+    hidden = image.info.get("transparency")
     alpha = None if hidden is None else PIL.Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
     return PIL.Image.fromarray(values * np.float32(255 / white)), alpha
 
@@ -72,7 +64,7 @@ def to_srgb(name: str, color: PIL.Image.Image, profile: bytes | None) -> PIL.Ima
         try:
             return _through_profile(color, profile)
         except (PIL.ImageCms.PyCMSError, OSError) as error:
-            warnings.warn(f"{name}: its color profile cannot be used ({error}); taken as sRGB", stacklevel=3)
+            warnings.warn(f"{name}: its color profile cannot be used ({error}); read as sRGB", stacklevel=3)
     if color.mode == "LAB":
         return _through_profile(color, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes())
     return color.convert("RGB") if color.mode == "CMYK" else color
@@ -81,7 +73,7 @@ def to_srgb(name: str, color: PIL.Image.Image, profile: bytes | None) -> PIL.Ima
 def _through_profile(color: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
     if color.mode == "F":
         color = PIL.Image.fromarray(np.rint(np.asarray(color)).astype(np.uint8))
-    if color.mode == "L" and profile[16:20] == b"RGB ":  # The header's color space: common for gray pictures.
+    if color.mode == "L" and profile[16:20] == b"RGB ":  # The header's color space: common for gray images.
         color = color.convert("RGB")
     converted = PIL.ImageCms.profileToProfile(
         color,
@@ -98,10 +90,10 @@ def _through_profile(color: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
 def resized_arrays(
     color: PIL.Image.Image, alpha: PIL.Image.Image | None, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resize in floating point, one channel at a time to save memory."""
+    """Resize to arrays in [0, 1] in floating point, one channel at a time to save memory."""
     if alpha is None or alpha.getextrema() == (255, 255):
         return _stacked(_resized(band, size) for band in color.split()).clip(0, 1), None
-    # Color weighted by alpha, so that the colors of hidden pixels do not bleed into the edges of visible ones.
+    # Weighted by alpha, so that the colors of hidden pixels do not bleed into the edges of visible ones.
     opacity = np.asarray(alpha, np.float32) / 255
     weighted = _stacked(_resized(PIL.Image.fromarray(opacity * np.asarray(band)), size) for band in color.split())
     weight = _resized(alpha, size)
@@ -112,7 +104,7 @@ def resized_arrays(
 
 
 def _resized(band: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """One channel on the scale of 0 to 255, resized, as an array on the scale of 0 to 1."""
+    """Resize one channel from the scale of 0 to 255 to an array on the scale of 0 to 1."""
     return np.asarray(band.convert("F").resize(size, PIL.Image.Resampling.LANCZOS)) / 255
 
 

@@ -1,14 +1,14 @@
-"""Pictures of regions to masks: a gray picture, whose white gets the style, or flat colors, one for each region."""
+"""Mask images to regions: a gray mask, whose white gets the style, or flat colors, one for each region."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxstyle.errors import InputError
-from jaxstyle.image.ops import check_image, check_range
+from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
+from jaxstyle.image.ops import check_image, check_images, check_range
 from jaxstyle.image.regions import Guidance, Regions, resize_mask
 from jaxstyle.typing import AnyImage
 
@@ -25,62 +25,62 @@ NAMES = {
     "grey": "#808080",
 }
 BLACK, WHITE = NAMES["black"], NAMES["white"]
-# A color of so much of a picture is a region; what is rarer comes from soft edges or from JPEG.
+# Smallest fraction of a mask's pixels that makes a color a region; rarer colors come from soft edges or from JPEG.
 MIN_SHARE = 0.005
 MAX_REGIONS = 16
-# At least so much of a mask has the colors of its regions; a photo does not.
-FLAT_SHARE = 0.75
-# Colors this near, in levels of 8 bits, are one: JPEG moves them.
-NEAR = 24
-# How far the sides of a mask may be from its picture's, in proportion.
-ASPECT = 0.02
+# Smallest fraction of a mask's pixels with the colors of its regions; a photo has fewer.
+MIN_FLAT_SHARE = 0.75
+# Largest difference in any channel, in 8-bit levels, at which two colors count as one: JPEG changes them.
+MAX_COLOR_DISTANCE = 24
+# Largest relative difference between the aspect ratios of a mask and its image.
+MAX_ASPECT_ERROR = 0.02
+SPEC = re.compile(r"([a-z]+|#[0-9a-f]{6})=(keep|[0-9]{1,3})(?::([0-9]{1,30}(?:\.[0-9]*)?|\.[0-9]+))?")
 
 
 class RegionSpec(NamedTuple):
-    """What a region should get.
+    """The style of a region.
 
     Attributes:
-        painting: which one, from 1; 0 keeps the photo.
-        strength: of its style, beside the other regions'.
+        style: number of the style image, from 1; 0 keeps the content image.
+        strength: weight of the region's style relative to the other regions.
     """
 
-    painting: int
+    style: int
     strength: float = 1.0
 
 
 def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, RegionSpec]:
-    """`COLOR=PAINTING`, `COLOR=PAINTING:STRENGTH` or `COLOR=keep`, as on the command line.
+    """Parse `COLOR=PAINTING`, `COLOR=PAINTING:STRENGTH` or `COLOR=keep`, as on the command line.
 
     Args:
         words: such as `"red=2:0.5"` or `"#00ff00=keep"`.
-        paintings: how many there are.
+        paintings: number of style images.
 
     Returns:
-        Color, as `#rrggbb`, to what is wanted there.
+        Color, as `#rrggbb`, to the region's style.
 
     Raises:
-        InputError: for a word of another form, or a painting that is not there.
+        InputError: for a word of another form, or a number without a painting.
 
     Example:
-        >>> parse_wishes(["red=2:0.5", "black=keep"], 2)
-        {'#ff0000': Wish(painting=2, strength=0.5), '#000000': Wish(painting=0, strength=1.0)}
+        >>> parse_region_specs(["red=2:0.5", "black=keep"], 2)
+        {'#ff0000': RegionSpec(style=2, strength=0.5), '#000000': RegionSpec(style=0, strength=1.0)}
     """
-    wishes = {}
+    check_sequence(words, "regions", "texts such as white=1")
+    specs = {}
     for word in words:
-        match = re.fullmatch(r"([a-z]+|#[0-9a-f]{6})=(keep|\d{1,3})(?::(\d+\.?\d*|\.\d+))?", word.lower())
+        match = SPEC.fullmatch(str(word).lower())
         color = None if match is None else NAMES.get(match[1], match[1])
         if match is None or color is None or not color.startswith("#"):
             raise InputError(
                 f"a region is {word!r}, expected COLOR=PAINTING[:STRENGTH] or COLOR=keep, such as white=1 or "
                 f"#00ff00=keep, with a color of {', '.join(NAMES)} or #rrggbb"
             )
-        painting = 0 if match[2] == "keep" else int(match[2])
-        if match[2] != "keep" and not 1 <= painting <= paintings:
-            raise InputError(
-                f"region {word!r} names painting {painting}, expected 1 to {paintings}, as many as there are"
-            )
-        wishes[color] = RegionSpec(painting, float(match[3] or 1))
-    return wishes
+        style = 0 if match[2] == "keep" else int(match[2])
+        if match[2] != "keep" and not 1 <= style <= paintings:
+            raise InputError(f"region {word!r} names painting {style}, expected 1 to {paintings}, one of those given")
+        specs[color] = RegionSpec(style, float(match[3] or 1))
+    return specs
 
 
 def regions_of(
@@ -91,117 +91,133 @@ def regions_of(
     wishes: Mapping[str, RegionSpec | int] | None = None,
     guidance: Guidance = "simple",
 ) -> tuple[Regions, tuple[float, ...]]:
-    """Regions from pictures of them.
+    """Make regions from mask images.
 
-    Without wishes a region gets the style of the parts of the paintings that have its color in their masks. Without
-    masks of the paintings either, white gets the first painting, and black the second, or if there is only one keeps
-    the photo; grays between are soft edges.
+    Without `wishes`, a region gets the style of those parts of the style images that have its color in their masks.
+    Without style masks either, white gets the first style, and black the second, or with only one style keeps the
+    content image; grays between are soft edges.
 
     Args:
-        content: the photo.
-        mask: of its shape, any size.
-        styles: the paintings.
-        style_masks: one for each, likewise, None for all of a painting; or none at all.
-        wishes: color, a name or `#rrggbb`, to the number of its painting, from 1; 0 keeps the photo.
+        content: `(H, W, 3)`.
+        mask: mask of the content image, of the same aspect ratio and any size.
+        styles: list of `(h, w, 3)`.
+        style_masks: one mask for each style, or none at all; None uses the whole style image.
+        wishes: color, as a name or `#rrggbb`, to the number of its style, from 1; 0 keeps the content image.
         guidance: see `Regions`.
 
     Returns:
-        The regions, and the weight of each one's style.
+        The regions, and the weight of each region's style.
 
     Raises:
-        InputError: for a mask of another shape, colors that are missing or too many, or no region with a style.
+        InputError: for a mask of another aspect ratio, colors that are missing or too many, or no region with a style.
     """
-    for each in (mask, *(each for each in style_masks if each is not None)):
-        check_image(each, "mask")
-        check_range(each, "mask")
-    wishes = {
-        NAMES.get(color, color): wish if isinstance(wish, RegionSpec) else RegionSpec(int(wish))
-        for color, wish in ({} if wishes is None else wishes).items()
-    }
+    check_choice(guidance, "guidance", get_args(Guidance))
+    check_sequence(styles, "styles", "images, such as [style]", least=1)
+    check_images(content, styles)
+    check_sequence(style_masks, "style_masks", "masks, one for each style")
+    for image in (mask, *(image for image in style_masks if image is not None)):
+        check_image(image, "mask")
+        check_range(image, "mask")
+    specs = _checked_specs({} if wishes is None else wishes, len(styles))
     if style_masks and len(style_masks) != len(styles):
-        raise InputError(f"{len(style_masks)} masks for {len(styles)} paintings, expected one for each, or none at all")
-    masks = [None] * len(styles) if not style_masks else list(style_masks)
-    _check_aspect("the photo's mask", mask, content)
-    for k, (each, style) in enumerate(zip(masks, styles, strict=True), 1):
-        if each is not None:
-            _check_aspect(f"the mask of painting {k}", each, style)
-    drawn = any(each is not None for each in masks)
-    soft = _is_gray(mask) and not drawn and set(wishes) <= {BLACK, WHITE}
-    palette = [WHITE, BLACK] if soft else _colors(mask, tuple(wishes))
-    missing = [color for color in wishes if color not in palette]
+        raise InputError(f"{len(style_masks)} masks for {len(styles)} styles, expected one for each, or none at all")
+    masks = list(style_masks) or [None] * len(styles)
+    _check_aspect("the content mask", mask, content)
+    for number, (style_mask, style) in enumerate(zip(masks, styles, strict=True), 1):
+        if style_mask is not None:
+            _check_aspect(f"the mask of style {number}", style_mask, style)
+    any_style_mask = any(style_mask is not None for style_mask in masks)
+    soft = _is_gray(mask) and not any_style_mask and set(specs) <= {BLACK, WHITE}
+    palette = [WHITE, BLACK] if soft else _colors(mask, tuple(specs))
+    missing = [color for color in specs if color not in palette]
     if missing:
-        raise InputError(f"the photo's mask has no {missing[0]}, expected one of its colors: {', '.join(palette)}")
+        raise InputError(f"the content mask has no {missing[0]}, expected one of its colors: {', '.join(palette)}")
     labels = _soft(mask) if soft else _labels(mask, palette)
-    found = [_colors(each, ()) if each is not None else [] for each in masks]
+    palettes = [[] if style_mask is None else _colors(style_mask, ()) for style_mask in masks]
     content_masks, style_parts, strengths = [], [], []
     for index, color in enumerate(palette):
-        wish = wishes.get(color) or _default(color, palette, found, len(styles))
-        if wish is not None and wish.painting == 0:
+        spec = specs.get(color) or _default(color, palette, palettes, len(styles))
+        if spec is not None and spec.style == 0:
             continue
         content_masks.append(labels[:, :, index])
-        strengths.append(1.0 if wish is None else wish.strength)
-        parts = [_match(color, colors) for colors in found]
-        if wish is not None:
-            # The painting that was named: its part of this color, or all of it.
-            parts = [part if k == wish.painting else None for k, part in enumerate(parts, 1)]
-        style_parts.append((wish, parts))
+        strengths.append(1.0 if spec is None else spec.strength)
+        parts = [_match(color, colors) for colors in palettes]
+        if spec is not None:
+            # Of the specified style the part with this color, or all of it.
+            parts = [part if number == spec.style else None for number, part in enumerate(parts, 1)]
+        style_parts.append((spec, parts))
     if not content_masks:
-        raise InputError("every region keeps the photo, expected one that gets a style: name its painting")
+        raise InputError("every region keeps the content image, expected one with the number of a style")
     height, width = content.shape[:2]
     return Regions(
         resize_mask(np.stack(content_masks, axis=2), height, width),
         tuple(
-            _of_style(k, style, each, [(wish, parts[k]) for wish, parts in style_parts], found[k])
-            for k, (style, each) in enumerate(zip(styles, masks, strict=True))
+            _style_membership(k, style, style_mask, [(spec, parts[k]) for spec, parts in style_parts], palettes[k])
+            for k, (style, style_mask) in enumerate(zip(styles, masks, strict=True))
         ),
         guidance,
     ), tuple(strengths)
 
 
-def _default(color: str, palette: Sequence[str], found: Sequence[Sequence[str]], paintings: int) -> RegionSpec | None:
-    """What a region gets without a wish; None is what has its color in the paintings' masks."""
-    if any(found):
-        if not any(_match(color, colors) for colors in found):
+def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSpec]:
+    if not isinstance(wishes, Mapping):
+        raise InputError(f"wishes is {quote(wishes)}, expected a dict such as {{'white': 1}}")
+    specs = {}
+    for color, wish in wishes.items():
+        code = NAMES.get(color, color) if isinstance(color, str) else ""
+        if not re.fullmatch("#[0-9a-f]{6}", code):
+            raise InputError(f"a color of wishes is {quote(color)}, expected one of {', '.join(NAMES)} or #rrggbb")
+        spec = wish if isinstance(wish, RegionSpec) else RegionSpec(wish)
+        check_integer(spec.style, f"the style of {color}", 0, styles)
+        check_number(spec.strength, f"the strength of {color}", 0)
+        specs[code] = spec
+    return specs
+
+
+def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str]], styles: int) -> RegionSpec | None:
+    """Style of a region that `wishes` leaves out; None if the style masks have its color."""
+    if any(palettes):
+        if not any(_match(color, colors) for colors in palettes):
             raise InputError(
-                f"the photo's mask has {color}, which no mask of a painting has, expected it in one: or say what it "
-                f"gets, such as {color}=keep"
+                f"the content mask has {color}, which no style mask has: add it to one, or name the style of this "
+                f"color, such as {color}=keep"
             )
         return None
-    if set(palette) <= {WHITE, BLACK} and paintings <= 2:
-        return RegionSpec(1 if color == WHITE else paintings - 1 and 2)
+    if set(palette) <= {WHITE, BLACK} and styles <= 2:
+        return RegionSpec(1 if color == WHITE else styles - 1 and 2)
     raise InputError(
-        f"the photo's mask has colors {', '.join(palette)} and there are {paintings} paintings, expected to be told "
-        f"what each gets, such as {palette[0]}=1, or masks of the paintings"
+        f"the content mask has colors {', '.join(palette)} and there are {styles} styles, expected to be told what "
+        f"each gets, such as {palette[0]}=1, or style masks"
     )
 
 
-def _of_style(
+def _style_membership(
     k: int,
     style: AnyImage,
     mask: AnyImage | None,
     parts: Sequence[tuple[RegionSpec | None, str | None]],
     colors: Sequence[str],
 ) -> Float[np.ndarray, "..."]:
-    """Which of a painting's pixels are the model of each region."""
+    """Membership of a style's pixels in the model of each region."""
     if mask is None:
-        return np.array([wish is not None and wish.painting == k + 1 for wish, _ in parts], np.float32)
+        return np.array([spec is not None and spec.style == k + 1 for spec, _ in parts], np.float32)
     labels, (height, width) = _labels(mask, colors), style.shape[:2]
     layers = []
-    for wish, part in parts:
+    for spec, part in parts:
         if part is not None:
             layers.append(labels[:, :, colors.index(part)])
         else:
-            # Named without having the color: all of it.
-            layers.append(np.full(labels.shape[:2], wish is not None and wish.painting == k + 1, np.float32))
+            # A specified style without the region's color is used as a whole.
+            layers.append(np.full(labels.shape[:2], spec is not None and spec.style == k + 1, np.float32))
     return np.asarray(resize_mask(np.stack(layers, axis=2), height, width))
 
 
-def _check_aspect(name: str, mask: AnyImage, picture: AnyImage) -> None:
-    (height, width), (high, wide) = mask.shape[:2], picture.shape[:2]
-    # A pixel of rounding is no other shape.
-    if abs(width / height * high / wide - 1) > ASPECT + 1 / min(high, wide):
+def _check_aspect(name: str, mask: AnyImage, image: AnyImage) -> None:
+    (height, width), (high, wide) = mask.shape[:2], image.shape[:2]
+    # One pixel of rounding is allowed.
+    if abs(width / height * high / wide - 1) > MAX_ASPECT_ERROR + 1 / min(high, wide):
         raise InputError(
-            f"{name} is {width}x{height} pixels for a picture of {wide}x{high}, expected the same shape: crop or "
+            f"{name} is {width}x{height} pixels for an image of {wide}x{high}, expected the same aspect ratio: crop or "
             "stretch it"
         )
 
@@ -221,14 +237,14 @@ def _levels(mask: AnyImage) -> Int[np.ndarray, "h w 3"]:
 
 
 def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
-    """The colors of a mask, those wanted first where it has them, then the most frequent."""
+    """Colors of a mask: first those of `wanted` that it has, then the most frequent."""
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rgb = _rgb(codes)
 
     def near(color: str) -> Bool[np.ndarray, " n"]:
-        return np.abs(rgb - _parsed(color)).max(axis=1) <= NEAR
+        return np.abs(rgb - _parsed(color)).max(axis=1) <= MAX_COLOR_DISTANCE
 
     chosen = [color for color in wanted if near(color).any()]
     for code, count in zip(codes[order], counts[order], strict=True):
@@ -238,7 +254,7 @@ def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
         if _match(color, chosen) is None:
             chosen.append(color)
     flat = np.any([near(color) for color in chosen], axis=0)
-    if len(chosen) > MAX_REGIONS or counts[flat].sum() < FLAT_SHARE * len(levels):
+    if len(chosen) > MAX_REGIONS or counts[flat].sum() < MIN_FLAT_SHARE * len(levels):
         raise InputError(
             f"a mask has {len(codes)} colors, expected 1 to {MAX_REGIONS} flat ones, or grays: draw it without shades"
         )
@@ -246,7 +262,7 @@ def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
 
 
 def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w colors"]:
-    """One where a pixel's color is the nearest of the palette."""
+    """One-hot maps of the palette color that is nearest to each pixel."""
     levels = _levels(mask)
     distance = np.stack([np.square(levels - _parsed(color)).sum(axis=2) for color in palette], axis=2)
     nearest: Bool[np.ndarray, "h w colors"] = distance.argmin(axis=2)[:, :, None] == np.arange(len(palette))
@@ -254,8 +270,8 @@ def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w co
 
 
 def _match(color: str, colors: Sequence[str]) -> str | None:
-    """The one of these colors that is nearly this one."""
-    near = (each for each in colors if np.abs(_parsed(each) - _parsed(color)).max() <= NEAR)
+    """First of `colors` that is close to `color`, or None."""
+    near = (other for other in colors if np.abs(_parsed(other) - _parsed(color)).max() <= MAX_COLOR_DISTANCE)
     return next(near, None)
 
 

@@ -1,32 +1,50 @@
 """Pixels as arrays: float32 RGB in [0, 1], shape (height, width, 3). No files here (see `io.py`)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_integer, check_sequence, quote
 from jaxstyle.typing import AnyImage, Image
+
+MAX_SIDE = 65536
+MAX_SEED = 2**32 - 1
+
+
+def check_size(height: Any, width: Any) -> None:
+    """Raise InputError unless height and width are 1 to 65536 pixels."""
+    check_integer(height, "height", 1, MAX_SIDE)
+    check_integer(width, "width", 1, MAX_SIDE)
+
+
+def check_seed(seed: Any) -> None:
+    """Raise InputError unless `seed` is an integer from 0 to 2^32 - 1."""
+    check_integer(seed, "seed", 0, MAX_SEED)
 
 
 def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
-    """Refuse an array that is not a picture.
+    """Raise InputError unless `image` is a `(H, W, 3)` float32 array; values outside [0, 1] are allowed.
 
     Args:
-        image: what should be `(H, W, 3)` float32; values outside [0, 1] are allowed.
-        name: what the message calls it.
-        min_side: the least number of pixels a side.
+        image: an array, or a tracer.
+        name: name of the image in the message.
+        min_side: smallest height and width in pixels.
 
     Raises:
         InputError: for another shape or dtype, or a side below `min_side`.
     """
-    if not hasattr(image, "shape"):
-        raise InputError(f"{name} is {str(image)[:80]!r}, expected an array of pixels: load_image reads a file")
-    shape, dtype = jnp.shape(image), jnp.result_type(image)
+    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+        raise InputError(f"{name} is {quote(image)}, expected an array of pixels: load_image reads a file")
+    shape = tuple(image.shape)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")
+    try:
+        dtype = jnp.result_type(image)
+    except TypeError:
+        # Not a number, or not an array of NumPy or JAX.
+        dtype = image.dtype
     if dtype != jnp.float32:
         raise InputError(
             f"{name} has dtype {dtype}, expected float32 in [0, 1]: convert it (8-bit pixels are divided by 255)"
@@ -34,21 +52,21 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
     if min(shape[:2]) < min_side:
         raise InputError(
             f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {min_side} a side for these layers: "
-            "use a larger picture or shallower layers"
+            "use a larger image or shallower layers"
         )
 
 
 def check_range(image: Any, name: str = "image") -> None:
-    """Refuse pixels that are far from [0, 1]: mostly 0 to 255 passed as they are. Needs numbers, not tracers.
+    """Raise InputError for pixels far from [0, 1], mostly unscaled 8-bit values. Needs numbers, not tracers.
 
     Args:
         image: `(H, W, 3)`; resampling and some optimizers overshoot a little, which is allowed.
-        name: what the message calls it.
+        name: name of the image in the message.
 
     Raises:
         InputError: for values beyond -0.5 or 1.5, NaN or infinity.
     """
-    # First, because of larger arrays XLA's minimum and maximum on CPUs pass over NaN.
+    # First, because XLA's minimum and maximum of larger arrays on CPUs ignore NaN.
     if not bool(jnp.all(jnp.isfinite(image))):
         raise InputError(f"{name} has NaN or infinite pixels, expected values in [0, 1]")
     low, high = float(jnp.min(image)), float(jnp.max(image))
@@ -56,20 +74,21 @@ def check_range(image: Any, name: str = "image") -> None:
         raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
 
 
-def check_pictures(content: Any, styles: Sequence[Any], min_side: int) -> None:
-    """Refuse a content or styles that a run cannot use.
+def check_images(content: Any, styles: Any, min_side: int = 1) -> None:
+    """Raise InputError for a content image or style images that a run cannot use.
 
     Args:
-        content: what should be a picture.
-        styles: likewise, each.
-        min_side: the least number of pixels a side.
+        content: the content image.
+        styles: list of the style images.
+        min_side: smallest height and width in pixels.
 
     Raises:
         InputError: see `check_image` and `check_range`.
     """
-    for name, picture in (("content", content), *(("style", each) for each in styles)):
-        check_image(picture, name, min_side)
-        check_range(picture, name)
+    check_sequence(styles, "styles", "images, such as [style]")
+    for name, image in (("content", content), *(("style", style) for style in styles)):
+        check_image(image, name, min_side)
+        check_range(image, name)
 
 
 def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
@@ -77,25 +96,28 @@ def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {wid
 
     Args:
         image: `(H, W, 3)` in [0, 1].
-        height: new height in pixels.
-        width: new width in pixels.
+        height: new height in pixels, 1 to 65536.
+        width: new width in pixels, 1 to 65536.
 
     Returns:
         `(height, width, 3)` in [0, 1].
+
+    Raises:
+        InputError: for an array of another shape or dtype, or a size out of range.
 
     Example:
         >>> import jax.numpy as jnp
         >>> resize(jnp.ones((4, 6, 3)), 2, 3).shape
         (2, 3, 3)
     """
-    if height < 1 or width < 1:
-        raise InputError(f"cannot resize to {width}x{height} pixels, expected at least 1x1")
+    check_image(image)
+    check_size(height, width)
     resized = jax.image.resize(image, (height, width, 3), "lanczos3", precision=jax.lax.Precision.HIGHEST)
     return jnp.clip(resized, 0.0, 1.0)
 
 
 def fit(image: AnyImage, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
-    """Resized; untouched where it has that size, even beyond [0, 1]."""
+    """Resize an image; one that has this size already is returned unchanged, even beyond [0, 1]."""
     return jnp.asarray(image) if image.shape[:2] == (height, width) else resize(jnp.asarray(image), height, width)
 
 
@@ -103,16 +125,16 @@ def white_noise(seed: int, height: int, width: int) -> Image:
     """Uniform white noise in [0, 1]: the paper's starting point (section 2.3).
 
     Args:
-        seed: 0 to 2^32 - 1; the same seed and size give the same picture.
-        height: in pixels.
-        width: in pixels.
+        seed: 0 to 2^32 - 1; the same seed and size give the same image.
+        height: in pixels, 1 to 65536.
+        width: in pixels, 1 to 65536.
 
     Returns:
         `(height, width, 3)`.
 
     Raises:
-        InputError: for a seed out of range.
+        InputError: for a seed or size out of range.
     """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed}, expected 0 to {2**32 - 1}")
+    check_seed(seed)
+    check_size(height, width)
     return jax.random.uniform(jax.random.key(seed), (height, width, 3), jnp.float32)

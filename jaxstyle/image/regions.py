@@ -1,27 +1,27 @@
-"""Regions of a picture: which pixels of the content get which pixels' style."""
+"""Regions of an image: the style of each part of the content image, and the part of a style image it comes from."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_choice, check_sequence, quote
 
 Guidance = Literal["simple", "inside", "all"]
 Masks = Float[Array | np.ndarray, "_ _ _"]
 
 
 class Regions(NamedTuple):
-    """Which pixels of the content get which pixels' style.
+    """Masks that assign parts of the style images to regions of the content image.
 
     Attributes:
-        content: `(H, W, regions)` in [0, 1], how much each pixel of the content belongs to each region. Pixels that
-            belong to none, or to all together by less than a half, keep the photo.
-        styles: one entry a style picture, `(h, w, regions)`: which of its pixels are the model of which region; or
-            `(regions,)`, how much all of it is.
+        content: `(H, W, regions)` in [0, 1], membership of each content pixel in each region. Pixels with a total
+            membership below 0.5 keep the content image.
+        styles: one entry for each style image, `(h, w, regions)`: membership of each style pixel in the model of each
+            region; or `(regions,)`, the same membership for all of its pixels.
         guidance: `"simple"`, `"inside"` or `"all"`: see `guides.py`.
     """
 
@@ -31,54 +31,63 @@ class Regions(NamedTuple):
 
 
 def covered(masks: Masks) -> Bool[Array, "_ _ 1"]:
-    """Which pixels belong to the regions, all together by at least a half; the others keep the photo."""
+    """Mask of the pixels with a total membership of at least 0.5; all others keep the content image."""
     return jnp.sum(jnp.asarray(masks), axis=2, keepdims=True) >= 0.5
 
 
 def check_regions(regions: Regions, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]) -> None:
-    """Refuse masks that do not belong to these pictures. Needs numbers, not tracers.
+    """Raise InputError for masks that do not match these images. Needs numbers, not tracers.
 
     Args:
-        regions: what should be regions.
-        content: shape of the content.
-        styles: shape of each style.
+        regions: the masks.
+        content: shape of the content image.
+        styles: shape of each style image.
 
     Raises:
-        InputError: for another size, values out of range, a region without pixels or without a style.
+        InputError: for another type or size, values out of range, a region without pixels or without a style.
     """
     if not isinstance(regions, Regions):
-        raise InputError(f"regions is {str(regions)[:80]!r}, expected Regions(content, styles)")
-    if regions.guidance not in get_args(Guidance):
-        raise InputError(
-            f"unknown guidance {regions.guidance!r}, expected one of {', '.join(map(repr, get_args(Guidance)))}"
-        )
+        raise InputError(f"regions is {quote(regions)}, expected Regions(content, styles)")
+    check_choice(regions.guidance, "guidance", get_args(Guidance))
+    check_sequence(regions.styles, "styles of regions", "masks, one for each style")
     if len(regions.styles) != len(styles):
         raise InputError(f"regions have masks of {len(regions.styles)} styles, expected one for each of {len(styles)}")
+    for name, mask in (("content mask", regions.content), *_named_masks(regions)):
+        _check_values(mask, name)
     shape = np.shape(regions.content)
     if len(shape) != 3 or shape[:2] != tuple(content[:2]) or shape[2] < 1:
-        raise InputError(f"the content's mask has shape {shape}, expected {(*content[:2], 'regions')} as its picture")
+        raise InputError(
+            f"the content mask has shape {shape}, expected {(*content[:2], 'regions')}: the size of its image"
+        )
     count = shape[2]
-    named = [("content's mask", regions.content)]
-    named += [(f"mask of style {k}", mask) for k, mask in enumerate(regions.styles, 1)]
-    for name, mask in named:
-        values = np.asarray(mask)
-        if not (np.all(np.isfinite(values)) and values.min() >= 0 and values.max() <= 1):
-            raise InputError(f"the {name} has values outside of [0, 1], expected how much a pixel belongs to a region")
-    for k, (mask, style) in enumerate(zip(regions.styles, styles, strict=True), 1):
+    for (name, mask), style in zip(_named_masks(regions), styles, strict=True):
         if np.shape(mask) not in ((count,), (*style[:2], count)):
             raise InputError(
-                f"the mask of style {k} has shape {np.shape(mask)}, expected {(*style[:2], count)} or {(count,)}: the "
-                "content's has as many regions"
+                f"the {name} has shape {np.shape(mask)}, expected {(*style[:2], count)} or {(count,)}: as many regions "
+                "as the content mask"
             )
-    for r in range(count):
-        if not np.any(np.asarray(regions.content)[:, :, r]):
-            raise InputError(f"region {r + 1} has no pixel of the content, expected some: leave the region out")
-        if not any(np.any(np.asarray(mask)[..., r]) for mask in regions.styles):
-            raise InputError(f"region {r + 1} has no pixel of any style, expected some: mark it in a style's mask")
+    for region in range(count):
+        if not np.any(np.asarray(regions.content)[:, :, region]):
+            raise InputError(f"region {region + 1} has no pixel of the content, expected some: leave the region out")
+        if not any(np.any(np.asarray(mask)[..., region]) for mask in regions.styles):
+            raise InputError(f"region {region + 1} has no pixel of any style, expected some: mark it in a style's mask")
+
+
+def _named_masks(regions: Regions) -> list[tuple[str, Any]]:
+    return [(f"mask of style {number}", mask) for number, mask in enumerate(regions.styles, 1)]
+
+
+def _check_values(mask: Any, name: str) -> None:
+    values = np.asarray(mask) if hasattr(mask, "shape") else np.array(None)
+    if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise InputError(f"the {name} is {quote(mask)}, expected an array of numbers")
+    # Written so that NaN fails, and an array without elements passes.
+    if not np.all((values >= 0) & (values <= 1)):
+        raise InputError(f"the {name} has values outside of [0, 1], expected the membership of pixels in a region")
 
 
 def resize_mask(mask: Masks, height: int, width: int) -> Float[Array, "{height} {width} _"]:
-    """A mask at another size; its edges become soft where it shrinks.
+    """Resize a mask linearly; its edges become soft where it shrinks.
 
     Args:
         mask: `(h, w, regions)` in [0, 1].

@@ -4,7 +4,6 @@ Nothing in them is run when they are read. The checksum covers every array and e
 altered, or is another program's is refused; it does not prove who wrote the file.
 """
 
-import hashlib
 import json
 import os
 import stat
@@ -50,10 +49,12 @@ def write(path: PathLike, contents: Contents) -> None:
     checksum = _checksum(contents.tensors, words)
     about = {"format": FORMAT, "version": VERSION, "words": words, "sha256": checksum}
     with files.replacing(path) as file:
-        save_file(contents.tensors, str(file.name), about)
-        # It has put another file in the place of the open one: that is to be synced, with the permissions of new files.
+        # `save_file` replaces the file by one that only its owner can read. Windows cannot replace an open file.
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        file.close()
+        save_file(contents.tensors, file.name, about)
+        os.chmod(file.name, mode)
         with open(file.name, "r+b") as written:
-            os.fchmod(written.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
             os.fsync(written.fileno())
 
 
@@ -163,8 +164,7 @@ def _check_kind(path: PathLike, about: Mapping[str, str]) -> None:
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], words: str) -> str:
-    total = hashlib.sha256(words.encode())
+    parts: list[files.Buffer] = [words.encode()]
     for name, array in sorted(tensors.items()):
-        total.update(f"{name} {array.dtype} {array.shape}".encode())
-        total.update(bytes_of(array))
-    return total.hexdigest()
+        parts += [f"{name} {array.dtype} {array.shape}".encode(), bytes_of(array)]
+    return files.sha256(*parts)

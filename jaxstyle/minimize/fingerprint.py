@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import inspect
 import json
 import types
@@ -12,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxstyle.files import sha256
 
 
 def fingerprint(**parts: Any) -> dict[str, str]:
@@ -29,7 +30,7 @@ def fingerprint(**parts: Any) -> dict[str, str]:
         >>> one == same, one == other
         (True, False)
     """
-    return {name: _digest(json.dumps(_described(part)).encode()) for name, part in parts.items()}
+    return {name: sha256(json.dumps(_described(part)).encode()) for name, part in parts.items()}
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
@@ -45,7 +46,7 @@ def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
         value = jax.random.key_data(value)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.require(value, requirements="C")
-        return [str(array.dtype), list(array.shape), _digest(bytes_of(array))]
+        return [str(array.dtype), list(array.shape), sha256(bytes_of(array))]
     if id(value) in above:
         return "itself"
     inside = functools.partial(_described, above=(*above, id(value)))
@@ -72,7 +73,3 @@ def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
         return [f"{value.__module__}.{value.__qualname__}", inside(made_with), inside(value.__kwdefaults__ or {})]
     name = f"{kind.__module__}.{kind.__qualname__}"
     return [name, inside(vars(value))] if hasattr(value, "__dict__") and not isinstance(value, type) else name
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxstyle.image.color import Color, prepare
 from jaxstyle.image.mosaic import initial_image
-from jaxstyle.image.ops import check_pictures, fit
+from jaxstyle.image.ops import check_images, fit
 from jaxstyle.image.regions import Regions, check_regions, covered, resize_mask
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
 from jaxstyle.objective.targets import style_shares
@@ -70,7 +70,7 @@ def make_job(
     Raises:
         InputError: for anything that cannot be used.
     """
-    check_pictures(content, styles, settings.objective.min_side)
+    check_images(content, styles, settings.objective.min_side)
     shares = style_shares(len(styles), style_weights)
     count = None
     if regions is not None:

@@ -5,7 +5,6 @@ Our own layout keeps params as they are: `input.scale`, `input.shift`, then for 
 and timm, `features.0.weight` (OIHW), whose pixels are scaled by ImageNet's mean and standard deviation.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxstyle.errors import InputError
+from jaxstyle.files import sha256
 from jaxstyle.vgg import network
 
 # The convolutions of VGG-19 and their output channels.
@@ -177,7 +177,7 @@ def encode(tensors: Tensors, metadata: Mapping[str, str]) -> bytes:
         start = body.tell()
         body.write(array.tobytes())
         header[name] = {"dtype": kinds[array.dtype], "shape": list(array.shape), "data_offsets": [start, body.tell()]}
-    header["__metadata__"] = {**metadata, "body_sha256": hashlib.sha256(body.getbuffer()).hexdigest()}
+    header["__metadata__"] = {**metadata, "body_sha256": sha256(body.getbuffer())}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + body.getvalue()
@@ -187,7 +187,7 @@ def hash_body(path: Path) -> str:
     """The SHA-256 of everything after a safetensors file's header, as `encode` notes it."""
     with path.open("rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(file.read())
 
 
 def _is_torchvision(names: Mapping[str, object]) -> bool:

@@ -5,7 +5,6 @@ know how to read a picture in RGB and [0, 1]. Every file is checked before it is
 then every name, type, shape and range of values; all mistakes come in one message.
 """
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -96,10 +95,10 @@ def weights_sha256(source: str | os.PathLike[str] = "oxford") -> str:
         True
     """
     if source == "oxford":
-        return _sha256(_oxford())
+        return files.checksum(_oxford())
     if source == "torchvision":
-        return _sha256(_cache_path() if _cache_path().is_file() else fetch_weights("torchvision"))
-    return _sha256(_own_path(source))
+        return files.checksum(_cache_path() if _cache_path().is_file() else fetch_weights("torchvision"))
+    return files.checksum(_own_path(source))
 
 
 def list_weights() -> list[Weights]:
@@ -126,7 +125,7 @@ def list_weights() -> list[Weights]:
         f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
         path if there else None,
         path.stat().st_size if there else _float32_bytes(layout.WIDTHS),
-        _sha256(path) if there else None,
+        files.checksum(path) if there else None,
     )
     return [oxford, torchvision]
 
@@ -219,7 +218,7 @@ def _cache_path() -> Path:
 def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | None = None) -> layout.Tensors:
     """The tensors of a file, checked; `widths` and `sha256` say what is known about it beforehand."""
     try:
-        if sha256 and _sha256(path) != sha256:
+        if sha256 and files.checksum(path) != sha256:
             raise InputError(f"{path} is damaged: its SHA-256 is not {sha256}; reinstall jaxstyle")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
@@ -290,9 +289,3 @@ def _float32_bytes(widths: Mapping[str, int]) -> int:
     outputs = np.array(list(widths.values()))
     inputs = np.array([3, *outputs[:-1]])
     return int(4 * np.sum(outputs * (9 * inputs + 1)))
-
-
-def _sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

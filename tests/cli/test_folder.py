@@ -107,7 +107,7 @@ def test_a_failing_picture_is_reported_and_skipped(photos, tmp_path, narrow, cap
     PIL.Image.new("RGB", (400, 8)).save(photos / "thin.png")
     assert call(photos, tmp_path / "out") == 1
     printed = capsys.readouterr()
-    assert "broken.jpg is no picture" in printed.err
+    assert "broken.jpg is no image" in printed.err
     assert "thin.png" in printed.err
     assert "2 failed" in printed.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00.png", "01.png"]

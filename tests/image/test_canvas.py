@@ -1,4 +1,4 @@
-"""A picture on a larger canvas: everything is as if the canvas ended where the picture does."""
+"""An image on a larger canvas: all results equal those of the image alone."""
 
 import dataclasses
 
@@ -21,19 +21,19 @@ def relative(found, expected):
 
 
 def outside(x, height, width):
-    """The largest of what lies beyond the picture."""
+    """Largest absolute value outside of the image."""
     return max(float(jnp.max(jnp.abs(part), initial=0.0)) for part in (x[height:], x[:, width:]))
 
 
 def both(params, photo, painting, objective, canvas, on=None):
-    """Value and gradient of a picture alone, and of the same on a canvas."""
+    """Value and gradient of an image alone, and of the same image on a canvas."""
     height, width = photo.shape[:2]
     start = 0.5 * photo + 0.25
     alone = js.make_targets(params, photo, [painting], objective)
     expected = js.value_and_grad(start, params, js.whiten(alone), WEIGHTS, objective)
     on = objective if on is None else on
     targets = js.make_targets(params, on_canvas(photo, *canvas), [painting], on)
-    # What lies beyond the picture does not matter.
+    # Pixels outside of the image must have no effect.
     noise = js.white_noise(5, *canvas)
     pixels = noise.at[:height, :width].set(start)
     losses, gradient = js.value_and_grad(pixels, params, js.whiten(targets), WEIGHTS, on)
@@ -51,7 +51,7 @@ def check(expected, found, height, width, bound=2e-6):
 @pytest.mark.parametrize(
     ("padding", "pooling"), [("zeros", "max"), ("replicate", "max"), ("zeros", "avg"), ("replicate", "l2")]
 )
-def test_value_and_gradient_are_those_of_the_picture_alone(tiny_params, china, starry, size, padding, pooling):
+def test_value_and_gradient_are_those_of_the_image_alone(tiny_params, china, starry, size, padding, pooling):
     objective = js.Objective(("relu3_1", "pool4"), pooling=pooling, padding=padding)
     photo = js.resize(china, *size)
     check(*both(tiny_params, photo, starry, objective, (80, 96)), *size)
@@ -59,7 +59,7 @@ def test_value_and_gradient_are_those_of_the_picture_alone(tiny_params, china, s
 
 @pytest.mark.parametrize("padding", ["zeros", "replicate"])
 @pytest.mark.parametrize("size", [(150, 203)])
-def test_in_windows_too(tiny_params, china, starry, size, padding):
+def test_value_and_gradient_in_windows(tiny_params, china, starry, size, padding):
     objective = js.Objective(padding=padding)
     photo = js.resize(china, *size)
     windows = dataclasses.replace(objective, window=64)
@@ -68,8 +68,8 @@ def test_in_windows_too(tiny_params, china, starry, size, padding):
 
 @pytest.mark.parametrize("shards", [(2, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("padding", ["zeros", "replicate"])
-def test_in_windows_of_every_devices_part_too(tiny_params, china, starry, shards, padding):
-    """What a mesh computes, on one device."""
+def test_value_and_gradient_in_windows_of_each_devices_shard(tiny_params, china, starry, shards, padding):
+    """The computation of a mesh, on one device."""
     objective = js.Objective(padding=padding)
     photo = js.resize(china, 240, 375)
     blocks = dataclasses.replace(objective, window=32, shards=shards)
@@ -77,7 +77,7 @@ def test_in_windows_of_every_devices_part_too(tiny_params, china, starry, shards
 
 
 @pytest.mark.parametrize("shards", [(2, 1), (2, 2)])
-def test_parts_of_a_picture_that_divides_need_no_canvas(tiny_params, china, starry, shards):
+def test_shards_of_an_image_that_divides_evenly_need_no_canvas(tiny_params, china, starry, shards):
     objective, photo = js.Objective(), js.resize(china, 256, 384)
     blocks = dataclasses.replace(objective, window=64, shards=shards)
     alone = js.make_targets(tiny_params, photo, [starry], objective)
@@ -86,13 +86,13 @@ def test_parts_of_a_picture_that_divides_need_no_canvas(tiny_params, china, star
     check(expected, js.value_and_grad(0.5 * photo, tiny_params, targets, WEIGHTS, blocks), 256, 384)
 
 
-def test_parts_that_are_not_aligned_are_refused(tiny_params, china, starry):
+def test_unaligned_shards_are_refused(tiny_params, china, starry):
     objective = js.Objective(window=64, shards=(2, 1))
     with pytest.raises(js.InputError, match="equal parts of a multiple of"):
         js.make_targets(tiny_params, Canvas(js.resize(china, 264, 300)), [starry], objective)
 
 
-def test_parts_without_margins_are_noticed(tiny_params, china, starry, monkeypatch):
+def test_shards_without_halos_give_another_gradient(tiny_params, china, starry, monkeypatch):
     """The comparison above fails for a version without halos."""
     from jaxstyle.objective import windows
 
@@ -114,7 +114,7 @@ def test_parts_without_margins_are_noticed(tiny_params, china, starry, monkeypat
 @pytest.mark.parametrize("which", ["spectral", "pyramid"])
 @pytest.mark.parametrize("size", [(61, 83), (64, 96), (1, 7)])
 @pytest.mark.parametrize("exponent", [1.0, 1.7])
-def test_preconditioners_are_those_of_the_picture_alone(which, size, exponent):
+def test_preconditioners_are_those_of_the_image_alone(which, size, exponent):
     apply = preconditioners.PRECONDITIONERS[which]
     field = js.white_noise(3, *size) - 0.5
     canvas = on_canvas(field, 64, 96)
@@ -125,7 +125,7 @@ def test_preconditioners_are_those_of_the_picture_alone(which, size, exponent):
 
 
 @pytest.mark.parametrize("optimizer", [js.lbfgs(5), js.lbfgs(5, precondition="pyramid"), js.adam()])
-def test_a_run_is_that_of_the_picture_alone(tiny_params, china, starry, optimizer, lenient_promotion):
+def test_a_run_is_that_of_the_image_alone(tiny_params, china, starry, optimizer, lenient_promotion):
     objective, photo = js.Objective(), js.resize(china, 61, 83)
     weights, length = broadcast_weights(WEIGHTS, objective), jnp.int32(6)
     targets = js.whiten(js.make_targets(tiny_params, photo, [starry], objective))
@@ -150,13 +150,13 @@ def test_sizes_on_one_canvas_share_a_program(tiny_params, china, starry):
     assert js.value_and_grad._cache_size() - before == 1
 
 
-def test_continued_repeats_the_last_row():
+def test_edge_extend_repeats_the_last_row():
     x = jnp.arange(12.0).reshape(4, 3, 1)
     assert edge_extend(x, 0, 2)[:, 0, 0].tolist() == [0, 3, 3, 3]
     assert edge_extend(x, 1, 1)[1, :, 0].tolist() == [3, 3, 3]
 
 
-def test_inside_is_nothing_to_do_without_a_frame():
+def test_mask_outside_without_a_frame_masks_nothing():
     x = jnp.ones((2, 2, 1))
     assert mask_outside(x, None) is x
     assert sides((5, 7, 3), None) == (5, 7)

@@ -62,7 +62,7 @@ def test_the_covariance_becomes_the_contents(china, starry, color):
 
 @given(seed=st.integers(0, 2**32 - 2), height=st.integers(4, 9), width=st.sampled_from([5, 16]))
 def test_linear_matching_of_any_pictures(seed, height, width):
-    """NumPy's Cholesky factors for one; for the other what tells the symmetric root from all that match."""
+    """Cholesky against NumPy's factors; symmetric by the property that only the symmetric root has."""
     content, style = random_picture(seed, 7, 11), random_picture(seed + 1, height, width)
     deviations = samples(style) - samples(style).mean(axis=0)
     source, target = covariance(style), covariance(content)
@@ -82,13 +82,13 @@ def test_linear_matching_of_any_pictures(seed, height, width):
 
 
 @pytest.mark.parametrize("color", ["symmetric", "cholesky", "histogram"])
-def test_a_style_with_the_contents_colors_stays_as_it_is(china, color):
+def test_a_style_with_the_contents_colors_is_unchanged(china, color):
     style = np.asarray(china)[::-1, ::-1]
     np.testing.assert_allclose(matched(style, china, color), style, atol=1e-5)
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_each_style_is_matched_by_itself(china, starry, color):
+def test_styles_are_matched_separately(china, starry, color):
     """As NumPy's arrays too; what a match leaves above 1 or below 0 is clipped."""
     other = random_picture(5, 6, 9)
     _, styles = prepare(np.asarray(china), [np.asarray(starry), other], color)
@@ -97,7 +97,7 @@ def test_each_style_is_matched_by_itself(china, starry, color):
     assert all(style.min() >= 0 and style.max() <= 1 for style in styles)
 
 
-def test_the_style_as_it_is(china, starry):
+def test_color_style_changes_nothing(china, starry):
     content, (style,) = prepare(china, [starry], "style")
     np.testing.assert_array_equal(content, china)
     np.testing.assert_array_equal(style, starry)
@@ -150,7 +150,7 @@ def test_restoring_what_luminance_prepared_gives_the_content(china):
 
 
 @pytest.mark.parametrize("color", ["style", "symmetric", "cholesky", "histogram"])
-def test_the_other_ways_leave_the_result_as_it_is(china, starry, color):
+def test_other_color_modes_do_not_change_the_result(china, starry, color):
     np.testing.assert_array_equal(restore(starry - 0.1, china, color), starry - 0.1)
 
 
@@ -196,7 +196,7 @@ def test_a_gray_content_makes_gray_styles(china, starry, color):
 
 
 @pytest.mark.parametrize("color", ["symmetric", "cholesky"])
-def test_errors_of_compression_are_not_made_into_colors(china, color):
+def test_compression_artifacts_are_not_amplified(china, color):
     """The map is the one for a style with a thousandth of its largest variance in all directions that have less."""
     style, content = poor("nearly gray", china), muted(china)
     picture = samples(matched(style, content, color))

@@ -64,7 +64,7 @@ def test_without_labels_there_are_no_margins(labels, gap):
         np.testing.assert_array_equal(sheet[: 20 + 2 * gap, : 30 + 2 * gap], expected)
 
 
-def test_each_label_makes_its_own_margin():
+def test_labels_of_each_kind_add_their_margin():
     pictures, bare = grid(2, 3, 192, 192), (8 + 2 * 200, 8 + 3 * 200)
     title = contact_sheet(pictures, title="Ag")
     columns = contact_sheet(pictures, column_labels=["", "Ag", ""])
@@ -117,7 +117,7 @@ def test_labels_of_rows_are_shrunk_to_the_cells():
     assert contact_sheet(grid(1, 1, 192, 192), row_labels=["letters " * 38]).shape[0] == 192 + 2 * 8
 
 
-def test_labels_of_columns_stand_on_their_pictures():
+def test_column_labels_are_directly_above_the_images():
     sheet = contact_sheet(grid(1, 2, 192, 192), column_labels=["A", "A\nA\nA"])
     lowest = [
         np.flatnonzero(np.asarray(sheet)[:-200, half].min(axis=(1, 2)) < 0.5)[-1]
@@ -142,7 +142,7 @@ def assert_clean(sheet, rows, columns, height, width):
 @pytest.mark.parametrize(
     "text", [LONG, f"{LONG} and words {LONG}", "W" * 150, "jÁ\n\n\nq", "日本語のラベル" * 9, "A\u0301" * 30]
 )
-def test_labels_reach_into_nothing(text):
+def test_labels_overlap_nothing(text):
     pictures = grid(2, 3, 150, 200)
     sheet = contact_sheet(pictures, [text, text], [text, "a", text])
     assert_clean(sheet, 2, 3, 150, 200)
@@ -179,14 +179,14 @@ def test_overshoot_is_clipped():
 @pytest.mark.parametrize(
     ("pictures", "options", "message"),
     [
-        ([], {}, "got no pictures for a sheet"),
-        ([[], []], {}, "got no pictures for a sheet"),
-        ([[flat(4, 5)] * 2, [flat(4, 5)]], {}, "got rows of 2, 1 pictures, expected as many in each"),
+        ([], {}, "got no images for a sheet"),
+        ([[], []], {}, "got no images for a sheet"),
+        ([[flat(4, 5)] * 2, [flat(4, 5)]], {}, "got rows of 2, 1 images, expected as many in each"),
         (grid(2, 3, 4, 5), {"row_labels": ["a"]}, "got 1 row labels, expected 2 or none"),
         (grid(2, 3, 4, 5), {"column_labels": ["a"] * 2}, "got 2 column labels, expected 3 or none"),
-        (grid(2, 3, 4, 5), {"gap": -1}, "got gap=-1, expected pixels, 0 or more"),
-        ([[flat(4, 5), 255 * flat(4, 5)]], {}, "picture 2 of row 1 has values from"),
-        ([[flat(4, 5)], [flat(4, 5)[0]]], {}, r"picture 1 of row 2 has shape \(5, 3\)"),
+        (grid(2, 3, 4, 5), {"gap": -1}, "gap is -1, expected an integer from 0 to 65536"),
+        ([[flat(4, 5), 255 * flat(4, 5)]], {}, "image 2 of row 1 has values from"),
+        ([[flat(4, 5)], [flat(4, 5)[0]]], {}, r"image 1 of row 2 has shape \(5, 3\)"),
     ],
 )
 def test_refusals(pictures, options, message):

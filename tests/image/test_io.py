@@ -6,8 +6,10 @@ import json
 import os
 import stat
 import struct
+import threading
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,11 +17,13 @@ import numpy as np
 import PIL.Image
 import PIL.ImageCms
 import PIL.JpegImagePlugin
+import PIL.PngImagePlugin
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
+from jaxstyle.image import io as image_io
 from jaxstyle.image.io import check_output, load_image, read_picture, read_recipe, save_image
 
 CHINA = Path(__file__).parents[2] / "jaxstyle" / "data" / "china.jpg"
@@ -95,7 +99,7 @@ def test_shrinking_averages_and_stays_in_range(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -1, 65537])
 def test_absurd_sizes(size):
-    with pytest.raises(InputError, match=f"size={size}"):
+    with pytest.raises(InputError, match=f"size is {size}, expected an integer from 1 to 65536"):
         load_image(CHINA, size)
 
 
@@ -457,9 +461,9 @@ def test_missing_and_directory(tmp_path):
 def test_no_picture(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image in a known format"):
         load_image(path)
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image in a known format"):
         read_recipe(path)
 
 
@@ -468,7 +472,7 @@ def test_truncated(tmp_path, extension):
     path = stored(PIL.Image.fromarray(BYTES), tmp_path, extension)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 3 // 4])
-    with pytest.raises(InputError, match=r"damaged|no picture"):
+    with pytest.raises(InputError, match=r"damaged|no image in a known format"):
         load_image(path)
 
 
@@ -479,22 +483,51 @@ def test_decompression_bomb(tmp_path):
         load_image(path)
 
 
-def test_large_is_no_bomb(tmp_path, monkeypatch):
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".webp", ".gif", ".bmp", ".ppm"])
+def test_max_pixels_is_the_limit_of_every_format(tmp_path, extension):
+    path = stored(PIL.Image.fromarray(BYTES), tmp_path, extension)
+    assert load_image(path, max_pixels=1320).shape == (33, 40, 3)
+    with pytest.raises(InputError, match="40x33 pixels, too many pixels to be opened safely, expected at most 1319"):
+        load_image(path, max_pixels=1319)
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".bmp", ".ppm"])
+@pytest.mark.parametrize("limit", [10, 700, 1000])
+def test_pillows_global_limit_does_not_matter(tmp_path, monkeypatch, extension, limit):
+    """Limits at which Pillow raises an error, and at which it warns."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+    options = {"compression": "tiff_lzw"} if extension == ".tif" else {}
+    assert load_image(stored(PIL.Image.fromarray(BYTES), tmp_path, extension, **options)).shape == (33, 40, 3)
+    assert load_image(stored(PIL.Image.fromarray(BYTES), tmp_path, extension)).shape == (33, 40, 3)
+    assert limit == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def test_reading_in_threads_changes_no_global_setting(tmp_path, monkeypatch):
+    """One thread begins to read while another one reads, and ends later."""
     path = stored(PIL.Image.fromarray(BYTES), tmp_path)
-    before = PIL.Image.MAX_IMAGE_PIXELS
-    # 1320 pixels: where Pillow warns, and not yet refuses.
-    assert load_image(path, max_pixels=2000).shape == (33, 40, 3)
-    with pytest.raises(InputError, match="too many pixels to be opened safely, expected at most 1200"):
-        load_image(path, max_pixels=1200)
-    # Pillow's own limit does not matter, and is left as it is.
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
-    assert load_image(path).shape == (33, 40, 3)
-    assert PIL.Image.MAX_IMAGE_PIXELS == 10
-    monkeypatch.undo()
+    before, filters = PIL.Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    started, second_started, finished = (threading.Event() for _ in range(3))
+    upright = image_io.upright
+
+    def slow_upright(file):
+        """Decode, while the other thread is at a chosen point."""
+        if started.is_set():
+            second_started.set()
+            assert finished.wait(60)
+        else:
+            started.set()
+            assert second_started.wait(60)
+        return upright(file)
+
+    monkeypatch.setattr(image_io, "upright", slow_upright)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load_image, path, max_pixels=10**9)
+        first.add_done_callback(lambda _: finished.set())
+        assert started.wait(60)
+        second = pool.submit(load_image, path, max_pixels=2000)
+        np.testing.assert_array_equal(first.result(), second.result())
     assert before == PIL.Image.MAX_IMAGE_PIXELS
-    for limit in (0, -1, 2**31):
-        with pytest.raises(InputError, match="expected 1 to"):
-            load_image(path, max_pixels=limit)
+    assert filters == list(warnings.filters)
 
 
 def small_files():
@@ -612,7 +645,7 @@ def test_quality_matters_and_is_checked(tmp_path):
     save_image(tmp_path / "a.jpg", image, quality=20)
     save_image(tmp_path / "b.jpg", image, quality=95)
     assert (tmp_path / "a.jpg").stat().st_size < (tmp_path / "b.jpg").stat().st_size
-    with pytest.raises(InputError, match="quality=0"):
+    with pytest.raises(InputError, match="quality is 0, expected an integer from 1 to 100"):
         save_image(tmp_path / "a.jpg", image, quality=0)
 
 
@@ -689,6 +722,12 @@ def test_no_recipe(tmp_path, extension):
     assert read_recipe(tmp_path / f"out{extension}") is None
 
 
+def test_a_recipe_nested_too_deeply_is_none(tmp_path):
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_itxt("jaxstyle", 100_000 * "[")
+    assert read_recipe(stored(PIL.Image.new("RGB", (4, 4)), tmp_path, pnginfo=info)) is None
+
+
 def test_foreign_descriptions_are_no_recipe(tmp_path):
     assert read_recipe(CHINA) is None
     exif = PIL.Image.Exif()
@@ -724,7 +763,7 @@ def test_unwritable_outputs(tmp_path, save):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     for name, message in {
-        "out": "cannot tell the format",
+        "out": "has no known extension",
         "out.bmp": ".png, .jpg, .jpeg, .tif, .tiff, .webp",
         "none/out.png": "not a directory",
         "file/out.png": "not a directory",
@@ -757,6 +796,33 @@ def test_a_failure_in_the_middle_keeps_the_old_file(tmp_path, monkeypatch, call,
         save_image(path, smooth())
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    """It appears after the last check before the final name is given."""
+    path = tmp_path / "out.png"
+    sync = os.fsync
+
+    def appear(descriptor):
+        path.write_bytes(b"other")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", appear)
+    with pytest.raises(InputError, match=r"out.png: the file exists; choose another name, or replace=True"):
+        save_image(path, smooth(), replace=False)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("out.png", b"other")]
+
+
+def test_without_replacing_a_new_file_is_written_and_an_old_one_kept(tmp_path):
+    path, link = tmp_path / "out.png", tmp_path / "link.png"
+    link.symlink_to(path)
+    save_image(path, smooth(), replace=False)
+    before = path.read_bytes()
+    for name in (path, link):
+        with pytest.raises(InputError, match="the file exists"):
+            save_image(name, 1 - smooth(), replace=False)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -46,11 +46,11 @@ def test_black_gets_the_second_painting(photo, painting):
     assert [mask.tolist() for mask in regions.styles] == [[1, 0], [0, 1]]
 
 
-def test_colors_meet_their_like_in_the_paintings(photo, painting):
-    mask, of_painting = stripes(60, 90, RED, GREEN, BLUE), stripes(40, 80, BLUE, RED)
+def test_colors_match_the_same_colors_in_style_masks(photo, painting):
+    mask, style_mask = stripes(60, 90, RED, GREEN, BLUE), stripes(40, 80, BLUE, RED)
     wishes = {"#00ff00": RegionSpec(0)}
-    regions, _ = regions_of(photo, mask, [painting, photo], [of_painting, None], wishes)
-    # Green keeps the photo; of red and blue, in the order of the palette, the painting has its own halves.
+    regions, _ = regions_of(photo, mask, [painting, photo], [style_mask, None], wishes)
+    # Green keeps the photo; of red and blue, in the order of the palette, the style mask has one half each.
     assert regions.content.shape == (60, 90, 2)
     thirds = [int(np.argmax(np.asarray(regions.content)[0, :, r])) // 30 for r in (0, 1)]
     assert sorted(thirds) == [0, 2]
@@ -59,11 +59,11 @@ def test_colors_meet_their_like_in_the_paintings(photo, painting):
     np.testing.assert_array_equal(own[:, 40:, red], 1)
     np.testing.assert_array_equal(own[:, :40, blue], 1)
     np.testing.assert_array_equal(own[:, 40:, blue], 0)
-    # A painting without a mask is nobody's model here.
+    # A style without a mask is the model of no region here.
     assert not np.any(regions.styles[1])
 
 
-def test_wishes_name_paintings_and_strengths(photo, painting):
+def test_wishes_name_styles_and_strengths(photo, painting):
     wishes = parse_region_specs(["red=2:0.5", "#00ff00=1", "blue=keep"], 2)
     regions, strengths = regions_of(photo, stripes(60, 90, RED, GREEN, BLUE), [painting, photo], (), wishes)
     assert sorted(strengths) == [0.5, 1.0]
@@ -86,23 +86,23 @@ def test_colors_that_jpeg_moved_are_the_same(photo, painting):
 @pytest.mark.parametrize(
     ("mask", "masks", "words", "message"),
     [
-        (stripes(60, 60, WHITE, BLACK), (), (), "60x60 pixels for a picture of 90x60, expected the same shape"),
-        (stripes(60, 90, WHITE, BLACK), (stripes(40, 40, WHITE, BLACK),), (), "mask of painting 1 is 40x40"),
+        (stripes(60, 60, WHITE, BLACK), (), (), "60x60 pixels for an image of 90x60, expected the same aspect ratio"),
+        (stripes(60, 90, WHITE, BLACK), (stripes(40, 40, WHITE, BLACK),), (), "mask of style 1 is 40x40"),
         (
             stripes(60, 90, RED, GREEN),
             (),
             (),
-            "and there are 1 paintings, expected to be told",
+            "and there are 1 styles, expected to be told",
         ),
         (stripes(60, 90, RED, GREEN), (), ("red=1", "green=keep", "blue=1"), "has no #0000ff, expected one of its"),
         (
             stripes(60, 90, RED, GREEN),
             (stripes(40, 80, RED, BLUE),),
             (),
-            "has #00ff00, which no mask of a painting has",
+            "has #00ff00, which no style mask has",
         ),
-        (stripes(60, 90, WHITE, BLACK), (), ("white=keep",), "every region keeps the photo"),
-        (stripes(60, 90, WHITE, BLACK), (None, None), (), "2 masks for 1 paintings"),
+        (stripes(60, 90, WHITE, BLACK), (), ("white=keep",), "every region keeps the content image"),
+        (stripes(60, 90, WHITE, BLACK), (None, None), (), "2 masks for 1 styles"),
         (
             np.random.default_rng(0).random((60, 90, 3)).astype(np.float32),
             (),
@@ -116,7 +116,9 @@ def test_masks_that_cannot_be_used(photo, painting, mask, masks, words, message)
         regions_of(photo, mask, [painting], masks, parse_region_specs(words, 1))
 
 
-@pytest.mark.parametrize("word", ["red", "red=", "red=0", "red=3", "mauve=1", "#12345=1", "red=1:x", "red=-1", "=1"])
-def test_wishes_of_another_form(word):
+@pytest.mark.parametrize(
+    "word", ["red", "red=", "red=0", "red=3", "mauve=1", "#12345=1", "red=1:x", "red=-1", "=1", "red=1:" + 400 * "9"]
+)
+def test_region_specs_of_another_form(word):
     with pytest.raises(InputError, match="expected"):
         parse_region_specs([word], 2)

@@ -18,7 +18,7 @@ def style():
 
 
 def places(style):
-    """A picture whose colors tell where in it they are."""
+    """An image whose colors are the positions of the pixels."""
     rows, columns = np.indices(style)
     return jnp.asarray(np.stack([rows, columns, 0 * rows], -1) / 256, jnp.float32)
 
@@ -67,7 +67,7 @@ def test_pieces_are_shared_between_the_styles(style):
     assert np.all(np.asarray(style_mosaic(0, styles, 64, 64, [1.0, 0.0])) == 0)
 
 
-def test_the_seed_decides(style):
+def test_the_seed_determines_the_mosaic(style):
     np.testing.assert_array_equal(style_mosaic(4, [style], 40, 50), style_mosaic(4, [style], 40, 50))
     assert not np.array_equal(style_mosaic(4, [style], 40, 50), style_mosaic(5, [style], 40, 50))
     with pytest.raises(InputError, match="seed is -1"):
@@ -94,7 +94,7 @@ def test_pieces_shrink_with_the_scale(content, style, factor, piece):
 
 
 def test_unknown_starts_are_refused(content, style):
-    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or a picture"):
+    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or an image"):
         initial_image("painting", content, [style], 33, 48)
     with pytest.raises(InputError, match="init has values from"):
         initial_image(255 * style, content, [style], 33, 48)

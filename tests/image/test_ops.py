@@ -68,7 +68,7 @@ def test_resize_clips_the_overshoot():
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])
 def test_resize_refuses_empty_sizes(size):
-    with pytest.raises(InputError, match=f"cannot resize to {size[1]}x{size[0]} pixels"):
+    with pytest.raises(InputError, match=f"(height|width) is {min(size)}, expected an integer from 1 to 65536"):
         resize(jnp.zeros((4, 5, 3)), *size)
 
 
@@ -89,6 +89,6 @@ def test_white_noise_is_uniform_and_repeatable():
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_white_noise_refuses_seeds_that_would_wrap(seed):
-    with pytest.raises(InputError, match=f"seed is {seed}, expected 0 to 4294967295"):
+    with pytest.raises(InputError, match=f"seed is {seed}, expected an integer from 0 to 4294967295"):
         white_noise(seed, 4, 4)
     assert white_noise(2**32 - 1, 4, 4).shape == (4, 4, 3)

@@ -324,7 +324,7 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         ((photo, painting * 255), {}, "style has values"),
         (("photo.jpg", painting), {}, "content is 'photo.jpg', expected an array of pixels"),
         ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
-        ((photo, None), {}, "style is 'None', expected an array"),
+        ((photo, None), {}, "style is None, expected an array"),
         ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected GradientTransformation"),
         ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
         ((photo, painting), {"steps": 1.5}, "steps is '1.5', expected a whole number"),
