@@ -251,7 +251,7 @@ class Stylize(Options):
     def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], min_side: int) -> tuple[Scale, ...]:
         """The scales of a photo of this size."""
         ratio = presets.preset(self.preset).ratio
-        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": min_side}
+        options = {"share": self.share, "ratio": ratio, "styles": styles, "min_side": min_side}
         return pyramid(*size, self.steps, self.scales, **options)
 
     def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:
