@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.minimize.loop import run
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import on_mesh, shardings_like, spec
-from jaxstyle.transfer.memory import arguments
+from jaxstyle.transfer.memory import step_shapes
 
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
 OPERATION = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(")
@@ -65,7 +65,7 @@ def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh:
     def copied(tree: Any) -> Any:
         return on(tree, jax.tree.map(lambda leaf: everywhere, tree))
 
-    params, targets, state = arguments(height, width, objective, optimizer)
+    params, targets, state = step_shapes(height, width, objective, optimizer)
     image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, spec(mesh)))
     content = {layer: on(leaf, NamedSharding(mesh, spec(mesh))) for layer, leaf in targets.content.items()}
     targets = copied(targets._replace(content={}))._replace(content=content)

@@ -9,7 +9,8 @@ import jax
 
 import jaxstyle as js
 from benchmarks import record, worker
-from jaxstyle.transfer.memory import USABLE, free_memory, memory
+from jaxstyle.transfer.free_memory import free_memory
+from jaxstyle.transfer.memory import USABLE, memory
 
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:

@@ -11,10 +11,12 @@ from jaxstyle.files import cache_folder, probe
 
 log = logging.getLogger(__name__)
 
-# XLA on CPU schedules each operation as early as it can, and so keeps results in memory for long. With this scheduler a
-# step needs a third less memory in the same time. Other platforms ignore the option. A later JAX may not know it.
+# XLA's default scheduler on CPUs starts every operation as early as possible and so holds buffers longer than needed:
+# the memory-optimized one needs up to 40% less in the same time. Other platforms accept the option and ignore it. A
+# JAX from 0.13 on may not know it. The memory estimates (transfer/memory.py) depend on it.
+MEMORY_OPTIMIZED = jax.__version_info__ < (0, 13)
 COMPILER_OPTIONS: dict[str, str | bool] = (
-    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ < (0, 13) else {}
+    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if MEMORY_OPTIMIZED else {}
 )
 
 # Programs that compile faster are not stored.

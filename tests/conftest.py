@@ -1,8 +1,8 @@
 """Strict set-up for every test: warnings, silent promotions and wrong array types are errors."""
 
 import contextlib
-import importlib.metadata
 import os
+from importlib.metadata import version
 
 # Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,13 +12,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # Most of the tests' time is compiling, and a program runs a few times only: LLVM optimizes little. XLA's own passes,
 # and so shapes, collectives and memory, stay as they are. Level 0 is faster still, but rounds differently: in runs of
-# a few steps by more than the tolerance. A flag from outside comes later and wins.
+# a few steps by more than the tolerance. The emitters of fused loops take a third of the compile time in jaxlib 0.10;
+# later releases cannot switch them off. A flag from outside comes later and wins.
 # Eight devices, for the tests of meshes; all others use the first one.
-# The emitters of fused loops take a third of the compile time in jaxlib 0.10; later releases cannot switch them off.
-EMITTERS = "--xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jaxlib").startswith("0.10.") else ""
-os.environ["XLA_FLAGS"] = (
-    f"--xla_backend_optimization_level=1 {EMITTERS} {os.environ.get('XLA_FLAGS', '')} "
-    "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        "--xla_backend_optimization_level=1",
+        *(("--xla_cpu_use_fusion_emitters=false",) if version("jaxlib").startswith("0.10.") else ()),
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+    )
 )
 
 from pathlib import Path

@@ -26,6 +26,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
+from jaxstyle.transfer.signals import replaced_handlers
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         argv: the words after `jaxstyle`; the process's own if None.
     """
     argv = sys.argv[1:] if argv is None else argv
-    previous = signal.getsignal(signal.SIGINT)
     # Outside a run there is nothing to save, so Ctrl-C just ends the process; an exception could be lost in a callback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        with logs.shown():
-            code = _run(argv)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    with replaced_handlers({signal.SIGINT: signal.SIG_DFL}), logs.shown():
+        code = _run(argv)
     raise SystemExit(code)
 
 

@@ -30,7 +30,7 @@ def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     paths = options.paintings()
     scales = options.style_scale * len(paths) if len(options.style_scale) == 1 else options.style_scale
     size = options.style_size or options.size
-    limits: dict[str, Any] = {"smallest": min_side, "max_pixels": options.max_pixels}
+    limits: dict[str, Any] = {"min_side": min_side, "max_pixels": options.max_pixels}
     return [_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
@@ -52,7 +52,7 @@ def read_regions(
     """
     if options.content_mask is None:
         return None, (1.0,)
-    limits: dict[str, Any] = {"smallest": 1, "max_pixels": options.max_pixels}
+    limits: dict[str, Any] = {"min_side": 1, "max_pixels": options.max_pixels}
     mask = io.load_image(options.content_mask, **limits)
     style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
     wishes = parse_region_specs(options.region, len(styles))
@@ -72,7 +72,7 @@ def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
 
 
 def _painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
-    min_side = limits["smallest"]
+    min_side = limits["min_side"]
     painting = io.load_image(path, size, enlarge=False, **limits)
     if scale == 1:
         return painting

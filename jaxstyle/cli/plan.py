@@ -17,8 +17,9 @@ from jaxstyle.objective.base import Objective
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.lbfgs import lbfgs
 from jaxstyle.transfer import cost, presets
-from jaxstyle.transfer.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, free_memory, memory, windows_below
-from jaxstyle.transfer.settings import MAX_STEPS
+from jaxstyle.transfer.free_memory import free_memory
+from jaxstyle.transfer.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, memory, windows_below
+from jaxstyle.transfer.validate import MAX_STEPS
 from jaxstyle.vgg import network
 
 GB = 1e9

@@ -1,6 +1,5 @@
 """What the commands say about a run: before it, beside the progress bar, and at its end."""
 
-import dataclasses
 import itertools
 import math
 import os
@@ -12,27 +11,23 @@ import numpy as np
 
 from jaxstyle.cli.logs import memory_in_use
 from jaxstyle.objective.base import Objective
-from jaxstyle.transfer import cost
 from jaxstyle.transfer.memory import Memory
 from jaxstyle.transfer.pyramid import Scale
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 
-# A run that should take longer than this on a CPU is announced with a hint.
+# A run that takes longer than this on a CPU gets a hint.
 LONG_SECONDS = 300.0
 # Of tqdm: its own counts would be fractions of the run's cost.
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -> str:
-    """The sentence before a run.
+    """Return the sentence before a run: size, scales, windows, evaluations, device, and memory.
 
     Args:
         scales: of the run.
         objective: with the window of the full size.
         needs: of the full size, on each device.
-
-    Returns:
-        Size, scales, windows, evaluations, device, memory, and on CPUs the time.
     """
     device, first, full = jax.devices()[0], scales[0], scales[-1]
     text = f"{full.width}x{full.height} pixels, "
@@ -41,16 +36,24 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
     if objective.window is not None and objective.window < max(full.width, full.height):
         text += f"in windows of {objective.window}, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
-    size, count = f"about {needs.peak / 1e9:.1f} GB of memory", math.prod(objective.shards)
-    if count > 1:
-        size += f" on each of {count} devices"
-    if device.platform != "cpu":
-        return f"{text} ({device.device_kind}), {size}"
-    seconds = cost.seconds(scales, dataclasses.replace(objective, shards=(1, 1)))
-    text += f" ({os.cpu_count()} cores): about {duration(seconds)} after compiling, {size}"
-    if seconds > LONG_SECONDS:
-        text += "; a smaller --size or fewer --steps takes less, and so does a GPU (pip install 'jaxstyle[cuda]')"
-    return text
+    text += f" ({os.cpu_count()} cores)" if device.platform == "cpu" else f" ({device.device_kind})"
+    text += f", about {needs.peak / 1e9:.1f} GB of memory"
+    count = math.prod(objective.shards)
+    return text + (f" on each of {count} devices" if count > 1 else "")
+
+
+def long_run_hint(earlier: Progress, later: Progress) -> str | None:
+    """Return a sentence about a long run on a CPU, timed between two chunks of steps; None for other runs."""
+    if jax.devices()[0].platform != "cpu" or later.fraction <= earlier.fraction:
+        return None
+    rate = (later.seconds - earlier.seconds) / (later.fraction - earlier.fraction)
+    seconds = (1 - later.fraction) * rate
+    if seconds <= LONG_SECONDS:
+        return None
+    return (
+        f"about {duration(seconds)} left; a smaller --size or fewer --steps takes less, and so does a GPU "
+        "(pip install 'jaxstyle[cuda]')"
+    )
 
 
 def bar_text(progress: Progress) -> str:

@@ -18,7 +18,16 @@ from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, save_with_fallback
 from jaxstyle.cli.recipe import photo_recipe, recipe_of
-from jaxstyle.cli.report import BAR, announcement, bar_text, duration, final_loss, progress_line, run_summary
+from jaxstyle.cli.report import (
+    BAR,
+    announcement,
+    bar_text,
+    duration,
+    final_loss,
+    long_run_hint,
+    progress_line,
+    run_summary,
+)
 from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
@@ -30,7 +39,7 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import estimate_part, with_auto_window
+from jaxstyle.transfer.memory import estimate_shard, with_auto_window
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import Progress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
@@ -164,7 +173,7 @@ class Stylize(Options):
                 MIN_STEPS,
             )
         planned = with_auto_window(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
-        needs = estimate_part(height, width, planned, optimizer, sizes)
+        needs = estimate_shard(height, width, planned, optimizer, sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))
         resumed = checkpoint is not None and checkpoint.resume
@@ -173,12 +182,19 @@ class Stylize(Options):
         # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
         # forget soon that a scale began with compiling.
         silent = self.quiet or not first
+        # The first chunk compiles; the second one is timed.
+        chunks: list[Progress] = []
         with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=silent) as bar:
 
             def callback(progress: Progress) -> None:
                 bar.set_postfix_str(bar_text(progress), refresh=False)
                 bar.update(progress.fraction - bar.n)
                 line("chunk", **progress_line(progress))
+                if first and len(chunks) < 2:
+                    chunks.append(progress)
+                    hint = long_run_hint(*chunks) if len(chunks) == 2 else None
+                    if hint:
+                        log.info("%s", hint)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     self._save_snapshot(progress, photo, recipe)
 
@@ -251,7 +267,7 @@ class Stylize(Options):
     def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], min_side: int) -> tuple[Scale, ...]:
         """The scales of a photo of this size."""
         ratio = presets.preset(self.preset).ratio
-        options = {"share": self.share, "ratio": ratio, "styles": styles, "smallest": min_side}
+        options = {"share": self.share, "ratio": ratio, "styles": styles, "min_side": min_side}
         return pyramid(*size, self.steps, self.scales, **options)
 
     def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from jaxstyle.cli.report import BAR, batch_line
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.minimize.status import INTERRUPTED
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_weights
-from jaxstyle.transfer.memory import USABLE, estimate, free_memory
+from jaxstyle.transfer.free_memory import free_memory
+from jaxstyle.transfer.memory import USABLE, estimate
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg import weights

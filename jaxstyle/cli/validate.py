@@ -8,7 +8,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.masks import parse_region_specs
 from jaxstyle.objective.balance import check_strength
 from jaxstyle.objective.base import MIN_WINDOW
-from jaxstyle.transfer.settings import MAX_STEPS
+from jaxstyle.transfer.validate import MAX_STEPS
 
 # A side in pixels, and a batch, at most: beyond lies a typing error.
 MAX_SIDE = 65536

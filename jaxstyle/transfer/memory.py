@@ -1,15 +1,12 @@
-"""What a run needs in memory, before anything runs, and the windows with which it fits."""
+"""Memory that a run needs, estimated before it starts, and the windows with which it fits."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -17,47 +14,63 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from jaxstyle import compiler
 from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import init_unchecked
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, stages
 from jaxstyle.objective.mesh import allreduce_max
 from jaxstyle.objective.targets import make_targets, whiten
-from jaxstyle.transfer.cost import maps_of
+from jaxstyle.transfer.cost import window_maps
+from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.vgg import network
 
 T = TypeVar("T")
 WindowOption = Literal["auto"] | int | None
 
-# How XLA says it: the first on accelerators, the second on CPUs.
+# XLA's messages, on accelerators and on CPUs.
 OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
-# Tried in this order, after the whole picture: the fewer windows, the less of the work is halo.
+# Window sides in pixels, tried in this order after the whole image: large windows have less halo to compute.
 WINDOWS = (2048, 1024, 512, 256, 128)
-# Of the memory that is free, for the run: the rest is for the pictures in files, and for whoever else needs some.
+# Fraction of the free memory that a run may use; the rest is for image files and other programs.
 USABLE = 0.9
-# Bytes of temporaries: for each byte of a window's activations, and for each pixel (the map between the stages,
-# gradients, the optimizer's); measured for the default objective, 2 cores, 512 to 8192 pixels a side. Where XLA orders
-# the work otherwise than on CPUs, what it was there before it was compiled in order: nothing was measured.
-TEMPORARIES = {"cpu": (1.33, 86)}
-OTHERWISE = 2.05, 125
-# Bytes a pixel beside the step's own: the photo, the picture to start from, the best one, and a callback's copy.
-PICTURES = 4 * 12
-# Bytes a pixel of a style: as given, and shrunk.
-STYLES = 2 * 12
-# Bytes of temporaries where nothing is kept for a gradient, likewise.
-FORWARD, FORWARD_BUFFERS = 0.6, 18
-# Bytes of the process itself, measured on Linux.
-PROCESS = 600_000_000
+
+
+class _Temporaries(NamedTuple):
+    """Linear model of the bytes that a compiled step allocates while it runs."""
+
+    # Multiple of the largest window's activations.
+    activations: float
+    # Bytes per pixel of the image: the map between the stages, gradients, buffers of the optimizer.
+    pixel: int
+    # Bytes at any size, mostly transformed kernels.
+    constant: int
+
+
+# Upper bounds of the compiler's figures for the default objective, 128 to 4096 pixels a side, whole and in windows,
+# for programs compiled with and without `MEMORY_OPTIMIZED`.
+_CPU = {True: _Temporaries(1.4, 97, 65_000_000), False: _Temporaries(1.4, 160, 65_000_000)}
+# Not measured: a cautious guess.
+_ACCELERATOR = _Temporaries(2.05, 125, 65_000_000)
+# A style's forward pass keeps no activations for a gradient.
+_STYLE_PASS = _Temporaries(0.6, 18, 0)
+
+# Bytes per pixel beside a step's own: the content, the start, the best image, and a callback's copy.
+IMAGE_BYTES = 4 * 12
+# Bytes per pixel of a style: as given, and resized.
+STYLE_BYTES = 2 * 12
+# Bytes of Python, JAX and its compiler, measured on Linux.
+PROCESS_BYTES = 600_000_000
 
 
 class Memory(NamedTuple):
-    """What a run needs, in bytes.
+    """Memory of a run, in bytes.
 
     Attributes:
         parameters: of the network.
         targets: the content's features and the style's Gram matrices.
-        state: the picture, the best one, and the optimizer's memory.
-        temporary: while a step runs, as its compiled program says.
-        pictures: held beside them during a run.
+        state: the image, the best image, and the optimizer's history.
+        temporary: allocated while a step runs.
+        pictures: images held beside the step.
         process: Python, JAX and its compiler, where they share the memory.
     """
 
@@ -70,7 +83,7 @@ class Memory(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """All together."""
+        """Sum of all parts."""
         return sum(self)
 
 
@@ -81,25 +94,25 @@ def memory(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """The memory of a run, with that of a step from its compiled program. It is compiled, not run: some seconds.
+    """Return the memory of a run, with that of a step from its compiled program: compiling takes some seconds.
 
     Args:
-        height: in pixels.
-        width: in pixels.
-        objective: says the layers and the window.
-        optimizer: `lbfgs()` keeps 24 bytes a pixel for every pair of its memory.
-        styles: height and width of each style picture.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        objective: its layers and window count.
+        optimizer: `lbfgs()` keeps 24 bytes per pixel for every pair of its history.
+        styles: height and width of each style image.
 
     Returns:
-        Bytes; where the platform's compiler does not say what a program needs, those of `estimate`.
+        Bytes; those of `estimate` where the platform's compiler does not report a program's memory.
     """
     estimated = estimate(height, width, objective, optimizer, styles)
-    params, targets, state = arguments(height, width, objective, optimizer)
+    params, targets, state = step_shapes(height, width, objective, optimizer)
     weights, length = broadcast_weights(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
     analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
     if analysis is None:
         return estimated
-    return estimated._replace(temporary=max(analysis.temp_size_in_bytes, _forward(styles, objective)))
+    return estimated._replace(temporary=max(analysis.temp_size_in_bytes, style_pass_bytes(styles, objective)))
 
 
 def estimate(
@@ -109,122 +122,64 @@ def estimate(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """The memory of a run without compiling anything: the same numbers, but a step's temporary ones guessed.
+    """Return the memory of a run without compiling: as `memory`, but with a linear model of a step's temporaries.
 
-    Those are taken as proportional to the activations of the largest window, plus some a pixel.
-
-    Args:
-        height: in pixels.
-        width: in pixels.
-        objective: says the layers and the window.
-        optimizer: see `memory`.
-        styles: height and width of each style picture.
-
-    Returns:
-        Bytes.
+    The model is an upper bound where it was measured: bytes proportional to the activations of the largest window,
+    plus bytes per pixel, plus a constant.
     """
-    # The same for every window.
-    held = _bytes(height, width, dataclasses.replace(objective, window=None), optimizer)
-    share, buffers = TEMPORARIES.get(jax.devices()[0].platform, OTHERWISE)
-    temporary = round(share * _activations(height, width, objective)) + buffers * height * width
+    on_cpu = jax.devices()[0].platform == "cpu"
+    model = _CPU[compiler.MEMORY_OPTIMIZED] if on_cpu else _ACCELERATOR
     return Memory(
-        *held,
-        temporary=max(temporary, _forward(styles, objective)),
-        pictures=PICTURES * height * width + STYLES * sum(map(math.prod, styles)),
-        process=PROCESS if jax.devices()[0].platform == "cpu" else 0,
+        # The same for every window.
+        *_held_bytes(height, width, dataclasses.replace(objective, window=None), optimizer),
+        temporary=max(_temporary_bytes(model, height, width, objective), style_pass_bytes(styles, objective)),
+        pictures=IMAGE_BYTES * height * width + STYLE_BYTES * sum(map(math.prod, styles)),
+        process=PROCESS_BYTES if on_cpu else 0,
     )
 
 
 @functools.lru_cache(maxsize=64)
-def _bytes(
+def _held_bytes(
     height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
 ) -> tuple[int, int, int]:
     params, targets, state = (
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-        for tree in arguments(height, width, objective, optimizer)
+        for tree in step_shapes(height, width, objective, optimizer)
     )
     return params, targets, state
 
 
-def arguments(
+def step_shapes(
     height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
 ) -> tuple[Any, Any, Any]:
-    """Params, targets and state of a step as shapes, none of them in memory.
-
-    Args:
-        height: in pixels.
-        width: in pixels.
-        objective: says the layers.
-        optimizer: says the state.
-
-    Returns:
-        All three.
-    """
+    """Return params, targets and state of a step as shapes, without allocating them."""
     image = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
     # The style's size does not matter to a step.
     style = jax.ShapeDtypeStruct((objective.min_side, objective.min_side, 3), jnp.float32)
     params = jax.eval_shape(network.init_params, jax.random.key(0))
     targets = jax.eval_shape(lambda p, c, s: whiten(make_targets(p, c, [s], objective)), params, image, style)
-    return params, targets, jax.eval_shape(lambda picture: init_unchecked(picture, optimizer), image)
+    return params, targets, jax.eval_shape(lambda start: init_unchecked(start, optimizer), image)
 
 
-def _activations(height: int, width: int, objective: Objective) -> int:
-    """Bytes of all maps that the largest window makes."""
-    return 4 * max(
-        sum(positions * out for _, out, positions in maps_of(stage, height, width, network.WIDTHS))
+def _temporary_bytes(model: _Temporaries, height: int, width: int, objective: Objective) -> int:
+    activations = 4 * max(
+        sum(positions * out for _, out, positions in window_maps(stage, height, width, network.WIDTHS))
         for stage in stages(objective)
     )
+    return round(model.activations * activations) + model.pixel * height * width + model.constant
 
 
-def _forward(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
-    """Temporary bytes of the largest style's Gram matrices: no map is kept for a way back."""
-    return max(
-        (round(FORWARD * _activations(*style, objective)) + FORWARD_BUFFERS * math.prod(style) for style in styles),
-        default=0,
-    )
-
-
-def free_memory() -> int | None:
-    """Bytes that a run may use: of an accelerator its own memory, otherwise the machine's or the container's.
-
-    Returns:
-        Bytes; None where nobody says.
-    """
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        limit = stats.get("bytes_limit")
-        return None if limit is None else limit - stats.get("bytes_in_use", 0)
-    return _free_of_machine()
-
-
-def _free_of_machine(proc: Path = Path("/proc"), control: Path = Path("/sys/fs/cgroup")) -> int | None:
-    found = []
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        # Not Linux: what there is at all is the best that the standard library knows.
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    # Of a container; "max" if it has no limit. Files that it has read count as used, but give way.
-    with contextlib.suppress(OSError, ValueError):
-        limit, used = (int((control / name).read_text()) for name in ("memory.max", "memory.current"))
-        lines = (control / "memory.stat").read_text().splitlines()
-        cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        found.append(limit - used + cached)
-    return min(found, default=None)
+def style_pass_bytes(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
+    """Return the temporary bytes for the Gram matrices of the largest style; styles are measured one by one."""
+    return max((_temporary_bytes(_STYLE_PASS, *style, objective) for style in styles), default=0)
 
 
 def fits(needs: Memory, free: int | None) -> bool:
-    """Whether a run fits into what is free now, with something to spare; yes where nobody knows.
+    """Return True if a run fits into the free memory with some to spare, or if that is unknown.
 
     Args:
         needs: see `memory`.
-        free: see `free_memory`; this process is no longer part of it.
-
-    Returns:
-        True or False.
+        free: see `free_memory`; the running process is no longer part of it.
     """
     return free is None or needs.peak - needs.process <= USABLE * free
 
@@ -237,18 +192,18 @@ def choose_window(
     styles: Sequence[tuple[int, int]] = (),
     free: int | None = None,
 ) -> int | None:
-    """The largest window whose step should fit into the memory; None, the whole picture, if that does.
+    """Return the largest window whose step should fit into the memory, the smallest of `WINDOWS` if none does.
 
     Args:
-        height: in pixels.
-        width: in pixels.
+        height: of the image in pixels.
+        width: of the image in pixels.
         objective: its own window does not matter.
         optimizer: see `memory`.
-        styles: height and width of each style picture.
-        free: bytes; of the default device if None.
+        styles: height and width of each style image.
+        free: bytes; those of the default device if None.
 
     Returns:
-        A window for `Objective`; the smallest if none fits.
+        A window for `Objective`; None, the whole image, if that fits.
     """
     free = free_memory() if free is None else free
     for window in (None, *windows_below(max(height, width, *itertools.chain(*styles)))):
@@ -259,7 +214,7 @@ def choose_window(
 
 
 def windows_below(side: int) -> tuple[int, ...]:
-    """The windows that are tried for a picture of this long side, or after a window of this side; from large to small.
+    """Return the window sides below an image's long side, or below another window, from large to small.
 
     Example:
         >>> windows_below(600), windows_below(512)
@@ -275,72 +230,50 @@ def with_auto_window(
     width: int,
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
-    pictures: int = 1,
+    batch_size: int = 1,
     mesh: Mesh | None = None,
 ) -> Objective:
-    """The objective with the window that `stylize` uses: one with which every device's part fits into its memory.
+    """Return the objective with the window that `stylize` uses: every device's shard then fits into its memory.
 
     Args:
-        objective: its own window counts where the option is "auto".
+        objective: its own window counts if the option is "auto".
         window: see `stylize`.
-        height: in pixels.
-        width: in pixels.
-        optimizer: its memory counts.
-        styles: height and width of each style picture.
-        pictures: that a device has at once.
-        mesh: of the run; its hosts use the same window.
-
-    Returns:
-        The objective.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        optimizer: see `memory`.
+        styles: height and width of each style image.
+        batch_size: images that a device optimizes at once.
+        mesh: of the run; all of its hosts use the same window.
 
     Raises:
         InputError: for a window too small.
     """
     if window == "auto" and objective.window is None:
-        (height, width), *styles = (part_of(size, objective) for size in ((height, width), *styles))
-        alone, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
+        (height, width), *styles = (shard_size(size, objective) for size in ((height, width), *styles))
+        unsharded, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
         if free is not None:
-            # Devices that are cores of one machine share its memory.
+            # CPU devices of one machine share its memory.
             sharing = mesh.size if mesh is not None and jax.devices()[0].platform == "cpu" else 1
-            free //= pictures * max(1, sharing // jax.process_count())
-        chosen = choose_window(height, width, alone, optimizer, styles, free)
+            free //= batch_size * max(1, sharing // jax.process_count())
+        chosen = choose_window(height, width, unsharded, optimizer, styles, free)
         window = int(allreduce_max(chosen or 0, mesh)) or None
     return objective if window == "auto" else dataclasses.replace(objective, window=window)
 
 
-def estimate_part(
+def estimate_shard(
     height: int,
     width: int,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """What `estimate` says of the part of a picture that each of several devices has.
-
-    Args:
-        height: of the whole picture, in pixels.
-        width: likewise.
-        objective: says the shards and the window.
-        optimizer: see `memory`.
-        styles: height and width of each style picture.
-
-    Returns:
-        Bytes on a device.
-    """
-    (high, wide), *parts = (part_of(size, objective) for size in ((height, width), *styles))
-    return estimate(high, wide, dataclasses.replace(objective, shards=(1, 1)), optimizer, parts)
+    """Return what `estimate` gives for the shard of an image on each device; sizes are those of whole images."""
+    (rows, columns), *shards = (shard_size(size, objective) for size in ((height, width), *styles))
+    return estimate(rows, columns, dataclasses.replace(objective, shards=(1, 1)), optimizer, shards)
 
 
-def part_of(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
-    """Height and width of what each device has of a picture.
-
-    Args:
-        size: height and width of all of it.
-        objective: says the shards; no part is smaller than its layers need.
-
-    Returns:
-        Pixels.
-    """
+def shard_size(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
+    """Return height and width of each device's shard of an image, at least what the objective's layers need."""
     height, width = (
         max(-(-side // count), objective.min_side) for side, count in zip(size, objective.shards, strict=True)
     )
@@ -350,29 +283,29 @@ def part_of(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
 def retry_with_smaller_windows(
     work: Callable[[Objective], T], objective: Objective, side: int, retry: bool = True
 ) -> tuple[T, int | None]:
-    """Do something, and if the memory does not suffice, once more in smaller windows, with a warning.
+    """Call `work`, and once more with smaller windows and a warning if it runs out of memory.
 
-    An estimate can be wrong, and others may have taken memory since.
+    An estimate can be wrong, and other programs may have allocated memory since.
 
     Args:
-        work: what to do with an objective.
-        objective: with the window to begin with.
-        side: the picture's longer one, in pixels.
-        retry: whether there is a second try.
+        work: a function of the objective.
+        objective: with the first window.
+        side: long side of the image in pixels.
+        retry: False for a single call.
 
     Returns:
-        What the work gave, and the window that it gave it with.
+        The result of `work`, and the window that it was called with.
 
     Raises:
-        jax.errors.JaxRuntimeError: from the last try.
+        jax.errors.JaxRuntimeError: from the last call.
     """
     try:
         return work(objective), objective.window
     except jax.errors.JaxRuntimeError as error:
         smaller = windows_below(objective.window or side)
-        # Where several hosts work together, one of them must not try again alone.
+        # Hosts that work together cannot retry alone.
         if not (retry and jax.process_count() == 1 and smaller and OUT_OF_MEMORY.search(str(error))):
             raise
-    # Outside of the handler, because the error keeps everything alive that was in use.
+    # Outside of the handler: the error keeps the failed call's arrays alive.
     warnings.warn(f"out of memory: once more, in windows of {smaller[0]} pixels", stacklevel=2)
     return work(dataclasses.replace(objective, window=smaller[0])), smaller[0]

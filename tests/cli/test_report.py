@@ -27,12 +27,23 @@ def test_the_loss_is_the_last_scales_that_has_one(totals, least):
     assert report.final_loss(result) == least
 
 
-def test_the_announcement_says_what_is_known(monkeypatch):
-    monkeypatch.setattr(report.cost, "seconds", lambda *_: 400.0)
+def test_the_announcement_says_what_is_known():
     objective = js.Objective(window=128)
     needs = memory.estimate(200, 300, objective, js.lbfgs())._replace(process=10**9)
     text = report.announcement(pyramid(200, 300, 60, 2), objective, needs)
     assert text.startswith("300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations")
-    assert f"about 6 min 40 s after compiling, about {needs.peak / 1e9:.1f} GB of memory; a smaller --size" in text
+    assert text.endswith(f" cores), about {needs.peak / 1e9:.1f} GB of memory")
     # A window that holds the picture is none.
     assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), objective, needs)
+
+
+def test_a_long_run_is_announced_from_measured_seconds():
+    def progress(seconds, fraction):
+        image, losses = jnp.zeros((32, 32, 3)), js.Losses(*[jnp.float32(1)] * 5)
+        return js.Progress(1, 100, losses, image, seconds, Scale(32, 32, 1.0, 100), fraction)
+
+    hint = report.long_run_hint(progress(60.0, 0.01), progress(64.0, 0.02))
+    assert hint is not None
+    assert hint.startswith("about 6 min 32 s left; a smaller --size")
+    assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.02)) is None
+    assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.01)) is None

@@ -1,10 +1,12 @@
 """What a run costs, before it runs."""
 
+from pathlib import Path
+
 import pytest
 
 import jaxstyle as js
+from jaxstyle.cli.app import main
 from jaxstyle.transfer import cost
-from jaxstyle.transfer.pyramid import pyramid
 
 
 def test_flops_are_the_published_multiply_adds():
@@ -15,21 +17,6 @@ def test_flops_are_the_published_multiply_adds():
 def test_only_the_layers_in_use_count():
     shallow = js.Objective(content_layers=(), style_layers=("relu1_1",))
     assert cost.flops(100, 100, shallow) == 2 * 2 * 9 * 3 * 64 * 100 * 100
-
-
-def test_the_estimate_grows_with_the_picture():
-    seconds = cost.seconds_a_step(512, 512, js.Objective())
-    assert 0.01 < seconds < 1000
-
-
-def test_a_run_takes_the_sum_of_its_steps(monkeypatch):
-    """With a machine of exactly 1 GFLOP/s, as real ones differ from call to call."""
-    monkeypatch.setattr(cost, "seconds_a_step", lambda *arguments: cost.flops(*arguments) / 1e9)
-    objective, scales = js.Objective(), pyramid(300, 400, 150, 3)
-    assert len(scales) == 3
-    expected = sum(steps * cost.flops(height, width, objective) / 1e9 for height, width, _, steps in scales)
-    assert cost.seconds(scales, objective) == pytest.approx(expected)
-    assert cost.seconds(scales, objective) < 0.7 * cost.seconds(pyramid(300, 400, 150, 1), objective)
 
 
 def test_windows_are_more_work():
@@ -44,3 +31,13 @@ def test_windows_are_more_work():
 
 def test_the_rate_is_measured():
     assert 1e8 < cost.calibrated_rate(js.Objective(content_layers=(), style_layers=("relu1_1",))) < 1e16
+
+
+@pytest.mark.parametrize("more", [[], ["-q"]])
+def test_a_run_times_no_work_beside_its_own(monkeypatch, tiny_weights, tmp_path, unchecked, more):
+    monkeypatch.setattr(cost, "_shortest", lambda work: pytest.fail("timed beside the run"))
+    data = Path(js.__file__).parent / "data"
+    words = ["stylize", str(data / "china.jpg"), str(data / "starry_night.jpg"), "-o", str(tmp_path / "out.png")]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--size", "48", "--steps", "2", "--weights", tiny_weights, "--compile-cache", "off", *more])
+    assert ended.value.code == 0

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.transfer.pyramid import MAX_SCALES, MIN_STEPS, START, fraction_done, pyramid
+from jaxstyle.transfer.pyramid import MIN_STEPS, START, completed_fraction, pyramid
+from jaxstyle.transfer.validate import MAX_SCALES
 
 SIDES = st.integers(32, 5000)
 STYLES = st.lists(st.tuples(SIDES, SIDES), max_size=3)
@@ -108,8 +109,8 @@ def test_the_fraction_counts_pixels():
     steps = [(k, taken) for k, scale in enumerate(scales) for taken in range(1, scale.steps + 1)]
     total = sum(scales[k].height * scales[k].width for k, _ in steps)
     done = 0
-    assert fraction_done(scales, 0, 0) == 0
+    assert completed_fraction(scales, 0, 0) == 0
     for k, taken in steps:
         done += scales[k].height * scales[k].width
-        assert fraction_done(scales, k, taken) == pytest.approx(done / total)
+        assert completed_fraction(scales, k, taken) == pytest.approx(done / total)
     assert done == total

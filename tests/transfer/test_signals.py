@@ -2,12 +2,17 @@
 
 import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+import jaxstyle
+from jaxstyle.cli.app import main
 from jaxstyle.minimize.status import Status
 from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt, stop_flag
+
+DATA = Path(jaxstyle.__file__).parent / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +56,28 @@ def test_a_programs_own_handler_of_sigterm_stays():
     assert (came, stop.status) == ([1], None)
 
 
-def test_other_threads_have_no_signals():
-    found = []
+def in_thread(work):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
+
+@pytest.mark.parametrize("context", [stop_flag, no_interrupt])
+def test_off_the_main_thread_no_handler_is_installed(context):
     def work():
-        with stop_flag() as stop:
-            found.append((stop.status, signal.getsignal(signal.SIGTERM)))
+        with context():
+            return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [(None, signal.SIG_DFL)]
+    assert in_thread(work) == [signal.default_int_handler, signal.SIG_DFL]
+
+
+def test_off_the_main_thread_a_command_runs_and_saves(tiny_weights, tmp_path, unchecked):
+    output = tmp_path / "out.png"
+    words = ["stylize", str(DATA / "china.jpg"), str(DATA / "starry_night.jpg"), "-o", str(output), "--size", "48"]
+    words += ["--steps", "2", "--weights", tiny_weights, "--compile-cache", "off"]
+    with pytest.raises(SystemExit) as ended:
+        in_thread(lambda: main(words))
+    assert ended.value.code == 0
+    assert output.exists()
 
 
 def test_a_signal_waits_until_a_write_is_done():

@@ -325,9 +325,9 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         (("photo.jpg", painting), {}, "content is 'photo.jpg', expected an array of pixels"),
         ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
         ((photo, None), {}, "style is None, expected an array"),
-        ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected GradientTransformation"),
+        ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected an optax GradientTransformation"),
         ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
-        ((photo, painting), {"steps": 1.5}, "steps is '1.5', expected a whole number"),
+        ((photo, painting), {"steps": 1.5}, "steps is 1.5, expected a whole number"),
         ((photo, painting), {"scales": "many"}, "scales is 'many', expected 'auto' or a number"),
     ):
         with pytest.raises(js.InputError, match=message):
