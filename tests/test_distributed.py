@@ -64,6 +64,7 @@ def problem():
     return js.white_noise(1, 70, 50), js.white_noise(2, 64, 64), {"params": params, "steps": 8, "whitening": 1.0}
 
 
+@pytest.mark.long
 def test_one_picture_over_two_processes(tmp_path, problem):
     codes, outputs = two(tmp_path, "mesh")
     assert codes == [0, 0], outputs
@@ -75,6 +76,7 @@ def test_one_picture_over_two_processes(tmp_path, problem):
     np.testing.assert_allclose(found[0]["losses0"], expected.losses.total, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_batch_over_two_processes(tmp_path, problem):
     codes, outputs = two(tmp_path, "batch")
     assert codes == [0, 0], outputs
@@ -121,6 +123,7 @@ def test_when_the_command_of_one_process_is_wrong_the_others_end_soon(tmp_path, 
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.long
 def test_when_one_process_is_killed_the_others_end_after_the_heartbeats(tmp_path):
     codes, outputs = two(tmp_path, "kill")
     assert seconds_since_failure(tmp_path) < 30

@@ -1,6 +1,7 @@
 """Regions and every style loss: the same numbers whole, in windows, on a canvas and over eight devices."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -61,8 +62,15 @@ def pictures(photograph):
     return 0.7 * photo + 0.3 * js.white_noise(0, 203, 250), photo, paintings
 
 
-@pytest.mark.parametrize("guidance", GUIDANCE)
-@pytest.mark.parametrize("style_loss", LOSSES)
+# Each loss and each guidance once; all pairs are in the long set.
+QUICK = {("gram", "all"), ("covariance", "simple"), ("mean+std", None), ("wasserstein", "inside")}
+PAIRS = [
+    pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.long)
+    for pair in itertools.product(LOSSES, GUIDANCE)
+]
+
+
+@pytest.mark.parametrize(("style_loss", "guidance"), PAIRS)
 def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, guidance):
     # The deepest layer sees 70 pixels, too far for a region to be inside.
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -78,6 +86,7 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
         check(evaluated(*pictures, tiny_params, objective, guidance, mesh=js.make_mesh(4, 2)), whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("style_loss", "guidance"), [("gram", "all"), ("wasserstein", "simple")])
 def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
     objective = js.Objective(style_loss=style_loss, algorithm="direct")
@@ -88,6 +97,7 @@ def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, 
         check(evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole)
 
 
+@pytest.mark.long
 def test_windows_of_every_devices_part(tiny_params, pictures):
     objective = js.Objective(style_loss="covariance", style_layers=("relu1_1", "relu3_1"), content_layers=("relu3_1",))
     whole = evaluated(*pictures, tiny_params, objective, "simple")
@@ -95,7 +105,9 @@ def test_windows_of_every_devices_part(tiny_params, pictures):
     check(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)
 
 
-@pytest.mark.parametrize("style_loss", LOSSES)
+@pytest.mark.parametrize(
+    "style_loss", ["gram", *(pytest.param(loss, marks=pytest.mark.long) for loss in LOSSES[1:3]), "wasserstein"]
+)
 def test_style_losses_lead_to_pictures_of_their_own(tiny_params, china, starry, style_loss):
     """None is silently another: each lowers its own loss, by a way of its own."""
     options = {"params": tiny_params, "steps": 20, "init": "noise", "strength": 1.0}

@@ -47,7 +47,7 @@ def check(expected, found, height, width, bound=2e-6):
     assert outside(found[1], height, width) == 0
 
 
-@pytest.mark.parametrize("size", [(61, 83), (47, 96)])
+@pytest.mark.parametrize("size", [(61, 83), pytest.param((47, 96), marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("padding", "pooling"), [("zeros", "max"), ("replicate", "max"), ("zeros", "avg"), ("replicate", "l2")]
 )
@@ -57,7 +57,7 @@ def test_value_and_gradient_are_those_of_the_image_alone(tiny_params, china, sta
     check(*both(tiny_params, photo, starry, objective, (80, 96)), *size)
 
 
-@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+@pytest.mark.parametrize("padding", [pytest.param("zeros", marks=pytest.mark.long), "replicate"])
 @pytest.mark.parametrize("size", [(150, 203)])
 def test_value_and_gradient_in_windows(tiny_params, china, starry, size, padding):
     objective = js.Objective(padding=padding)
@@ -66,8 +66,10 @@ def test_value_and_gradient_in_windows(tiny_params, china, starry, size, padding
     check(*both(tiny_params, photo, starry, objective, (160, 208), windows), *size)
 
 
-@pytest.mark.parametrize("shards", [(2, 1), (1, 2), (2, 2)])
-@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+@pytest.mark.parametrize(
+    "shards", [pytest.param((2, 1), marks=pytest.mark.long), pytest.param((1, 2), marks=pytest.mark.long), (2, 2)]
+)
+@pytest.mark.parametrize("padding", [pytest.param("zeros", marks=pytest.mark.long), "replicate"])
 def test_value_and_gradient_in_windows_of_each_devices_shard(tiny_params, china, starry, shards, padding):
     """The computation of a mesh, on one device."""
     objective = js.Objective(padding=padding)
@@ -76,6 +78,7 @@ def test_value_and_gradient_in_windows_of_each_devices_shard(tiny_params, china,
     check(*both(tiny_params, photo, starry, objective, (256, 384), blocks), 240, 375)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shards", [(2, 1), (2, 2)])
 def test_shards_of_an_image_that_divides_evenly_need_no_canvas(tiny_params, china, starry, shards):
     objective, photo = js.Objective(), js.resize(china, 256, 384)
@@ -92,6 +95,7 @@ def test_unaligned_shards_are_refused(tiny_params, china, starry):
         js.make_targets(tiny_params, Canvas(js.resize(china, 264, 300)), [starry], objective)
 
 
+@pytest.mark.long
 def test_shards_without_halos_give_another_gradient(tiny_params, china, starry, monkeypatch):
     """The comparison above fails for a version without halos."""
     from jaxstyle.objective import windows
@@ -112,8 +116,8 @@ def test_shards_without_halos_give_another_gradient(tiny_params, china, starry, 
 
 
 @pytest.mark.parametrize("which", ["spectral", "pyramid"])
-@pytest.mark.parametrize("size", [(61, 83), (64, 96), (1, 7)])
-@pytest.mark.parametrize("exponent", [1.0, 1.7])
+@pytest.mark.parametrize("size", [(61, 83), pytest.param((64, 96), marks=pytest.mark.long), (1, 7)])
+@pytest.mark.parametrize("exponent", [pytest.param(1.0, marks=pytest.mark.long), 1.7])
 def test_preconditioners_are_those_of_the_image_alone(which, size, exponent):
     apply = preconditioners.PRECONDITIONERS[which]
     field = js.white_noise(3, *size) - 0.5
@@ -124,7 +128,13 @@ def test_preconditioners_are_those_of_the_image_alone(which, size, exponent):
     assert outside(found, *size) == 0
 
 
-@pytest.mark.parametrize("optimizer", [js.lbfgs(5), js.lbfgs(5, precondition="pyramid"), js.adam()])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        js.lbfgs(5),
+        *(pytest.param(each, marks=pytest.mark.long) for each in (js.lbfgs(5, precondition="pyramid"), js.adam())),
+    ],
+)
 def test_a_run_is_that_of_the_image_alone(tiny_params, china, starry, optimizer, lenient_promotion):
     objective, photo = js.Objective(), js.resize(china, 61, 83)
     weights, length = broadcast_weights(WEIGHTS, objective), jnp.int32(6)

@@ -16,7 +16,10 @@ from jaxstyle.objective.base import broadcast_weights
 from jaxstyle.transfer import memory
 
 
-@pytest.mark.parametrize(("side", "window"), [(512, None), (1024, 256), (4096, 512)])
+@pytest.mark.parametrize(
+    ("side", "window"),
+    [(512, None), *(pytest.param(*each, marks=pytest.mark.long) for each in ((1024, 256), (4096, 512)))],
+)
 def test_the_estimate_is_the_compilers_figure_within_a_sixth(side, window):
     objective = js.Objective(window=window)
     compiled = memory.memory(side, side * 3 // 4, objective, js.lbfgs())
@@ -83,7 +86,7 @@ def test_a_large_style_needs_its_forward_pass_alone():
     assert memory.fits(chosen, free)
 
 
-@pytest.mark.parametrize(("side", "window"), [(1024, None), (4096, 256)])
+@pytest.mark.parametrize(("side", "window"), [(1024, None), pytest.param(4096, 256, marks=pytest.mark.long)])
 def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
     objective = js.Objective(window=window)
     params = jax.eval_shape(js.init_params, jax.random.key(0))

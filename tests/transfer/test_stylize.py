@@ -344,6 +344,7 @@ def test_the_real_thing(real_params, china, starry):
     assert same_layout > 0.3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["paper", "gatys-notebook"])
 def test_presets_with_the_real_weights(real_params, china, starry, name):
     result = js.stylize(china, starry, params=real_params, preset=name, steps=12)
@@ -379,6 +380,7 @@ def test_a_window_by_name_is_auto_alone(params, photo, painting, unchecked):
         js.stylize(photo, painting, params=params, window="whole")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.long
 def test_windows_give_the_same_run(params):
     photo, painting = js.white_noise(1, 90, 120), js.white_noise(2, 80, 64)
     whole, windowed = (js.stylize(photo, painting, params=params, steps=6, window=window) for window in (None, 48))

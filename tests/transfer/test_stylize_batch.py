@@ -35,6 +35,7 @@ def test_sizes_styles_weights_and_seeds_of_their_own(tiny_params, photos, starry
         alike(result, js.stylize(photo, style, weights=weight, seed=seed, **options))
 
 
+@pytest.mark.long
 def test_over_batch_rows_and_columns(tiny_params, photograph):
     """Four pictures over eight devices: two groups of two by two share two pictures each."""
     photos = [photograph("china.jpg", width, 64) for width in (64, 80, 64, 80)]
@@ -45,6 +46,7 @@ def test_over_batch_rows_and_columns(tiny_params, photograph):
         alike(result, js.stylize(photo, painting, **options))
 
 
+@pytest.mark.long
 def test_the_real_network(real_params, photos, starry):
     options = {"params": real_params, "steps": 3}
     results = js.stylize_batch(photos[1:], starry, mesh=js.make_mesh(batch=2), **options)
