@@ -48,7 +48,7 @@ def timm_file(**changes: np.ndarray | None) -> bytes:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub that serves narrow weights, and an empty cache."""
     monkeypatch.setattr(layout, "WIDTHS", NARROW)
-    monkeypatch.setattr(hub, "PAUSE", 0.0)
+    monkeypatch.setattr(hub, "RETRY_SECONDS", 0.0)
     with serve(timm_file(), weights.TORCHVISION.revision) as fake:
         use(fake.endpoint, tmp_path, monkeypatch)
         yield fake
@@ -161,7 +161,7 @@ def test_cut_every_time(fake: FakeHub, tmp_path: Path) -> None:
     assert "connection" in message
     assert "4 times" in message
     assert "'oxford'" in message
-    assert len(fake.data_requests) == 2 + hub.ATTEMPTS
+    assert len(fake.data_requests) == 2 + hub.MAX_ATTEMPTS
     assert not list((tmp_path / "cache").iterdir())
 
 

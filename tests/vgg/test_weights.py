@@ -124,7 +124,7 @@ def test_embedded_checksum() -> None:
 
 def test_embedded_file_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = weights.fetch_weights("oxford")
-    monkeypatch.setattr(weights, "__file__", str(tmp_path / "jaxstyle" / "vgg" / "weights.py"))
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / package)
     assert "reinstall" in refused("oxford")
     assert weights.list_weights()[0].path is None
     with pytest.raises(InputError, match="missing"):

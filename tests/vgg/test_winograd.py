@@ -11,7 +11,7 @@ import reference
 
 import jaxstyle as js
 from jaxstyle.vgg import winograd as module
-from jaxstyle.vgg.winograd import winograd as eager
+from jaxstyle.vgg.winograd import winograd_convolution as eager
 
 winograd = jax.jit(eager, static_argnames=("relu", "transpose"))
 
@@ -39,8 +39,8 @@ def test_it_is_the_convolution_and_its_transpose(height, width):
 @pytest.mark.parametrize(("strip", "parallel"), [(4, 2**24), (4, 1), (10**6, 2**24), (10**6, 1)])
 @pytest.mark.parametrize("transpose", [False, True])
 def test_strips_and_parts_change_nothing(monkeypatch, strip, parallel, transpose):
-    monkeypatch.setattr(module, "STRIP", strip)
-    monkeypatch.setattr(module, "PARALLEL", parallel)
+    monkeypatch.setattr(module, "TILES_PER_STRIP", strip)
+    monkeypatch.setattr(module, "MIN_PARALLEL_MULTIPLICATIONS", parallel)
     winograd = jax.jit(functools.partial(eager, transpose=transpose))
     x, kernel = draw(0, 21, 18, 5 if transpose else 4), draw(1, 3, 3, 4, 5)
     exact = np.float64(kernel)[::-1, ::-1].swapaxes(2, 3) if transpose else np.float64(kernel)
