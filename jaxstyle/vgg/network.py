@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_image
 from jaxstyle.typing import AnyFeatures, Params
@@ -36,11 +36,11 @@ LAYERS = tuple(
 def check_layers(layers: Any) -> None:
     """Raise `InputError`, naming every unknown or repeated layer, unless `layers` is a collection of layer names."""
     if isinstance(layers, str) or not isinstance(layers, Collection):
-        raise InputError(f"layers is {str(layers)[:80]!r}, expected a sequence of layer names such as ('relu4_2',)")
+        raise InputError(f"layers is {quote(layers)}, expected a sequence of layer names such as ('relu4_2',)")
     unknown = [layer for layer in layers if not isinstance(layer, str) or layer not in LAYERS]
     if unknown:
         raise InputError(
-            f"unknown layer {', '.join(repr(layer)[:80] for layer in unknown)}: expected conv, relu or pool names of "
+            f"unknown layer {', '.join(map(quote, unknown))}: expected conv, relu or pool names of "
             "VGG-19 from conv1_1, relu1_1 ... to relu5_4, pool5 (relu4_2 is after the ReLU, conv4_2 before)"
         )
     if len(set(layers)) != len(layers):
@@ -49,14 +49,10 @@ def check_layers(layers: Any) -> None:
 
 def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "auto") -> None:
     """Raise `InputError`, naming the option, its value and its choices, unless `features` accepts these options."""
-    for name, value, choices in (
-        ("pooling", pooling, get_args(Pooling)),
-        ("padding", padding, get_args(Padding)),
-        ("precision", precision, get_args(Precision)),
-        ("algorithm", algorithm, get_args(Algorithm)),
-    ):
-        if not isinstance(value, str) or value not in choices:
-            raise InputError(f"unknown {name} {str(value)[:80]!r}, expected one of {', '.join(choices)}")
+    check_choice(pooling, "pooling", get_args(Pooling))
+    check_choice(padding, "padding", get_args(Padding))
+    check_choice(precision, "precision", get_args(Precision))
+    check_choice(algorithm, "algorithm", get_args(Algorithm))
     if (precision, algorithm) == ("bfloat16", "winograd"):
         raise InputError(
             "Winograd convolution is float32 only, expected precision highest, or algorithm auto or direct"
@@ -66,7 +62,7 @@ def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "
 def check_params(params: Any) -> None:
     """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths."""
     if not isinstance(params, Mapping):
-        raise InputError(f"params is {str(params)[:80]!r}, expected the nested dict that load_params returns")
+        raise InputError(f"params is {quote(params)}, expected the nested dict that load_params returns")
     for part in ("scale", "shift"):
         _check_array(params, "input", part, 3)
     channels = 3
@@ -211,7 +207,7 @@ def features(
     check_options(pooling, padding, precision, algorithm)
     check_params(params)
     if frame is not None and not isinstance(frame, Placement):
-        raise InputError(f"frame is {str(frame)[:80]!r}, expected a Placement or None")
+        raise InputError(f"frame is {quote(frame)}, expected a Placement or None")
     if len(layers) == 0:
         return {}
     evaluated = layers_between(layers, after)
@@ -228,7 +224,7 @@ def features(
 def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
     """Raise `InputError` unless `x` can be the feature map of this layer."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-        raise InputError(f"the input is {str(x)[:80]!r}, expected a feature map of {layer}")
+        raise InputError(f"the input is {quote(x)}, expected a feature map of {layer}")
     convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
     channels = params[convolutions[-1]]["kernel"].shape[3]
     if len(x.shape) != 3 or x.shape[2] != channels:
@@ -260,7 +256,7 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     try:
         widths = tuple(map(operator.index, widths))
     except TypeError:
-        raise InputError(f"widths is {str(widths)[:80]!r}, expected five positive integers") from None
+        raise InputError(f"widths is {quote(widths)}, expected five positive integers") from None
     if len(widths) != len(BLOCKS) or min(widths) < 1:
         raise InputError(f"widths is {widths}, expected five positive integers")
     channels_out = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
@@ -269,7 +265,7 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     try:
         normal = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"key is {str(key)[:80]!r}, expected one random key such as jax.random.key(0)") from error
+        raise InputError(f"key is {quote(key)}, expected one random key such as jax.random.key(0)") from error
     kernels = jnp.split(normal, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
     params: dict[str, dict[str, Array]] = {
         "input": {"scale": jnp.full((3,), 2.0, jnp.float32), "shift": -jnp.ones((3,), jnp.float32)}

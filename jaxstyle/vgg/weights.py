@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxstyle import files
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.typing import Params
 from jaxstyle.vgg import tensors as layout
 
@@ -183,7 +183,7 @@ def _name_of(source: Any) -> str | None:
 def _check_name(name: Any) -> None:
     """Raise `InputError` for an unknown name."""
     if _name_of(name) is None:
-        raise InputError(f"there are no weights named {str(name)[:80]!r}; expected {' or '.join(map(repr, NAMES))}")
+        raise InputError(f"there are no weights named {quote(name)}; expected {' or '.join(map(repr, NAMES))}")
 
 
 def _find_oxford() -> Path | None:
@@ -203,7 +203,7 @@ def _oxford_path() -> Path:
 def _resolve_path(source: Any) -> Path:
     """Path of a file of the user's own."""
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"weights cannot be loaded from {str(source)[:80]!r}; expected a name or the path of a file")
+        raise InputError(f"weights cannot be loaded from {quote(source)}; expected a name or the path of a file")
     path = Path(os.path.expanduser(os.fsdecode(source)))
     if os.path.isfile(path):
         return path

@@ -199,9 +199,9 @@ def test_wrong_layers_are_refused(tiny_params, layers, message):
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_options_are_refused(tiny_params):
     for options, message in (
-        ({"pooling": "mean"}, "unknown pooling 'mean', expected one of max, avg, l2"),
-        ({"padding": "reflect"}, "unknown padding 'reflect', expected one of zeros, replicate"),
-        ({"precision": "float64"}, "unknown precision 'float64', expected one of highest, default, bfloat16"),
+        ({"pooling": "mean"}, "unknown pooling 'mean', expected one of 'max', 'avg', 'l2'"),
+        ({"padding": "reflect"}, "unknown padding 'reflect', expected one of 'zeros', 'replicate'"),
+        ({"precision": "float64"}, "unknown precision 'float64', expected one of 'highest', 'default', 'bfloat16'"),
     ):
         with pytest.raises(InputError, match=message):
             network.features(tiny_params, jnp.zeros((32, 32, 3)), ("relu1_1",), **options)
