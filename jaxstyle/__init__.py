@@ -3,8 +3,8 @@
 ```python
 import jaxstyle as js
 
-content = js.load_image("photo.jpg", size=512)
-style = js.load_image("painting.jpg", size=512)
+content = js.load_image("content.jpg", size=512)
+style = js.load_image("style.jpg", size=512)
 result = js.stylize(content, style)
 js.save_image("out.png", result.image)
 ```
@@ -37,6 +37,8 @@ from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
+
+__version__ = "0.1.0"
 
 __all__ = [
     "BatchProgress",

@@ -1,4 +1,4 @@
-"""`python -m jaxstyle` is the command line."""
+"""Run the command line by `python -m jaxstyle`."""
 
 from jaxstyle.cli.app import main
 

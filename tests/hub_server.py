@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face Hub on 127.0.0.1: one file, served in parts, with the ways in which that can fail.
+"""A fake Hugging Face Hub on 127.0.0.1: serves byte ranges of one file, and fails on request.
 
-As on the real Hub, the file's address answers with a redirect that names the commit, and the bytes come from another
-server (another origin, so the token must not arrive there).
+As on the real Hub, the file's URL redirects to another server (another origin, which must not receive the token), and
+the redirect names the commit.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass
 class Request:
-    """One request that arrived."""
+    """A received request."""
 
     server: str
     """ "hub" or "cdn"."""
@@ -26,19 +26,20 @@ class Request:
 
 @dataclass
 class FakeHub:
-    """What the two servers say, changed by the tests, and what they have seen."""
+    """Responses of the two servers, which tests may change, and the requests received."""
 
     content: bytes
     commit: str
     endpoint: str = ""
     cdn: str = ""
     statuses: list[int] = field(default_factory=list)
-    """Errors to answer with, one a request, before the file is served."""
+    """HTTP errors for the first requests, one each."""
     cuts: list[int | None] = field(default_factory=list)
-    """After how many bytes to hang up, one a data answer; None sends everything, as after the last entry."""
+    """Number of bytes after which to close the connection, for the first data responses; None sends everything."""
     ranges: bool = True
+    """If False, range requests get the whole file."""
     content_range: str | None = None
-    """Sent instead of the true header."""
+    """Sent instead of the correct header."""
     requests: list[Request] = field(default_factory=list)
     bytes_sent: int = 0
 
@@ -69,8 +70,8 @@ def _start(fake: FakeHub, name: str) -> ThreadingHTTPServer:
             fake.requests.append(
                 Request(name, self.path, self.headers.get("Range", ""), self.headers.get("Authorization"))
             )
-            answer = _redirect if name == "hub" else _send
-            answer(fake, self)
+            respond = _redirect if name == "hub" else _send
+            respond(fake, self)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -81,7 +82,7 @@ def _start(fake: FakeHub, name: str) -> ThreadingHTTPServer:
 
 
 def _redirect(fake: FakeHub, handler: BaseHTTPRequestHandler) -> None:
-    """The Hub's own answer: an error, or where the bytes are."""
+    """Respond as the Hub: an error, or a redirect to the bytes."""
     if fake.statuses:
         _headers(handler, fake.statuses.pop(0), {"Content-Length": "0"})
         return
@@ -101,7 +102,7 @@ def _redirect(fake: FakeHub, handler: BaseHTTPRequestHandler) -> None:
 
 
 def _send(fake: FakeHub, handler: BaseHTTPRequestHandler) -> None:
-    """The bytes asked for, or the whole file if the server does not know ranges."""
+    """Send the requested bytes, or the whole file if ranges are off."""
     size = len(fake.content)
     first, last = map(int, handler.headers["Range"].removeprefix("bytes=").split("-"))
     if not fake.ranges:
@@ -117,7 +118,7 @@ def _send(fake: FakeHub, handler: BaseHTTPRequestHandler) -> None:
     cut = fake.cuts.pop(0) if fake.cuts else None
     part = part[:cut]
     fake.bytes_sent += len(part)
-    # The client hangs up when it does not want this answer.
+    # The client closes the connection to reject a response.
     with suppress(ConnectionError):
         handler.wfile.write(part)
 

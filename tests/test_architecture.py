@@ -1,11 +1,13 @@
-"""The rules of the house: who imports whom, what importing costs, what every public name documents."""
+"""The architecture: which package imports which, the cost of importing, and the documentation of public names."""
 
 import ast
 import dataclasses
 import graphlib
 import importlib
+import importlib.metadata
 import inspect
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,35 +18,23 @@ import jaxstyle
 
 PACKAGE = Path(jaxstyle.__file__).parent
 
-# A package, or a leaf module, imports only from those before it. Inside a package imports form no cycle.
-ORDER = (
-    "errors",
-    "typing",
-    "files",
-    "distributed",
-    "compiler",
-    "image",
-    "vgg",
-    "losses",
-    "optim",
-    "objective",
-    "minimize",
-    "transfer",
-    "cli",
-    "__main__",
-)
+LEAVES = ("errors", "typing", "files", "distributed", "compiler")
+PACKAGES = ("image", "vgg", "losses", "optim", "objective", "minimize", "transfer", "cli")
+# Each imports only from those before it. Inside a package imports form no cycle.
+ORDER = (*LEAVES, *PACKAGES, "__main__")
 
 
-def name_of(path):
+def module_name(path):
+    """Name of a module inside the package, such as `image.io`; the name of the package itself is empty."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imports(path):
-    """Full names of everything that a file imports, wherever the statement stands."""
+def imported_names(path):
+    """Full names of everything that a file imports, at the top or inside a function."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -55,83 +45,114 @@ def imports(path):
     return names
 
 
-def own_imports(name):
-    """Modules of the package that a module imports: `jaxstyle.a.b` is the longest prefix that is a module."""
-    found = set()
-    for full in imports(MODULES[name]):
-        if full.split(".")[0] == "jaxstyle":
-            parts = full.split(".")[1:]
+def internal_imports(name):
+    """Modules of jaxstyle that a module imports: the longest prefix of each imported name that is a module."""
+    modules = set()
+    for full_name in imported_names(MODULES[name]):
+        if full_name.split(".")[0] == "jaxstyle":
+            parts = full_name.split(".")[1:]
             while ".".join(parts) not in MODULES:
                 parts = parts[:-1]
-            found.add(".".join(parts))
-    return found
+            modules.add(".".join(parts))
+    return modules
 
 
-def package_of(name):
+def top_level(name):
+    """The package, or the leaf, of a module."""
     return name.split(".")[0]
 
 
-def test_every_module_has_its_place():
-    assert {package_of(name) for name in MODULES} - {""} == set(ORDER)
+def test_the_top_level_is_packages_and_leaves():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {*LEAVES, "__init__", "__main__"}
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(PACKAGES)
+    assert {path.parent.name for path in PACKAGE.glob("*/*.py")} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_packages_import_only_downward(name):
     if name == "":
         return
-    below = ORDER[: ORDER.index(package_of(name)) + 1]
-    assert {package_of(other) for other in own_imports(name)} <= set(below)
+    allowed = ORDER[: ORDER.index(top_level(name)) + 1]
+    assert {top_level(other) for other in internal_imports(name)} <= set(allowed)
 
 
 def test_imports_form_no_cycle():
-    graph = graphlib.TopologicalSorter({name: own_imports(name) - {""} for name in MODULES})
+    graph = graphlib.TopologicalSorter({name: internal_imports(name) - {""} for name in MODULES})
     assert len(list(graph.static_order())) == len(MODULES)
 
 
-def test_the_import_finder_sees_imports():
-    """The rules above would hold of anything if no import were found."""
-    assert own_imports("transfer.stylize") >= {"image.ops", "objective.base", "minimize.step", "vgg.weights"}
-    assert own_imports("objective.evaluate") >= {"losses.statistics"}
-    assert "flax.linen" in imports(MODULES["vgg.network"])
+def test_the_import_finder_finds_imports():
+    """Without it, the two tests above would pass for any code."""
+    assert internal_imports("transfer.stylize") >= {"image.ops", "objective.base", "minimize.step", "vgg.weights"}
+    assert internal_imports("objective.evaluate") >= {"losses.statistics"}
+    assert "vgg.hub" in internal_imports("vgg.weights"), "imports inside functions count"
+    assert "flax.linen" in imported_names(MODULES["vgg.modules"])
 
 
-def test_no_public_function_shadows_a_module():
-    """`jaxstyle.step` is the function, so no module of this name may lie beside it; the same in every package."""
-    for name, path in MODULES.items():
-        if path.name != "__init__.py":
-            continue
-        full = ".".join(("jaxstyle", name)) if name else "jaxstyle"
-        children = {child.stem for child in path.parent.iterdir() if child.suffix == ".py" or child.is_dir()}
-        package = importlib.import_module(full)
-        for child in children & set(vars(package)):
-            assert inspect.ismodule(getattr(package, child)), f"{full}.{child}"
+def shadowed_modules(package):
+    """Modules of a package that its namespace has replaced, or could replace, by something else of their name."""
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    others = {name for name, value in vars(package).items() if not inspect.ismodule(value)}
+    return modules & (others | set(getattr(package, "__all__", ())))
+
+
+@pytest.mark.parametrize("name", ["", *PACKAGES])
+def test_no_public_name_shadows_a_module(name):
+    """`jaxstyle.step` is a function, so there can be no module `jaxstyle/step.py`; the same in every package."""
+    assert shadowed_modules(importlib.import_module(f"jaxstyle.{name}".rstrip("."))) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "shadowed"),
+    [
+        ("from shadowing.step import step", {"step"}),
+        ("__all__ = ['step']", {"step"}),
+        ("def init(): pass", {"init"}),
+        ("import shadowing.step", set()),
+        ("from shadowing.step import step as do_step", set()),
+    ],
+)
+def test_shadowed_modules_are_found(tmp_path, monkeypatch, source, shadowed):
+    package = tmp_path / "shadowing"
+    (package / "init").mkdir(parents=True)
+    (package / "__init__.py").write_text(source)
+    (package / "init" / "__init__.py").touch()
+    (package / "step.py").write_text("def step(): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert shadowed_modules(importlib.import_module("shadowing")) == shadowed
+    finally:
+        sys.modules.pop("shadowing", None)
+        sys.modules.pop("shadowing.step", None)
 
 
 def users_of(library):
-    return {name for name in MODULES if any(full.split(".")[0] == library for full in imports(MODULES[name]))}
+    return {
+        name for name in MODULES if any(top_level(full_name) == library for full_name in imported_names(MODULES[name]))
+    }
 
 
 def test_only_the_network_imports_flax():
-    assert users_of("flax") == {"vgg.network"}
+    assert users_of("flax") == {"vgg.modules"}
 
 
-def test_files_know_nothing_of_networks():
-    assert own_imports("image.io") <= {"errors", "typing", "image.ops", "files", "image.decode", "image.encode"}
+def test_image_files_do_not_depend_on_the_network():
+    assert internal_imports("image.io") <= {"errors", "typing", "image.ops", "files", "image.decode", "image.encode"}
     for name in ("files", "image.decode"):
-        assert own_imports(name) <= {"errors", "typing", "files"}
+        assert internal_imports(name) <= {"errors", "typing", "files"}
 
 
-def test_only_the_command_line_and_the_hub_know_their_libraries():
-    assert {package_of(name) for name in users_of("tyro")} == {"cli"}
-    assert {name for name in users_of("tqdm") if package_of(name) != "cli"} == {"vgg.hub"}
+def test_libraries_for_terminals_files_and_the_network_are_confined():
+    assert {top_level(name) for name in users_of("tyro")} == {"cli"}
+    assert {name for name in users_of("tqdm") if top_level(name) != "cli"} == {"vgg.hub"}
     assert users_of("PIL") <= {"image.io", "image.decode", "image.encode", "image.contact_sheet"}
-    assert users_of("huggingface_hub") <= {"vgg.hub", "vgg.weights"}
-    assert users_of("safetensors") <= {"vgg.tensors", "vgg.weights", "minimize.checkpoint_file"}
+    assert users_of("huggingface_hub") == {"vgg.hub"}
+    assert users_of("safetensors") <= {"vgg.weights", "minimize.checkpoint_file"}
     assert users_of("matplotlib") == users_of("torch") == set()
 
 
 def test_importing_is_free():
-    """No heavy library, no device, no network, no setting of JAX, nothing printed."""
+    """No library that only some runs need, no device, no network, no setting of JAX, no output."""
     script = """
 import sys
 connections = []
@@ -140,8 +161,11 @@ import jax
 before = dict(jax.config.values)
 import jaxstyle
 from jax._src import xla_bridge
-heavy = {"tyro", "matplotlib", "torch", "tensorflow", "pandas", "scipy.optimize"} & set(sys.modules)
-assert not heavy, heavy
+command_line = {"tyro", "tqdm", "jaxstyle.cli"}
+network = {"huggingface_hub", "httpx", "httpx2", "requests", "jaxstyle.vgg.hub"}
+heavy = {"matplotlib", "torch", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
+imported = (command_line | network | heavy) & set(sys.modules)
+assert not imported, imported
 assert not xla_bridge.backends_are_initialized()
 assert not connections
 assert dict(jax.config.values) == before
@@ -156,13 +180,28 @@ assert dict(jax.config.values) == before
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_public_names_are_sorted_and_exist():
-    assert list(jaxstyle.__all__) == sorted(jaxstyle.__all__)
-    assert all(hasattr(jaxstyle, name) for name in jaxstyle.__all__)
+def test_the_version_is_that_of_the_installed_package():
+    assert jaxstyle.__version__ == importlib.metadata.version("jaxstyle")
+
+
+def test_public_names_are_sorted():
+    assert list(jaxstyle.__all__) == sorted(set(jaxstyle.__all__))
+
+
+@pytest.mark.parametrize("name", jaxstyle.__all__)
+def test_public_names_can_be_imported(name):
+    value = getattr(importlib.import_module("jaxstyle"), name)
+    assert not inspect.ismodule(value)
+    assert value.__module__.startswith("jaxstyle.")
+
+
+def test_nothing_else_is_public():
+    names = {name for name, value in vars(jaxstyle).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert names == set(jaxstyle.__all__)
 
 
 def section(docstring, title):
-    """The lines below `title:`, up to the next section; None if there is none."""
+    """Lines below `title:`, up to the next section; None without such a section."""
     lines = docstring.splitlines()
     if f"{title}:" not in lines:
         return None
@@ -171,8 +210,8 @@ def section(docstring, title):
     return "\n".join(body[:end])
 
 
-def documents(body, names):
-    """Those of the names that the section has no line for."""
+def undocumented(body, names):
+    """Names without a line in a section."""
     entries = {
         line.split(":")[0].strip() for line in (body or "").splitlines() if line.startswith("    ") and ":" in line
     }
@@ -181,28 +220,28 @@ def documents(body, names):
 
 @pytest.mark.parametrize("name", jaxstyle.__all__)
 def test_public_names_are_documented(name):
-    thing = inspect.unwrap(getattr(jaxstyle, name))
-    docstring = inspect.getdoc(thing)
+    value = inspect.unwrap(getattr(jaxstyle, name))
+    docstring = inspect.getdoc(value)
     assert docstring, f"{name} has no docstring"
     summary, *rest = docstring.splitlines()
-    assert summary.endswith((".", "`")), f"the summary of {name} is one line that ends"
-    assert not rest or rest[0] == "", f"the summary of {name} is followed by an empty line"
-    if inspect.isclass(thing):
+    assert summary.endswith((".", "`")), f"the summary of {name} is not one sentence in one line"
+    assert not rest or rest[0] == "", f"the summary of {name} is not followed by an empty line"
+    if inspect.isclass(value):
         fields = (
-            [field.name for field in dataclasses.fields(thing)]
-            if dataclasses.is_dataclass(thing)
-            else list(getattr(thing, "_fields", ()))
+            [field.name for field in dataclasses.fields(value)]
+            if dataclasses.is_dataclass(value)
+            else list(getattr(value, "_fields", ()))
         )
-        assert documents(section(docstring, "Attributes"), fields) == []
+        assert undocumented(section(docstring, "Attributes"), fields) == []
         return
-    signature = inspect.signature(thing)
-    assert documents(section(docstring, "Args"), signature.parameters) == []
+    signature = inspect.signature(value)
+    assert undocumented(section(docstring, "Args"), signature.parameters) == []
     if signature.return_annotation not in (None, "None", inspect.Signature.empty):
-        assert section(docstring, "Returns"), f"{name} does not say what it returns"
+        assert section(docstring, "Returns"), f"{name} does not document its result"
     for parameter in signature.parameters.values():
         assert parameter.annotation is not inspect.Parameter.empty, f"{name}({parameter.name}) has no type"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_say_what_they_are(name):
+def test_modules_have_docstrings(name):
     assert ast.get_docstring(ast.parse(MODULES[name].read_text()))

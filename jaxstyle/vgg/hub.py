@@ -1,8 +1,10 @@
-"""A few tensors of one safetensors file on the Hugging Face Hub, by ranged reads of just their bytes.
+"""Read selected tensors of a safetensors file on the Hugging Face Hub, by HTTP range requests for their bytes.
 
-`huggingface_hub` downloads whole files only. Its public parts are used for what they know better: addresses, the
-token, proxies, offline mode. So HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT work as everywhere.
-The token goes to the Hub alone (redirects to another host drop it) and is never part of a message.
+`huggingface_hub` downloads whole files only. Its public functions provide URLs, the token, proxies and offline mode, so
+that HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT have their usual effect. The token is sent to the
+Hub only (redirects to another host drop it) and never appears in a message.
+
+Imported on the first download: the network libraries are slow to import.
 """
 
 import json
@@ -12,99 +14,90 @@ import re
 import time
 from collections.abc import Iterable
 from operator import index
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from huggingface_hub import constants, get_session, hf_hub_url
 
-# HTTPError is that of httpx, or of httpx2 from huggingface_hub 2 on: the base of every network error.
+# The base class of all network errors: from httpx, or from httpx2 since huggingface_hub 2.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # pyright: ignore[reportPrivateImportUsage]
 from huggingface_hub.utils import build_hf_headers
 from tqdm import tqdm
 
 from jaxstyle.errors import InputError
-from jaxstyle.vgg.tensors import TensorInfo
+from jaxstyle.vgg.tensors import HubFile, TensorInfo
 
-ATTEMPTS = 4
+MAX_ATTEMPTS = 4
 # Seconds before the second attempt; doubled before each further one.
-PAUSE = 0.5
+RETRY_SECONDS = 0.5
 
-_HEADER_LIMIT = 10_000_000
+_MAX_HEADER_BYTES = 10_000_000
 _DTYPES = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 # Scheme, user, host or IPv6 address, port, path.
 _ENDPOINT = re.compile(r"https?://([^\s/@]+@)?([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
-# The server may recover from these by itself.
-_PASSING = (408, 429, 500, 502, 503, 504)
-
-
-class HubFile(NamedTuple):
-    """One file in a repository on the Hub, at a fixed commit."""
-
-    repo: str
-    filename: str
-    revision: str
-    """The full commit hash: a branch could change under us."""
+# HTTP statuses of temporary failures.
+_TEMPORARY_STATUSES = (408, 429, 500, 502, 503, 504)
 
 
 def read_header(file: HubFile) -> dict[str, TensorInfo]:
-    """What the header of a safetensors file on the Hub says, without reading any tensor.
+    """Read the header of a safetensors file on the Hub.
 
     Args:
-        file: The file; it must exist at its revision.
+        file: must exist at its revision.
 
     Returns:
-        Every tensor's type, shape and place in the file, by name.
+        Type, shape and byte range of every tensor, by name.
 
     Raises:
-        InputError: The Hub cannot be reached, refuses, or sends something else.
+        InputError: if the Hub is unreachable, denies access, or sends anything but a safetensors file.
     """
     length = int.from_bytes(_read_range(file, 0, 8)[0], "little")
-    if not 2 <= length <= _HEADER_LIMIT:
-        raise _failure(file, f"it starts with a header of {length} bytes, so it is not a safetensors file")
+    if not 2 <= length <= _MAX_HEADER_BYTES:
+        raise _hub_error(file, f"it starts with a header of {length} bytes, so it is not a safetensors file")
     text, size = _read_range(file, 8, 8 + length)
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
         infos = {name: _parse_info(entry, 8 + length) for name, entry in header.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _failure(file, "its header is damaged") from None
+        raise _hub_error(file, "its header is damaged") from None
     expected = max((info.end for info in infos.values()), default=8 + length)
     if size != expected:
-        raise _failure(file, f"it has {size} bytes, expected {expected} from its header")
+        raise _hub_error(file, f"it has {size} bytes, expected {expected} from its header")
     return infos
 
 
 def read_tensors(file: HubFile, infos: dict[str, TensorInfo], names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Some tensors of a safetensors file on the Hub, with a progress bar on a terminal.
+    """Read tensors of a safetensors file on the Hub, with a progress bar if standard error is a terminal.
 
     Args:
-        file: The file.
-        infos: Its header, from `read_header`.
-        names: The tensors to read; float32 or uint8.
+        file: see `read_header`.
+        infos: header of the file, from `read_header`.
+        names: the float32 or uint8 tensors to read; no other bytes are transferred.
 
     Returns:
-        The arrays, by name; nothing else of the file is transferred.
+        The arrays, by name.
 
     Raises:
-        InputError: The Hub cannot be reached, refuses, or the file has changed since its header was read.
+        InputError: if the Hub is unreachable, denies access, or the file has changed since its header was read.
     """
-    wanted = sorted(names, key=lambda name: infos[name].start)
+    ordered = sorted(names, key=lambda name: infos[name].start)
     size = max(info.end for info in infos.values())
     arrays = {}
     with tqdm(
-        total=sum(infos[name].end - infos[name].start for name in wanted),
+        total=sum(infos[name].end - infos[name].start for name in ordered),
         desc=file.repo,
         unit="B",
         unit_scale=True,
         disable=None,
     ) as progress:
-        for run in _adjacent(wanted, infos):
-            start = infos[run[0]].start
-            data, size_now = _read_range(file, start, infos[run[-1]].end, progress)
-            if size_now != size:
-                raise _failure(file, f"its size changed from {size} to {size_now} bytes while it was read")
-            for name in run:
+        for group in _group_adjacent(ordered, infos):
+            start = infos[group[0]].start
+            data, current_size = _read_range(file, start, infos[group[-1]].end, progress)
+            if current_size != size:
+                raise _hub_error(file, f"its size changed from {size} to {current_size} bytes while it was read")
+            for name in group:
                 info = infos[name]
                 part = memoryview(data)[info.start - start : info.end - start]
                 arrays[name] = np.frombuffer(part, _DTYPES[info.dtype]).reshape(info.shape)
@@ -112,45 +105,45 @@ def read_tensors(file: HubFile, infos: dict[str, TensorInfo], names: Iterable[st
 
 
 def _parse_info(entry: dict[str, Any], body: int) -> TensorInfo:
-    """One header entry; `body` is where the tensors' bytes start. Raises ValueError and the like if it is damaged."""
+    """Parse one header entry, with the tensors' bytes from offset `body`; raise a ValueError, ... if it is damaged."""
     start, end = map(index, entry["data_offsets"])
     info = TensorInfo(str(entry["dtype"]), tuple(map(index, entry["shape"])), body + start, body + end)
     if not 0 <= start <= end or any(size < 0 for size in info.shape):
-        raise ValueError("a size or place below zero")
+        raise ValueError("negative size or offset")
     if info.dtype in _DTYPES and end - start != math.prod(info.shape) * _DTYPES[info.dtype].itemsize:
-        raise ValueError("a shape that does not fit the bytes")
+        raise ValueError("shape does not match the number of bytes")
     return info
 
 
-def _adjacent(names: list[str], infos: dict[str, TensorInfo]) -> list[list[str]]:
-    """Names in the order of their places, in runs that follow each other without a gap: one request each."""
-    runs: list[list[str]] = []
+def _group_adjacent(names: list[str], infos: dict[str, TensorInfo]) -> list[list[str]]:
+    """Split names in order of offset into groups whose bytes have no gaps: one request per group."""
+    groups: list[list[str]] = []
     for name in names:
-        if runs and infos[runs[-1][-1]].end == infos[name].start:
-            runs[-1].append(name)
+        if groups and infos[groups[-1][-1]].end == infos[name].start:
+            groups[-1].append(name)
         else:
-            runs.append([name])
-    return runs
+            groups.append([name])
+    return groups
 
 
 def _read_range(file: HubFile, start: int, end: int, progress: tqdm | None = None) -> tuple[bytearray, int]:
-    """The bytes from `start` to `end`, and the size of the whole file; a broken transfer goes on where it stopped."""
+    """Read the bytes from `start` to `end`, resuming broken transfers; also return the size of the whole file."""
     data, size = bytearray(), 0
     problem = ""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+            time.sleep(RETRY_SECONDS * 2 ** (attempt - 1))
         try:
             with _session(file).stream(
                 "GET",
-                _address(file),
+                _file_url(file),
                 headers=build_hf_headers(library_name="jaxstyle")
-                # Compressed, the byte counts would not be those of the file.
+                # Without compression, so that byte counts are those of the file.
                 | {"Range": f"bytes={start + len(data)}-{end - 1}", "Accept-Encoding": "identity"},
                 timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
                 follow_redirects=True,
             ) as response:
-                if response.status_code in _PASSING:
+                if response.status_code in _TEMPORARY_STATUSES:
                     problem = f"the server answered HTTP {response.status_code}"
                     continue
                 size = _check_response(file, response, start + len(data), end)
@@ -159,80 +152,78 @@ def _read_range(file: HubFile, start: int, end: int, progress: tqdm | None = Non
                     if progress is not None:
                         progress.update(len(chunk))
         except OfflineModeIsEnabled:
-            raise _failure(file, "HF_HUB_OFFLINE is set", "unset it") from None
+            raise _hub_error(file, "HF_HUB_OFFLINE is set", "unset it") from None
         except UnicodeEncodeError:
-            raise _failure(file, "HF_TOKEN has characters that no token has", "correct or unset it") from None
+            raise _hub_error(
+                file, "HF_TOKEN has characters that are not allowed in a token", "correct or unset it"
+            ) from None
         except HTTPError as error:
-            # The text of a network error may quote a request's headers; its kind says enough.
+            # Only the type: the text of a network error may quote request headers.
             problem = f"the connection failed ({type(error).__name__})"
             continue
         if len(data) == end - start:
             return data, size
         if len(data) > end - start:
-            raise _failure(file, "the server sent more than was asked for")
+            raise _hub_error(file, "the server sent more bytes than requested")
         problem = "the connection was closed early"
-    raise _failure(file, f"{problem}, {ATTEMPTS} times")
+    raise _hub_error(file, f"{problem}, {MAX_ATTEMPTS} times")
 
 
 def _session(file: HubFile) -> Any:
-    """huggingface_hub's own session: httpx's client, or, from huggingface_hub 2 on, httpx2's."""
+    """Session of huggingface_hub: a client of httpx, or of httpx2 since huggingface_hub 2."""
     try:
         return get_session()
-    except ValueError:  # Not its text, which may quote a proxy's password.
-        raise _failure(file, "the proxy that the environment names makes no sense", "correct HTTPS_PROXY") from None
+    except ValueError:  # Without its text, which may quote a proxy's password.
+        raise _hub_error(file, "the proxy in the environment is not a valid URL", "correct HTTPS_PROXY") from None
 
 
 def _check_response(file: HubFile, response: Any, start: int, end: int) -> int:
-    """The size of the whole file, if the response is the asked part of the right one.
-
-    `response` is httpx's or, from huggingface_hub 2 on, httpx2's.
-    """
+    """Raise `InputError` unless the response has the requested bytes of the file; return the size of the whole file."""
     status = response.status_code
     if status in (401, 403):
-        raise _failure(file, f"access was refused (HTTP {status})", "correct or unset HF_TOKEN")
+        raise _hub_error(file, f"access was refused (HTTP {status})", "correct or unset HF_TOKEN")
     if status == 404:
-        raise _failure(file, "there is no such file (HTTP 404)", "check HF_ENDPOINT")
+        raise _hub_error(file, "there is no such file (HTTP 404)", "check HF_ENDPOINT")
     if status == 200:
-        raise _failure(file, "the server does not send parts of files", "check HF_ENDPOINT and proxies")
+        raise _hub_error(file, "the server does not send parts of files", "check HF_ENDPOINT and proxies")
     if status == 416:
-        raise _failure(file, f"it has fewer bytes than expected, none after {start} instead of at least {end}")
-    # The Hub names the commit in its own answer, which redirects to another host for the bytes.
-    for answer in (*response.history, response):
-        commit = answer.headers.get("X-Repo-Commit", file.revision)
+        raise _hub_error(file, f"it has fewer bytes than expected, none after {start} instead of at least {end}")
+    # The Hub names the commit in its response, which may redirect to another host for the bytes.
+    for hop in (*response.history, response):
+        commit = hop.headers.get("X-Repo-Commit", file.revision)
         if commit != file.revision:
-            raise _failure(file, f"the server sent revision {commit}, expected {file.revision}")
-    unit, _, places = response.headers.get("Content-Range", "").partition(" ")
-    span, _, size = places.partition("/")
+            raise _hub_error(file, f"the server sent revision {commit}, expected {file.revision}")
+    unit, _, range_and_size = response.headers.get("Content-Range", "").partition(" ")
+    byte_range, _, size = range_and_size.partition("/")
     if status != 206 or unit != "bytes" or not size.isdecimal():
-        raise _failure(file, f"the server gave an answer that makes no sense (HTTP {status})")
+        raise _hub_error(file, f"the server sent an invalid response (HTTP {status})")
     if int(size) < end:
-        raise _failure(file, f"it has fewer bytes than expected, {size} instead of at least {end}")
-    if span != f"{start}-{end - 1}":
-        raise _failure(file, f"the server sent bytes {span}, asked for {start}-{end - 1}")
+        raise _hub_error(file, f"it has fewer bytes than expected, {size} instead of at least {end}")
+    if byte_range != f"{start}-{end - 1}":
+        raise _hub_error(file, f"the server sent bytes {byte_range}, expected {start}-{end - 1}")
     return int(size)
 
 
-def _address(file: HubFile) -> str:
-    """The file's URL. HF_ENDPOINT is read now, as huggingface_hub reads it once, when it is imported."""
+def _file_url(file: HubFile) -> str:
+    """URL of the file. Reads HF_ENDPOINT at every call; huggingface_hub reads it once, at import."""
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-    if not _is_address(endpoint):
+    if not _is_valid_endpoint(endpoint):
         raise InputError(
-            "the environment variable HF_ENDPOINT is not the address of a server; expected one like "
+            "the environment variable HF_ENDPOINT is not the URL of a server; expected one like "
             "https://huggingface.co, or use the embedded weights 'oxford', which need no network"
         )
     return hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint)
 
 
-def _is_address(endpoint: str) -> bool:
-    """Whether this can be a server's address, before the network library fails on it in its own words."""
+def _is_valid_endpoint(endpoint: str) -> bool:
+    """True for the URL of a server, checked here because the network library's own errors are unclear."""
     try:
         return _ENDPOINT.fullmatch(endpoint) is not None and urlsplit(endpoint).port != 0
-    except ValueError:  # an IPv6 address or a port that is none
+    except ValueError:  # invalid IPv6 address or port
         return False
 
 
-def _failure(file: HubFile, problem: str, advice: str = "try again later") -> InputError:
-    """The error for a file that cannot be had."""
+def _hub_error(file: HubFile, problem: str, advice: str = "try again later") -> InputError:
     return InputError(
         f"could not read {file.filename} of {file.repo} from the Hugging Face Hub: {problem}; {advice}, "
         "or use the embedded weights 'oxford', which need no network"

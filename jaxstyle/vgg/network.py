@@ -1,30 +1,31 @@
-"""VGG-19 (Simonyan and Zisserman, 2015) as a frozen feature extractor: `features` maps pixels to named feature maps.
+"""VGG-19 (Simonyan and Zisserman, 2015) as a fixed feature extractor: `features` maps an image to feature maps.
 
-The only module that imports Flax. The network is computed only as deep as the deepest layer asked for.
+Five blocks of 3x3 convolutions, each followed by a ReLU, with a 2x2 pool after every block; no classifier. The network
+is evaluated only up to the deepest requested layer.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, get_args
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Placement, mask_outside
+from jaxstyle.errors import InputError, check_choice, quote
+from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_image
-from jaxstyle.typing import AnyFeatures, Features, Image, Params
-from jaxstyle.vgg.layers import Algorithm, Pooling, Precision, convolution, pool
+from jaxstyle.typing import AnyFeatures, Params
+from jaxstyle.vgg.layers import Algorithm, Options, Padding, Pooling, Precision
+from jaxstyle.vgg.modules import VGG19
 
-Padding = Literal["zeros", "replicate"]
-
-# Convolutions in each of the five blocks; a pool ends every block.
+# Number of convolutions in each block, and their output channels.
 BLOCKS = (2, 2, 4, 4, 4)
 WIDTHS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = tuple(f"conv{b}_{i}" for b, n in enumerate(BLOCKS, 1) for i in range(1, n + 1))
+# All layers, in order of evaluation.
 LAYERS = tuple(
     layer
     for b, n in enumerate(BLOCKS, 1)
@@ -32,65 +33,62 @@ LAYERS = tuple(
 )
 
 
-class Options(NamedTuple):
-    """How the network is computed, whichever layers are wanted. Static.
-
-    Attributes:
-        pooling: see `features`.
-        padding: likewise.
-        precision: likewise.
-        algorithm: likewise.
-    """
-
-    pooling: Pooling = "max"
-    padding: Padding = "zeros"
-    precision: Precision = "highest"
-    algorithm: Algorithm = "auto"
-
-
-def check_layers(layers: Sequence[str]) -> None:
-    """Refuse names that are not layers of VGG-19, all of them at once, and repeated ones.
-
-    Args:
-        layers: names such as `"conv4_2"` (before the ReLU), `"relu4_2"` (after) or `"pool4"`.
-
-    Raises:
-        InputError: naming every wrong layer.
-    """
-    if isinstance(layers, str):
-        raise InputError(f"layers is the string {layers!r}, expected a sequence of names such as ('relu4_2',)")
-    unknown = [layer for layer in layers if layer not in LAYERS]
+def check_layers(layers: Any) -> None:
+    """Raise `InputError`, naming every unknown or repeated layer, unless `layers` is a collection of layer names."""
+    if isinstance(layers, str) or not isinstance(layers, Collection):
+        raise InputError(f"layers is {quote(layers)}, expected a sequence of layer names such as ('relu4_2',)")
+    unknown = [layer for layer in layers if not isinstance(layer, str) or layer not in LAYERS]
     if unknown:
         raise InputError(
-            f"unknown layer {', '.join(map(repr, unknown))}: expected conv, relu or pool names of VGG-19 "
-            "from conv1_1, relu1_1 ... to relu5_4, pool5 (relu4_2 is after the ReLU, conv4_2 before)"
+            f"unknown layer {', '.join(map(quote, unknown))}: expected conv, relu or pool names of "
+            "VGG-19 from conv1_1, relu1_1 ... to relu5_4, pool5 (relu4_2 is after the ReLU, conv4_2 before)"
         )
     if len(set(layers)) != len(layers):
         raise InputError(f"layers {tuple(layers)} name a layer twice, expected each once")
 
 
-def check_options(pooling: str, padding: str, precision: str, algorithm: str = "auto") -> None:
-    """Refuse values that `features` does not know.
-
-    Raises:
-        InputError: naming the option, the value and the choices.
-    """
-    for name, value, choices in (
-        ("pooling", pooling, get_args(Pooling)),
-        ("padding", padding, get_args(Padding)),
-        ("precision", precision, get_args(Precision)),
-        ("algorithm", algorithm, get_args(Algorithm)),
-    ):
-        if value not in choices:
-            raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
+def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "auto") -> None:
+    """Raise `InputError`, naming the option, its value and its choices, unless `features` accepts these options."""
+    check_choice(pooling, "pooling", get_args(Pooling))
+    check_choice(padding, "padding", get_args(Padding))
+    check_choice(precision, "precision", get_args(Precision))
+    check_choice(algorithm, "algorithm", get_args(Algorithm))
     if (precision, algorithm) == ("bfloat16", "winograd"):
         raise InputError(
-            "Winograd's convolution is float32 only, expected precision highest, or algorithm auto or direct"
+            "Winograd convolution is float32 only, expected precision highest, or algorithm auto or direct"
         )
 
 
+def check_params(params: Any) -> None:
+    """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths."""
+    if not isinstance(params, Mapping):
+        raise InputError(f"params is {quote(params)}, expected the nested dict that load_params returns")
+    for part in ("scale", "shift"):
+        _check_array(params, "input", part, 3)
+    channels = 3
+    for layer in CONVOLUTIONS:
+        channels_out = _check_array(params, layer, "kernel", 3, 3, channels, None)[3]
+        _check_array(params, layer, "bias", channels_out)
+        channels = channels_out
+
+
+def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int | None) -> tuple[int, ...]:
+    """Shape of one array of params, after checking it; None allows any positive size."""
+    name, parts = f"{layer}.{part}", params.get(layer)
+    array: Any = parts.get(part) if isinstance(parts, Mapping) else None
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise InputError(f"params has no array {name}, expected input and the 16 convolutions, as from load_params")
+    shape = tuple(array.shape)
+    if len(shape) != len(sizes) or any(n != size if size else n < 1 for n, size in zip(shape, sizes, strict=True)):
+        expected = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise InputError(f"{name} of params has shape {shape}, expected ({expected})")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise InputError(f"{name} of params has dtype {array.dtype}, expected float32")
+    return shape
+
+
 def stride(layer: str) -> int:
-    """Pixels between neighboring positions of a layer: 2 to the number of pools up to it.
+    """Stride of a layer in pixels: 2 to the power of the number of pools up to it.
 
     Example:
         >>> stride("relu1_1"), stride("relu5_1"), stride("pool5")
@@ -102,47 +100,57 @@ def stride(layer: str) -> int:
 
 
 def receptive_radius(layers: Sequence[str], after: str | None = None) -> int:
-    """How far from a position of these layers the values lie that it depends on: the receptive field's reach.
+    """Largest distance, beyond its own cell, at which an input affects a position of these layers.
 
     A position `p` of a layer with stride `s` depends on rows `s p - radius` to `s p + s - 1 + radius` at most.
+    It is the sum of the strides of the convolutions up to the deepest layer.
 
     Args:
-        layers: the one with the largest radius counts.
-        after: layer whose positions are the unit; the picture's pixels if None.
+        layers: names; the deepest one counts.
+        after: layer whose feature map is the input; the image if None.
 
     Returns:
-        Positions at `after`.
+        Radius in positions of the input.
 
     Example:
-        >>> radius(["relu1_1"]), radius(["relu4_2"]), radius(["conv5_1"]), radius(["relu5_1"], after="pool3")
-        (1, 38, 70, 6)
+        >>> receptive_radius(["relu1_1"]), receptive_radius(["relu4_2"]), receptive_radius(["conv5_1"])
+        (1, 38, 70)
+        >>> receptive_radius(["relu5_1"], after="pool3")
+        6
     """
-    check_layers(layers)
-    reach, spacing = 0, 1
+    radius, spacing = 0, 1
     for layer in layers_between(layers, after):
         if layer.startswith("conv"):
-            reach += spacing
+            radius += spacing
         elif layer.startswith("pool"):
             spacing *= 2
-    return reach
+    return radius
 
 
 def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
-    """The layers that have to be computed for these, in order.
+    """Return the layers to evaluate for these, in order: from the first one after `after` to the deepest.
 
     Args:
-        layers: names.
-        after: layer whose map is given; the picture if None.
+        layers: names, all deeper than `after`.
+        after: layer whose feature map is the input; the image if None.
 
-    Returns:
-        Names, from the first after the given one to the deepest wanted.
+    Raises:
+        InputError: for no layers, an unknown layer, or one that is not deeper than `after`.
 
     Example:
         >>> layers_between(["relu1_1"]), layers_between(["relu4_1"], after="pool3")
         (('conv1_1', 'relu1_1'), ('conv4_1', 'relu4_1'))
     """
-    begin = 0 if after is None else LAYERS.index(after) + 1
-    return LAYERS[begin : max(map(LAYERS.index, layers)) + 1]
+    check_layers(layers)
+    if len(layers) == 0:
+        raise InputError("there are no layers, expected at least one such as relu4_2")
+    if after is not None:
+        check_layers((after,))
+    start = 0 if after is None else LAYERS.index(after) + 1
+    indices = [LAYERS.index(layer) for layer in layers]
+    if min(indices) < start:
+        raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
+    return LAYERS[start : max(indices) + 1]
 
 
 def features(
@@ -157,33 +165,32 @@ def features(
     after: str | None = None,
     frame: Placement | None = None,
 ) -> dict[str, AnyFeatures]:
-    """Feature maps of a picture at the named layers.
+    """Feature maps of an image at the named layers.
 
-    The picture enters as `x * scale + shift` (from `params["input"]`), so the params know how to read it.
+    The input of the first convolution is `image * scale + shift`, with `scale` and `shift` from `params["input"]`.
 
     Args:
         params: see `load_params`.
-        image: `(H, W, 3)` float32 RGB in [0, 1]; with `after`, the feature map of that layer instead.
-        layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before), `"pool4"`.
-        pooling: of 2x2 positions: `"max"`; `"avg"`, as the paper prefers; `"l2"`, the root of the mean of squares.
-            An odd last row or column is dropped, as in Caffe's successors.
-        padding: of the first convolution: `"zeros"`, or `"replicate"`, which makes dark frames weaker; the others
-            pad zeros.
-        precision: of the convolutions: `"highest"` is full float32; `"default"` is what the device prefers (TF32 on
-            NVIDIA, bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
-        algorithm: of the convolutions: `"direct"`; `"winograd"`, which needs a quarter of the multiplications (see
-            `winograd.py`) and is float32 whatever the device prefers; `"auto"` takes the faster of the two, which is
-            Winograd's in wide float32 layers on CPU.
-        after: the layer whose map is given; only deeper layers can be had.
-        frame: if the image is a piece of another, or a canvas, where it lies: what is outside of the picture counts as
-            the zeros of the padding, and features are zero there. With `"replicate"` it has to continue the picture's
-            border.
+        image: `(H, W, 3)` float32 RGB in [0, 1]; with `after`, the feature map of that layer.
+        layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before) or `"pool4"`.
+        pooling: of 2x2 windows: `"max"`; `"avg"`, the mean, as in the paper; `"l2"`, the root mean square. An odd last
+            row or column is dropped.
+        padding: of the first convolution: `"zeros"`, or `"replicate"`, which weakens dark borders. All other
+            convolutions pad with zeros.
+        precision: of the convolutions: `"highest"` is float32; `"default"` is the device's own (TF32 on NVIDIA,
+            bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
+        algorithm: of the convolutions: `"direct"`; `"winograd"`, with a quarter of the multiplications and always in
+            float32 (see `winograd.py`); `"auto"`, which is Winograd in wide float32 layers on CPU, else direct.
+        after: layer whose feature map is the input; `layers` must be deeper.
+        frame: position of the input in a larger map, for windows and canvases. Positions outside of that map count as
+            zero padding, and their features are zero. With `"replicate"`, the input has to extend the map's border.
 
     Returns:
-        Layer name to feature map `(h, w, c)` float32, where `h = H // stride(layer)`; differentiable in reverse mode.
+        Layer name to feature map `(h, w, c)` float32 with `h = H // stride(layer)`; differentiable in reverse mode.
 
     Raises:
-        InputError: for an unknown layer or option, or a picture smaller than the deepest layer's stride.
+        InputError: for an unknown layer or option, params that are not VGG-19's, or an image of the wrong type or
+            smaller than the stride of the deepest layer.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -193,102 +200,77 @@ def features(
 
     References:
         Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
-        configuration E. Gatys et al., CVPR 2016, section 2.
+        configuration E. Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks",
+        CVPR 2016, section 2.
     """
     check_layers(layers)
     check_options(pooling, padding, precision, algorithm)
-    if not layers:
+    check_params(params)
+    if frame is not None and not isinstance(frame, Placement):
+        raise InputError(f"frame is {quote(frame)}, expected a Placement or None")
+    if len(layers) == 0:
         return {}
+    evaluated = layers_between(layers, after)
+    min_side = max(map(stride, layers))
     if after is None:
-        check_image(image, min_side=max(map(stride, layers)))
-    elif not set(layers) <= set(layers_between(layers, after)):
-        raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
-    widths = tuple(params[layer]["kernel"].shape[3] for layer in CONVOLUTIONS)
-    network = _VGG19(tuple(layers), widths, Options(pooling, padding, precision, algorithm), after)
+        check_image(image, min_side=min_side)
+    else:
+        _check_feature_map(image, params, after, min_side // stride(after))
+    widths = tuple(params[layer]["kernel"].shape[3] for layer in evaluated if layer in CONVOLUTIONS)
+    network = VGG19(evaluated, tuple(layers), widths, Options(pooling, padding, precision, algorithm))
     return network.apply({"params": params}, image, frame)  # pyright: ignore[reportReturnType]
 
 
+def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
+    """Raise `InputError` unless `x` can be the feature map of this layer."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise InputError(f"the input is {quote(x)}, expected a feature map of {layer}")
+    convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
+    channels = params[convolutions[-1]]["kernel"].shape[3]
+    if len(x.shape) != 3 or x.shape[2] != channels:
+        raise InputError(f"the feature map of {layer} has shape {x.shape}, expected (height, width, {channels})")
+    if x.dtype != jnp.float32:
+        raise InputError(f"the feature map of {layer} has dtype {x.dtype}, expected float32")
+    if min(x.shape[:2]) < min_side:
+        raise InputError(f"the feature map of {layer} has shape {x.shape}, expected at least {min_side} a side")
+
+
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
-    """Random params of the same network, for tests and experiments: He-normal kernels, zero biases.
+    """Random params, for tests and experiments: kernels from `N(0, 2 / (9 c_in))` (He et al., 2015), biases zero.
 
     Args:
-        key: a JAX random key.
-        widths: channels of each of the five blocks; narrow ones make a tiny VGG.
+        key: JAX random key.
+        widths: output channels of the convolutions in each of the five blocks; the default is VGG-19.
 
     Returns:
-        Params for pixels in [0, 1]; `scale` and `shift` center them to [-1, 1].
+        Params for images in [0, 1]; `scale` and `shift` map them to [-1, 1].
+
+    Raises:
+        InputError: for a value that is not a random key, or widths that are not five positive integers.
+
+    Example:
+        >>> import jax
+        >>> init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))["conv5_4"]["kernel"].shape
+        (3, 3, 8, 8)
     """
-    outs = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
-    shapes = [(3, 3, channels, out) for channels, out in zip([3, *outs], outs, strict=False)]
-    # One draw for all: every other shape would be another program to compile.
-    numbers = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
-    kernels = jnp.split(numbers, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
+    try:
+        widths = tuple(map(operator.index, widths))
+    except TypeError:
+        raise InputError(f"widths is {quote(widths)}, expected five positive integers") from None
+    if len(widths) != len(BLOCKS) or min(widths) < 1:
+        raise InputError(f"widths is {widths}, expected five positive integers")
+    channels_out = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
+    shapes = [(3, 3, c_in, c_out) for c_in, c_out in zip([3, *channels_out], channels_out, strict=False)]
+    # One draw for all kernels: each shape would compile a program of its own.
+    try:
+        normal = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"key is {quote(key)}, expected one random key such as jax.random.key(0)") from error
+    kernels = jnp.split(normal, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
     params: dict[str, dict[str, Array]] = {
         "input": {"scale": jnp.full((3,), 2.0, jnp.float32), "shift": -jnp.ones((3,), jnp.float32)}
     }
     for layer, shape, kernel in zip(CONVOLUTIONS, shapes, kernels, strict=True):
-        scale = math.sqrt(2 / math.prod(shape[:3]))
-        params[layer] = {
-            "kernel": scale * kernel.reshape(shape),
-            "bias": jnp.zeros(shape[3:], jnp.float32),
-        }
+        deviation = math.sqrt(2 / math.prod(shape[:3]))
+        params[layer] = {"kernel": deviation * kernel.reshape(shape), "bias": jnp.zeros(shape[3:], jnp.float32)}
     return params
-
-
-class _VGG19(nn.Module):
-    layers: tuple[str, ...]
-    widths: tuple[int, ...]
-    options: Options
-    after: str | None = None
-
-    @nn.compact
-    def __call__(self, image: AnyFeatures, frame: Placement | None) -> dict[str, AnyFeatures]:
-        taps = {}
-        x, spacing = image, 1
-        if self.after is None:
-            x = _InputScaling(name="input")(x)
-        if self.after is not None or self.options.padding == "zeros":
-            x = mask_outside(x, frame)
-        layers = layers_between(self.layers, self.after)
-        for layer in layers:
-            kind, number = layer[:4], layer[4:]
-            if kind == "conv":
-                # The ReLU is computed with the convolution, unless someone wants to see what it is given.
-                relu = layer not in self.layers and f"relu{number}" in layers
-                width = self.widths[CONVOLUTIONS.index(layer)]
-                options = self.options if layer == "conv1_1" else self.options._replace(padding="zeros")
-                x = mask_outside(_Convolution(width, relu, options, name=layer)(x), frame, spacing)
-            elif kind == "relu":
-                fused = f"conv{number}" in layers and f"conv{number}" not in self.layers
-                x = x if fused else nn.relu(x)
-            else:
-                spacing *= 2
-                x = mask_outside(pool(x, self.options.pooling), frame, spacing)
-            if layer in self.layers:
-                taps[layer] = x
-        return taps
-
-
-class _InputScaling(nn.Module):
-    @nn.compact
-    def __call__(self, image: Image) -> Image:
-        scale: Array = self.param("scale", nn.initializers.ones, (3,), jnp.float32)
-        shift: Array = self.param("shift", nn.initializers.zeros, (3,), jnp.float32)
-        return image * scale[None, None] + shift[None, None]
-
-
-class _Convolution(nn.Module):
-    width: int
-    relu: bool
-    options: Options
-
-    @nn.compact
-    def __call__(self, x: Features) -> Float[Array, "h w d"]:
-        kernel: Array = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width), jnp.float32)
-        bias: Array = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        replicate = self.options.padding == "replicate"
-        if replicate:
-            x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        x = convolution(x, kernel, bias, self.relu, self.options.precision, self.options.algorithm)
-        # The outermost results have seen the zeros beyond the copied border.
-        return x[1:-1, 1:-1] if replicate else x

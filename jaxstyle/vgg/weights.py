@@ -1,111 +1,110 @@
-"""VGG-19's parameters: the embedded Oxford weights, torchvision's from the Hub, or a file.
+"""Parameters of VGG-19: the embedded Oxford weights, torchvision's from the Hugging Face Hub, or a file.
 
-Params are a plain nested dict of float32 arrays, HWIO, with the pixels' scale and shift under "input", so that they
-know how to read a picture in RGB and [0, 1]. Every file is checked before it is used: its checksum where one is known,
-then every name, type, shape and range of values; all mistakes come in one message.
+Params are a nested dict of float32 arrays with HWIO kernels. `params["input"]` holds the scale and shift that the
+weights expect of RGB pixels in [0, 1]. Every file is checked before use: its checksum if it is known, then all names,
+types, shapes and ranges of values; one message lists all errors.
 """
 
+import importlib.resources
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxstyle import files
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.typing import Params
-from jaxstyle.vgg import hub
 from jaxstyle.vgg import tensors as layout
 
 OXFORD_SHA256 = "5bea7c420280edc27ae9e3d267bad994018e51669b2d5e188555b2c8a0a43dae"
 OXFORD_BYTES = 20_061_632
-TORCHVISION = hub.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
+TORCHVISION = layout.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
+NAMES = ("oxford", "torchvision")
 
 _OXFORD_FILE = "vgg19_oxford.safetensors"
-NAMES = ("oxford", "torchvision")
 
 
 class Weights(NamedTuple):
-    """Weights that `load_params` knows by name."""
+    """A set of weights that `load_params` knows by name."""
 
     name: str
-    """What to pass to `load_params`."""
+    """The source to pass to `load_params`."""
     description: str
     """One line for a list."""
     path: Path | None
-    """The file on this machine; None if it has to be downloaded first."""
+    """Local file; None before it is downloaded."""
     size: int
     """Bytes, on disk or to download."""
     sha256: str | None
-    """Checksum of the file; None if it is not on this machine."""
+    """Checksum of the local file; None before it is downloaded."""
 
 
 def load_params(source: str | os.PathLike[str] = "oxford") -> Params:
     """Load the parameters of VGG-19's sixteen convolutions.
 
     Args:
-        source: "oxford", the original weights that come with jaxstyle; "torchvision", retrained ones that are
-            downloaded once (80 MB) from the Hugging Face Hub; or the path of a `.safetensors` file in the layout of
-            jaxstyle (`weights/README.md`), torchvision or timm. A file of one's own may have fewer channels.
+        source: `"oxford"`, the original weights, embedded in the package; `"torchvision"`, retrained weights, which
+            are downloaded once (80 MB) from the Hugging Face Hub; or the path of a `.safetensors` file in the layout
+            of jaxstyle (`weights/README.md`), torchvision or timm. The network of a file may have fewer channels.
 
     Returns:
-        float32 arrays: `["input"]["scale"]` and `["shift"]`, shape (3,), the network's input being
-        pixels * scale + shift; `["conv1_1"]["kernel"]`, shape (3, 3, in, out), and `["bias"]`, shape (out,); up to
-        `["conv5_4"]`.
+        float32 arrays: `["input"]["scale"]` and `["shift"]` of shape (3,), where the first convolution takes
+        pixels * scale + shift; `["conv1_1"]["kernel"]` of shape (3, 3, in, out) and `["bias"]` of shape (out,), and
+        so on to `["conv5_4"]`.
 
     Raises:
-        InputError: The file is missing, damaged or not VGG-19, or the download failed.
+        InputError: if the file is missing, damaged or not VGG-19, or the download failed.
 
     Example:
         >>> params = load_params()
         >>> params["conv1_1"]["kernel"].shape
         (3, 3, 3, 64)
 
-    Source:
+    References:
         K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015.
     """
-    if source == "oxford":
-        tensors = _read(_oxford(), layout.WIDTHS, OXFORD_SHA256)
-    elif source == "torchvision":
-        tensors = _torchvision()
+    name = _name_of(source)
+    if name == "oxford":
+        tensors = _read(_oxford_path(), layout.WIDTHS, OXFORD_SHA256)
+    elif name == "torchvision":
+        tensors = _load_torchvision()
     else:
-        tensors = _read(_own_path(source))
-    # All at once: five times as fast as `jnp.asarray` for each.
+        tensors = _read(_resolve_path(source))
+    # One transfer of all arrays is five times as fast as `jnp.asarray` of each.
     return jax.device_put(layout.to_params(tensors))
 
 
 def weights_sha256(source: str | os.PathLike[str] = "oxford") -> str:
-    """The SHA-256 of the file that `load_params` reads for a source, to note which weights made a picture.
+    """SHA-256 of the file that `load_params` reads, to record which weights made an image.
 
     Args:
-        source: As for `load_params`; "torchvision" is downloaded if it is not there yet.
+        source: see `load_params`; `"torchvision"` is downloaded if it is missing.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        InputError: There is no such file.
+        InputError: if there is no such file, or the download failed.
 
     Example:
         >>> weights_sha256("oxford") == OXFORD_SHA256
         True
     """
-    if source == "oxford":
-        return files.checksum(_oxford())
-    if source == "torchvision":
-        return files.checksum(_cache_path() if _cache_path().is_file() else fetch_weights("torchvision"))
-    return files.checksum(_own_path(source))
+    name = _name_of(source)
+    if name is None:
+        return files.checksum(_resolve_path(source))
+    if name == "torchvision" and _cache_path().is_file():
+        return files.checksum(_cache_path())
+    return files.checksum(fetch_weights(name))
 
 
 def list_weights() -> list[Weights]:
-    """The weights that have a name, and whether they are on this machine.
-
-    Returns:
-        One record for each; nothing is downloaded.
+    """Return one record for each set of weights that has a name; nothing is downloaded.
 
     Example:
         >>> [weights.name for weights in list_weights()]
@@ -119,28 +118,28 @@ def list_weights() -> list[Weights]:
         OXFORD_SHA256,
     )
     path = _cache_path()
-    there = path.is_file()
+    is_cached = path.is_file()
     torchvision = Weights(
         "torchvision",
         f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
-        path if there else None,
-        path.stat().st_size if there else _float32_bytes(layout.WIDTHS),
-        files.checksum(path) if there else None,
+        path if is_cached else None,
+        path.stat().st_size if is_cached else _float32_bytes(layout.WIDTHS),
+        files.checksum(path) if is_cached else None,
     )
     return [oxford, torchvision]
 
 
 def verify_weights(name: str) -> Weights:
-    """Check weights that are on this machine: checksum, names, types, shapes and values.
+    """Check a local file of weights: checksum, names, types, shapes and values.
 
     Args:
-        name: "oxford" or "torchvision".
+        name: `"oxford"` or `"torchvision"`.
 
     Returns:
-        Their record.
+        The record of the weights.
 
     Raises:
-        InputError: They are damaged, not there, or the name is unknown.
+        InputError: if the file is damaged or missing, or the name is unknown.
 
     Example:
         >>> verify_weights("oxford").name
@@ -149,7 +148,7 @@ def verify_weights(name: str) -> Weights:
     _check_name(name)
     weights = {record.name: record for record in list_weights()}[name]
     if name == "oxford":
-        _read(_oxford(), layout.WIDTHS, OXFORD_SHA256)
+        _read(_oxford_path(), layout.WIDTHS, OXFORD_SHA256)
     elif weights.path is None:
         raise InputError(f"the weights {name!r} are not on this machine yet; run `jaxstyle weights get {name}` first")
     else:
@@ -158,80 +157,86 @@ def verify_weights(name: str) -> Weights:
 
 
 def fetch_weights(name: str) -> Path:
-    """Make sure that weights are on this machine, downloading them if needed.
+    """Return the local file of weights, after downloading it if it is missing or damaged.
 
     Args:
-        name: "oxford" or "torchvision".
+        name: `"oxford"` or `"torchvision"`.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        InputError: The download failed, it cannot be stored, or the name is unknown.
+        InputError: if the download failed, the file cannot be stored, or the name is unknown.
     """
     _check_name(name)
     if name == "oxford":
-        return _oxford()
-    _torchvision()
+        return _oxford_path()
+    _load_torchvision()
     return _cache_path()
 
 
-def _check_name(name: str) -> None:
-    """Refuse a name that no weights have."""
-    if name not in NAMES:
-        raise InputError(f"there are no weights named {name!r}; expected {' or '.join(map(repr, NAMES))}")
+def _name_of(source: Any) -> str | None:
+    """The source if it is the name of weights, else None."""
+    return source if isinstance(source, str) and source in NAMES else None
+
+
+def _check_name(name: Any) -> None:
+    """Raise `InputError` for an unknown name."""
+    if _name_of(name) is None:
+        raise InputError(f"there are no weights named {quote(name)}; expected {' or '.join(map(repr, NAMES))}")
 
 
 def _find_oxford() -> Path | None:
-    """The embedded weights: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).parents[1]
-    places = (here / "data" / _OXFORD_FILE, here.parent / "weights" / _OXFORD_FILE)
-    return next((path for path in places if path.is_file()), None)
+    """Path of the embedded weights: in the package if it is installed, beside it in a checkout."""
+    package = Path(str(importlib.resources.files("jaxstyle")))
+    candidates = package / "data" / _OXFORD_FILE, package.parent / "weights" / _OXFORD_FILE
+    return next((path for path in candidates if path.is_file()), None)
 
 
-def _oxford() -> Path:
-    """The embedded weights, which are there unless the installation is broken."""
+def _oxford_path() -> Path:
     path = _find_oxford()
     if path is None:
         raise InputError(f"the embedded weights {_OXFORD_FILE} are missing from this installation; reinstall jaxstyle")
     return path
 
 
-def _own_path(source: str | os.PathLike[str]) -> Path:
-    """The file that a caller named."""
+def _resolve_path(source: Any) -> Path:
+    """Path of a file of the user's own."""
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"weights cannot be loaded from {source!r}; expected a name or the path of a file")
-    path = Path(os.path.expanduser(source))
+        raise InputError(f"weights cannot be loaded from {quote(source)}; expected a name or the path of a file")
+    path = Path(os.path.expanduser(os.fsdecode(source)))
     if os.path.isfile(path):
         return path
     problem = "is not a file" if os.path.exists(path) else "is neither the name of weights nor a file that exists"
     raise InputError(
-        f"{os.fspath(source)!r} {problem}; expected 'oxford', 'torchvision' or the path of a .safetensors file"
+        f"{os.fsdecode(source)!r} {problem}; expected 'oxford', 'torchvision' or the path of a .safetensors file"
     )
 
 
 def _cache_path() -> Path:
-    """Where the torchvision weights are kept once they are downloaded."""
+    """Path of the downloaded torchvision weights."""
     return files.cache_folder() / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
 
 
 def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | None = None) -> layout.Tensors:
-    """The tensors of a file, checked; `widths` and `sha256` say what is known about it beforehand."""
+    """Read and check the tensors of a file, whose output channels and checksum may be known in advance."""
     try:
         if sha256 and files.checksum(path) != sha256:
             raise InputError(f"{path} is damaged: its SHA-256 is not {sha256}; reinstall jaxstyle")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            infos = {name: layout.TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            infos = {
+                name: layout.TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()
+            }
             tensors = {
                 name: file.get_tensor(name)
                 for name, info in infos.items()
-                if layout.is_wanted(name) and info.dtype in ("F32", "U8")
+                if not layout.is_classifier(name) and info.dtype in ("F32", "U8")
             }
-        mistakes = layout.find_mistakes(infos, metadata, widths) + layout.find_bad_values(tensors)
+        errors = layout.find_structure_errors(infos, metadata, widths) + layout.find_value_errors(tensors)
         if not sha256 and metadata.get("body_sha256", (body := layout.hash_body(path))) != body:
-            mistakes.insert(0, "its contents do not match the checksum in its header")
+            errors.insert(0, "its contents do not match the checksum in its header")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check the file") from error
     except SafetensorError as error:
@@ -239,12 +244,12 @@ def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | Non
             f"{path} is not a safetensors file, or is cut short or damaged ({error}); expected weights in the layout "
             "of jaxstyle or torchvision, so download it again (.h5 and .pth files: see weights/convert.py)"
         ) from error
-    layout.refuse(str(path), mistakes)
+    layout.raise_errors(str(path), errors)
     return tensors
 
 
-def _torchvision() -> layout.Tensors:
-    """The torchvision weights in our own layout, from the cache or else from the Hub."""
+def _load_torchvision() -> layout.Tensors:
+    """Tensors of the torchvision weights in jaxstyle's layout, from the cache or else from the Hub."""
     path = _cache_path()
     if path.is_file():
         try:
@@ -260,7 +265,7 @@ def _torchvision() -> layout.Tensors:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened first, so that a full or read-only disk shows before the download.
+        # Open the file before the download, to detect a full or read-only disk.
         with files.replacing(path) as file:
             tensors = _download()
             file.write(layout.encode(tensors, metadata))
@@ -273,19 +278,22 @@ def _torchvision() -> layout.Tensors:
 
 
 def _download() -> layout.Tensors:
-    """The convolutions of the torchvision weights from the Hub, in our own layout."""
+    """Download the convolutions of the torchvision weights; return them in jaxstyle's layout."""
+    # Its network libraries take 80 ms to import, and few processes need them.
+    from jaxstyle.vgg import hub
+
     where = f"{TORCHVISION.filename} of {TORCHVISION.repo}"
     infos = hub.read_header(TORCHVISION)
-    # What the header shows is checked before anything else is transferred.
-    layout.refuse(where, layout.find_mistakes(infos, {}, layout.WIDTHS))
-    tensors = hub.read_tensors(TORCHVISION, infos, filter(layout.is_wanted, infos))
-    layout.refuse(where, layout.find_bad_values(tensors))
+    # Check everything that the header shows before the transfer of the tensors.
+    layout.raise_errors(where, layout.find_structure_errors(infos, {}, layout.WIDTHS))
+    tensors = hub.read_tensors(TORCHVISION, infos, (name for name in infos if not layout.is_classifier(name)))
+    layout.raise_errors(where, layout.find_value_errors(tensors))
     params = layout.to_params(tensors)
     return {f"{layer}.{part}": array for layer, arrays in params.items() for part, array in arrays.items()}
 
 
 def _float32_bytes(widths: Mapping[str, int]) -> int:
-    """The bytes of a network's convolutions in float32."""
-    outputs = np.array(list(widths.values()))
-    inputs = np.array([3, *outputs[:-1]])
-    return int(4 * np.sum(outputs * (9 * inputs + 1)))
+    """Size of a network's convolutions in float32."""
+    channels_out = np.array(list(widths.values()))
+    channels_in = np.array([3, *channels_out[:-1]])
+    return int(4 * np.sum(channels_out * (9 * channels_in + 1)))

@@ -1,18 +1,24 @@
-"""3x3 convolution by Winograd's F(4x4, 3x3): a quarter of the multiplications of the direct form.
+"""3x3 convolution by Winograd's minimal filtering F(4x4, 3x3), with a quarter of the direct form's multiplications.
 
-A 4x4 tile of the result is a product of polynomials, taken at six points a side:
+A 4x4 tile of the output is a product of polynomials, evaluated at six points per axis and interpolated:
 
-    y = A^T [(G g G^T) * (B^T d B)] A
+    Y = A^T [(G g G^T) * (B^T d B)] A
 
-with `d` the tile's 6x6 inputs, `g` the kernel and `*` element by element. Summed over channels before `A`, that makes
-36 products of matrices, tiles by channels and channels by channels.
+`d` is the 6x6 tile of the input, `g` the 3x3 kernel, `*` the elementwise product, `B^T` the input transform, `G` the
+kernel transform and `A^T` the output transform. The sum over input channels commutes with `A`, so that the elementwise
+products become 36 matrix products, (tiles x channels) times (channels x channels).
 
-The points are 0, p, -p, infinity, q, -q with p = sqrt(1/2), q = sqrt(2), for two reasons. The rounding error is half of
-that with the usual 0, 1, -1, 2, -2, and no larger than the direct form's in float32. And 1/p = q: the flipped kernel,
-which the gradient needs, has the same values at the reciprocal points, so the same transformed kernel serves both.
+The points are 0, p, -p, infinity, q, -q with p = sqrt(1/2), q = sqrt(2), for two reasons:
 
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; Barabasz, Anderson, Soodhalter and
-Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS 2020.
+- The rounding error is half of that with the usual points 0, 1, -1, 2, -2, infinity, and no larger than the error of
+  direct convolution in float32.
+- 1 / p = q: evaluated at the reciprocal points, the flipped kernel has the same values. So one transformed kernel
+  serves both the convolution and its input gradient; only the order of the points differs.
+
+References:
+    S. Winograd, "Arithmetic Complexity of Computations", SIAM 1980. A. Lavin and S. Gray, "Fast Algorithms for
+    Convolutional Neural Networks", CVPR 2016. B. Barabasz, A. Anderson, K. Soodhalter and D. Gregg, "Error Analysis
+    and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS 46 (4), 2020.
 """
 
 import math
@@ -26,15 +32,15 @@ from jaxtyping import Array, Float
 
 from jaxstyle.typing import Features, Scalar
 
-# Results and inputs of a tile, a side.
-TILE, REACH = 4, 6
-# About so many tiles at a time: enough for each time that the kernels are read, few enough for the cache.
-STRIP = 256
-# Multiplications of one product of matrices from which XLA on CPU uses all threads for it.
-PARALLEL = 2**24
+# Side lengths of the tiles of the output and of the input; neighboring input tiles overlap by two.
+TILE, INPUT_TILE = 4, 6
+# Approximate number of tiles evaluated at a time: enough to amortize reading the kernels, few enough for the cache.
+TILES_PER_STRIP = 256
+# Multiplications in one matrix product from which XLA on CPU computes it with all threads.
+MIN_PARALLEL_MULTIPLICATIONS = 2**24
 
 _P, _Q = math.sqrt(1 / 2), math.sqrt(2)
-# Rows of G: each point's powers, divided so that reciprocal points have the same divisor but for the powers.
+# Kernel transform: row k holds multiples of the powers (1, t, t^2) of point t. Reciprocal points have reversed rows.
 _G = np.array(
     [
         [1, 0, 0],
@@ -46,120 +52,128 @@ _G = np.array(
     ],
     np.float32,
 )
+# Order of the points for the convolution, and of their reciprocals for its transpose.
 _POINTS = [0, 1, 2, 3, 4, 5]
-_RECIPROCALS = [3, 4, 5, 0, 1, 2]
+_RECIPROCAL_POINTS = [3, 4, 5, 0, 1, 2]
 
 
-def winograd(
+def winograd_convolution(
     x: Float[Array, "h w _"],
     kernel: Float[Array, "3 3 _ _"],
     bias: Float[Array, " _"] | None = None,
     relu: bool = False,
     transpose: bool = False,
 ) -> Float[Array, "h w out"]:
-    """3x3 convolution with zero padding, as `convolution` says it.
+    """3x3 convolution with zero padding, as defined by `convolution` in `layers.py`.
 
     Args:
-        x: `(h, w, c)` float32; `(h, w, d)` for the transpose.
+        x: `(h, w, c)` float32; `(h, w, d)` with `transpose`.
         kernel: `(3, 3, c, d)` float32.
-        bias: `(d,)` float32; None adds none.
-        relu: whether negative results become zero.
-        transpose: convolve with the flipped kernel, from its `d` channels to its `c`: the gradient of the convolution
-            with respect to its input.
+        bias: `(out,)` float32; None is zero.
+        relu: if True, return `max(y, 0)`.
+        transpose: if True, convolve with the flipped, transposed kernel: the input gradient of the convolution.
 
     Returns:
-        `(h, w, d)` float32; `(h, w, c)` of the transpose.
+        `(h, w, d)` float32; `(h, w, c)` with `transpose`.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> winograd(jnp.ones((5, 7, 2)), jnp.ones((3, 3, 2, 1)))[:2, :3, 0].round().astype(int).tolist()
+        >>> y = winograd_convolution(jnp.ones((5, 7, 2)), jnp.ones((3, 3, 2, 1)))
+        >>> y[:2, :3, 0].round().astype(int).tolist()
         [[8, 12, 12], [12, 18, 18]]
     """
     height, width, _ = x.shape
-    down, across = -(-height // TILE), -(-width // TILE)
-    rows = -(-down // min(down, -(-down * across // STRIP)))
-    strips = -(-down // rows)
-    parts = 1 if rows * across * math.prod(kernel.shape[2:]) >= PARALLEL else 2
-    zero = _late_zero(lax.stop_gradient(x))
-    transformed = _of_kernel(kernel, parts, zero)
-    x = jnp.pad(x, ((1, TILE * rows * strips - height + 1), (1, TILE * across - width + 1), (0, 0)))
+    tile_rows, tile_columns = -(-height // TILE), -(-width // TILE)
+    strip_rows = -(-tile_rows // min(tile_rows, -(-tile_rows * tile_columns // TILES_PER_STRIP)))
+    num_strips = -(-tile_rows // strip_rows)
+    num_parts = 1 if strip_rows * tile_columns * math.prod(kernel.shape[2:]) >= MIN_PARALLEL_MULTIPLICATIONS else 2
+    zero = _zero_after(lax.stop_gradient(x))
+    kernels = _transform_kernel(kernel, num_parts, zero)
+    bottom, right = TILE * strip_rows * num_strips - height + 1, TILE * tile_columns - width + 1
+    x = jnp.pad(x, ((1, bottom), (1, right), (0, 0)))
 
-    def strip(k):
-        y = _strip(lax.dynamic_slice_in_dim(x, TILE * rows * k, TILE * rows + 2), transformed, transpose)
+    def convolve_strip(k):
+        x_strip = lax.dynamic_slice_in_dim(x, TILE * strip_rows * k, TILE * strip_rows + 2)
+        y = _convolve_tiles(x_strip, kernels, transpose)
         y = y if bias is None else y + bias[None, None]
         return jnp.maximum(y, 0.0) if relu else y
 
-    def put(k, y):
-        return lax.dynamic_update_slice_in_dim(y, strip(k), TILE * rows * k, 0)
+    def store_strip(k, y):
+        return lax.dynamic_update_slice_in_dim(y, convolve_strip(k), TILE * strip_rows * k, 0)
 
-    if strips == 1:
-        return strip(0)[:height, :width]
-    out = kernel.shape[2 if transpose else 3]
-    empty = jnp.broadcast_to(zero, (TILE * rows * strips, TILE * across, out))
-    return lax.fori_loop(0, strips, put, empty)[:height, :width]
+    if num_strips == 1:
+        return convolve_strip(0)[:height, :width]
+    channels_out = kernel.shape[2 if transpose else 3]
+    y = jnp.broadcast_to(zero, (TILE * strip_rows * num_strips, TILE * tile_columns, channels_out))
+    return lax.fori_loop(0, num_strips, store_strip, y)[:height, :width]
 
 
 @jax.custom_batching.custom_vmap
-def _late_zero(x: Features) -> Scalar:
-    """A zero that is known only when `x` is.
+def _zero_after(x: Features) -> Scalar:
+    """Zero, available only once `x` is.
 
-    XLA on CPU starts whatever it can at once: without it the transformed kernels of all layers, and the results'
-    buffers, would be in memory before the first layer is done.
+    XLA on CPU schedules every operation as early as possible. Without this dependency, the transformed kernels and the
+    output buffers of all layers would be allocated before the first layer is finished.
     """
     return jnp.where(jnp.isfinite(x[0, 0, 0]), 0.0 * x[0, 0, 0], 0.0)
 
 
-@_late_zero.def_vmap
-def _late_zero_of_many(_size, _batched, x):
-    # One for all, so that all have the same kernels.
-    return _late_zero(x[0]), False
+@_zero_after.def_vmap
+def _zero_after_batch(_size, _batched, x):
+    # Not batched, so that the transformed kernels are not either.
+    return _zero_after(x[0]), False
 
 
-def _of_kernel(kernel: Float[Array, "3 3 c d"], parts: int, zero: Scalar) -> list[Float[Array, "_ c d"]]:
-    """`G g G^T`: 36 matrices, in so many parts."""
+def _transform_kernel(kernel: Float[Array, "3 3 c d"], num_parts: int, zero: Scalar) -> list[Float[Array, "_ c d"]]:
+    """Compute `G g G^T`: 36 matrices over channels, in parts along the vertical points."""
     flat = kernel.reshape(9, -1)
-    both = np.kron(_G, _G).reshape(parts, 36 // parts, 9)
+    transforms = np.kron(_G, _G).reshape(num_parts, 36 // num_parts, 9)
     return [
-        jnp.dot(part + zero[None, None], flat, precision=lax.Precision.HIGHEST).reshape(-1, *kernel.shape[2:])
-        for part in both
+        jnp.dot(transform + zero[None, None], flat, precision=lax.Precision.HIGHEST).reshape(-1, *kernel.shape[2:])
+        for transform in transforms
     ]
 
 
-def _strip(x: Features, transformed: Sequence[Float[Array, "_ _ _"]], transpose: bool) -> Float[Array, "_ _ out"]:
-    """Rows of tiles; `x` has one more row and column on every side than the result."""
-    down, across, channels = (x.shape[0] - 2) // TILE, (x.shape[1] - 2) // TILE, x.shape[2]
-    order = _RECIPROCALS if transpose else _POINTS
-    rows = jnp.stack(_of_input([x[i::TILE][:down] for i in range(REACH)], order))
-    columns = []
-    # XLA on CPU runs a small batched product in one thread, but several products at once: hence parts.
-    for part, u in zip(jnp.split(rows, len(transformed)), transformed, strict=True):
-        v = jnp.stack(_of_input([part[:, :, j::TILE][:, :, :across] for j in range(REACH)], order), axis=1)
-        v = v.reshape(-1, down * across, channels)
+def _convolve_tiles(x: Features, kernels: Sequence[Float[Array, "_ _ _"]], transpose: bool) -> Float[Array, "_ _ out"]:
+    """Convolve `x`, padded by one on every side, with transformed kernels."""
+    tile_rows, tile_columns, channels = (x.shape[0] - 2) // TILE, (x.shape[1] - 2) // TILE, x.shape[2]
+    points = _RECIPROCAL_POINTS if transpose else _POINTS
+    rows = jnp.stack(_transform_input([x[i::TILE][:tile_rows] for i in range(INPUT_TILE)], points))
+    outputs = []
+    # XLA on CPU computes one small batched product with a single thread, but several products in parallel: hence parts.
+    for part, u in zip(jnp.split(rows, len(kernels)), kernels, strict=True):
+        columns = [part[:, :, j::TILE][:, :, :tile_columns] for j in range(INPUT_TILE)]
+        v = jnp.stack(_transform_input(columns, points), axis=1).reshape(-1, tile_rows * tile_columns, channels)
         contract = ((2,), (2 if transpose else 1,)), ((0,), (0,))
         m = lax.dot_general(v, u, contract, precision=lax.Precision.HIGHEST)
-        m = m.reshape(len(part), REACH, down * across, -1)
-        y = jnp.stack(_of_product([m[:, j] for j in order]), axis=2)
-        columns += [column.reshape(down, TILE * across, -1) for column in y]
-    y = jnp.stack(_of_product([columns[i] for i in order]), axis=1)
-    return y.reshape(TILE * down, TILE * across, -1)
+        m = m.reshape(len(part), INPUT_TILE, tile_rows * tile_columns, -1)
+        y = jnp.stack(_transform_output([m[:, j] for j in points]), axis=2)
+        outputs += [output.reshape(tile_rows, TILE * tile_columns, -1) for output in y]
+    y = jnp.stack(_transform_output([outputs[i] for i in points]), axis=1)
+    return y.reshape(TILE * tile_rows, TILE * tile_columns, -1)
 
 
-def _of_input(d: Sequence[Array], order: Sequence[int]) -> list[Array]:
-    """`B^T d` along one side, for the points in this order."""
-    p, p_odd = d[4] - 2 * d[2], _P * (d[3] - 2 * d[1])
-    q, q_odd = 0.25 * d[2] - 0.5 * d[4], (0.5 * _Q) * (0.5 * d[1] - d[3])
-    found = [
+def _transform_input(d: Sequence[Array], points: Sequence[int]) -> list[Array]:
+    """Compute `B^T d` along one axis, with the results in the order of `points`."""
+    p_even, p_odd = d[4] - 2 * d[2], _P * (d[3] - 2 * d[1])
+    q_even, q_odd = 0.25 * d[2] - 0.5 * d[4], (0.5 * _Q) * (0.5 * d[1] - d[3])
+    values = [
         d[0] - 2.5 * d[2] + d[4],
-        p + p_odd,
-        p - p_odd,
+        p_even + p_odd,
+        p_even - p_odd,
         d[1] - 2.5 * d[3] + d[5],
-        q + q_odd,
-        q - q_odd,
+        q_even + q_odd,
+        q_even - q_odd,
     ]
-    return [found[point] for point in order]
+    return [values[point] for point in points]
 
 
-def _of_product(m: Sequence[Array]) -> list[Array]:
-    """`A^T m` along one side."""
-    p, p_odd, q, q_odd = m[1] + m[2], m[1] - m[2], m[4] + m[5], m[4] - m[5]
-    return [m[0] + p + q, _P * p_odd + _Q * q_odd, 0.5 * p + 2 * q, 0.5 * _P * p_odd + 2 * _Q * q_odd + m[3]]
+def _transform_output(m: Sequence[Array]) -> list[Array]:
+    """Compute `A^T m` along one axis."""
+    p_even, p_odd, q_even, q_odd = m[1] + m[2], m[1] - m[2], m[4] + m[5], m[4] - m[5]
+    return [
+        m[0] + p_even + q_even,
+        _P * p_odd + _Q * q_odd,
+        0.5 * p_even + 2 * q_even,
+        0.5 * _P * p_odd + 2 * _Q * q_odd + m[3],
+    ]

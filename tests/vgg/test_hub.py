@@ -1,4 +1,4 @@
-"""The torchvision weights from a Hub on 127.0.0.1: what is transferred, kept, checked and said when it fails."""
+"""The torchvision weights from a fake Hub on 127.0.0.1: transfers, the cache, checks and error messages."""
 
 import socket
 import threading
@@ -24,7 +24,7 @@ FEATURES = dict(zip(layout.LAYERS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 
 
 
 def timm_tensors(widths: dict[str, int]) -> dict[str, np.ndarray]:
-    """Random weights under timm's names, with parts of a classifier before and after them."""
+    """Random weights under timm's names, and parts of a classifier."""
     rng = np.random.default_rng(7)
     tensors, channels = {}, 3
     for layer, index in FEATURES.items():
@@ -48,7 +48,7 @@ def timm_file(**changes: np.ndarray | None) -> bytes:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub that serves narrow weights, and an empty cache."""
     monkeypatch.setattr(layout, "WIDTHS", NARROW)
-    monkeypatch.setattr(hub, "PAUSE", 0.0)
+    monkeypatch.setattr(hub, "RETRY_SECONDS", 0.0)
     with serve(timm_file(), weights.TORCHVISION.revision) as fake:
         use(fake.endpoint, tmp_path, monkeypatch)
         yield fake
@@ -56,7 +56,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 def use(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment for one Hub, without what this machine may have set up for the real one."""
+    """Set the environment for one Hub, without the proxies of this machine."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
@@ -70,7 +70,7 @@ def cache_file(tmp_path: Path) -> Path:
 
 
 def failure() -> str:
-    """The message with which loading fails."""
+    """Message of the error that loading raises."""
     with pytest.raises(InputError) as caught:
         weights.load_params("torchvision")
     message = str(caught.value)
@@ -136,7 +136,7 @@ def test_real_shapes(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert weights.list_weights()[1].size > 80_000_000
 
 
-def test_tensors_apart_are_separate_requests(fake: FakeHub) -> None:
+def test_tensors_with_gaps_between_them_are_separate_requests(fake: FakeHub) -> None:
     infos = hub.read_header(weights.TORCHVISION)
     names = ["features.0.bias", "features.0.weight", "features.34.bias"]
     arrays = hub.read_tensors(weights.TORCHVISION, infos, names)
@@ -145,7 +145,7 @@ def test_tensors_apart_are_separate_requests(fake: FakeHub) -> None:
         np.testing.assert_array_equal(arrays[name], timm_tensors(NARROW)[name])
 
 
-def test_goes_on_where_it_was_cut(fake: FakeHub) -> None:
+def test_a_broken_transfer_is_resumed(fake: FakeHub) -> None:
     fake.cuts = [3, None, None, 1000, 0, None]
     params = weights.load_params("torchvision")
     ranges = [request.range.removeprefix("bytes=").split("-") for request in fake.data_requests]
@@ -155,17 +155,17 @@ def test_goes_on_where_it_was_cut(fake: FakeHub) -> None:
     np.testing.assert_array_equal(params["conv5_4"]["bias"], timm_tensors(NARROW)["features.34.bias"])
 
 
-def test_cut_every_time(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_transfer_that_breaks_every_time_fails(fake: FakeHub, tmp_path: Path) -> None:
     fake.cuts = [None, None, *[100] * 20]
     message = failure()
     assert "connection" in message
     assert "4 times" in message
     assert "'oxford'" in message
-    assert len(fake.data_requests) == 2 + hub.ATTEMPTS
+    assert len(fake.data_requests) == 2 + hub.MAX_ATTEMPTS
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_server_recovers(fake: FakeHub) -> None:
+def test_temporary_failures_are_retried(fake: FakeHub) -> None:
     fake.statuses = [503, 429]
     assert set(weights.load_params("torchvision")) == {"input", *layout.LAYERS}
 
@@ -211,13 +211,13 @@ def test_bad_values(fake: FakeHub, tmp_path: Path) -> None:
     assert not cache_file(tmp_path).exists()
 
 
-def test_other_revision(fake: FakeHub) -> None:
+def test_another_revision_is_rejected(fake: FakeHub) -> None:
     fake.commit = "f" * 40
     assert f"revision {'f' * 40}, expected {weights.TORCHVISION.revision}" in failure()
 
 
 @pytest.mark.parametrize("change", [-100, 100])
-def test_other_size(fake: FakeHub, change: int) -> None:
+def test_another_size_is_rejected(fake: FakeHub, change: int) -> None:
     fake.content = fake.content[:change] if change < 0 else fake.content + bytes(change)
     assert f"it has {len(fake.content)} bytes, expected" in failure()
 
@@ -249,7 +249,7 @@ def test_server_without_ranges(fake: FakeHub) -> None:
 @pytest.mark.parametrize(
     "content_range", ["bytes 1-8/99999", "bytes 0-7/*", "bytes", "lines 0-7/99999", "bytes 0-7/-1"]
 )
-def test_nonsense_ranges(fake: FakeHub, content_range: str) -> None:
+def test_invalid_content_ranges(fake: FakeHub, content_range: str) -> None:
     fake.content_range = content_range
     assert "'oxford'" in failure()
 
@@ -277,7 +277,7 @@ def test_damaged_cache_is_replaced(fake: FakeHub, tmp_path: Path, damage) -> Non
     assert path.read_bytes() == good
 
 
-def test_two_at_once(fake: FakeHub, tmp_path: Path) -> None:
+def test_concurrent_downloads(fake: FakeHub, tmp_path: Path) -> None:
     failures: list[Exception] = []
 
     def load() -> None:
@@ -305,7 +305,7 @@ def test_cache_that_cannot_be_written(fake: FakeHub, tmp_path: Path, monkeypatch
     assert not fake.requests
 
 
-def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "vgg19_torchvision_128d4708565b.safetensors"
     monkeypatch.delenv("JAXSTYLE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -349,7 +349,7 @@ def test_no_network(fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "http://[::::]",
     ],
 )
-def test_endpoint_that_is_no_address(
+def test_endpoint_that_is_not_a_url(
     fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     use(endpoint, tmp_path, monkeypatch)
@@ -363,7 +363,7 @@ def test_token_goes_to_the_hub_alone(fake: FakeHub, tmp_path: Path) -> None:
     assert TOKEN.encode() not in cache_file(tmp_path).read_bytes()
 
 
-def test_token_that_is_none(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_token(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_t\N{LATIN SMALL LETTER O WITH DIAERESIS}ken")
     message = failure()
     assert "HF_TOKEN" in message
@@ -381,7 +381,7 @@ def test_token_that_is_none(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> N
         ).map(str.encode),
     )
 )
-def test_any_header(text: bytes) -> None:
+def test_arbitrary_headers(text: bytes) -> None:
     content = len(text).to_bytes(8, "little") + text
 
     def read_range(file, start, end, progress=None):

