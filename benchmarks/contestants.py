@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, UInt8
 
 import jaxstyle as js
-from jaxstyle.minimize.status import SLOW, converged
+from jaxstyle.minimize.status import SURROGATE_TOLERANCE, converged
 from jaxstyle.optim.lbfgs import GRAY_LEVEL
 from jaxstyle.optim.preconditioners import spectral
 from jaxstyle.typing import Image as Pixels
@@ -140,7 +140,7 @@ def transform(
             if meter.found[-1:] == [len(meter.losses)]:
                 best = image
             image, state = _propose(image, state, value, gradient, optimizer)
-            if leads and converged(np.asarray(meter.losses), SLOW):
+            if leads and converged(np.asarray(meter.losses), SURROGATE_TOLERANCE):
                 # What `minimize` does: the surrogate gives way to the loss itself.
                 leads, meter.targets = False, js.whiten(meter.targets, 0.0)
                 image, state = best, begin(jnp.asarray(best))

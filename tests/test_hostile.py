@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 import jaxstyle as js
@@ -25,6 +26,11 @@ OPTIMIZERS = {
     "adam": js.adam(),
     "sgd": optax.sgd(1.0),
     "average": js.averaged(js.adam()),
+    # Wrapped, with an infinity in its state, and with zero as its answer to a gradient that is not finite.
+    "chain": optax.chain(js.lbfgs(memory_size=4), optax.identity()),
+    "average in a chain": optax.chain(js.averaged(js.adam()), optax.identity()),
+    "plateau": optax.chain(optax.adam(0.02), optax.contrib.reduce_on_plateau(patience=5, accumulation_size=10)),
+    "if finite": optax.apply_if_finite(js.adam(), 3),
 }
 
 
@@ -34,11 +40,13 @@ def assert_good_or_told(result, told=()):
     assert np.isfinite(result.image).all()
     assert result.image.min() >= 0
     assert result.image.max() <= 1 + 1e-6
-    if result.status in told:
+    # A loss of rounding alone cannot fall.
+    optimal = 0 < totals[0] < 1e-12
+    if result.status in told or (optimal and result.status is js.Status.STUCK):
         return
     assert result.status in (js.Status.STEP_LIMIT, js.Status.CONVERGED)
-    # By more than rounding; and rounding alone is no loss that could fall.
-    assert np.nanmin(totals) < 0.9 * totals[0] or 0 < totals[0] < 1e-12
+    # By more than rounding.
+    assert optimal or np.nanmin(totals) < 0.9 * totals[0]
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "average"])
@@ -150,9 +158,10 @@ def test_where_nothing_else_is_finite_the_run_ends_with_the_start(tiny_params, f
     """Shorter and shorter steps come to the start itself: no progress, which is told."""
     failing(lambda image: jnp.any(image != NOISE))
     options = {"params": tiny_params, "steps": 100, "scales": 1, "mosaic": 0.0}
-    for optimizer in (js.lbfgs(), js.adam()):
+    # The first minimizes the surrogate before the loss itself, 40 evaluations each.
+    for optimizer, evaluations in ((js.lbfgs(), 80), (js.adam(), 40)):
         result = js.stylize(NOISE, OTHER, optimizer=optimizer, **options)
-        assert (result.status, result.evaluations) == (js.Status.STUCK, 80)
+        assert (result.status, result.evaluations) == (js.Status.STUCK, evaluations)
         np.testing.assert_array_equal(result.image, NOISE)
 
 

@@ -66,8 +66,9 @@ class Options:
     window: Literal["auto", "whole"] | int = "auto"
     """Larger pictures are evaluated in windows of so many pixels a side (32 or more, rounded up to a multiple of 8),
     exactly, in less memory; auto chooses the largest that fit, whole has none. See jaxstyle plan."""
-    whitening: float = 1.0
-    """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture."""
+    whitening: float | None = None
+    """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture; None is 1
+    for lbfgs and 0 for adam."""
     init: str = "content"
     """Where to start: content, noise, gray, or the path of a picture."""
     mosaic: float = 0.25

@@ -63,7 +63,7 @@ def check_options(options: Options) -> None:
     if not 0 <= options.tolerance < 1:
         raise InputError(f"--tolerance is {options.tolerance}, expected a number from 0 to 1 such as 1e-6")
     for name, value in (("whitening", options.whitening), ("mosaic", options.mosaic)):
-        if not 0 <= value <= 1:
+        if value is not None and not 0 <= value <= 1:
             raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
     if options.init not in STARTS and not os.path.isfile(options.init):
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of a picture")

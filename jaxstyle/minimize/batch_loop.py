@@ -1,4 +1,4 @@
-"""A descent of many pictures at once: the same compiled steps for all, each with its own decisions and its own end."""
+"""Minimize a batch of images: the same compiled steps for all, each with its own decisions and its own end."""
 
 import functools
 import time
@@ -17,9 +17,9 @@ from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.regions import Guidance, Masks, Regions
 from jaxstyle.losses.guides import Guides, check_reach, make_guides, reach
 from jaxstyle.losses.whitening import Metric
-from jaxstyle.minimize.loop import Limits, steps, steps_in_a_chunk
-from jaxstyle.minimize.status import PATIENCE, STATUS_CODES, History, Status, verdict
-from jaxstyle.minimize.step import State, init_unchecked, result_image
+from jaxstyle.minimize.loop import Limits, run_steps, steps_per_chunk
+from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
+from jaxstyle.minimize.step import State, init_unchecked, restarted_state, result_image
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import (
@@ -36,29 +36,29 @@ from jaxstyle.typing import AnyImage, Params
 Tree = TypeVar("Tree")
 
 
-class Balanced(NamedTuple):
-    """What a picture's weights are found from: see `balance`.
+class BalanceInputs(NamedTuple):
+    """Inputs of `balance` for one image.
 
     Attributes:
         strength: 0 to 1.
-        mosaic: of the content's size.
+        mosaic: image of the style alone, of the content's size.
     """
 
     strength: float
     mosaic: AnyImage
 
 
-class Picture(NamedTuple):
-    """One of many pictures.
+class BatchItem(NamedTuple):
+    """One image of a batch.
 
     Attributes:
-        content: `(H, W, 3)`, each of its own size.
-        style: the statistics that it should have.
-        weights: one number a layer, and a region.
+        content: `(H, W, 3)`; sizes may differ within a batch.
+        style: target statistics.
+        weights: one number per layer, and per region.
         start: of the content's size.
-        regions: which pixels get which style, if not all the same; as many for every picture.
-        balanced: what the weights of content and style are found from; of all pictures or of none.
-        status: why it stopped at an earlier scale; None if it goes on.
+        regions: pixels of each style, if not all are alike; the same number for every item.
+        balance: if not None, the weights of content and style are computed from it; for all items or none.
+        status: reason to stop at an earlier scale; None if the item continues.
     """
 
     content: AnyImage
@@ -66,17 +66,17 @@ class Picture(NamedTuple):
     weights: LossWeights
     start: AnyImage
     regions: Regions | None = None
-    balanced: Balanced | None = None
+    balance: BalanceInputs | None = None
     status: Status | None = None
 
 
 class BatchRunState(NamedTuple):
-    """How far each picture has come.
+    """Progress of each item.
 
     Attributes:
-        histories: losses of every evaluation so far.
-        statuses: why each stopped; None while it goes on.
-        weights: of each.
+        histories: losses of all evaluations so far.
+        statuses: reason to stop; None for items that continue.
+        weights: of the loss terms.
     """
 
     histories: list[History]
@@ -85,87 +85,90 @@ class BatchRunState(NamedTuple):
 
 
 def minimize_batch(
-    pictures: Sequence[Picture],
+    items: Sequence[BatchItem],
     params: Params,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     limits: Limits,
     whitening: float,
-    ask: Callable[[BatchRunState], Status | None],
+    callback: Callable[[BatchRunState], Status | None],
     mesh: Mesh | None = None,
-    least: tuple[int, int] = (0, 0),
+    min_canvas: tuple[int, int] = (0, 0),
 ) -> tuple[list[AnyImage], BatchRunState]:
-    """Take steps until every picture has a reason to stop. One that has stopped stays as it is.
+    """Take steps until every item has a reason to stop. A stopped item remains unchanged.
 
     Args:
-        pictures: what to minimize, and from where.
+        items: contents, targets and starting images.
         params: of the network.
         objective: static.
         optimizer: static.
-        limits: of each picture.
-        whitening: power of the metric that leads; a picture whose loss falls slowly goes on with the loss itself.
-        ask: called after every chunk, about once a second; a status ends the descent of all.
-        mesh: its `batch` axis divides the pictures evenly.
-        least: height and width of the canvas, if they are more than the pictures need.
+        limits: of each item.
+        whitening: power of the surrogate's metric; an item with slow progress continues with the loss itself.
+        callback: called after every chunk, about once a second; a returned status ends the run of all items.
+        mesh: its `batch` axis divides the items evenly.
+        min_canvas: height and width of the canvas, if larger than the items need.
 
     Returns:
-        The best picture of each, and how far they came.
+        The resulting image and the progress of each item.
     """
-    count, power = len(pictures), np.full(len(pictures), whitening, np.float32)
-    images, targets, weights = _on_canvases(pictures, params, objective, mesh, least)
+    count, power = len(items), np.full(len(items), whitening, np.float32)
+    starts, targets, weights = _on_canvases(items, params, objective, mesh, min_canvas)
     if whitening:
-        targets = targets._replace(metric=_metrics(pictures, power, mesh))
-    states = init_batch_unchecked(images, optimizer)
+        targets = targets._replace(metric=_metrics(items, power, mesh))
+    states = init_batch_unchecked(starts, optimizer)
     history = np.empty((count, limits.steps, len(Losses._fields)), np.float32)
-    came = BatchRunState(
-        [rows[:0] for rows in history], [picture.status for picture in pictures], _each(weights, count)
+    progress = BatchRunState(
+        [rows[:0] for rows in history], [item.status for item in items], _unstack_weights(weights, count)
     )
     since, done, length = np.zeros(count, int), 0, 1
-    while None in came.statuses and done < limits.steps:
-        running = np.array([status is None for status in came.statuses])
+    while None in progress.statuses and done < limits.steps:
+        running = np.array([status is None for status in progress.statuses])
         length = int(allreduce_max(limits.next_chunk(done, length), mesh))
         lengths = shard_batch(np.where(running, length, 0).astype(np.int32), mesh)
         start = time.perf_counter()
-        states, chunk = run_batch(states, params, targets, weights, objective, optimizer, lengths)
-        chunk, num_nonfinite = to_host(chunk), to_host(states.num_nonfinite)
+        states, rows = run_batch(states, params, targets, weights, objective, optimizer, lengths)
+        rows, num_nonfinite = to_host(rows), to_host(states.num_nonfinite)
         seconds = time.perf_counter() - start
         done += length
-        status_of: list[Status | None] = list(came.statuses)
+        statuses: list[Status | None] = list(progress.statuses)
         for k in np.flatnonzero(running):
-            history[k, done - length : done] = chunk[k, :length]
-            came.histories[k] = history[k, :done]
-            status_of[k] = verdict(int(num_nonfinite[k]), history[k, since[k] : done], limits.tolerance, bool(power[k]))
-        # What is asked for counts more than what the numbers say, as for a single picture.
-        asked = ask(came)
-        told = [asked if asked and runs else status for status, runs in zip(status_of, running, strict=True)]
-        status_of = [STATUS_CODES[k] for k in allreduce_max(np.array(list(map(STATUS_CODES.index, told))), mesh)]
-        slow = [status in (Status.CONVERGED, Status.STUCK) for status in status_of]
-        turn = np.array(slow) & running & (power > 0)
-        came = came._replace(
-            statuses=[None if turns else status for status, turns in zip(status_of, turn, strict=True)]
+            history[k, done - length : done] = rows[k, :length]
+            progress.histories[k] = history[k, :done]
+            statuses[k] = verdict(
+                int(num_nonfinite[k]), history[k, :done], limits.tolerance, bool(power[k]), int(since[k])
+            )
+        # A request overrides the verdicts, as for a single image.
+        requested = callback(progress)
+        statuses = [requested if requested and runs else status for status, runs in zip(statuses, running, strict=True)]
+        statuses = [STATUS_CODES[k] for k in allreduce_max(np.array(list(map(STATUS_CODES.index, statuses))), mesh)]
+        switching = np.array([status in STALLED for status in statuses]) & running & (power > 0)
+        progress = progress._replace(
+            statuses=[None if switches else status for status, switches in zip(statuses, switching, strict=True)]
         )
-        if turn.any():
-            power, since = np.where(turn, np.float32(0), power), np.where(turn, done, since)
-            targets = targets._replace(metric=_metrics(pictures, power, mesh))
-            states = _again(states, shard_batch(turn, mesh), optimizer)
-        length = steps_in_a_chunk(done, length, seconds)
+        # Without steps left a restart would only discard what the optimizer has.
+        if switching.any() and done < limits.steps:
+            power, since = np.where(switching, np.float32(0), power), np.where(switching, done, since)
+            targets = targets._replace(metric=_metrics(items, power, mesh))
+            states = _restart(states, shard_batch(switching, mesh), optimizer)
+        length = steps_per_chunk(done, length, seconds)
     ends = [Status.NOT_FINITE if count >= PATIENCE else Status.STEP_LIMIT for count in to_host(states.num_nonfinite)]
-    statuses: list[Status | None] = [status or end for status, end in zip(came.statuses, ends, strict=True)]
-    best = to_host(jax.jit(jax.vmap(result_image))(states))
-    found: list[AnyImage] = [
-        jnp.asarray(image[: picture.start.shape[0], : picture.start.shape[1]])
-        for image, picture in zip(best, pictures, strict=True)
+    results = to_host(jax.jit(jax.vmap(result_image))(states))
+    images: list[AnyImage] = [
+        jnp.asarray(image[: item.start.shape[0], : item.start.shape[1]])
+        for image, item in zip(results, items, strict=True)
     ]
-    return found, came._replace(statuses=statuses)
+    return images, progress._replace(
+        statuses=[status or end for status, end in zip(progress.statuses, ends, strict=True)]
+    )
 
 
 def _on_canvases(
-    pictures: Sequence[Picture], params: Params, objective: Objective, mesh: Mesh | None, least: tuple[int, int]
+    items: Sequence[BatchItem], params: Params, objective: Objective, mesh: Mesh | None, min_canvas: tuple[int, int]
 ) -> tuple[Array, Targets, LossWeights]:
-    """Where the pictures start, their targets and their weights, each with a leading axis."""
-    sizes = [picture.start.shape[:2] for picture in pictures]
-    high, wide = (max(sides) for sides in zip(least, *sizes, strict=True))
-    height, width = canvas_sides(high, wide, objective)
+    """Return the starting images on canvases, the targets and the weights, each with a leading axis."""
+    sizes = [item.start.shape[:2] for item in items]
+    max_height, max_width = (max(sides) for sides in zip(min_canvas, *sizes, strict=True))
+    height, width = canvas_sides(max_height, max_width, objective)
 
     def stack(images: Sequence[Masks]) -> Array:
         canvases = np.zeros((len(images), height, width, images[0].shape[2]), np.float32)
@@ -173,27 +176,27 @@ def _on_canvases(
             canvas[: image.shape[0], : image.shape[1]] = image
         return shard_batch(canvases, mesh, spatial=True)
 
-    # A canvas that was asked for is for other pictures too, which have to find the same program.
-    alike = least == (0, 0) and set(sizes) == {(height, width)}
-    extents = None if alike else shard_batch(np.array(sizes, np.int32), mesh)
-    content = _features(params, stack([picture.content for picture in pictures]), extents, objective)
-    style = _stacked([picture.style for picture in pictures], mesh)
-    guides, masks = None, [picture.regions.content for picture in pictures if picture.regions is not None]
+    # A requested canvas serves further batches of other sizes, which must use the same program.
+    uniform = min_canvas == (0, 0) and set(sizes) == {(height, width)}
+    extents = None if uniform else shard_batch(np.array(sizes, np.int32), mesh)
+    content = _features(params, stack([item.content for item in items]), extents, objective)
+    style = _stacked([item.style for item in items], mesh)
+    guides, masks = None, [item.regions.content for item in items if item.regions is not None]
     if masks:
-        assert pictures[0].regions is not None
-        guidance = pictures[0].regions.guidance
+        assert items[0].regions is not None
+        guidance = items[0].regions.guidance
         guides = _guides(stack(masks), extents, objective.style_layers, guidance)
         reached = jax.tree.map(to_host, jax.vmap(reach)(guides.weights))
-        for k in range(len(pictures)):
+        for k in range(len(items)):
             check_reach(jax.tree.map(lambda sums, k=k: sums[k], reached), guidance, "the content")
     targets = Targets(content, style.grams, style.means, guides, extent=extents)
-    weights = _stacked([picture.weights for picture in pictures], mesh)
-    balanced = [picture.balanced for picture in pictures if picture.balanced is not None]
-    if balanced:
-        ends = stack([picture.content for picture in pictures]), stack([each.mosaic for each in balanced])
-        strengths = shard_batch(np.array([each.strength for each in balanced], np.float32), mesh)
-        weights = _balance(*ends, params, targets, weights, strengths, objective)
-    return stack([picture.start for picture in pictures]), targets, weights
+    weights = _stacked([item.weights for item in items], mesh)
+    inputs = [item.balance for item in items if item.balance is not None]
+    if inputs:
+        contents, mosaics = stack([item.content for item in items]), stack([each.mosaic for each in inputs])
+        strengths = shard_batch(np.array([each.strength for each in inputs], np.float32), mesh)
+        weights = _balance(contents, mosaics, params, targets, weights, strengths, objective)
+    return stack([item.start for item in items]), targets, weights
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -208,7 +211,7 @@ def _guides(masks: Array, extents: Array | None, layers: tuple[str, ...], guidan
 
 @functools.partial(jax.jit, static_argnames="objective", compiler_options=COMPILER_OPTIONS)
 def _balance(
-    photos: Array,
+    contents: Array,
     mosaics: Array,
     params: Params,
     targets: Targets,
@@ -216,45 +219,35 @@ def _balance(
     strengths: Array,
     objective: Objective,
 ) -> LossWeights:
-    def one(photo: Array, mosaic: Array, targets: Targets, weights: LossWeights, strength: Array) -> LossWeights:
-        return balance(photo, mosaic, params, targets, objective, strength, weights)
+    def balance_one(content: Array, mosaic: Array, targets: Targets, weights: LossWeights, strength: Array):
+        return balance(content, mosaic, params, targets, objective, strength, weights)
 
-    return jax.vmap(one)(photos, mosaics, targets, weights, strengths)
-
-
-def _each(weights: LossWeights, count: int) -> list[LossWeights]:
-    """The weights of each picture."""
-    found = jax.tree.map(to_host, weights)
-    return [jax.tree.map(lambda values, k=k: jnp.asarray(values[k]), found) for k in range(count)]
+    return jax.vmap(balance_one)(contents, mosaics, targets, weights, strengths)
 
 
-def _metrics(pictures: Sequence[Picture], power: Float[np.ndarray, " batch"], mesh: Mesh | None) -> dict[str, Metric]:
-    """The metric of each picture; once for all that have the style in common."""
-    # It is the same object where the style is one.
-    keys = [(id(picture.style), float(each)) for picture, each in zip(pictures, power, strict=True)]
-    styles = {id(picture.style): picture.style for picture in pictures}
-    found = {key: metric_of(styles[key[0]], np.float32(key[1])) for key in set(keys)}
-    return _stacked([found[key] for key in keys], mesh)
+def _unstack_weights(weights: LossWeights, count: int) -> list[LossWeights]:
+    values = jax.tree.map(to_host, weights)
+    return [jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), values) for k in range(count)]
+
+
+def _metrics(items: Sequence[BatchItem], power: Float[np.ndarray, " batch"], mesh: Mesh | None) -> dict[str, Metric]:
+    """Return the metric of each item; items that share a style object share the computation."""
+    keys = [(id(item.style), float(exponent)) for item, exponent in zip(items, power, strict=True)]
+    styles = {id(item.style): item.style for item in items}
+    metrics = {key: metric_of(styles[key[0]], np.float32(key[1])) for key in set(keys)}
+    return _stacked([metrics[key] for key in keys], mesh)
 
 
 def _stacked(trees: Sequence[Tree], mesh: Mesh | None) -> Tree:
-    """One of each picture, with a leading axis; those that the first host has computed."""
-    stacked = jax.tree.map(lambda *each: np.stack(each), *trees)
+    """Stack one tree per item along a leading axis; on a mesh, with the values of the first host."""
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
     return jax.tree.map(
-        lambda each: shard_batch(each, mesh), stacked if mesh is None else broadcast_from_first_host(stacked)
+        lambda leaf: shard_batch(leaf, mesh), stacked if mesh is None else broadcast_from_first_host(stacked)
     )
 
 
 def init_batch_unchecked(images: Array, optimizer: optax.GradientTransformation) -> State:
-    """What `init_unchecked` gives for each picture, with a leading axis.
-
-    Args:
-        images: `(batch, H, W, 3)`.
-        optimizer: any optax transform.
-
-    Returns:
-        The states.
-    """
+    """Return the state of `init_unchecked` for each of `(batch, H, W, 3)` images, with a leading axis."""
     make = jax.vmap(functools.partial(init_unchecked, optimizer=optimizer))
     shardings = shardings_like(jax.eval_shape(make, images), images, batched=True)
     return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(images)
@@ -272,33 +265,33 @@ def run_batch(
     optimizer: optax.GradientTransformation,
     lengths: Int[Array, " batch"],
 ) -> tuple[State, Array]:
-    """What `run` does, for each picture so many steps.
+    """Take the given number of steps for each item: `run` with a leading axis.
 
     Args:
-        states: with a leading axis of pictures; their buffers are reused.
+        states: with a leading axis; their buffers are reused.
         params: shared.
         targets: with a leading axis.
         weights: likewise.
         objective: static.
         optimizer: static.
-        lengths: at most `PATIENCE` each; a picture with 0 stays as it is.
+        lengths: at most `PATIENCE`; an item with 0 remains unchanged.
 
     Returns:
-        The states after them, and an array of `(batch, PATIENCE, 5)`: a picture's first rows are its losses.
+        The next states, and an array of `(batch, PATIENCE, 5)`: the first rows of an item are the losses of its steps.
     """
 
-    def one(state: State, targets: Targets, weights: LossWeights, length: Int[Array, ""]) -> tuple[State, Array]:
-        return steps(state, params, targets, weights, objective, optimizer, length)
+    def run_one(state: State, targets: Targets, weights: LossWeights, length: Int[Array, ""]) -> tuple[State, Array]:
+        return run_steps(state, params, targets, weights, objective, optimizer, length)
 
-    return jax.vmap(one)(states, targets, weights, lengths)
+    return jax.vmap(run_one)(states, targets, weights, lengths)
 
 
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="states")
-def _again(states: State, which: Bool[Array, " batch"], optimizer: optax.GradientTransformation) -> State:
-    """Those pictures begin anew from their best one."""
-    fresh = jax.vmap(functools.partial(init_unchecked, optimizer=optimizer))(states.best_image)
+def _restart(states: State, selected: Bool[Array, " batch"], optimizer: optax.GradientTransformation) -> State:
+    """Restart the selected items from their best image."""
+    restarted = jax.vmap(functools.partial(restarted_state, optimizer=optimizer))(states)
 
     def select(new: Array, old: Array) -> Array:
-        return jnp.where(jnp.expand_dims(which, range(1, new.ndim)), new, old)
+        return jnp.where(jnp.expand_dims(selected, range(1, new.ndim)), new, old)
 
-    return jax.tree.map(select, fresh, states)
+    return jax.tree.map(select, restarted, states)

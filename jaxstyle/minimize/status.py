@@ -1,31 +1,31 @@
-"""Why a run stops, judged by its losses alone."""
+"""Reasons to stop a run, judged by its losses alone."""
 
 import enum
 
 import numpy as np
 from jaxtyping import Float
 
-# Convergence is judged over this many evaluations, at multiples of it; so no chunk is longer.
+# Evaluations over which convergence is judged, at every multiple of it; so no chunk is longer.
 PATIENCE = 20
 
-# A first problem, which only leads the way, gives way to the last where the loss falls by less an evaluation.
-SLOW = 4e-3
+# The surrogate is replaced by the loss itself where the loss falls by less than this fraction per evaluation.
+SURROGATE_TOLERANCE = 4e-3
 
-# Rows of losses, one an evaluation; columns as in `Losses`.
+# Rows of losses, one per evaluation; columns as in `Losses`.
 History = Float[np.ndarray, "_ 5"]
 
 
 class Status(enum.StrEnum):
-    """Why a run stopped.
+    """Reason why a run stopped.
 
     Attributes:
         STEP_LIMIT: all steps were taken.
         CONVERGED: the loss no longer falls.
-        STUCK: it never fell: none of 40 evaluations or more was better than the first.
-        STOPPED: a callback asked for it.
+        STUCK: the loss never fell: none of 40 evaluations or more was better than the first.
+        STOPPED: a callback requested it.
         INTERRUPTED: Ctrl-C.
-        TERMINATED: SIGTERM, as clusters send it before they take a machine away.
-        NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, again and again.
+        TERMINATED: SIGTERM, which clusters send before they reclaim a machine.
+        NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, repeatedly.
     """
 
     STEP_LIMIT = "step limit"
@@ -37,42 +37,46 @@ class Status(enum.StrEnum):
     NOT_FINITE = "loss not finite"
 
 
-# Ends of a scale after which the next one begins, or the run is done.
+# A scale that ended like this is followed by the next one, or completes the run.
 COMPLETED = (Status.STEP_LIMIT, Status.CONVERGED, Status.STUCK)
 
-# Ends that a signal asked for.
+# The loss no longer improves.
+STALLED = (Status.CONVERGED, Status.STUCK)
+
+# A signal requested the end.
 INTERRUPTED = (Status.INTERRUPTED, Status.TERMINATED)
 
-# What hosts tell each other is a place in this list.
+# Hosts exchange indices into this list.
 STATUS_CODES = (None, *Status)
 
 
 def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bool:
-    """Whether the best loss fell by at most this fraction an evaluation; asked at multiples of `PATIENCE`."""
+    """True if the best loss fell by at most this fraction per evaluation; judged at multiples of `PATIENCE`."""
     if len(totals) <= PATIENCE or len(totals) % PATIENCE:
         return False
     best = np.fmin.accumulate(totals)
     return bool(best[-1 - PATIENCE] - best[-1] <= tolerance * PATIENCE * best[-1 - PATIENCE])
 
 
-def verdict(num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool) -> Status | None:
-    """Why to stop by the numbers alone.
+def verdict(
+    num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool, since: int = 0
+) -> Status | None:
+    """Return the reason to stop that the numbers give, or None to continue.
 
     Args:
-        num_nonfinite: evaluations in a row that were not finite.
-        history: of the present problem.
+        num_nonfinite: consecutive evaluations that were not finite.
+        history: losses of all evaluations at this size.
         tolerance: see `Limits`.
-        on_surrogate: whether another problem comes after this one, which then only has to make slow progress.
-
-    Returns:
-        A status, or None to go on.
+        on_surrogate: True while the surrogate is minimized: it ends where progress is slow.
+        since: evaluations before the present objective; convergence is judged after them.
     """
-    # At the first, or where convergence is judged: not where chunks end, which is a matter of time.
+    evaluations = len(history) - since
+    # Judged at the first evaluation, and where convergence is: the ends of chunks depend on the clock.
     if num_nonfinite > 0 and (
-        num_nonfinite == len(history) == 1 or (num_nonfinite >= PATIENCE and len(history) % PATIENCE == 0)
+        num_nonfinite == evaluations == 1 or (num_nonfinite >= PATIENCE and evaluations % PATIENCE == 0)
     ):
         return Status.NOT_FINITE
     totals = history[:, 0]
-    if not converged(totals, max(SLOW, tolerance) if on_surrogate else tolerance):
+    if not converged(totals[since:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
         return None
     return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED

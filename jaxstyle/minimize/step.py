@@ -1,4 +1,4 @@
-"""One step of the optimization: one evaluation, one update. The state is a pytree; the step is one compiled program."""
+"""One optimization step: one evaluation, one update. The state is a pytree; the step is one compiled program."""
 
 import functools
 from typing import Any, NamedTuple
@@ -14,23 +14,22 @@ from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weight
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.mesh import shardings_like
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optim.averaging import AveragedState, average_of
-from jaxstyle.optim.lbfgs import LbfgsState
+from jaxstyle.optim.averaging import average_of, with_averages_of
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import stride
 
 
 class State(NamedTuple):
-    """Everything that changes from step to step.
+    """All values that change from step to step.
 
     Attributes:
-        image: the picture that the next step will evaluate.
-        optimizer: the optimizer's own state.
-        losses: of the picture that the last step evaluated; zeros before the first.
-        best_image: the evaluated picture with the least total loss.
+        image: the next image to evaluate.
+        optimizer: state of the optimizer.
+        losses: of the last evaluated image; zeros before the first step.
+        best_image: the evaluated image with the least total loss.
         best_loss: its total loss; infinity before the first step.
-        evaluations: steps taken so far, each one value and gradient.
-        num_nonfinite: evaluations in a row whose loss or gradient was not finite, or too large for the optimizer.
+        evaluations: number of steps taken; each evaluates one value and gradient.
+        num_nonfinite: consecutive evaluations whose loss or gradient was not finite, or too large for the optimizer.
     """
 
     image: Image
@@ -50,21 +49,23 @@ def init(
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> State:
-    """The state before the first step; nothing is evaluated yet. Checks values, so it runs outside `jit`.
+    """Return the state before the first step, without an evaluation.
+
+    The values of the arguments are checked, so this function cannot run inside `jit`.
 
     Args:
-        image: `(H, W, 3)` where the optimization starts; clipped to [0, 1].
+        image: `(H, W, 3)`, where the optimization starts; clipped to [0, 1].
         params: see `load_params`.
-        targets: see `make_targets`; their content must have the image's size.
+        targets: see `make_targets`; of a content of the image's size.
         weights: see `LossWeights`.
         objective: static.
-        optimizer: `lbfgs()`, `adam()` or any optax transform.
+        optimizer: `lbfgs()`, `adam()` or any optax transform that needs one gradient a step.
 
     Returns:
-        A state that owns all its buffers, so that `step` may reuse them.
+        A state that owns all its buffers, so that `step` can reuse them.
 
     Raises:
-        InputError: for a misshapen image, targets of another size or objective, or wrong weights.
+        InputError: for an image of wrong shape, targets of another size or objective, or invalid weights.
     """
     del params
     check_image(image, min_side=objective.min_side)
@@ -87,52 +88,50 @@ def init(
 
 
 def init_unchecked(image: Image, optimizer: optax.GradientTransformation) -> State:
-    """What `init` gives, unchecked. On a mesh the state lies as the image does.
-
-    Args:
-        image: `(H, W, 3)` where the optimization starts; clipped to [0, 1].
-        optimizer: any optax transform.
-
-    Returns:
-        A state that owns all its buffers.
-    """
+    """Return the state of `init` without its checks; on a mesh it is sharded like the image."""
     make = functools.partial(_initial_state, optimizer=optimizer)
     shardings = shardings_like(jax.eval_shape(make, image), image)
     return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
 
 
 def state_like(image: Image, optimizer: optax.GradientTransformation) -> State:
-    """What `init_unchecked` gives, as shapes, types and places alone; nothing is computed, nothing takes memory.
-
-    Args:
-        image: where the optimization starts.
-        optimizer: any optax transform.
-
-    Returns:
-        A state of `jax.ShapeDtypeStruct`.
-    """
+    """Return the shapes, types and shardings of `init_unchecked` as `jax.ShapeDtypeStruct`; nothing is computed."""
     shapes = jax.eval_shape(functools.partial(_initial_state, optimizer=optimizer), image)
-    places = shardings_like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
-    return jax.tree.map(lambda leaf, put: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=put), shapes, places)
+    shardings = shardings_like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
+    )
+
+
+def restart(state: State, optimizer: optax.GradientTransformation) -> State:
+    """Return the state before the first step from the best image, on the same devices.
+
+    The count of evaluations and averages of images continue. The old state's buffers are reused.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    restarted = functools.partial(restarted_state, optimizer=optimizer)
+    return jax.jit(restarted, donate_argnums=0, out_shardings=shardings)(state)
+
+
+def restarted_state(state: State, optimizer: optax.GradientTransformation) -> State:
+    """Return the state of `restart`, as a pure function of one image."""
+    fresh = _initial_state(state.best_image, optimizer)
+    return fresh._replace(
+        optimizer=with_averages_of(state.optimizer, fresh.optimizer), evaluations=jnp.copy(state.evaluations)
+    )
 
 
 def result_image(state: State) -> Image:
-    """What a run gives of its state: the best picture, or the average of an optimizer that averages.
-
-    Args:
-        state: of one picture; `vmap` it for many.
-
-    Returns:
-        `(H, W, 3)`.
-    """
-    return average_of(state.optimizer) if isinstance(state.optimizer, AveragedState) else state.best_image
+    """Return the result of a run: the average of an optimizer that averages, otherwise the best image."""
+    average = average_of(state.optimizer)
+    return state.best_image if average is None else average
 
 
 def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> State:
     start = jnp.clip(image, 0.0, 1.0)
     return State(
         image=start,
-        optimizer=_own(optimizer.init(start), start),
+        optimizer=_copy_shared(optimizer.init(start), start),
         losses=Losses(*(jnp.array(0.0, jnp.float32) for _ in Losses._fields)),
         best_image=jnp.array(start, copy=True),
         best_loss=jnp.array(jnp.inf, jnp.float32),
@@ -141,47 +140,32 @@ def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> Sta
     )
 
 
-def all_finite(optimizer: Any) -> Bool[Array, ""]:
-    """Whether the optimizer's state is finite: Adam's squares of a large gradient may not be, and then it stands still.
-
-    L-BFGS has infinities of its own, for losses that are not there yet.
-    """
-    inner = optimizer.inner if isinstance(optimizer, AveragedState) else optimizer
-    leaves = [] if isinstance(inner, LbfgsState) else jax.tree.leaves(inner)
-    sound = [jnp.all(jnp.isfinite(leaf)) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return functools.reduce(jnp.logical_and, sound, jnp.array(True))
-
-
-def reject_nonfinite(
-    finite: Bool[Array, ""], image: Image, changed: Any, state: State, optimizer: optax.GradientTransformation
-) -> tuple[Image, Any]:
-    """Where an evaluation was not sound, half way back to the best picture instead, with a new optimizer.
-
-    L-BFGS refuses such a picture by itself: it tries a shorter step, and drops its memory only where that does not do.
-    """
-    inner = changed.inner if isinstance(changed, AveragedState) else changed
-    if isinstance(inner, LbfgsState):
-        return image, changed
-    half_way = 0.5 * (state.best_image + state.image)
-    image = jnp.where(finite, image, jnp.where(jnp.isfinite(half_way), half_way, state.best_image))
-    fresh = optimizer.init(state.best_image)
-    if isinstance(changed, AveragedState) and isinstance(fresh, AveragedState):
-        # The average of what was good goes on.
-        fresh = changed._replace(inner=fresh.inner)
-    return image, jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, fresh)
-
-
-def _own(tree: Any, image: Image) -> Any:
-    """Copies of leaves that stand twice in the state: a buffer can be given to `step` for reuse only once."""
+def _copy_shared(tree: Any, image: Image) -> Any:
+    """Copy leaves that occur twice in the state: a buffer can be donated to `step` only once."""
     seen = {id(image)}
 
-    def own(leaf: Array) -> Array:
+    def copy_if_seen(leaf: Array) -> Array:
         if id(leaf) in seen:
             return jnp.array(leaf, copy=True)
         seen.add(id(leaf))
         return leaf
 
-    return jax.tree.map(own, tree)
+    return jax.tree.map(copy_if_seen, tree)
+
+
+def _overflowed(state: Any, fresh: Any) -> Bool[Array, ""]:
+    """True if a value of an optimizer's state is not finite although it is finite in a fresh state.
+
+    Adam's squares of a large gradient overflow, and these pixels would never move again. Infinities in a fresh state
+    stand for values that are not known yet.
+    """
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(fresh), strict=True)
+    overflows = [
+        jnp.any(~jnp.isfinite(leaf) & jnp.isfinite(initial))
+        for leaf, initial in pairs
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    ]
+    return functools.reduce(jnp.logical_or, overflows, jnp.array(False))
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
@@ -193,9 +177,13 @@ def step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> State:
-    """Evaluate the state's picture once and propose the next. Compiled; the old state's buffers are reused.
+    """Evaluate the state's image once and propose the next. Compiled; the old state's buffers are reused.
 
-    Nothing is compiled again for other pictures, targets or weights of the same shapes.
+    Other images, targets or weights of the same shapes do not recompile.
+
+    An evaluation that is not finite reaches the optimizer as a gradient of NaN. An optimizer such as `lbfgs` answers
+    with a shorter step. Where the answer is not finite either, or does not move, or the optimizer's state has
+    overflowed, the next image is half way back to the best one, and the optimizer starts afresh.
 
     Args:
         state: from `init` or an earlier step; not usable afterwards.
@@ -211,36 +199,41 @@ def step(
     Example:
         >>> import jax, jaxstyle as js
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
-        >>> photo, painting = js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)
         >>> objective, weights, optimizer = js.Objective(), js.LossWeights(), js.lbfgs(memory_size=5)
-        >>> targets = js.make_targets(params, photo, [painting], objective)
-        >>> state = js.init(photo, params, targets, weights, objective, optimizer)
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> state = js.init(content, params, targets, weights, objective, optimizer)
         >>> for _ in range(3):
         ...     state = js.step(state, params, targets, weights, objective, optimizer)
         >>> int(state.evaluations)
         3
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
-    if targets.guides is not None:
-        # A pixel that keeps the photo is none of the optimizer's variables.
-        gradient = jnp.where(targets.guides.free, gradient, 0.0)
-    update = optax.with_extra_args_support(optimizer).update
     free = None if targets.guides is None else targets.guides.free
+    if free is not None:
+        # Fixed pixels are no variables of the optimizer.
+        gradient = jnp.where(free, gradient, 0.0)
+    finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.surrogate) & jnp.all(jnp.isfinite(gradient))
+    gradient = jnp.where(finite, gradient, jnp.nan)
+    update = optax.with_extra_args_support(optimizer).update
     extra = {"value": losses.surrogate, "extent": targets.extent, "free": free}
     updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
     if free is not None:
-        updates = jax.tree.map(lambda each: jnp.where(free, each, 0.0), updates)
-    finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.surrogate) & jnp.all(jnp.isfinite(gradient))
+        updates = jax.tree.map(lambda leaf: jnp.where(free, leaf, 0.0), updates)
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
-    sound = finite & all_finite(optimizer_state)
-    image, optimizer_state = reject_nonfinite(sound, image, optimizer_state, state, optimizer)
+
+    fresh = optimizer.init(state.best_image)
+    moves = jnp.any(image != state.image)
+    usable = (finite | moves) & jnp.all(jnp.isfinite(image)) & ~_overflowed(optimizer_state, fresh)
+    half_way = 0.5 * (state.best_image + state.image)
+    fresh = with_averages_of(optimizer_state, fresh)
     better = finite & (losses.total < state.best_loss)
     return State(
-        image=image,
-        optimizer=optimizer_state,
+        image=jnp.where(usable, image, half_way),
+        optimizer=jax.tree.map(lambda new, initial: jnp.where(usable, new, initial), optimizer_state, fresh),
         losses=losses,
         best_image=jnp.where(better, state.image, state.best_image),
         best_loss=jnp.where(better, losses.total, state.best_loss),
         evaluations=state.evaluations + 1,
-        num_nonfinite=jnp.where(sound, 0, state.num_nonfinite + 1),
+        num_nonfinite=jnp.where(finite & usable, 0, state.num_nonfinite + 1),
     )

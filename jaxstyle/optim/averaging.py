@@ -82,13 +82,22 @@ def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def average_of(state: AveragedState) -> Image:
-    """The average so far.
+def average_of(state: Any) -> Image | None:
+    """Return the average in an optimizer's state, also of `averaged` within a chain; None if there is none."""
+    nodes = jax.tree.leaves(state, is_leaf=_is_averaged)
+    averages = [node.total / (1 - node.missing) for node in nodes if _is_averaged(node)]
+    return averages[0] if averages else None
 
-    Args:
-        state: of an optimizer from `averaged`.
 
-    Returns:
-        A picture.
-    """
-    return state.total / (1 - state.missing)
+def with_averages_of(state: Any, fresh: Any) -> Any:
+    """Return a fresh state of the same optimizer that continues the averages of `state`."""
+    return jax.tree.map(
+        lambda initial, node: node._replace(inner=initial.inner) if _is_averaged(initial) else initial,
+        fresh,
+        state,
+        is_leaf=_is_averaged,
+    )
+
+
+def _is_averaged(node: Any) -> bool:
+    return isinstance(node, AveragedState)

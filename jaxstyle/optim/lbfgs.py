@@ -7,7 +7,7 @@ one program, and `vmap` gives every picture of a batch its own decisions.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +183,16 @@ def _lbfgs(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def uses_lbfgs(optimizer: optax.GradientTransformation) -> bool:
+    """True if the optimizer is `lbfgs`, also within a chain or an average."""
+    state = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((2, 2, 3), jnp.float32))
+    return any(map(_is_lbfgs, jax.tree.leaves(state, is_leaf=_is_lbfgs)))
+
+
+def _is_lbfgs(node: Any) -> bool:
+    return isinstance(node, LbfgsState)
 
 
 def _dot(a: Array, b: Array) -> Scalar:

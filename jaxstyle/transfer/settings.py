@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxstyle.losses.style import WHITENED
 from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.objective.mesh import on_mesh
-from jaxstyle.optim.lbfgs import lbfgs
+from jaxstyle.optim.lbfgs import lbfgs, uses_lbfgs
 from jaxstyle.transfer.memory import WindowOption
 from jaxstyle.transfer.presets import preset as named_preset
 from jaxstyle.transfer.pyramid import ScaleCount
@@ -54,7 +54,8 @@ def resolve_settings(
     """Return a preset's settings, replaced by the parameters of `stylize` that are not None, and checked.
 
     If neither strength nor weights are given, and the style loss is not the preset's, whose weights would mean nothing,
-    the strength is 0.5. On a mesh that shards an image the default optimizer is one that can be sharded too.
+    the strength is 0.5. On a mesh that shards an image the default optimizer is one that can be sharded too. Only
+    `lbfgs` is whitened by default: the switch to the plain gradient throws other optimizers back.
 
     Returns:
         Settings; the objective has the window, if there is one, and the mesh's shards.
@@ -75,12 +76,14 @@ def resolve_settings(
         init=named.init if init is None else init,
         mosaic=named.mosaic if mosaic is None else mosaic,
         window=window,
-        whitening=whitening,
+        whitening=0.0 if whitening is None else whitening,
         tolerance=tolerance,
     )
     check_parameters(settings._asdict())
     if settings.objective.style_loss not in WHITENED:
         settings = settings._replace(whitening=0.0)
+    elif whitening is None and uses_lbfgs(settings.optimizer):
+        settings = settings._replace(whitening=1.0)
     if strength is None and weights is None and settings.objective.style_loss != named.objective.style_loss:
         settings = settings._replace(strength=0.5)
     if settings.strength is not None and weights is None:

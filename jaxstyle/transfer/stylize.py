@@ -66,7 +66,7 @@ def stylize(
     share: float | None = None,
     window: WindowOption = "auto",
     mesh: Mesh | None = None,
-    whitening: float = 1.0,
+    whitening: float | None = None,
     init: str | AnyImage | None = None,
     mosaic: float | None = None,
     seed: int = 0,
@@ -112,6 +112,7 @@ def stylize(
         mesh: devices that share the image: see `make_mesh`. Unless an optimizer is given, it is then
             `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the image on every device.
         whitening: power of the surrogate's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
+            None is 1 for `lbfgs` and 0 for other optimizers.
         init: the start: `"content"` (with some `mosaic`), `"noise"` (seeded), `"gray"`, or an image, resized to the
             first scale.
         mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
@@ -252,7 +253,7 @@ def stylize(
                 problem = problem._replace(targets=whiten(targets, settings.whitening))
                 # With power 0 the same program follows the loss itself.
                 final_problem = problem._replace(targets=whiten(targets, 0.0))
-            limits = Limits(scaled_job.scales[0].steps, tolerance, callback_every, before=sum(map(len, histories)))
+            limits = Limits(scaled_job.scales[0].steps, tolerance, callback_every, sum(map(len, histories)))
             pixels = jnp.asarray(put(start).pixels)
             if resumed is None:
                 run = initial_run_state(init_state(pixels, *problem))

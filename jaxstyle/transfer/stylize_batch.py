@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.color import Color, restore
 from jaxstyle.image.ops import fit
 from jaxstyle.image.regions import Regions
-from jaxstyle.minimize.batch_loop import Balanced, BatchRunState, Picture, minimize_batch
+from jaxstyle.minimize.batch_loop import BalanceInputs, BatchItem, BatchRunState, minimize_batch
 from jaxstyle.minimize.loop import Limits
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.objective.base import Losses, LossWeights, Objective
@@ -65,7 +65,7 @@ def stylize_batch(
     window: WindowOption = "auto",
     mesh: Mesh | None = None,
     canvas: tuple[int, int] = (0, 0),
-    whitening: float = 1.0,
+    whitening: float | None = None,
     init: str | AnyImage | None = None,
     mosaic: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] = 0,
@@ -100,7 +100,7 @@ def stylize_batch(
         mesh: devices: its `batch` axis shards the batch, `rows` and `columns` shard each image; see `make_mesh`.
         canvas: least height and width, at full size, of the canvas for every image: later calls with as many images, up
             to this size, compile nothing.
-        whitening: power of the surrogate's metric, 0 to 1.
+        whitening: power of the surrogate's metric, 0 to 1; None is 1 for `lbfgs` and 0 for other optimizers.
         init: the start: "content", "noise", "gray", or an image for all.
         mosaic: share of the style's mosaic in a start from the content, 0 to 1.
         seeds: of noise and mosaic, 0 to 2^32 - 1.
@@ -149,6 +149,8 @@ def stylize_batch(
     groups = 1 if mesh is None else mesh.shape.get("batch", 1)
     # Every device gets the same number of images; results of the added ones are dropped.
     jobs += [jobs[-1]] * (-len(jobs) % groups)
+    keys = [_style_key(image, k) for k, image in enumerate(inputs)]
+    keys += keys[-1:] * (len(jobs) - len(keys))
     count = min(len(job.scales) for job in jobs)
     jobs = [with_scales(job, settings._replace(scales=count)) for job in jobs]
     params = load_params() if params is None else params
@@ -173,7 +175,7 @@ def stylize_batch(
             structure: Objective,
         ) -> tuple[list[AnyImage], BatchRunState]:
             return minimize_batch(
-                _pictures(index, jobs, starts, statuses, params, structure),
+                _items(index, jobs, keys, starts, statuses, params, structure),
                 mesh_params,
                 structure,
                 settings.optimizer,
@@ -268,32 +270,42 @@ def _final_status(status: Status | None) -> Status | None:
     return None if status in COMPLETED else status
 
 
-def _pictures(
+def _style_key(arguments: dict[str, Any], index: int) -> tuple[Hashable, ...]:
+    """Return a key of the arguments of `measure_styles`: the caller's objects, as conversion makes new arrays."""
+    styles, style_weights, color = (arguments[name] for name in ("styles", "style_weights", "color"))
+    styles = styles if isinstance(styles, list | tuple) else [styles]
+    style_weights = None if style_weights is None else tuple(style_weights)
+    # In the colors of the content every image has styles of its own.
+    return (*map(id, styles), style_weights, id(arguments["regions"]), None if color == "style" else index)
+
+
+def _items(
     index: int,
     jobs: Sequence[Job],
+    keys: Sequence[Hashable],
     starts: Sequence[AnyImage],
     statuses: Sequence[Status | None],
     params: Params,
     objective: Objective,
-) -> list[Picture]:
+) -> list[BatchItem]:
     """Return the jobs at one of their scales, from the images of the scale before."""
     # Jobs with the same styles share their statistics.
-    statistics, pictures = {}, []
-    for job, start, status in zip(jobs, starts, statuses, strict=True):
+    statistics, items = {}, []
+    for job, key, start, status in zip(jobs, keys, starts, statuses, strict=True):
         scaled_job = resize_job(job, job.scales[index])
-        key = (*map(id, job.styles), id(job.regions), *job.shares)
         if key not in statistics:
             statistics[key] = measure_styles(
                 params, scaled_job.styles, objective, scaled_job.shares, scaled_job.regions
             )
         start = restore_fixed_pixels(fit(start, *scaled_job.content.shape[:2]), scaled_job)
-        balanced = None if scaled_job.strength is None else Balanced(scaled_job.strength, mosaic_image(scaled_job))
-        pictures.append(
-            Picture(
-                scaled_job.content, statistics[key], scaled_job.weights, start, scaled_job.regions, balanced, status
+        strength = scaled_job.strength
+        balance = None if strength is None else BalanceInputs(strength, mosaic_image(scaled_job))
+        items.append(
+            BatchItem(
+                scaled_job.content, statistics[key], scaled_job.weights, start, scaled_job.regions, balance, status
             )
         )
-    return pictures
+    return items
 
 
 def _progress(jobs: Sequence[Job], count: int, states: Sequence[BatchRunState], start_time: float) -> BatchProgress:

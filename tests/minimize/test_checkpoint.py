@@ -57,7 +57,7 @@ def run(tiny_params):
 @pytest.mark.parametrize("optimizer", [js.lbfgs(memory_size=4), js.adam()], ids=["lbfgs", "adam"])
 def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch, optimizer, scales, window):
     """Also across scales, and across the switch to the plain gradient, which comes early here."""
-    monkeypatch.setattr(status, "SLOW", 0.5)
+    monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
     options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70}
     expected = run(**options)
     assert len(expected.scales) == scales

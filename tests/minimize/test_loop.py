@@ -1,4 +1,4 @@
-"""One size: where chunks end, and what the numbers say about stopping. Whole runs are in `test_transfer.py`."""
+"""One size: ends of chunks, and reasons to stop. Whole runs are in `transfer/test_stylize.py`."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxstyle as js
-from jaxstyle.minimize import status
 from jaxstyle.minimize.loop import Limits, Problem, initial_run_state, minimize
-from jaxstyle.minimize.status import Status
+from jaxstyle.minimize.status import PATIENCE, Status
+from jaxstyle.minimize.status import verdict as judge
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +24,29 @@ def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, be
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(steps, 0.0, every, before)
     state, history, status = minimize(
-        initial_run_state(state), problem, limits, lambda now: seen.append(len(now.history))
+        initial_run_state(state), problem, limits, lambda run_state: seen.append(len(run_state.history))
     )
     assert len(history) == int(state.evaluations) == steps
     assert status is Status.STEP_LIMIT
     assert seen == sorted(set(seen))
     assert set(seen) >= {steps, *(k for k in range(1, steps + 1) if (before + k) % every == 0)}
-    assert max(np.diff([0, *seen])) <= status.PATIENCE
+    assert max(np.diff([0, *seen])) <= PATIENCE
 
 
 def test_the_answer_ends_the_descent(problem):
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(50, 0.0, 4)
-    asked = lambda now: Status.STOPPED if len(now.history) >= 8 else None  # noqa: E731
-    _, history, status = minimize(initial_run_state(state), problem, limits, asked)
+
+    def stop_at_eight(run_state):
+        return Status.STOPPED if len(run_state.history) >= 8 else None
+
+    _, history, status = minimize(initial_run_state(state), problem, limits, stop_at_eight)
     assert (len(history), status) == (8, Status.STOPPED)
 
 
-def verdict(totals, num_nonfinite=0, tolerance=1e-3):
+def verdict(totals, num_nonfinite=0, tolerance=1e-3, since=0):
     history = np.repeat(np.float32(totals)[:, None], 5, axis=1)
-    return status.verdict(num_nonfinite, history, tolerance, on_surrogate=False)
+    return judge(num_nonfinite, history, tolerance, on_surrogate=False, since=since)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():
@@ -67,6 +70,14 @@ def test_no_progress_is_none_better_than_the_first():
     assert verdict(np.append([1.0, 0.9], np.full(38, 2.0))) is Status.CONVERGED
     assert verdict(np.zeros(40)) is Status.CONVERGED
     assert verdict(np.append(1.0, np.full(19, 2.0))) is None
+
+
+def test_a_second_objective_is_judged_from_its_start_and_progress_from_the_first():
+    falling, flat = np.linspace(2.0, 1.0, 40), np.append(1.0, np.full(39, 1.5))
+    assert verdict(np.append(falling, flat), since=40) is Status.CONVERGED
+    assert verdict(np.append(falling, flat[:20]), since=40) is None
+    assert verdict(np.append(np.full(40, 1.0), flat), since=40) is Status.STUCK
+    assert verdict(np.append(falling, np.nan), num_nonfinite=1, since=40) is Status.NOT_FINITE
 
 
 def test_not_finite_is_the_first_or_20_in_a_row():

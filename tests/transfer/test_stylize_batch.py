@@ -1,11 +1,14 @@
 """Many pictures at once: each gets what it gets alone."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
 
 import jaxstyle as js
 from jaxstyle.minimize import batch_loop, status
+from jaxstyle.objective.targets import measure_styles
 
 STEPS = 6
 
@@ -98,15 +101,15 @@ def test_each_has_its_own_end(tiny_params, photos, starry):
 
 def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, photos, starry, monkeypatch):
     """As alone: the switch comes for each picture by itself."""
-    monkeypatch.setattr(status, "SLOW", 0.05)
+    monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.05)
     turned = []
-    again = batch_loop._again
+    again = batch_loop._restart
 
     def watched(states, which, optimizer):
         turned.append(which)
         return again(states, which, optimizer)
 
-    monkeypatch.setattr(batch_loop, "_again", watched)
+    monkeypatch.setattr(batch_loop, "_restart", watched)
     options = {"params": tiny_params, "steps": 60}
     results = js.stylize_batch(photos[:2], starry, **options)
     assert turned
@@ -115,6 +118,26 @@ def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, pho
         assert (found.status, found.evaluations) == (expected.status, expected.evaluations)
         np.testing.assert_allclose(found.losses.total[:5], expected.losses.total[:5], rtol=1e-4)
         assert float(found.losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.1)
+
+
+@pytest.mark.parametrize(("color", "measured"), [("style", [1, 2]), ("symmetric", [1, 1, 2])])
+def test_each_style_is_measured_once(tiny_params, photos, starry, china, monkeypatch, color, measured):
+    """NumPy arrays too, which are converted for each photo. In the photo's colors each photo has a style of its own."""
+    calls = []
+
+    def measure(params, styles, *others):
+        calls.append(len(styles))
+        return measure_styles(params, styles, *others)
+
+    monkeypatch.setattr(sys.modules["jaxstyle.transfer.stylize_batch"], "measure_styles", measure)
+    one, two = np.asarray(starry), np.asarray(china)
+    options = {"params": tiny_params, "steps": 1, "scales": 1, "color": color}
+    js.stylize_batch(photos, [one, one, [one, two]], **options)
+    assert calls == measured
+    calls.clear()
+    weights = [[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]
+    js.stylize_batch(photos, [[one, two]] * 3, style_weights=weights, **options)
+    assert len(calls) == (2 if color == "style" else 3)
 
 
 def test_another_batch_of_the_same_shape_compiles_nothing(tiny_params, photos, starry):
