@@ -236,7 +236,9 @@ class Stylize(Options):
             f"in {duration(result.seconds)} ({result.status})"
         )
         if self.checkpoint is not None and result.status in INTERRUPTED:
-            log.info("to continue: jaxstyle resume %s", self.checkpoint)
+            # Saving it may have failed, with a warning.
+            if self.checkpoint.exists():
+                log.info("to continue: jaxstyle resume %s", self.checkpoint)
         elif self.checkpoint is not None and path == self.output:
             self.checkpoint.unlink(missing_ok=True)
         if result.status is Status.NOT_FINITE:

@@ -122,6 +122,18 @@ def test_resume_ends_with_the_file_of_an_unstopped_run(run, folder, monkeypatch)
     assert lines[-1]["evaluations"] == 30
 
 
+def test_a_checkpoint_that_could_not_be_saved_is_not_offered(run, folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_file, "write", full)
+    stop_at(monkeypatch, 10, signal.SIGINT)
+    code, _, error = run(*words(folder, "out.png", "--checkpoint", folder / "run.ckpt"))
+    assert code == 130
+    assert "cannot write the checkpoint" in error
+    assert "jaxstyle resume" not in error
+
+
 def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     kept = folder / "run.ckpt"
     stop_at(monkeypatch, 5, signal.SIGINT)
