@@ -164,7 +164,7 @@ def test_a_batch_that_fails_is_skipped(photos, tmp_path, narrow, capsys, monkeyp
         (("--batch", "0"), "--batch is 0"),
         (("--mesh", "3"), "--mesh is '3'"),
         (("--mesh", "4x4"), "needs 16 devices, there are 8"),
-        (("--distributed", "maybe"), "--distributed is 'maybe'"),
+        (("--distributed", "maybe"), "distributed is 'maybe'"),
     ],
 )
 def test_bad_options_are_refused(photos, tmp_path, narrow, capsys, options, message):
