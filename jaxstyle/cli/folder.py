@@ -1,55 +1,71 @@
-"""A folder of photos: in few compiled programs, each picture written as soon as it is there, and none made twice."""
+"""Stylize a folder of photos with few compiled programs; each picture is written when it is finished, none made twice.
 
+Before the first picture only headers are read. Every photo is hashed and decoded once, when its batch is due.
+"""
+
+import functools
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxstyle.cli.buckets import Size, canvases
 from jaxstyle.cli.logs import EventLogger
-from jaxstyle.cli.outputs import blocks_output, is_finished
+from jaxstyle.cli.outputs import blocks_output, is_finished, is_unfinished, save_with_fallback
+from jaxstyle.cli.recipe import BatchPlace, photo_recipe
 from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
+from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.mesh import broadcast_from_first_host
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
 from jaxstyle.transfer.result import BatchProgress, Result
-from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
+from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.typing import AnyImage
 
 log = logging.getLogger(__name__)
 
-# What is taken for a photo.
-READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
+Size = tuple[int, int]
+BatchMaker = Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
+
+# Extensions of files that are taken for photos.
+PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
+# Sides of canvases are multiples of this, in pixels: at most a few percent more work, and few programs.
+CANVAS_STEP = 64
+# The canvas of pictures that fill it.
+NO_CANVAS = (0, 0)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What to do with a folder.
+    """A folder of photos and what to do with it.
 
     Attributes:
-        photos: the folder.
-        output: the folder for the pictures; made if it is not there.
-        inputs: other files that the pictures are made from.
+        photos: the folder of the photos.
+        output: the folder of the pictures; created if it does not exist.
+        inputs: other files that are read.
         format: extension of the pictures.
-        batch: how many at once.
-        read: a file to its pixels; raises InputError.
-        scales: how many sizes a photo of this size goes through: pictures of a batch have that in common.
-        make: pixels, a canvas and a callback to results.
-        recipe: photo and output to what is stored in the picture.
+        batch: number of photos per batch.
+        size: long side of the pictures in pixels.
+        size_of: height and width at which a photo will be read, from its header.
+        read: reads a photo.
+        num_scales: number of scales for a photo of this size; all photos of a batch have the same number.
+        make: stylizes photos together, on a canvas of this size.
+        recipe: of the run.
         quality: of JPEG and WebP.
-        force: whether pictures that are there, and others, may be replaced.
-        quiet: whether there is no progress bar.
-        line: logs an event.
-        tell: tells a result.
+        force: If True, pictures of other photos or settings are replaced.
+        quiet: If True, there is no progress bar.
+        log_event: logs an event.
+        print_result: prints a result.
     """
 
     photos: Path
@@ -57,86 +73,121 @@ class Folder:
     inputs: Sequence[Path]
     format: str
     batch: int
+    size: int
+    size_of: Callable[[Path], Size]
     read: Callable[[Path], io.Picture]
-    scales: Callable[[Size], int]
-    make: Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
-    recipe: Callable[[Path, Path], dict[str, Any]]
+    num_scales: Callable[[Size], int]
+    make: BatchMaker
+    recipe: dict[str, Any]
     quality: int
     force: bool
     quiet: bool
-    line: EventLogger
-    tell: Callable[[str], None]
+    log_event: EventLogger
+    print_result: Callable[[str], None]
+
+
+class Task(NamedTuple):
+    """A picture to make: its photo, its output, and the size at which the photo will be read."""
+
+    photo: Path
+    output: Path
+    size: Size
+
+
+class Group(NamedTuple):
+    """Sizes that share a compiled program."""
+
+    canvas: Size
+    num_scales: int
+
+
+class Loaded(NamedTuple):
+    """A photo in memory."""
+
+    task: Task
+    picture: io.Picture
+    sha256: str
+
+
+class Batch(NamedTuple):
+    """Photos that are stylized together, and how many photos precede them."""
+
+    photos: list[Loaded]
+    canvas: Size
+    position: int
 
 
 def stylize_folder(folder: Folder) -> int:
-    """Make every picture that is not there yet. One that fails is reported, and the others go on.
+    """Make every picture that does not exist yet. A failure is reported, and the others continue.
 
-    A picture is there if its recipe says the same settings and the same files.
-
-    Args:
-        folder: see there.
+    A picture exists if its recipe has the same settings and the same files.
 
     Returns:
-        Exit code: 0 if all pictures are there now, 1 if some failed, 130 after Ctrl-C.
+        Exit code: 0 if all pictures exist now, 1 if some failed or could not be written to their places, 130 after
+        Ctrl-C.
 
     Raises:
-        InputError: for a folder without photos, or an output that cannot be.
+        InputError: for a folder without photos, or an output folder that cannot be used.
     """
-    begin, jobs = time.perf_counter(), _jobs(folder)
-    sizes, failed = _sizes(jobs, folder)
-    if not sizes:
-        if is_first():
-            folder.tell(f"{folder.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
-        return 1 if failed else 0
-    canvas_of, made = canvases(list(sizes.values())), 0
-    silent = folder.quiet or not is_first()
-    with tqdm(total=float(len(sizes)), bar_format=BAR, dynamic_ncols=True, disable=silent) as bar:
-        for photos in _batches(sizes, canvas_of, folder):
-            names = [photo.name for photo in photos]
-
-            def tell(progress: BatchProgress, before: int = made, names: Sequence[str] = names) -> None:
-                told = f"{before} of {len(sizes)} done, {max(progress.evaluations)} evaluations of the next"
-                bar.set_postfix_str(told, refresh=False)
-                bar.update(before + progress.fraction * len(names) - bar.n)
-                folder.line("chunk", **batch_line(progress), photos=names, done=before)
-
-            try:
-                read = [folder.read(photo) for photo in photos]
-                # The same number each time: another one would be another program.
-                pixels = [picture.pixels for picture in (*read, *read[-1:] * (folder.batch - len(read)))]
-                results = folder.make(pixels, _shared(canvas_of, sizes[photos[0]]), tell)
-            except (InputError, jax.errors.JaxRuntimeError) as error:
-                if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
-                    raise
-                failed += sum(_fail(photo, error) for photo in photos)
-                continue
-            stopped = None
-            for photo, picture, result in zip(photos, read, results, strict=False):
-                if result.status in INTERRUPTED:
-                    stopped = result.status
-                    continue
-                try:
-                    made += _save(photo, jobs[photo], picture, result, folder)
-                except InputError as error:
-                    failed += _fail(photo, error)
+    start, outputs = time.perf_counter(), _outputs(folder)
+    checksum_of = functools.cache(checksum)
+    sizes, tasks = _open_tasks(outputs, folder, checksum_of)
+    # Of all photos, so that a continued run has the programs of an uninterrupted one.
+    groups = group_sizes(sizes.values(), folder.size, folder.num_scales)
+    failed = len(outputs) - len(sizes)
+    if not tasks and is_first():
+        folder.print_result(f"{folder.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
+    made = 0
+    disable = folder.quiet or not is_first() or not tasks
+    with tqdm(total=float(len(tasks)), bar_format=BAR, dynamic_ncols=True, disable=disable) as bar:
+        for batch in _batches(tasks, groups, folder, checksum_of):
+            results = _make_batch(batch, len(tasks), folder, bar)
+            made += sum(_save(batch, k, result, folder) for k, result in enumerate(results))
+            stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
             if stopped:
-                _say(f"{stopped} after {made} pictures; the same command goes on with the others")
+                _log_info(f"{stopped} after {made} pictures; the same command makes the others")
                 return EXIT_CODES[stopped]
-    seconds, count = time.perf_counter() - begin, len(set(canvas_of.values()))
+    failed += len(tasks) - made
     if made and is_first():
-        folder.tell(
-            f"{folder.output}: {made} picture{'s' if made > 1 else ''} on {count} canvas{'es' if count > 1 else ''} in "
-            f"{duration(seconds)}, {60 * made / seconds:.2f} a minute" + (f"; {failed} failed" if failed else "")
+        seconds = time.perf_counter() - start
+        programs = len({groups[task.size] for task in tasks})
+        folder.print_result(
+            f"{folder.output}: {made} picture{'s' if made > 1 else ''} on {programs} canvas"
+            f"{'es' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} a minute"
+            + (f"; {failed} failed" if failed else "")
         )
     return 1 if failed else 0
 
 
-def _jobs(folder: Folder) -> dict[Path, Path]:
-    """Photo to picture, in the order of their names."""
+def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size], int]) -> dict[Size, Group]:
+    """Assign a canvas to every size: its sides rounded up, unless no other size would share the canvas.
+
+    Args:
+        sizes: heights and widths of all photos.
+        longest: largest side of any photo, which no canvas exceeds.
+        num_scales: number of scales for a size.
+
+    Example:
+        >>> groups = group_sizes([(342, 512), (340, 512), (512, 384)], 512, lambda size: 1)
+        >>> [groups[size].canvas for size in sorted(groups)]
+        [(384, 512), (384, 512), (512, 384)]
+    """
+
+    def rounded(side: int) -> int:
+        return min(-(-side // CANVAS_STEP) * CANVAS_STEP, max(side, longest))
+
+    groups = {size: Group((rounded(size[0]), rounded(size[1])), num_scales(size)) for size in set(sizes)}
+    shared = Counter(groups.values())
+    # A size alone on its canvas is its own canvas, and needs no mask.
+    return {size: group if shared[group] > 1 else group._replace(canvas=size) for size, group in groups.items()}
+
+
+def _outputs(folder: Folder) -> dict[Path, Path]:
+    """Return the output of each photo, in the order of their names."""
     photos = sorted(
         path
         for path in folder.photos.iterdir()
-        if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
     )
     if not photos:
         raise InputError(f"{folder.photos} has no photos, expected files such as .jpg or .png in it")
@@ -144,99 +195,161 @@ def _jobs(folder: Folder) -> dict[Path, Path]:
         raise InputError(f"the output {folder.output} is a file, expected a folder for the pictures of a folder")
     if folder.output.exists() and folder.output.samefile(folder.photos):
         raise InputError(f"the output {folder.output} is the folder of the photos, expected another one")
-    stems = [photo.stem.casefold() for photo in photos]
-    # Of a.jpg and a.png the pictures have other names.
-    names = [photo.name if stems.count(photo.stem.casefold()) > 1 else photo.stem for photo in photos]
-    jobs = {photo: folder.output / f"{name}.{folder.format}" for photo, name in zip(photos, names, strict=True)}
-    taken = [output.name.casefold() for output in jobs.values()]
+    stems = Counter(photo.stem.casefold() for photo in photos)
+    # The pictures of a.jpg and a.png get different names.
+    names = [photo.name if stems[photo.stem.casefold()] > 1 else photo.stem for photo in photos]
+    outputs = {photo: folder.output / f"{name}.{folder.format}" for photo, name in zip(photos, names, strict=True)}
+    num_photos = Counter(output.name.casefold() for output in outputs.values())
     sources = {path.resolve() for path in (*photos, *folder.inputs)}
-    for output in jobs.values():
+    for output in outputs.values():
         if output.resolve() in sources:
             raise InputError(f"the output {output} is one of the inputs, expected another folder")
-        if taken.count(output.name.casefold()) > 1:
+        if num_photos[output.name.casefold()] > 1:
             raise InputError(f"two photos would become {output}, expected photos of different names")
     if is_first():
         try:
             folder.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the folder {folder.output}: {error.strerror}; choose another") from error
-        io.check_output(next(iter(jobs.values())))
-        io.recipe_text(folder.recipe(*next(iter(jobs.items()))))
-    return jobs
+        photo, output = next(iter(outputs.items()))
+        io.check_output(output)
+        io.recipe_text(photo_recipe(folder.recipe, photo, output, sha256="0" * 64))
+    return outputs
 
 
-def _sizes(jobs: dict[Path, Path], folder: Folder) -> tuple[dict[Path, Size], int]:
-    """Sizes of the photos whose pictures are to be made, and how many photos cannot be used.
+def _open_tasks(
+    outputs: dict[Path, Path], folder: Folder, checksum_of: Callable[[Path], str]
+) -> tuple[dict[Path, Size], list[Task]]:
+    """Return the sizes of all photos whose header can be read, and the pictures to make.
 
-    On several hosts the first one decides: only there are the pictures sure to be found.
+    With several hosts the first one decides: the pictures may exist only there.
     """
-    found, there, failed, others = np.zeros((len(jobs), 2), np.int32), 0, 0, []
-    for k, (photo, output) in enumerate(jobs.items() if is_first() else ()):
+    sizes, is_pending, blocking = np.zeros((len(outputs), 2), np.int32), np.zeros(len(outputs), bool), []
+    for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
         try:
-            recipe = folder.recipe(photo, output)
-            if is_finished(output, recipe):
-                there += 1
-                continue
-            if blocks_output(output, folder.force, recipe):
-                others.append(output)
-            found[k] = folder.read(photo).pixels.shape[:2]
+            sizes[k] = folder.size_of(photo)
+            is_pending[k] = True
+            if os.path.lexists(output):
+                recipe = photo_recipe(folder.recipe, photo, output, checksum_of(photo))
+                is_pending[k] = not is_finished(output, recipe)
+                if is_pending[k] and blocks_output(output, folder.force, recipe):
+                    blocking.append(output)
         except InputError as error:
-            failed += _fail(photo, error)
-    if there:
-        _say(f"{there} of {len(jobs)} pictures are there already, with these settings")
-    count = int(broadcast_from_first_host(np.int32(len(jobs))))
-    if count != len(jobs):
+            sizes[k] = 0
+            is_pending[k] = False
+            _log_failure(photo, error)
+    num_photos = int(broadcast_from_first_host(np.int32(len(outputs))))
+    if num_photos != len(outputs):
         raise InputError(
-            f"{folder.photos} has {len(jobs)} photos here and {count} on the first host, expected the same"
+            f"{folder.photos} has {len(outputs)} photos here and {num_photos} on the first host, expected the same"
         )
-    found, failed, taken = broadcast_from_first_host((found, np.int32(failed), np.int32(len(others))))
-    if taken:
-        such = f", such as {others[0].name}" if others else ""
+    sizes, is_pending, num_blocking = broadcast_from_first_host((sizes, is_pending, np.int32(len(blocking))))
+    num_finished = int(np.count_nonzero(sizes.all(axis=1) & ~is_pending))
+    if num_finished:
+        _log_info(f"{num_finished} of {len(outputs)} pictures exist already, with these settings")
+    if num_blocking:
+        example = f", such as {blocking[0].name}" if blocking else ""
         raise InputError(
-            f"{folder.output} has {taken} pictures already that were made otherwise{such}: expected another folder, or "
-            "--force to replace them"
+            f"{folder.output} has {num_blocking} pictures already that were made otherwise{example}: expected another "
+            "folder, or --force to replace them"
         )
-    sizes = [(int(height), int(width)) for height, width in found]
-    return {photo: size for photo, size in zip(jobs, sizes, strict=True) if all(size)}, int(failed)
+    readable = {photo: (int(size[0]), int(size[1])) for photo, size in zip(outputs, sizes, strict=True) if all(size)}
+    pending = [photo for photo, flag in zip(outputs, is_pending, strict=True) if flag]
+    return readable, [Task(photo, outputs[photo], readable[photo]) for photo in pending]
 
 
-def _batches(sizes: dict[Path, Size], canvas_of: dict[Size, Size], folder: Folder) -> Iterator[list[Path]]:
-    """So many photos at a time, all for one canvas and as many scales."""
-    kinds = {photo: (canvas_of[size], folder.scales(size)) for photo, size in sizes.items()}
-    for kind in sorted(set(kinds.values())):
-        members = [photo for photo in sizes if kinds[photo] == kind]
-        for start in range(0, len(members), folder.batch):
-            yield members[start : start + folder.batch]
+def _batches(
+    tasks: Sequence[Task], groups: dict[Size, Group], folder: Folder, checksum_of: Callable[[Path], str]
+) -> Iterator[Batch]:
+    """Read the photos, and yield those that share a program together. One that cannot be read is reported."""
+    members: dict[Group, list[Task]] = {}
+    for task in tasks:
+        members.setdefault(groups[task.size], []).append(task)
+    shared = Counter(groups.values())
+    position = 0
+    for group in sorted(members):
+        # Equal sizes fill their canvas.
+        canvas = group.canvas if shared[group] > 1 else NO_CANVAS
+        loaded: list[Loaded] = []
+        for task in members[group]:
+            try:
+                photo = Loaded(task, sha256=checksum_of(task.photo), picture=folder.read(task.photo))
+            except InputError as error:
+                _log_failure(task.photo, error)
+                continue
+            if photo.picture.pixels.shape[:2] != task.size:
+                # The file has changed, or the header of a PNG did not say its orientation.
+                yield Batch([photo], NO_CANVAS, position)
+                position += 1
+                continue
+            loaded.append(photo)
+            if len(loaded) == folder.batch:
+                yield Batch(loaded, canvas, position)
+                position += len(loaded)
+                loaded = []
+        if loaded:
+            yield Batch(loaded, canvas, position)
+            position += len(loaded)
 
 
-def _shared(canvas_of: dict[Size, Size], size: Size) -> Size:
-    """The canvas of a size if it has it in common with others: nothing has to be masked where it is alone."""
-    canvas = canvas_of[size]
-    return canvas if list(canvas_of.values()).count(canvas) > 1 else (0, 0)
+def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list[Result]:
+    """Stylize a batch; none if the memory does not suffice, which is reported."""
+    names = [photo.task.photo.name for photo in batch.photos]
+
+    def show(progress: BatchProgress) -> None:
+        evaluations = max(progress.evaluations)
+        bar.set_postfix_str(f"{batch.position} of {num_tasks} done, {evaluations} evaluations of the next", False)
+        bar.update(batch.position + progress.fraction * len(names) - bar.n)
+        folder.log_event("chunk", **batch_line(progress), photos=names, done=batch.position)
+
+    # Copies fill the batch: another number of pictures would be another program.
+    copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
+    pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
+    try:
+        return folder.make(pixels, batch.canvas, show)[: len(batch.photos)]
+    except (InputError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        for photo in batch.photos:
+            _log_failure(photo.task.photo, error)
+        return []
 
 
-def _save(photo: Path, output: Path, picture: io.Picture, result: Result, folder: Folder) -> int:
-    """Write a picture; 1 for one that is made."""
+def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
+    """Write a picture; return True if it is in its place. Unfinished ones are dropped."""
+    if result.status in INTERRUPTED:
+        return False
+    task, picture, sha256 = batch.photos[index]
     loss = final_loss(result)
     if result.status is Status.NOT_FINITE or loss == float("inf"):
-        raise InputError("its loss was not finite: expected weights of ordinary size, or --precision highest")
+        message = "its loss was not finite: expected weights of ordinary size, or --precision highest"
+        _log_failure(task.photo, InputError(message))
+        return False
     if not is_first():
-        return 1
-    recipe = folder.recipe(photo, output) | run_summary(result)
-    with no_interrupt():
-        io.save_image(output, result.image, alpha=picture.alpha, recipe=recipe, quality=folder.quality)
+        return True
+    recipe = photo_recipe(folder.recipe, task.photo, task.output, sha256)
+    # A file that has appeared during the run is not ours.
+    replace = folder.force or is_unfinished(task.output, recipe)
+    recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas)._asdict()}
+    options = {"alpha": picture.alpha, "recipe": recipe, "quality": folder.quality}
+    try:
+        path = save_with_fallback(task.output, result.image, replace=replace, **options)
+    except InputError as error:
+        _log_failure(task.photo, error)
+        return False
     height, width = result.image.shape[:2]
-    folder.tell(f"{output}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})")
-    return 1
+    folder.print_result(
+        f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})"
+    )
+    return path == task.output
 
 
-def _fail(photo: Path, error: Exception) -> int:
+def _log_failure(photo: Path, error: Exception) -> None:
     message = str(error).splitlines()[0]
     if is_first():
         log.error("%s; skipped", message if str(photo) in message else f"{photo}: {message}")
-    return 1
 
 
-def _say(text: str) -> None:
+def _log_info(text: str) -> None:
     if is_first():
         log.info("%s", text)

@@ -1,4 +1,4 @@
-"""The pictures that the command line's options name, read as the options say."""
+"""Read the pictures that the command line's options name."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,38 +14,41 @@ from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
 
 
+def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
+    """Read a photo at the size that the options say."""
+    return io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+
+
+def photo_size(options: Options, path: Path, min_side: int) -> tuple[int, int]:
+    """Return height and width of what `read_photo` returns, from the header of the file."""
+    return io.picture_size(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+
+
 def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
-    """The paintings, each at its size.
-
-    Args:
-        options: say the sizes and scales.
-        min_side: the least pixels a side.
-
-    Returns:
-        Pictures.
+    """Read the paintings at the sizes that the options say.
 
     Raises:
-        InputError: for what cannot be read, or would be too small or too large.
+        InputError: for a file that cannot be read, or would be too small or too large.
     """
     paths = options.paintings()
     scales = options.style_scale * len(paths) if len(options.style_scale) == 1 else options.style_scale
     size = options.style_size or options.size
     limits: dict[str, Any] = {"min_side": min_side, "max_pixels": options.max_pixels}
-    return [_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
+    return [_read_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
 def read_regions(
     options: Options, photo: AnyImage, styles: Sequence[AnyImage]
 ) -> tuple[Regions | None, tuple[float, ...]]:
-    """The regions that the masks show, and the weight of each one's style.
+    """Read the masks; return the regions and the style weight of each.
 
     Args:
-        options: say the masks.
-        photo: of the size that it will have.
-        styles: likewise.
+        options: the masks and region specifications.
+        photo: at the size of the run.
+        styles: paintings at the sizes of the run.
 
     Returns:
-        Regions and weights; None without a mask.
+        Regions and weights; None and one weight if there is no mask.
 
     Raises:
         InputError: see `regions_of`.
@@ -55,23 +58,18 @@ def read_regions(
     limits: dict[str, Any] = {"min_side": 1, "max_pixels": options.max_pixels}
     mask = io.load_image(options.content_mask, **limits)
     style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
-    wishes = parse_region_specs(options.region, len(styles))
-    return regions_of(photo, mask, styles, style_masks, wishes, options.guidance)
+    specs = parse_region_specs(options.region, len(styles))
+    return regions_of(photo, mask, styles, style_masks, specs, options.guidance)
 
 
 def read_start(options: Options) -> str | Image:
-    """What `--init` says: a name, or a picture."""
+    """Return the value of `--init`: a name, or the picture that it names."""
     if options.init in STARTS:
         return options.init
     return io.load_image(options.init, options.size, max_pixels=options.max_pixels)
 
 
-def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
-    """A photo, at the size that the options say."""
-    return io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
-
-
-def _painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
+def _read_painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
     min_side = limits["min_side"]
     painting = io.load_image(path, size, enlarge=False, **limits)
     if scale == 1:
@@ -82,7 +80,7 @@ def _painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> An
             f"--style-scale is {scale}, which makes the long side of {path} {side} pixels, expected "
             f"{min_side} to {MAX_SIDE}"
         )
-    # From the file again: it may have the pixels that the smaller copy has lost.
+    # Read the file again: it may have pixels that the smaller copy has lost.
     picture = io.read_picture(path, side, **limits)
     if side > max(picture.native_size):
         warnings.warn(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -230,10 +229,8 @@ class Options:
     def devices(self) -> Mesh | None:
         """The mesh; None where one device does it all."""
         rows, columns = self.shards()
-        # Of a folder every group of devices takes as many photos.
-        groups = (
-            math.gcd(self.batch, max(1, jax.device_count() // (rows * columns))) if os.path.isdir(self.photo) else 1
-        )
+        # Each group of devices takes an equal share of a batch of photos.
+        groups = math.gcd(self.batch, max(1, jax.device_count() // (rows * columns)))
         if jax.process_count() > 1 and rows * columns * groups == 1:
             raise InputError(
                 "--distributed with a single device for all hosts, expected --mesh auto, or of a folder a --batch that "

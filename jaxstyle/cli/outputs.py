@@ -1,4 +1,4 @@
-"""Where pictures may be written: never over an input, and over another picture only by force."""
+"""Rules for output files: an input is never overwritten, another file only with `--force`."""
 
 import json
 import logging
@@ -15,23 +15,23 @@ from jaxstyle.transfer.signals import no_interrupt
 
 log = logging.getLogger(__name__)
 
-# Settings that change how, or how much, is told and kept of a run: no part of a picture's recipe.
+# Options that affect messages, logs, files and hosts, not the picture: they are not part of a recipe.
 NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-NOT_IN_RECIPE += ("force", "verbose", "quiet")
-# Settings that change how a picture is made, but not the picture.
-NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "distributed", "window")
+NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed")
+# Options that affect how a picture is computed, but not which picture is wanted.
+NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "window")
 
 
 def check_outputs(
     outputs: Iterable[Path], inputs: Iterable[Path], force: bool, recipe: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse, before an hour of work, outputs that cannot be written, are inputs, or are there already.
+    """Refuse, before the run, outputs that cannot be written, are inputs, or exist already.
 
     Args:
         outputs: files to be written later, all in one folder.
         inputs: files that are read.
-        force: whether pictures that are there may be replaced; inputs never are.
-        recipe: of the run; its own picture, if it did not finish, is no other picture.
+        force: If True, existing files may be replaced; inputs never are.
+        recipe: Recipe of the run. An unfinished picture with the same recipe may be replaced.
 
     Raises:
         InputError: naming the file.
@@ -43,15 +43,15 @@ def check_outputs(
         if os.path.realpath(path) in sources:
             raise InputError(f"the output {path} is one of the inputs, expected another name")
         if blocks_output(path, force, recipe):
-            raise InputError(f"the output {path} is there already: choose another name, or --force to replace it")
+            raise InputError(f"the output {path} exists already: choose another name, or --force to replace it")
 
 
-def check_sidecar_path(name: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse a file that is written beside the pictures if it is one of them, or no file.
+def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse a checkpoint or log that is another file of the run, or no regular file.
 
     Args:
-        name: of the option.
-        path: of the file; None and `-` are none.
+        option: name of the option, for messages.
+        path: None and `-` name no file.
         outputs: files that are written.
         inputs: files that are read.
 
@@ -60,59 +60,61 @@ def check_sidecar_path(name: str, path: Path | None, outputs: Iterable[Path], in
     """
     if path is None or str(path) == "-":
         return
-    if os.path.realpath(path) in {os.path.realpath(each) for each in (*outputs, *inputs)}:
-        raise InputError(f"{name} is {path}, another file of this run: expected one of its own")
+    if os.path.realpath(path) in {os.path.realpath(other) for other in (*outputs, *inputs)}:
+        raise InputError(f"{option} is {path}, another file of this run: expected one of its own")
     if os.path.lexists(path) and not path.is_file():
-        raise InputError(f"cannot write {path}: it is there and no regular file; choose another name for {name}")
+        raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
 
 
 def blocks_output(path: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> bool:
-    """Whether there is a file, or a link, that may not be replaced; one's own unfinished picture may."""
+    """Return True if a file or link is there that may not be replaced; the run's own unfinished picture may be."""
     return not force and os.path.lexists(path) and not (recipe is not None and is_unfinished(path, recipe))
 
 
 def is_finished(path: Path, recipe: Mapping[str, Any]) -> bool:
-    """Whether a file is the picture of this recipe, as a run that came to its end gives it."""
-    found = _of_file(path)
-    return found is not None and found.get("status") in COMPLETED and _essence(found) == _essence(recipe)
+    """Return True if the file is the picture of a completed run with this recipe."""
+    stored = _read_recipe(path)
+    return stored is not None and stored.get("status") in COMPLETED and _identity(stored) == _identity(recipe)
 
 
 def is_unfinished(path: Path, recipe: Mapping[str, Any]) -> bool:
-    """Whether a file is what a run of this recipe left when it was stopped."""
-    found = _of_file(path)
-    return found is not None and found.get("status") not in COMPLETED and _essence(found) == _essence(recipe)
+    """Return True if the file is a snapshot of a run with this recipe, or the picture of one that was stopped."""
+    stored = _read_recipe(path)
+    return stored is not None and stored.get("status") not in COMPLETED and _identity(stored) == _identity(recipe)
 
 
-def save_with_fallback(path: Path, image: Any, **options: Any) -> Path:
-    """Save a picture; if that fails at its place, among the temporary files, so that hours of work are not lost.
+def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any) -> Path:
+    """Save a picture; if that fails, save it in a temporary folder, so that hours of work are not lost.
 
     Args:
-        path: where it should go.
+        path: the intended file.
         image: `(H, W, 3)`.
-        options: of `save_image`.
+        replace: If False, a file that has appeared at `path` during the run is kept.
+        options: other options of `save_image`.
 
     Returns:
-        Where it is.
+        The file that was written.
 
     Raises:
-        InputError: if it can be saved nowhere.
+        InputError: if neither place can be written.
     """
     with no_interrupt():
         try:
-            io.save_image(path, image, **options)
+            io.save_image(path, image, replace=replace, **options)
+            return path
         except InputError as error:
             try:
                 folder = Path(tempfile.mkdtemp(prefix="jaxstyle-"))
             except OSError:
-                # Not there either.
                 raise error from None
             io.save_image(folder / path.name, image, **options)
-            log.error("%s; the picture is in %s instead", error, folder / path.name)
+            appeared = isinstance(error.__cause__, FileExistsError)
+            reason = f"cannot write {path}: another file has appeared there during the run" if appeared else error
+            log.error("%s; the picture is in %s instead", reason, folder / path.name)
             return folder / path.name
-    return path
 
 
-def _of_file(path: Path) -> dict[str, Any] | None:
+def _read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.is_file() or path.is_symlink():
         return None
     try:
@@ -121,8 +123,8 @@ def _of_file(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _essence(recipe: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Of a recipe what decides how the picture looks, as it is stored in one."""
+def _identity(recipe: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return what decides which picture is wanted, as JSON stores it."""
     stored = json.loads(json.dumps(dict(recipe)))
     settings = stored.get("settings")
     if isinstance(settings, dict):

@@ -1,11 +1,11 @@
-"""The recipe that a picture holds: everything needed to make it again."""
+"""The recipe in an output file: everything needed to make the picture again."""
 
 import dataclasses
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -15,31 +15,48 @@ from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.vgg import weights
 
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
-def photo_recipe(recipe: dict[str, Any], photo: Path, output: Path) -> dict[str, Any]:
-    """The recipe of one photo of a folder."""
-    named = recipe["settings"] | {"photo": photo.name, "output": output.name}
-    return recipe | {"settings": named, "inputs_sha256": [checksum(photo), *recipe["inputs_sha256"][1:]]}
+
+class BatchPlace(NamedTuple):
+    """Place of a picture in the batch that it was made in.
+
+    Programs for other batches and canvases round differently, and the optimization amplifies that. The other pictures
+    of the batch have no influence.
+
+    Attributes:
+        photos: number of pictures in the batch.
+        position: of the picture, from 0.
+        canvas: height and width that the batch was padded to; (0, 0) if its pictures needed no padding.
+    """
+
+    photos: int
+    position: int
+    canvas: tuple[int, int]
 
 
 def recipe_of(options: Options) -> dict[str, Any]:
-    """Everything needed to make the picture again; of paths the names only, as folders are nobody else's business."""
+    """Return everything needed to make the picture again. Paths are reduced to names: folders are private."""
     settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_IN_RECIPE}
     for name in ("more", "style_mask"):
         settings[name] = [Path(path).name for path in settings[name]]
     for name, value in settings.items():
         if isinstance(value, Path) or name in ("init", "weights"):
             settings[name] = Path(value).name
-    # What "auto" stands for depends on the devices.
+    # "auto" depends on the devices.
     settings["precondition"] = options.preconditioner()
-    files = options.inputs()
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "software": io.software(),
         "settings": settings,
         "versions": versions | {"python": platform.python_version()},
-        "inputs_sha256": [checksum(path) if os.path.isfile(path) else None for path in files],
+        "inputs_sha256": [checksum(path) if os.path.isfile(path) else None for path in options.inputs()],
         "weights_sha256": weights.weights_sha256(options.weights),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
     }
+
+
+def photo_recipe(recipe: dict[str, Any], photo: Path, output: Path, sha256: str) -> dict[str, Any]:
+    """Return the recipe of one photo of a folder, from the recipe of the folder and the photo's checksum."""
+    settings = recipe["settings"] | {"photo": photo.name, "output": output.name}
+    return recipe | {"settings": settings, "inputs_sha256": [sha256, *recipe["inputs_sha256"][1:]]}

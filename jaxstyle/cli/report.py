@@ -1,4 +1,4 @@
-"""What the commands say about a run: before it, beside the progress bar, and at its end."""
+"""Texts about a run: its announcement, the progress bar, log lines and the summary in a recipe."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from jaxstyle.transfer.result import BatchProgress, Progress, Result
 
 # A run that takes longer than this on a CPU gets a hint.
 LONG_SECONDS = 300.0
-# Of tqdm: its own counts would be fractions of the run's cost.
+# A format of tqdm without its counts, which would be fractions of the run's cost.
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
@@ -57,13 +57,13 @@ def long_run_hint(earlier: Progress, later: Progress) -> str | None:
 
 
 def bar_text(progress: Progress) -> str:
-    """What the progress bar says beside the bar."""
+    """Return the text beside the progress bar."""
     size = f"{progress.scale.width}x{progress.scale.height}"
     return f"{size}, {progress.evaluations}/{progress.steps} evaluations, loss {float(progress.losses.total):.4g}"
 
 
 def final_loss(result: Result) -> float:
-    """The least loss at the last scale that has a finite one, as losses of different scales do not compare."""
+    """Return the least loss of the last scale with a finite one; losses of different scales cannot be compared."""
     ends = list(itertools.accumulate(scale.steps for scale in result.scales))
     for totals in reversed(np.split(np.asarray(result.losses.total), ends[:-1])):
         if np.isfinite(totals).any():
@@ -72,7 +72,7 @@ def final_loss(result: Result) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as minutes and seconds.
+    """Return seconds as text.
 
     Example:
         >>> duration(59.7), duration(125)
@@ -83,30 +83,32 @@ def duration(seconds: float) -> str:
 
 
 def run_summary(result: Result) -> dict[str, Any]:
-    """What a recipe says of the run itself.
-
-    Args:
-        result: of the run.
-
-    Returns:
-        Plain numbers and words.
-    """
-    weights = {name: np.asarray(each).tolist() for name, each in result.weights._asdict().items()}
-    told = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
-    told |= {"forced": list(result.changed)} if result.changed else {}
-    return told | {"window": result.window, "loss_weights": weights}
+    """Return the part of a recipe that describes the run, as plain values."""
+    weights = {name: np.asarray(values).tolist() for name, values in result.weights._asdict().items()}
+    summary = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
+    summary |= {"forced": list(result.changed)} if result.changed else {}
+    return summary | {"window": result.window, "loss_weights": weights}
 
 
 def progress_line(progress: Progress) -> dict[str, Any]:
-    """What a log's line says of a run: plain numbers."""
-    losses = {name: float(value) for name, value in progress.losses._asdict().items()}
-    size = {"width": progress.scale.width, "height": progress.scale.height}
-    told = {"evaluations": progress.evaluations, "steps": progress.steps, "seconds": round(progress.seconds, 3)}
-    return size | told | {"fraction": progress.fraction, "losses": losses} | memory_in_use()
+    """Return the fields of a log line about a run, as plain numbers."""
+    return {
+        "width": progress.scale.width,
+        "height": progress.scale.height,
+        "evaluations": progress.evaluations,
+        "steps": progress.steps,
+        "seconds": round(progress.seconds, 3),
+        "fraction": progress.fraction,
+        "losses": {name: float(value) for name, value in progress.losses._asdict().items()},
+    } | memory_in_use()
 
 
 def batch_line(progress: BatchProgress) -> dict[str, Any]:
-    """What a log's line says of pictures that are made together."""
-    told = {"evaluations": list(progress.evaluations), "seconds": round(progress.seconds, 3)}
-    losses = {"total": list(progress.losses)}
-    return told | {"running": progress.running, "fraction": progress.fraction, "losses": losses} | memory_in_use()
+    """Return the fields of a log line about a batch, as plain numbers."""
+    return {
+        "evaluations": list(progress.evaluations),
+        "seconds": round(progress.seconds, 3),
+        "running": progress.running,
+        "fraction": progress.fraction,
+        "losses": {"total": list(progress.losses)},
+    } | memory_in_use()

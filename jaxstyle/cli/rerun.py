@@ -1,7 +1,6 @@
-"""Commands that take up a run: `resume` from its checkpoint, `rerun` from the recipe in its picture."""
+"""`jaxstyle rerun`: make a picture again from the recipe in it, and compare."""
 
 import dataclasses
-import functools
 import logging
 import os
 import tempfile
@@ -11,20 +10,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from tqdm import tqdm
 from tyro.conf import Positional, arg
 
+from jaxstyle.cli.inputs import read_paintings, read_photo
 from jaxstyle.cli.logs import json_lines, set_level
 from jaxstyle.cli.options import with_inputs
-from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs
-from jaxstyle.cli.recipe import recipe_of
+from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, save_with_fallback
+from jaxstyle.cli.recipe import BatchPlace, recipe_of
+from jaxstyle.cli.report import BAR, run_summary
 from jaxstyle.cli.serialize import options_from_json
-from jaxstyle.cli.stylize import Stylize
-from jaxstyle.cli.validate import check_options
+from jaxstyle.cli.stylize import Made, Stylize
+from jaxstyle.cli.validate import MAX_BATCH, MAX_SIDE, check_options
 from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.minimize.status import COMPLETED
+from jaxstyle.transfer.result import BatchProgress
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.vgg.weights import NAMES, weights_sha256
 
@@ -33,122 +36,178 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rerun:
-    """Make a picture again from the recipe in it, and tell whether it comes out identical (exit code 0) or not (1)."""
+    """Make a picture again from the recipe in it, and compare: exit code 0 if it is identical, 1 if not."""
 
     picture: Annotated[Positional[Path], arg(metavar="PICTURE")]
     """A picture that jaxstyle stylize wrote."""
     inputs: tuple[Path, ...] = ()
-    """Folders to look for photo, paintings and whatever else it was made from; always the picture's, and this one."""
+    """Folders to search for photo, paintings and all other inputs, besides the picture's folder and the current one."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
-    """Where the new picture goes; None only compares."""
+    """The file for the new picture; None only compares."""
     force: bool = False
-    """Replace the output if it is there already."""
+    """Replace the output if it exists already."""
     max_pixels: int = io.MAX_PIXELS
     """Refuse picture files that unpack to more pixels than this."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False
-    """Tell more."""
+    """Show more details."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
-    """Tell nothing but warnings and errors, and the result."""
+    """Show only warnings, errors and the result."""
 
     def run(self) -> int:
-        """Make it again and compare; returns the exit code."""
+        """Make the picture again, compare, and return the exit code."""
         set_level(self.verbose, self.quiet)
         enable_compilation_cache()
         recipe = io.read_recipe(self.picture)
-        options = self._options(recipe)
+        options, place = self._options(recipe), _batch_place(recipe, self.picture)
         if self.output is not None:
             check_outputs([self.output], [self.picture, *options.inputs()], self.force)
         assert recipe is not None
-        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder, json_lines(None) as line:
+        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
             options = dataclasses.replace(options, output=Path(folder) / options.output.name)
-            told, here = _circumstances(recipe), _circumstances(recipe_of(options))
-            differ = [f"{name} {told.get(name)}, here {here[name]}" for name in here if told.get(name) != here[name]]
-            if differ:
-                log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differ))
-            made = options.make(line)
+            stored, current = _environment(recipe), _environment(recipe_of(options))
+            differences = [
+                f"{name} {stored.get(name)}, here {current[name]}"
+                for name in current
+                if stored.get(name) != current[name]
+            ]
+            if differences:
+                log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differences))
+            made = _make(options) if place is None else _make_in_batch(options, place)
             if made.result.status not in COMPLETED:
                 log.error("%s, so nothing is known of %s", made.result.status, self.picture)
                 return EXIT_CODES.get(made.result.status, 1)
-            # In the words of the recipe: what "auto" was is told here by its number.
-            again = made.recipe | {"settings": recipe["settings"]}
-            store = functools.partial(io.save_image, image=made.result.image, alpha=made.photo.alpha, recipe=again)
-            store(options.output, quality=options.quality)
-            if self.output is not None:
-                store(self.output, quality=options.quality)
-            same, verdict = _compared(self.picture, options.output)
-        print(f"{self.picture}: {verdict}" + (f"; the new one is in {self.output}" if self.output else ""))
-        return 0 if same else 1
+            image = made.result.image
+            # The stored settings say "auto" where these options have a number.
+            saving: dict[str, Any] = {
+                "alpha": made.photo.alpha,
+                "recipe": made.recipe | {"settings": recipe["settings"]},
+                "quality": options.quality,
+            }
+            io.save_image(options.output, image, **saving)
+            is_same, verdict = _compare(self.picture, options.output)
+        path = None
+        if self.output is not None:
+            try:
+                path = save_with_fallback(self.output, image, replace=self.force, **saving)
+            except InputError as error:
+                log.error("%s", error)
+        print(f"{self.picture}: {verdict}" + (f"; the new one is in {path}" if path else ""))
+        return 0 if is_same and path == self.output else 1
 
     def _options(self, recipe: Any) -> Stylize:
-        """The options that the recipe tells, with the files that it was made from, wherever they are now."""
+        """Return the options in the recipe, with the paths of its inputs on this machine."""
         if recipe is None or not isinstance(recipe.get("settings"), dict):
             raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
-        settings = {name: value for name, value in recipe["settings"].items() if name not in NOT_IN_RECIPE}
+        settings = recipe["settings"]
         if "axes" in recipe or "cells" in settings:
             raise InputError(f"{self.picture} is of a sweep, whose pictures are made together: run the sweep again")
         if recipe.get("status") not in COMPLETED:
             raise InputError(
-                f"{self.picture} is of a run that did not finish ({recipe.get('status')}): expected the picture of one "
-                "that did, as when a run is stopped is not repeatable"
+                f"{self.picture} is of a run that did not finish ({recipe.get('status')}), and when it was stopped is "
+                "not repeatable: expected the picture of a finished run"
             )
         if recipe.get("forced"):
             raise InputError(
-                f"{self.picture} went on by force from a run with other {recipe['forced']}, which its recipe does not "
-                "tell: expected a picture of one run"
+                f"{self.picture} was resumed by force from a run with other {recipe['forced']}, which its recipe does "
+                "not hold: expected the picture of a single run"
             )
-        # What recipes without it were made by.
+        # Recipes without an algorithm are of direct convolutions.
         settings = {"algorithm": "direct"} | settings
-        options = options_from_json(Stylize, settings, f"the recipe of {self.picture}")
+        # The batch of a picture is not in the settings: see `_batch_place`.
+        source, ignored = f"the recipe of {self.picture}", (*NOT_IN_RECIPE, "batch")
+        options = options_from_json(Stylize, settings, source, ignored)
         checksums = recipe.get("inputs_sha256")
         if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):
-            raise InputError(f"{self.picture} does not say what it was made from: expected a recipe of this release")
+            raise InputError(f"{self.picture} has no checksums of its inputs: expected a recipe of this release")
         network = options.weights
         if network not in NAMES:
-            network = str(self._found(Path(network), recipe.get("weights_sha256")))
+            network = str(self._find(Path(network), recipe.get("weights_sha256")))
         elif weights_sha256(network) != recipe.get("weights_sha256"):
             raise InputError(f"{self.picture} was made with other weights named {network!r}: get those first")
         pairs = zip(options.inputs(), checksums, strict=True)
-        options = with_inputs(options, [self._found(path, sha256) for path, sha256 in pairs])
-        # Which windows were chosen then: others round otherwise.
+        options = with_inputs(options, [self._find(path, sha256) for path, sha256 in pairs])
+        # Other windows round differently.
         window = recipe["window"] if isinstance(recipe.get("window"), int) else "whole"
         changes: dict[str, Any] = {"weights": network, "window": window, "max_pixels": self.max_pixels}
         options = dataclasses.replace(options, **changes, verbose=self.verbose, quiet=self.quiet)
         check_options(options)
         return options
 
-    def _found(self, path: Path, sha256: Any) -> Path:
-        """The file of this name with this checksum."""
+    def _find(self, path: Path, sha256: Any) -> Path:
+        """Return the file with this name and checksum."""
         bundled = Path(str(resources.files("jaxstyle") / "data"))
         folders = dict.fromkeys((*self.inputs, self.picture.absolute().parent, Path.cwd(), bundled))
-        # A recipe tells names alone; one that has a path was not written by us.
+        # Recipes hold names only; a path in one was not written by jaxstyle.
         name = path.name
-        there = [folder / name for folder in folders if os.path.isfile(folder / name)]
-        for each in there:
-            if checksum(each) == sha256:
-                return each
-        if there:
+        candidates = [folder / name for folder in folders if os.path.isfile(folder / name)]
+        for candidate in candidates:
+            if checksum(candidate) == sha256:
+                return candidate
+        if candidates:
             raise InputError(
-                f"{there[0]} is not the file that {self.picture} was made from: expected the same contents"
+                f"{candidates[0]} is not the file that {self.picture} was made from: expected the same contents"
             )
         raise InputError(f"{name}, which {self.picture} was made from, is not here: name its folder with --inputs")
 
 
-def _circumstances(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Of a recipe what should not matter, and does in the last digits."""
+def _make(options: Stylize) -> Made:
+    with json_lines(None) as log_event:
+        return options.make(log_event)
+
+
+def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
+    """Make the picture in the program that made it in a folder, with copies of its photo in place of the others."""
+    min_side = options.objective().min_side
+    photo = read_photo(options, options.photo, min_side)
+    make = dataclasses.replace(options, batch=place.photos).batch_maker(read_paintings(options, min_side))
+    with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, disable=options.quiet) as bar:
+
+        def show(progress: BatchProgress) -> None:
+            bar.set_postfix_str(f"{max(progress.evaluations)} evaluations", refresh=False)
+            bar.update(progress.fraction - bar.n)
+
+        result = make([photo.pixels] * place.photos, place.canvas, show)[place.position]
+    return Made(result, photo, recipe_of(options) | run_summary(result) | {"batch": place._asdict()})
+
+
+def _batch_place(recipe: Any, picture: Path) -> BatchPlace | None:
+    """Return the picture's place in the batch of a folder; None for the picture of a single photo."""
+    stored = recipe.get("batch")
+    if stored is None:
+        return None
+
+    def valid(value: Any, least: int, most: int) -> bool:
+        return type(value) is int and least <= value <= most
+
+    if isinstance(stored, dict) and set(stored) == set(BatchPlace._fields):
+        photos, position, canvas = (stored[name] for name in BatchPlace._fields)
+        if (
+            valid(photos, 1, MAX_BATCH)
+            and valid(position, 0, photos - 1)
+            and isinstance(canvas, list)
+            and len(canvas) == 2
+            and all(valid(side, 0, MAX_SIDE) for side in canvas)
+        ):
+            return BatchPlace(photos, position, (canvas[0], canvas[1]))
+    raise InputError(f"the recipe of {picture} has batch = {str(stored)[:80]!r}, expected photos, position and canvas")
+
+
+def _environment(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return versions and device, which decide how sums are rounded."""
     versions = recipe.get("versions")
     return (versions if isinstance(versions, dict) else {}) | {"device": recipe.get("device")}
 
 
-def _compared(before: Path, after: Path) -> tuple[bool, str]:
-    """Whether two files are the same picture, and a sentence that says how much."""
-    if checksum(before) == checksum(after):
+def _compare(old: Path, new: Path) -> tuple[bool, str]:
+    """Return True if two files hold the same picture, and a sentence about the difference."""
+    if checksum(old) == checksum(new):
         return True, "identical, every byte of the file"
-    pixels = [np.asarray(io.load_image(path, min_side=1)) for path in (before, after)]
+    pixels = [np.asarray(io.load_image(path, min_side=1)) for path in (old, new)]
     if pixels[0].shape != pixels[1].shape:
         return False, f"different: the sizes are {pixels[0].shape[:2]} and {pixels[1].shape[:2]}"
     levels = np.abs(np.rint(255 * pixels[0]) - np.rint(255 * pixels[1])).max(axis=2)
     if not levels.any():
-        return True, "identical in every pixel; what the file says of the run differs"
+        return True, "identical in every pixel; the recipes differ in what they say of the run"
     return False, (
         f"different: {100 * np.count_nonzero(levels) / levels.size:.3g} % of the pixels, by {int(levels.max())} of 255 "
         f"at most and {levels.mean():.3g} on average"

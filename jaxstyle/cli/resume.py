@@ -1,47 +1,72 @@
 """`jaxstyle resume`: the rest of a run, from its checkpoint."""
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from jaxstyle.cli.serialize import options_from_json
+from jaxstyle.cli.logs import set_level
+from jaxstyle.cli.serialize import COMMAND_LINE_ONLY, options_from_json
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.errors import InputError
+from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its checkpoint, with the same pictures and settings, to the same picture."""
+    """Continue a run from its checkpoint, with the same pictures and settings, to the same picture.
+
+    The checkpoint says which pictures are read, with which settings, and which file is written. Everything else comes
+    from this command line, so that a checkpoint from elsewhere neither replaces a file nor contacts another host.
+    """
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """What --checkpoint FILE wrote."""
+    """The file that --checkpoint FILE wrote."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
-    """Where the picture goes; None is what the run was told."""
+    """The file to write; None is the one in the checkpoint."""
     force: bool = False
-    """Go on from the best picture although others have changed since, and replace an output that is there already."""
-    distributed: str | None = None
-    """Where the run has several hosts: as for stylize; None is what the run was told."""
+    """Continue from the best picture even if photo, paintings or settings have changed, and replace an output that
+    exists already."""
+    distributed: str = "no"
+    """Join other hosts, as for stylize."""
     log_json: Path | None = None
-    """As for stylize."""
+    """A log, as for stylize."""
+    compile_cache: str = "auto"
+    """Folder of compiled programs, as for stylize."""
+    max_pixels: int = io.MAX_PIXELS
+    """Refuse picture files that unpack to more pixels than this."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False
-    """Tell more."""
+    """Show more details."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
-    """Tell nothing but warnings and errors, and the result."""
+    """Show only warnings, errors and the result."""
 
     def run(self) -> int:
-        """Go on; returns the exit code."""
+        """Continue the run and return the exit code."""
+        set_level(self.verbose, self.quiet)
         note = checkpoint_file.read(self.file).words.get("note")
-        told = note.get("options") if isinstance(note, dict) else None
-        if told is None:
-            raise InputError(f"{self.file} was not written by jaxstyle stylize: go on with Checkpoint(resume=True)")
-        options = options_from_json(Stylize, told, f"the checkpoint {self.file}")
-        # What the run was told of its output still holds.
-        changes: dict[str, Any] = {"force": self.force or options.force, "verbose": self.verbose, "quiet": self.quiet}
-        changes |= {"checkpoint": self.file, "log_json": self.log_json or options.log_json}
-        changes |= {"output": self.output or options.output}
-        changes |= {"distributed": self.distributed or options.distributed}
-        return dataclasses.replace(options, **changes).go(resume=True, force=self.force)
+        stored = note.get("options") if isinstance(note, dict) else None
+        if stored is None:
+            raise InputError(
+                f"{self.file} was not written by jaxstyle stylize: resume it in Python with Checkpoint(resume=True)"
+            )
+        options = options_from_json(Stylize, stored, f"the checkpoint {self.file}", ignored=COMMAND_LINE_ONLY)
+        options = dataclasses.replace(
+            options,
+            output=self.output or options.output,
+            checkpoint=self.file,
+            force=self.force,
+            distributed=self.distributed,
+            log_json=self.log_json,
+            compile_cache=self.compile_cache,
+            max_pixels=self.max_pixels,
+            verbose=self.verbose,
+            quiet=self.quiet,
+        )
+        log.info("the picture will be written to %s", options.output)
+        return options.go(resume=True)

@@ -1,10 +1,10 @@
-"""Options as JSON and back: in a checkpoint, to go on, and in a picture's recipe, to make it again."""
+"""Options as JSON and back: in a checkpoint, to resume a run, and in a recipe, to make a picture again."""
 
 import dataclasses
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -12,93 +12,83 @@ from jaxstyle.cli.options import STARTS, AnyOptions, Options
 from jaxstyle.errors import InputError
 from jaxstyle.vgg.weights import NAMES
 
+# A checkpoint neither stores nor sets these. It may come from elsewhere, and they name hosts to contact, programs to
+# load and files to write, or permit what is refused by default.
+COMMAND_LINE_ONLY = ("distributed", "compile_cache", "log_json", "checkpoint", "force", "max_pixels")
+COMMAND_LINE_ONLY += ("verbose", "quiet")
+
 
 def options_to_json(options: Options) -> dict[str, Any]:
-    """The options as JSON, with the whole paths of their files, so that they mean the same in every folder.
-
-    Args:
-        options: any.
-
-    Returns:
-        Names to plain values.
-    """
+    """Return the options that a checkpoint stores as JSON, with absolute paths, so that they hold in every folder."""
+    absolute = with_relocated_paths(options, os.path.abspath)
     return {
-        name: _plain(value)
-        for name, value in dataclasses.asdict(with_relocated_paths(options, os.path.abspath)).items()
+        field.name: _to_json(getattr(absolute, field.name))
+        for field in dataclasses.fields(absolute)
+        if field.name not in COMMAND_LINE_ONLY
     }
 
 
 def with_relocated_paths(options: AnyOptions, move: Callable[[str], str]) -> AnyOptions:
-    """The options with other paths for all files that they name.
-
-    Args:
-        options: any.
-        move: from one path to the other.
-
-    Returns:
-        The options.
-    """
-    changed: dict[str, Any] = {}
-    for each in dataclasses.fields(options):
-        value = getattr(options, each.name)
-        if isinstance(value, Path):
-            changed[each.name] = value if str(value) == "-" else Path(move(str(value)))
-        elif each.name == "more":
-            changed["more"] = tuple(Path(move(str(path))) for path in value)
-    changed["style_mask"] = tuple(path if path == "none" else move(path) for path in options.style_mask)
+    """Return the options with `move` applied to the path of every picture, mask, weights file and output."""
+    changes: dict[str, Any] = {
+        field.name: Path(move(str(getattr(options, field.name))))
+        for field in dataclasses.fields(options)
+        if field.name not in COMMAND_LINE_ONLY and isinstance(getattr(options, field.name), Path)
+    }
+    changes["more"] = tuple(Path(move(str(path))) for path in options.more)
+    changes["style_mask"] = tuple(path if path == "none" else move(path) for path in options.style_mask)
     if options.init not in STARTS:
-        changed["init"] = move(options.init)
+        changes["init"] = move(options.init)
     if options.weights not in NAMES:
-        changed["weights"] = move(options.weights)
-    if options.compile_cache not in ("auto", "off"):
-        changed["compile_cache"] = move(options.compile_cache)
-    return dataclasses.replace(options, **changed)
+        changes["weights"] = move(options.weights)
+    return dataclasses.replace(options, **changes)
 
 
-def options_from_json(kind: type[AnyOptions], words: Any, where: str) -> AnyOptions:
-    """Options from what `options_to_json`, or a recipe, says; those that are not told have their defaults.
+def options_from_json(kind: type[AnyOptions], settings: Any, source: str, ignored: Container[str] = ()) -> AnyOptions:
+    """Return the options that `options_to_json` or a recipe stored; those that are missing have their defaults.
 
     Args:
-        kind: of options.
-        words: names to plain values.
-        where: the words are from, for messages.
-
-    Returns:
-        The options.
+        kind: class of the options.
+        settings: option names and plain values.
+        source: name of the file, for messages.
+        ignored: names of options whose stored values are not used.
 
     Raises:
         InputError: for names or values that no options have.
     """
-    if not isinstance(words, Mapping):
-        raise InputError(f"{where} has no settings: expected what jaxstyle stylize wrote")
+    if not isinstance(settings, Mapping):
+        raise InputError(f"{source} has no settings: expected a file that jaxstyle stylize wrote")
+    settings = {name: value for name, value in settings.items() if name not in ignored}
     kinds = typing.get_type_hints(kind)
-    fields = {each.name: each for each in dataclasses.fields(kind)}
-    for name in sorted(set(words) - set(fields)):
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in sorted(set(settings) - set(fields)):
         raise InputError(
-            f"{where} has the setting {name!r}, which this release does not know: use the one that wrote it"
+            f"{source} has the setting {name!r}, which this release does not know: use the release that wrote it"
         )
-    found = {}
-    for name, each in fields.items():
-        if name in words:
-            found[name] = _typed(words[name], kinds[name], f"{where} has {name} = {str(words[name])[:40]!r}")
-        elif each.default is dataclasses.MISSING:
-            raise InputError(f"{where} does not say its {name}: expected what jaxstyle stylize wrote")
-    return kind(**found)
+    values = {}
+    for name, field in fields.items():
+        if name in settings:
+            values[name] = _from_json(
+                settings[name], kinds[name], f"{source} has {name} = {str(settings[name])[:40]!r}"
+            )
+        elif field.default is dataclasses.MISSING:
+            raise InputError(f"{source} does not say its {name}: expected a file that jaxstyle stylize wrote")
+    return kind(**values)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [_to_json(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _typed(value: Any, kind: Any, what: str) -> Any:
-    """A plain value as what an option has."""
+def _from_json(value: Any, kind: Any, description: str) -> Any:
+    """Return a plain value as the type of an option."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        for each in arguments:
+        for alternative in arguments:
             try:
-                return _typed(value, each, what)
+                return _from_json(value, alternative, description)
             except InputError:
                 continue
     elif origin is Literal:
@@ -106,7 +96,7 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
             return value
     elif origin is tuple:
         if isinstance(value, list):
-            return tuple(_typed(each, arguments[0], what) for each in value)
+            return tuple(_from_json(item, arguments[0], description) for item in value)
     elif kind is Path:
         if isinstance(value, str) and "\0" not in value:
             return Path(value)
@@ -115,4 +105,4 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
             return float(value)
     elif type(value) is kind:
         return value
-    raise InputError(f"{what}, which this release does not know: use the one that wrote it")
+    raise InputError(f"{description}, which this release does not know: use the release that wrote it")

@@ -1,4 +1,4 @@
-"""The commands that make pictures: their options, and what they do with them."""
+"""`jaxstyle stylize`: one photo, or a folder of photos, and the run that `resume`, `rerun` and `demo` share."""
 
 import dataclasses
 import logging
@@ -12,12 +12,12 @@ import tyro
 from tqdm import tqdm
 
 from jaxstyle import distributed
-from jaxstyle.cli.folder import Folder, stylize_folder
-from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
+from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
+from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, save_with_fallback
-from jaxstyle.cli.recipe import photo_recipe, recipe_of
+from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
     BAR,
     announcement,
@@ -41,7 +41,7 @@ from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.memory import estimate_shard, with_auto_window
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
-from jaxstyle.transfer.result import Progress, Result
+from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -50,7 +50,7 @@ from jaxstyle.vgg import weights
 
 log = logging.getLogger(__name__)
 
-# A preset's optimizer in terms of options, where it is not their default.
+# Options of the presets whose optimizer is not the default one.
 OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
 
 
@@ -59,19 +59,11 @@ class Stylize(Options):
     """Give a photo, or each photo of a folder, the style of one or more paintings."""
 
     def run(self) -> int:
-        """Read, optimize, write; returns the exit code."""
-        return self.go(resume=False, force=self.force)
+        """Read, optimize and write; return the exit code."""
+        return self.go(resume=False)
 
-    def go(self, resume: bool, force: bool = False) -> int:
-        """What `run` does, or what is left of it.
-
-        Args:
-            resume: whether to go on from the checkpoint.
-            force: whether to go on even with other pictures.
-
-        Returns:
-            The exit code.
-        """
+    def go(self, resume: bool) -> int:
+        """Do what `run` does, from the checkpoint on if `resume` is True; return the exit code."""
         set_level(self.verbose, self.quiet)
         enable_compilation_cache(self.compile_cache)
         if self.distributed != "no":
@@ -81,16 +73,14 @@ class Stylize(Options):
         check_sidecar_path("--checkpoint", self.checkpoint, outputs, self.inputs())
         outputs += [] if self.checkpoint is None else [self.checkpoint]
         check_sidecar_path("--log-json", self.log_json, outputs, self.inputs())
-        path = self.log_json if distributed.is_first() else None
-        with json_lines(path) as line:
+        with json_lines(self.log_json if distributed.is_first() else None) as log_event:
             if os.path.isdir(self.photo):
-                return self._folder(line)
-            kept = self._checkpoint(resume, force)
-            made = self.make(line, kept)
-            return self._written(made, line) if distributed.is_first() else _exit_code(made.result)
+                return stylize_folder(self._folder(log_event))
+            made = self.make(log_event, self._checkpoint(resume))
+            return self._finish(made, log_event) if distributed.is_first() else _exit_code(made.result)
 
     def arguments(self) -> dict[str, Any]:
-        """Those of `stylize` and `stylize_batch` that are the same for every photo."""
+        """Return the arguments of `stylize` and `stylize_batch` that do not depend on the photo."""
         return {
             "preset": self.preset,
             "objective": self.objective(),
@@ -108,47 +98,20 @@ class Stylize(Options):
             "tolerance": self.tolerance,
         }
 
-    def _folder(self, line: EventLogger) -> int:
+    def batch_maker(self, styles: Sequence[AnyImage]) -> BatchMaker:
+        """Return a function of photos, a canvas and a callback that stylizes the photos together."""
         arguments = self.arguments()
-        objective: Objective = arguments["objective"]
-        check_weights(self.loss_weights(), objective)
-        styles = read_paintings(self, objective.min_side)
+        check_weights(self.loss_weights(), arguments["objective"])
         arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
         arguments |= {"params": weights.load_params(self.weights)}
-        settings = recipe_of(self)
-        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
 
-        def make(photos: Sequence[AnyImage], canvas: tuple[int, int], callback: Callable) -> list[Result]:
-            return stylize_batch(photos, [styles] * len(photos), canvas=canvas, callback=callback, **arguments)
+        def make(photos: Sequence[AnyImage], canvas: Size, callback: Callable[[BatchProgress], None]) -> list[Result]:
+            return stylize_batch(photos, [list(styles)] * len(photos), canvas=canvas, callback=callback, **arguments)
 
-        task = Folder(
-            self.photo,
-            self.output,
-            self.inputs()[1:],
-            self.format,
-            self.batch,
-            read=lambda path: read_photo(self, path, objective.min_side),
-            scales=lambda size: len(self.scales_of(size, sizes, objective.min_side)),
-            make=make,
-            recipe=lambda photo, output: photo_recipe(settings, photo, output),
-            quality=self.quality,
-            force=self.force,
-            quiet=self.quiet,
-            line=line,
-            tell=result_printer(self.log_json),
-        )
-        return stylize_folder(task)
+        return make
 
-    def make(self, line: EventLogger, checkpoint: Checkpoint | None = None) -> "Made":
-        """The picture of a single photo; nothing is written but snapshots and checkpoints.
-
-        Args:
-            line: logs an event.
-            checkpoint: where the run is saved.
-
-        Returns:
-            It.
-        """
+    def make(self, log_event: EventLogger, checkpoint: Checkpoint | None = None) -> "Made":
+        """Stylize a single photo. Only snapshots and checkpoints are written."""
         first = distributed.is_first()
         arguments = self.arguments()
         objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
@@ -164,39 +127,41 @@ class Stylize(Options):
             check_outputs(self._outputs(), self.inputs(), self.force, recipe)
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
-        sizes: list[tuple[int, int]] = [(style.shape[0], style.shape[1]) for style in styles]
-        scales = self.scales_of((height, width), sizes, objective.min_side)
+        style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
+        scales = self.scales_of((height, width), style_sizes, objective.min_side)
         if first and self.scales != 1 and len(scales) == 1:
             log.info(
                 "--scales %s makes one size here: a coarser one would be too small, or get less than %d steps",
                 self.scales,
                 MIN_STEPS,
             )
-        planned = with_auto_window(objective, window, height, width, optimizer, sizes, mesh=arguments["mesh"])
-        needs = estimate_shard(height, width, planned, optimizer, sizes)
+        planned = with_auto_window(objective, window, height, width, optimizer, style_sizes, mesh=arguments["mesh"])
+        needs = estimate_shard(height, width, planned, optimizer, style_sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))
         resumed = checkpoint is not None and checkpoint.resume
-        line("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
-
-        # It counts cost, not evaluations, so that the time left is right at coarse scales too; the smoothing makes it
-        # forget soon that a scale began with compiling.
-        silent = self.quiet or not first
+        log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
+        snapshots_in_place = True
         # The first chunk compiles; the second one is timed.
         chunks: list[Progress] = []
+
+        # The bar shows cost, not evaluations, so that the time left is right at coarse scales too. The smoothing lets
+        # it forget soon that a scale began with compiling.
+        silent = self.quiet or not first
         with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=silent) as bar:
 
             def callback(progress: Progress) -> None:
+                nonlocal snapshots_in_place
                 bar.set_postfix_str(bar_text(progress), refresh=False)
                 bar.update(progress.fraction - bar.n)
-                line("chunk", **progress_line(progress))
+                log_event("chunk", **progress_line(progress))
                 if first and len(chunks) < 2:
                     chunks.append(progress)
                     hint = long_run_hint(*chunks) if len(chunks) == 2 else None
                     if hint:
                         log.info("%s", hint)
                 if self.save_every and progress.evaluations % self.save_every == 0:
-                    self._save_snapshot(progress, photo, recipe)
+                    snapshots_in_place &= self._save_snapshot(progress, photo, recipe)
 
             result = stylize(
                 photo.pixels,
@@ -209,27 +174,56 @@ class Stylize(Options):
                 checkpoint=checkpoint,
                 **arguments,
             )
-        return Made(result, photo, recipe | run_summary(result))
+        return Made(result, photo, recipe | run_summary(result), snapshots_in_place)
 
-    def _written(self, made: "Made", line: EventLogger) -> int:
-        """Write the picture, and log the end; returns the exit code."""
-        result, best = made.result, final_loss(made.result)
-        code = self._saved(made, best)
-        told = {"status": str(result.status), "evaluations": result.evaluations, "seconds": round(result.seconds, 3)}
-        line("end", loss=best, **told, exit_code=code)
+    def scales_of(self, size: Size, style_sizes: Sequence[Size], min_side: int) -> tuple[Scale, ...]:
+        """Return the scales of a photo of this size."""
+        ratio = presets.preset(self.preset).ratio
+        options = {"share": self.share, "ratio": ratio, "styles": style_sizes, "min_side": min_side}
+        return pyramid(*size, self.steps, self.scales, **options)
+
+    def _folder(self, log_event: EventLogger) -> Folder:
+        min_side = self.objective().min_side
+        styles = read_paintings(self, min_side)
+        style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
+        return Folder(
+            self.photo,
+            self.output,
+            self.inputs()[1:],
+            self.format,
+            self.batch,
+            self.size,
+            size_of=lambda path: photo_size(self, path, min_side),
+            read=lambda path: read_photo(self, path, min_side),
+            num_scales=lambda size: len(self.scales_of(size, style_sizes, min_side)),
+            make=self.batch_maker(styles),
+            recipe=recipe_of(self),
+            quality=self.quality,
+            force=self.force,
+            quiet=self.quiet,
+            log_event=log_event,
+            print_result=result_printer(self.log_json),
+        )
+
+    def _finish(self, made: "Made", log_event: EventLogger) -> int:
+        """Write the picture and log the end of the run; return the exit code."""
+        result, loss = made.result, final_loss(made.result)
+        code = self._save(made, loss)
+        summary = {"status": str(result.status), "evaluations": result.evaluations, "seconds": round(result.seconds, 3)}
+        log_event("end", loss=loss, **summary, exit_code=code)
         return code
 
-    def _saved(self, made: "Made", best: float) -> int:
-        """Write the picture, and tell; returns the exit code."""
+    def _save(self, made: "Made", loss: float) -> int:
+        """Write the picture and print the result; return the exit code."""
         result = made.result
-        if best == float("inf"):
+        if loss == float("inf"):
             log.error(
                 "the loss was not finite from the start, so nothing was saved; expected weights and pictures of "
                 "ordinary size: lower the weights or use --precision highest"
             )
             return 1
         options = {"alpha": made.photo.alpha, "recipe": made.recipe, "quality": self.quality}
-        # What came there meanwhile is somebody else's.
+        # A file that has appeared during the run is not ours.
         replace = self.force or is_unfinished(self.output, made.recipe)
         try:
             path = save_with_fallback(self.output, result.image, replace=replace, **options)
@@ -238,13 +232,14 @@ class Stylize(Options):
             return 1
         height, width = result.image.shape[:2]
         result_printer(self.log_json)(
-            f"{path}: {width}x{height}, loss {best:.6g} after {result.evaluations} evaluations "
+            f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations "
             f"in {duration(result.seconds)} ({result.status})"
         )
         if self.checkpoint is not None and result.status in INTERRUPTED:
-            log.info("to go on: jaxstyle resume %s", self.checkpoint)
+            # Saving it may have failed, with a warning.
+            if self.checkpoint.exists():
+                log.info("to continue: jaxstyle resume %s", self.checkpoint)
         elif self.checkpoint is not None and path == self.output:
-            # There is nothing left to go on with.
             self.checkpoint.unlink(missing_ok=True)
         if result.status is Status.NOT_FINITE:
             log.error(
@@ -256,35 +251,35 @@ class Stylize(Options):
                 "no picture was better than the first one: expected another start (--init), other weights, or pictures "
                 "that are not flat"
             )
-        return _exit_code(result) if path == self.output else 1
+        return _exit_code(result) if path == self.output and made.snapshots_in_place else 1
 
-    def _checkpoint(self, resume: bool, force: bool) -> Checkpoint | None:
-        if self.checkpoint is None:
-            return None
-        note = {"options": options_to_json(self)}
-        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=force, note=note)
+    def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> bool:
+        """Write the best picture so far, at the full size; return True if it is in its place.
 
-    def scales_of(self, size: tuple[int, int], styles: Sequence[tuple[int, int]], min_side: int) -> tuple[Scale, ...]:
-        """The scales of a photo of this size."""
-        ratio = presets.preset(self.preset).ratio
-        options = {"share": self.share, "ratio": ratio, "styles": styles, "min_side": min_side}
-        return pyramid(*size, self.steps, self.scales, **options)
-
-    def _save_snapshot(self, progress: Progress, photo: io.Picture, recipe: dict[str, Any]) -> None:
-        """The best picture so far, at the full size; on several hosts all of them have to take part."""
+        With several hosts all must call this.
+        """
         scale, (height, width) = progress.scale, photo.pixels.shape[:2]
         image = resize(gather(progress.image, scale.height, scale.width), height, width)
         if not distributed.is_first():
-            return
+            return True
+        path = self._snapshot(progress.evaluations)
+        recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
+        replace = self.force or is_unfinished(path, recipe)
+        options = {"alpha": photo.alpha, "recipe": recipe, "quality": self.quality}
         try:
-            path = self._snapshot(progress.evaluations)
-            now = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
-            io.save_image(path, image, alpha=photo.alpha, recipe=now, quality=self.quality)
+            return save_with_fallback(path, image, replace=replace, **options) == path
         except InputError as error:
-            log.warning("%s", error)
+            log.error("%s", error)
+            return False
+
+    def _checkpoint(self, resume: bool) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        note = {"options": options_to_json(self)}
+        return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
 
     def _outputs(self) -> list[Path]:
-        """The picture, and its snapshots."""
+        """Return the picture's file and those of its snapshots."""
         if self.save_every is None:
             return [self.output]
         return [self.output, *map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))]
@@ -294,17 +289,19 @@ class Stylize(Options):
 
 
 class Made(NamedTuple):
-    """A picture that was made, before it is written.
+    """A picture before it is written.
 
     Attributes:
         result: of the run.
-        photo: that it was made of.
-        recipe: that is stored in it.
+        photo: that was stylized.
+        recipe: to store in the file.
+        snapshots_in_place: False if a snapshot could not be written to its place.
     """
 
     result: Result
     photo: io.Picture
     recipe: dict[str, Any]
+    snapshots_in_place: bool = True
 
 
 AnyStylize = TypeVar("AnyStylize", bound=Stylize)
@@ -317,10 +314,10 @@ def defaults(
     painting: Any = tyro.MISSING,
     output: Any = tyro.MISSING,
 ) -> AnyStylize:
-    """The options' defaults under a preset."""
+    """Return the options with the defaults of a preset."""
     settings = presets.preset(name)
     objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
-    # These options say more than the objective does: auto, whole or a number; and the mesh.
+    # The options for these have other values: auto or whole, and the mesh.
     del objective["window"], objective["shards"]
     return command(
         photo=photo,

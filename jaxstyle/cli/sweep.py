@@ -96,7 +96,9 @@ class Sheet:
             alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
             recipe = recipes[k] | run_summary(result)
             try:
-                io.save_image(paths[k], result.image, alpha=alpha, recipe=recipe, quality=base.quality)
+                options = {"alpha": alpha, "recipe": recipe, "quality": base.quality}
+                if save_with_fallback(paths[k], result.image, replace=base.force, **options) != paths[k]:
+                    lost.append(paths[k])
             except InputError as error:
                 # The others, and the sheet, are still worth their time.
                 log.error("%s", error)
@@ -105,7 +107,8 @@ class Sheet:
         found = make_cells(groups, len(self.cells), keep, line, base.quiet)
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
         try:
-            path = save_with_fallback(base.output, self._drawn(found), recipe=recipe, quality=base.quality)
+            options = {"recipe": recipe, "quality": base.quality}
+            path = save_with_fallback(base.output, self._drawn(found), replace=base.force, **options)
         except InputError as error:
             log.error("%s", error)
             return 1

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageCms
 import PIL.ImageOps
@@ -31,6 +32,18 @@ def upright(file: PIL.Image.Image) -> PIL.Image.Image:
     with contextlib.suppress(*DAMAGE, AttributeError):
         PIL.ImageOps.exif_transpose(file, in_place=True)
     return file
+
+
+def upright_size(file: PIL.Image.Image) -> tuple[int, int]:
+    """Return width and height of `upright(file)`, from the header."""
+    width, height = file.size
+    orientation = 1
+    # Pillow applies the orientation of a TIFF to its size.
+    if file.format != "TIFF":
+        with contextlib.suppress(*DAMAGE, AttributeError):
+            # The method of PNG files decodes the pixels, to read what comes after them.
+            orientation = PIL.Image.Image.getexif(file).get(PIL.ExifTags.Base.Orientation, 1)
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def color_and_alpha(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:

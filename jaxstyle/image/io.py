@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle import files
 from jaxstyle.errors import InputError, check_integer, quote
-from jaxstyle.image.decode import DAMAGE, color_and_alpha, resized_arrays, to_srgb, upright
+from jaxstyle.image.decode import DAMAGE, color_and_alpha, resized_arrays, to_srgb, upright, upright_size
 from jaxstyle.image.encode import EXIF_DESCRIPTION, EXIF_SOFTWARE, eight_bits, encode
 from jaxstyle.image.encode import recipe_text as recipe_text
 from jaxstyle.image.encode import software as software
@@ -105,6 +105,29 @@ def read_picture(
     color, alpha = color_and_alpha(str(path), image)
     pixels, alpha = resized_arrays(to_srgb(str(path), color, image.info.get("icc_profile")), alpha, target)
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
+
+
+def picture_size(
+    path: PathLike, size: int | None = None, *, min_side: int = 32, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+    """Return height and width of the pixels that `read_picture` returns, from the file's header, without decoding.
+
+    The orientation of a PNG is ignored if it comes after the pixels.
+
+    Args:
+        path: the file.
+        size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
+        min_side: smallest height and width in pixels, before and after resizing, 1 to 65536.
+        max_pixels: largest number of pixels in the file.
+
+    Raises:
+        InputError: the file cannot be read, or is or would become too small.
+    """
+    with _opened(path) as file:
+        _check_pixels(path, file, max_pixels)
+        native = upright_size(file)
+    width, height = _target_size(path, native, size, enlarge=True, min_side=min_side)
+    return height, width
 
 
 def load_image(

@@ -1,6 +1,9 @@
 """A folder of photos on the command line."""
 
+import hashlib
+import io as streams
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -11,7 +14,9 @@ from conftest import DATA
 import jaxstyle as js
 from jaxstyle.cli import app
 from jaxstyle.cli import stylize as commands
+from jaxstyle.cli.folder import group_sizes
 from jaxstyle.cli.stylize import Stylize
+from jaxstyle.image import io
 from jaxstyle.minimize import batch_loop
 
 # tyro's placeholder for a required argument is no path.
@@ -22,7 +27,7 @@ SIZES = [(64, 48), (48, 64), (64, 43), (43, 64), (64, 64), (64, 36)]
 
 @pytest.fixture
 def photos(tmp_path):
-    """Twelve photos of six sizes, and what is no photo."""
+    """Twelve photos of six sizes, and two files that are no photos."""
     folder = tmp_path / "photos"
     folder.mkdir()
     with PIL.Image.open(DATA / "china.jpg") as photo:
@@ -36,7 +41,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def narrow(monkeypatch, tiny_params):
-    """The embedded weights are those of a tiny network."""
+    """Replace the embedded weights by those of a tiny network."""
     monkeypatch.setattr("jaxstyle.vgg.weights.load_params", lambda *_: tiny_params)
 
 
@@ -47,12 +52,12 @@ def call(photos, output, *options):
     return end.value.code
 
 
-def test_twelve_photos_of_six_sizes_compile_three_programs(photos, tmp_path, narrow, capsys):
+def test_twelve_photos_of_six_sizes_share_one_program(photos, tmp_path, narrow, capsys):
     before = batch_loop.run_batch._cache_size()
     assert call(photos, tmp_path / "out") == 0
-    assert batch_loop.run_batch._cache_size() - before == 3
+    assert batch_loop.run_batch._cache_size() - before == 1
     printed = capsys.readouterr()
-    assert "12 pictures on 3 canvases" in printed.out
+    assert "12 pictures on 1 canvas in" in printed.out
     made = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in made] == [f"{k:02d}.png" for k in range(12)]
     for k, path in enumerate(made):
@@ -72,7 +77,7 @@ def test_a_picture_of_a_folder_is_that_of_a_single_photo(photos, tmp_path, narro
     assert recipes[0]["loss"] == pytest.approx(recipes[1]["loss"], rel=1e-3)
 
 
-def test_what_is_there_is_not_made_again(photos, tmp_path, narrow, capsys):
+def test_finished_pictures_are_not_made_again(photos, tmp_path, narrow, capsys):
     for k in range(3, 12):
         (photos / f"{k:02d}.png").unlink()
     out = tmp_path / "out"
@@ -80,9 +85,9 @@ def test_what_is_there_is_not_made_again(photos, tmp_path, narrow, capsys):
     first = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     capsys.readouterr()
     assert call(photos, out, "--batch", "2") == 0
-    assert "3 of 3 pictures are there already" in capsys.readouterr().err
+    assert "3 of 3 pictures exist already" in capsys.readouterr().err
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == first
-    # A missing one is made; that of a changed photo, or with other settings, takes the old one's place only by force.
+    # A missing picture is made; one of a changed photo, or with other settings, is replaced only with --force.
     (out / "00.png").unlink()
     assert call(photos, out) == 0
     shutil.copy(photos / "02.png", photos / "01.png")
@@ -91,12 +96,12 @@ def test_what_is_there_is_not_made_again(photos, tmp_path, narrow, capsys):
     assert "has 1 pictures already that were made otherwise, such as 01.png" in capsys.readouterr().err
     assert (out / "01.png").stat().st_mtime_ns == first["01.png"]
     assert call(photos, out, "--force") == 0
-    assert "2 of 3 pictures are there already" in capsys.readouterr().err
+    assert "2 of 3 pictures exist already" in capsys.readouterr().err
     assert (out / "02.png").stat().st_mtime_ns == first["02.png"]
     assert call(photos, out, "--style-weight", "5") == 2
     assert "has 3 pictures already" in capsys.readouterr().err
     assert call(photos, out, "--style-weight", "5", "--force") == 0
-    assert "there already" not in capsys.readouterr().err
+    assert "exist already" not in capsys.readouterr().err
     assert js.read_recipe(out / "02.png")["settings"]["style_weight"] == [5.0]
 
 
@@ -122,7 +127,7 @@ def test_photos_of_one_stem_keep_their_names_apart(photos, tmp_path, narrow):
 
 
 def test_ctrl_c_keeps_what_is_finished(photos, tmp_path, narrow, capsys, monkeypatch):
-    """Of the batch that it comes into too."""
+    """Also of the batch during which it is pressed."""
     made, original = [], commands.stylize_batch
 
     def interrupted(*arguments, **options):
@@ -159,7 +164,7 @@ def test_a_batch_that_fails_is_skipped(photos, tmp_path, narrow, capsys, monkeyp
         (("--batch", "0"), "--batch is 0"),
         (("--mesh", "3"), "--mesh is '3'"),
         (("--mesh", "4x4"), "needs 16 devices, there are 8"),
-        (("--distributed", "maybe"), "--distributed is 'maybe'"),
+        (("--distributed", "maybe"), "distributed is 'maybe'"),
     ],
 )
 def test_bad_options_are_refused(photos, tmp_path, narrow, capsys, options, message):
@@ -195,3 +200,150 @@ def test_auto_takes_all_devices():
     options = {"photo": DATA / "china.jpg", "painting": DATA / "starry_night.jpg", "output": DATA / "none.png"}
     assert Stylize(**options, mesh="auto").shards() == (4, 2)
     assert Stylize(**options).devices() is None
+
+
+def keep_first(photos, count):
+    for path in sorted(photos.glob("[0-9]*.png"))[count:]:
+        path.unlink()
+
+
+def test_equal_sizes_need_no_mask_and_share_one_program(photos, tmp_path, narrow):
+    """Next to another size on a canvas of its own."""
+    keep_first(photos, 2)
+    shutil.copy(photos / "00.png", photos / "02.png")
+    with PIL.Image.open(photos / "01.png") as photo:
+        photo.resize((32, 96)).save(photos / "01.png")
+    before = batch_loop.run_batch._cache_size()
+    assert call(photos, tmp_path / "out", "--size", "96") == 0
+    assert batch_loop.run_batch._cache_size() - before == 2
+    for path in (tmp_path / "out").iterdir():
+        assert js.read_recipe(path)["batch"] == {"photos": 1, "position": 0, "canvas": [0, 0]}
+
+
+def test_before_the_first_picture_only_headers_are_read(photos, tmp_path, narrow, monkeypatch):
+    """Every photo is hashed once and decoded once."""
+    keep_first(photos, 6)
+    events = []
+
+    def record(module, name, event, path_of):
+        real = getattr(module, name)
+
+        def recorded(*arguments, **options):
+            path = path_of(arguments[0])
+            if path.startswith(str(photos)):
+                events.append((event, path[len(str(photos)) + 1 :]))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(module, name, recorded)
+
+    record(io, "_read_header", "open", lambda stream: str(getattr(stream, "name", "")))
+    record(io, "upright", "decode", lambda file: str(file.fp.name))
+    record(hashlib, "file_digest", "hash", lambda file: str(file.name))
+    names = [f"{k:02d}.png" for k in range(6)]
+    assert call(photos, tmp_path / "out") == 0
+    assert events[:6] == [("open", name) for name in names]
+    assert sorted(events[6:]) == sorted((event, name) for name in names for event in ("open", "decode", "hash"))
+    assert events[6:9] == [("hash", events[6][1]), ("open", events[6][1]), ("decode", events[6][1])]
+    # Once all are finished, nothing is decoded.
+    events.clear()
+    assert call(photos, tmp_path / "out") == 0
+    assert sorted(events) == sorted((event, name) for name in names for event in ("open", "hash"))
+
+
+def test_ten_thousand_sizes_are_grouped_at_once():
+    rng = np.random.default_rng(0)
+    sizes = [(int(side), 1024) if k % 2 else (1024, int(side)) for k, side in enumerate(rng.integers(32, 1025, 10_000))]
+    start = time.perf_counter()
+    groups = group_sizes(sizes, 1024, lambda size: 1 + (min(size) > 256))
+    assert time.perf_counter() - start < 0.5
+    assert len(set(groups.values())) <= 33
+    for height, width in sizes:
+        canvas = groups[height, width].canvas
+        assert 0 <= canvas[0] - height < 64
+        assert 0 <= canvas[1] - width < 64
+        assert max(canvas) == 1024
+
+
+def test_sides_of_canvases_are_no_longer_than_the_longest_side():
+    groups = group_sizes([(400, 500), (390, 500), (500, 500)], 500, lambda size: 1)
+    assert groups[390, 500].canvas == groups[400, 500].canvas == (448, 500)
+    assert groups[500, 500].canvas == (500, 500)
+    # Alone on its canvas, and of another number of scales.
+    assert group_sizes([(400, 500)], 500, lambda size: 1)[400, 500].canvas == (400, 500)
+    assert group_sizes([(400, 500), (390, 500)], 500, lambda size: size[0])[390, 500].canvas == (390, 500)
+
+
+def test_a_png_whose_orientation_comes_after_its_pixels(photos, tmp_path, narrow):
+    """Its header has the wrong sides."""
+    keep_first(photos, 2)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    stream = streams.BytesIO()
+    with PIL.Image.open(photos / "00.png") as photo:
+        photo.save(stream, "PNG", exif=exif)
+    data = stream.getvalue()
+    start, end = data.index(b"eXIf") - 4, data.index(b"IDAT") - 4
+    chunk, trailer = data[start:end], data[-12:]
+    (photos / "00.png").write_bytes(data[:start] + data[end:-12] + chunk + trailer)
+    assert call(photos, tmp_path / "out", "--batch", "3") == 0
+    with PIL.Image.open(tmp_path / "out" / "00.png") as picture:
+        assert picture.size == (48, 64)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_appears_during_the_run_is_replaced_only_with_force(
+    photos, tmp_path, narrow, capsys, monkeypatch, force
+):
+    keep_first(photos, 2)
+    original = commands.stylize_batch
+
+    def appearing(*arguments, **options):
+        (tmp_path / "out" / "01.png").write_bytes(b"precious")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(commands, "stylize_batch", appearing)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert call(photos, tmp_path / "out", "--batch", "3", *(["--force"] if force else [])) == (0 if force else 1)
+    assert ((tmp_path / "out" / "01.png").read_bytes() == b"precious") != force
+    printed = capsys.readouterr()
+    assert ("another file has appeared there during the run; the picture is in" in printed.err) != force
+    assert ("1 failed" in printed.out) != force
+    assert len(list(tmp_path.glob("jaxstyle-*/01.png"))) == (0 if force else 1)
+
+
+@pytest.mark.parametrize("batch", ["1", "2", "3"])
+def test_rerun_of_a_folders_picture_is_identical(photos, tmp_path, narrow, capsys, batch):
+    """Through the same program: 1 and 3 on one device, 2 on two; the last batch is filled with copies."""
+    keep_first(photos, 4)
+    out = tmp_path / "out"
+    assert call(photos, out, "--batch", batch, "--steps", "25") == 0
+    for name in ("01.png", "03.png"):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            app.main(["rerun", str(out / name), "--inputs", str(photos), "-q"])
+        printed = capsys.readouterr()
+        assert (end.value.code, printed.err) == (0, ""), printed
+        assert "identical, every byte of the file" in printed.out
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        5,
+        {"photos": 0, "position": 0, "canvas": [0, 0]},
+        {"photos": 1, "position": 1, "canvas": [0, 0]},
+        {"photos": True, "position": 0, "canvas": [0, 0]},
+        {"photos": 1, "position": 0, "canvas": [64]},
+        {"photos": 1, "position": 0, "canvas": [64, 10**9]},
+        {"photos": 1, "position": 0},
+    ],
+)
+def test_rerun_refuses_a_batch_that_cannot_be(photos, tmp_path, narrow, capsys, batch):
+    keep_first(photos, 1)
+    assert call(photos / "00.png", tmp_path / "out.png") == 0
+    recipe = js.read_recipe(tmp_path / "out.png") | {"batch": batch}
+    js.save_image(tmp_path / "odd.png", js.load_image(tmp_path / "out.png"), recipe=recipe)
+    with pytest.raises(SystemExit) as end:
+        app.main(["rerun", str(tmp_path / "odd.png"), "--inputs", str(photos)])
+    assert end.value.code == 2
+    assert "expected photos, position and canvas" in capsys.readouterr().err

@@ -20,13 +20,13 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path):
     out, photo = tmp_path / "out.png", tmp_path / "photo.png"
     check_outputs([out], [photo], force=False)
     out.write_bytes(b"a thing of value")
-    with pytest.raises(InputError, match="is there already: choose another name, or --force"):
+    with pytest.raises(InputError, match="exists already: choose another name, or --force"):
         check_outputs([tmp_path / "a.png", out], [photo], force=False)
     check_outputs([out], [photo], force=True)
     out.unlink()
     # A link that leads nowhere would write somewhere else.
     out.symlink_to(tmp_path / "elsewhere.png")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         check_outputs([out], [photo], force=False)
 
 
@@ -62,12 +62,12 @@ def test_ones_own_unfinished_picture_is_no_other(tmp_path):
     check_outputs([out], [], False, other_way)
     for other in ({"settings": {"size": 41, "batch": 1}}, {"weights_sha256": "x"}, {"inputs_sha256": ["j"]}):
         assert not is_unfinished(out, RECIPE | other)
-        with pytest.raises(InputError, match="is there already"):
+        with pytest.raises(InputError, match="exists already"):
             check_outputs([out], [], False, RECIPE | other)
     io.save_image(out, IMAGE, recipe=RECIPE | {"status": "converged"})
     assert is_finished(out, other_way)
     assert not is_unfinished(out, RECIPE)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         check_outputs([out], [], False, RECIPE)
 
 
@@ -75,14 +75,14 @@ def test_a_picture_that_cannot_be_written_is_rescued(tmp_path, monkeypatch, capl
     """The folder went away during the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     out = tmp_path / "gone" / "out.png"
-    where = save_with_fallback(out, IMAGE, recipe=RECIPE)
+    where = save_with_fallback(out, IMAGE, replace=False, recipe=RECIPE)
     assert where != out
     np.testing.assert_allclose(js.load_image(where), IMAGE, atol=1 / 255)
     assert io.read_recipe(where) == RECIPE
     assert f"cannot write {out}" in caplog.text
     assert f"the picture is in {where} instead" in caplog.text
     good = tmp_path / "out.png"
-    assert save_with_fallback(good, IMAGE) == good
+    assert save_with_fallback(good, IMAGE, replace=False) == good
 
 
 def test_where_nothing_can_be_written_it_says_so(tmp_path, monkeypatch):
@@ -92,5 +92,5 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match="No space left on device"):
-        save_with_fallback(tmp_path / "out.png", IMAGE)
+        save_with_fallback(tmp_path / "out.png", IMAGE, replace=True)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], list(Path(tmp_path).rglob("*"))

@@ -1,5 +1,6 @@
 """`jaxstyle resume` and `jaxstyle rerun`, as a user meets them."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,7 +14,10 @@ import pytest
 import jaxstyle as js
 from jaxstyle.cli import app
 from jaxstyle.cli import stylize as commands
+from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.rerun import Rerun
+from jaxstyle.cli.serialize import options_to_json
+from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
 
@@ -86,7 +90,7 @@ def test_a_stopped_run_goes_on_from_anywhere_to_the_same_file(run, folder, monke
     told = ["photo.png", "painting.png", "-o", "out.png", "--size", 48, "--steps", 30, "--weights", "net.safetensors"]
     ended = run("stylize", *told, "--checkpoint", "run.ckpt", "--save-every", 10)
     assert ended[0] == code
-    assert "to go on: jaxstyle resume run.ckpt" in ended[2]
+    assert "to continue: jaxstyle resume run.ckpt" in ended[2]
     assert io.read_recipe(folder / "out.png")["status"] in ("interrupted", "terminated")
     assert kept.exists()
     monkeypatch.undo()
@@ -118,6 +122,18 @@ def test_resume_ends_with_the_file_of_an_unstopped_run(run, folder, monkeypatch)
     assert lines[-1]["evaluations"] == 30
 
 
+def test_a_checkpoint_that_could_not_be_saved_is_not_offered(run, folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_file, "write", full)
+    stop_at(monkeypatch, 10, signal.SIGINT)
+    code, _, error = run(*words(folder, "out.png", "--checkpoint", folder / "run.ckpt"))
+    assert code == 130
+    assert "cannot write the checkpoint" in error
+    assert "jaxstyle resume" not in error
+
+
 def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     kept = folder / "run.ckpt"
     stop_at(monkeypatch, 5, signal.SIGINT)
@@ -128,7 +144,7 @@ def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     changed.save(folder / "photo.png")
     # Its unfinished picture is of the old photo now.
     code, _, error = run("resume", kept)
-    assert (code, "is there already" in error) == (2, True)
+    assert (code, "exists already" in error) == (2, True)
     (folder / "out.png").unlink()
     code, _, error = run("resume", kept)
     assert code == 2
@@ -140,7 +156,7 @@ def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     # Its recipe says so, and that it is not repeatable.
     assert io.read_recipe(folder / "forced.png")["forced"] == ["content"]
     code, _, error = run("rerun", folder / "forced.png")
-    assert (code, "went on by force" in error) == (2, True)
+    assert (code, "was resumed by force" in error) == (2, True)
 
 
 def test_resume_refuses_what_is_no_checkpoint_of_a_command(run, folder):
@@ -203,7 +219,7 @@ def test_rerun_refuses_what_it_cannot_make_again(run, folder, monkeypatch):
         ({"settings": 5}, "holds no recipe"),
         (
             {"settings": {"photo": "a", "painting": "b", "output": "c"}, "status": "converged"},
-            "does not say what it was",
+            "has no checksums of its inputs",
         ),
     ):
         io.save_image(folder / "odd.png", image, recipe=recipe)
@@ -221,14 +237,14 @@ def test_rerun_tells_files_of_one_name_apart(run, folder, monkeypatch):
     assert run("rerun", folder / "out.png", "--inputs", folder / "a", folder / "b")[0] == 0
 
 
-def test_a_recipe_of_before_there_was_a_choice_is_of_direct_convolutions(run, folder):
+def test_a_recipe_without_an_algorithm_is_of_direct_convolutions(run, folder):
     assert run(*words(folder))[0] == 0
     recipe = io.read_recipe(folder / "out.png")
     assert Rerun(folder / "out.png")._options(recipe).algorithm == recipe["settings"].pop("algorithm") == "auto"
     assert Rerun(folder / "out.png")._options(recipe).algorithm == "direct"
 
 
-def test_an_interrupted_rerun_knows_nothing(run, folder, monkeypatch):
+def test_an_interrupted_rerun_reports_no_difference(run, folder, monkeypatch):
     assert run(*words(folder))[0] == 0
     stop_at(monkeypatch, 5, signal.SIGTERM)
     code, output, error = run("rerun", folder / "out.png", "-o", folder / "again.png")
@@ -254,13 +270,14 @@ def test_a_recipe_names_no_place_to_write_to(run, folder):
         assert (code, error.count("\n")) == (2, 1), error
 
 
-def test_resume_of_a_run_that_may_replace_its_output(run, folder, monkeypatch):
+def test_resume_replaces_an_output_only_with_force_of_its_own(run, folder, monkeypatch):
+    """The --force of the first run does not count."""
     (folder / "out.png").write_bytes(b"not so precious")
     kept = folder / "run.ckpt"
     real = commands.bar_text
 
     def text(progress):
-        # As by SIGKILL: nothing is written any more.
+        # Like SIGKILL: nothing is written after this.
         if progress.evaluations >= 12:
             raise RuntimeError
         return real(progress)
@@ -271,12 +288,98 @@ def test_resume_of_a_run_that_may_replace_its_output(run, folder, monkeypatch):
             [str(word) for word in words(folder, "out.png", "--force", "--checkpoint", kept, "--checkpoint-every", 0)]
         )
     monkeypatch.undo()
+    code, _, error = run("resume", kept)
+    assert (code, "exists already: choose another name, or --force" in error) == (2, True)
     assert (folder / "out.png").read_bytes() == b"not so precious"
-    assert run("resume", kept)[0] == 0
+    assert run("resume", kept, "--force")[0] == 0
     assert io.read_recipe(folder / "out.png")["evaluations"] == 30
 
 
-def test_what_comes_to_the_outputs_place_during_a_run_stays(run, folder, monkeypatch):
+def test_a_hostile_checkpoint_sets_only_pictures_settings_and_output(run, folder, monkeypatch):
+    """It names no host, no folder of programs, no log, and replaces nothing."""
+    kept = folder / "run.ckpt"
+    stop_at(monkeypatch, 5, signal.SIGINT)
+    assert run(*words(folder, "out.png", "--checkpoint", kept))[0] == 130
+    monkeypatch.undo()
+    tensors, stored = checkpoint_file.read(kept)
+    precious, free = folder / "precious.png", folder / "free.png"
+    precious.write_bytes(b"precious")
+    evil = {
+        "distributed": "evil.example:1234,2,1",
+        "compile_cache": str(folder / "programs"),
+        "log_json": str(folder / "log"),
+        "checkpoint": str(folder / "other.ckpt"),
+        "max_pixels": 2**31 - 1,
+        "force": True,
+    }
+    monkeypatch.setattr("jaxstyle.distributed.initialize", lambda *_, **__: pytest.fail("it contacted a host"))
+    used = []
+    monkeypatch.setattr(commands, "enable_compilation_cache", lambda *words: used.append(words))
+    before = set(folder.iterdir())
+    for output, code in ((precious, 2), (free, 0)):
+        options = stored["note"]["options"] | evil | {"output": str(output)}
+        checkpoint_file.write(kept, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
+        ended, _, error = run("resume", kept)
+        assert (ended, f"the picture will be written to {output}" in error) == (code, True), error
+    assert precious.read_bytes() == b"precious"
+    assert set(folder.iterdir()) == before - {kept} | {free}
+    assert used == [("auto",)] * 2
+    # A bomb is refused, whatever the limit in the file.
+    checkpoint_file.write(kept, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
+    code, _, error = run("resume", kept, "-o", folder / "small.png", "--max-pixels", 100)
+    assert (code, "too many pixels" in error) == (2, True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_snapshots_replace_a_file_that_appears_only_with_force(run, folder, monkeypatch, force):
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    real = commands.bar_text
+
+    def text(progress):
+        if progress.evaluations == 10:
+            (folder / "out_00020.png").write_bytes(b"precious")
+        return real(progress)
+
+    monkeypatch.setattr(commands, "bar_text", text)
+    code, _, error = run(*words(folder, "out.png", "--save-every", 10, *(["--force"] if force else [])))
+    assert code == (0 if force else 1)
+    assert ((folder / "out_00020.png").read_bytes() == b"precious") != force
+    assert ("out_00020.png: another file has appeared there during the run" in error) != force
+    assert len(list(folder.glob("jaxstyle-*/out_00020.png"))) == (0 if force else 1)
+    assert io.read_recipe(folder / "out.png")["status"] == "step limit"
+    assert io.read_recipe(folder / "out_00010.png")["status"] == "snapshot"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_rerun_replaces_a_file_that_appears_only_with_force(run, folder, monkeypatch, force):
+    assert run(*words(folder))[0] == 0
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    real, again = commands.bar_text, folder / "again.png"
+
+    def text(progress):
+        again.write_bytes(b"precious")
+        return real(progress)
+
+    monkeypatch.setattr(commands, "bar_text", text)
+    code, output, error = run("rerun", folder / "out.png", "-o", again, *(["--force"] if force else []))
+    assert code == (0 if force else 1)
+    assert "identical, every byte" in output
+    assert (again.read_bytes() == b"precious") != force
+    assert ("another file has appeared there during the run" in error) != force
+    rescued = list(folder.glob("jaxstyle-*/again.png"))
+    assert len(rescued) == (0 if force else 1)
+    assert f"the new one is in {again if force else rescued[0]}" in output
+
+
+def test_the_coordinators_address_is_in_no_recipe_or_checkpoint(folder):
+    """Pictures are passed on."""
+    options = defaults("default", Stylize, folder / "photo.png", folder / "painting.png", folder / "out.png")
+    options = dataclasses.replace(options, distributed="10.0.0.1:1234,2,0")
+    for stored in (recipe_of(options), options_to_json(options)):
+        assert "10.0.0.1" not in json.dumps(stored)
+
+
+def test_a_file_that_appears_at_the_outputs_place_during_a_run_stays(run, folder, monkeypatch):
     real = commands.bar_text
 
     def text(progress):
@@ -294,9 +397,15 @@ def test_what_comes_to_the_outputs_place_during_a_run_stays(run, folder, monkeyp
 
 
 def test_the_demo_can_be_made_again(run, tmp_path, monkeypatch):
-    """Its pictures are found in the package."""
+    """Its pictures are numbered, and found in the package."""
     monkeypatch.chdir(tmp_path)
-    assert run("demo", "--size", 48, "--steps", 3)[0] == 0
-    assert run("demo", "--size", 48, "--steps", 3)[0] == 2
-    code, output, _ = run("rerun", Path("jaxstyle-demo.png"))
+    small = ("--size", 48, "--steps", 3)
+    for name in ("jaxstyle-demo.png", "jaxstyle-demo-2.png", "jaxstyle-demo-3.png"):
+        code, output, _ = run("demo", *small)
+        assert (code, output.startswith(f"{name}: 48x")) == (0, True)
+    code, _, error = run("demo", *small, "-o", "jaxstyle-demo.png")
+    assert (code, "exists already: choose another name, or --force to replace it" in error) == (2, True)
+    assert run("demo", *small, "--force")[0] == 0
+    assert len(list(tmp_path.iterdir())) == 3
+    code, output, _ = run("rerun", Path("jaxstyle-demo-2.png"))
     assert (code, "identical" in output) == (0, True)

@@ -153,3 +153,26 @@ def test_what_does_not_fit_at_once_goes_in_equal_parts(run, tmp_path, monkeypatc
     assert run("--seed", "0,1,2", "--cells", str(tmp_path / "cells")) == 0
     assert run_batch._cache_size() <= before + 1
     assert len(list((tmp_path / "cells").iterdir())) == 3
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_appears_during_the_sweep_is_replaced_only_with_force(run, tmp_path, capsys, monkeypatch, force):
+    """A cell and the sheet."""
+    from jaxstyle.cli import sweep_cells
+
+    real, cell = sweep_cells.stylize_batch, tmp_path / "cells" / "002_seed-1.png"
+
+    def appearing(*arguments, **options):
+        for path in (cell, tmp_path / "sheet.png"):
+            path.write_bytes(b"precious")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(sweep_cells, "stylize_batch", appearing)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    words = ["--seed", "0,1", "--cells", str(tmp_path / "cells"), *(["--force"] if force else [])]
+    assert run(*words) == (0 if force else 1)
+    for path in (cell, tmp_path / "sheet.png"):
+        assert (path.read_bytes() == b"precious") != force
+        assert len(list(tmp_path.glob(f"jaxstyle-*/{path.name}"))) == (0 if force else 1)
+    assert ("another file has appeared there during the run" in capsys.readouterr().err) != force
+    assert js.read_recipe(tmp_path / "cells" / "001_seed-0.png")["settings"]["seed"] == 0
