@@ -34,7 +34,7 @@ class Resume:
 
     def run(self) -> int:
         """Go on; returns the exit code."""
-        note = checkpoint_file.read(self.file).words.get("note")
+        note = checkpoint_file.read(self.file).metadata.get("note")
         told = note.get("options") if isinstance(note, dict) else None
         if told is None:
             raise InputError(f"{self.file} was not written by jaxstyle stylize: go on with Checkpoint(resume=True)")
