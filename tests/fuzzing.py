@@ -34,7 +34,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint import load_snapshot
+from jaxstyle.minimize.restore import load_snapshot
 from jaxstyle.minimize.status import Status
 from jaxstyle.objective.base import Losses, LossWeights
 from jaxstyle.transfer.pyramid import Scale
@@ -198,7 +198,7 @@ def checkpoint_files(rng: random.Random, folder: Path) -> str:
 
     def load() -> None:
         found = checkpoint_file.read(path)
-        assert found.words == contents.words
+        assert found.metadata == contents.metadata
         np.testing.assert_array_equal(found.tensors["state.image"], contents.tensors["state.image"])
 
     return sentence(load)
@@ -343,8 +343,8 @@ def _stubbed(real: bool):
     before = commands.stylize
 
     def gray(content, *_, checkpoint=None, **__) -> Result:
-        if checkpoint_file is not None:
-            load_snapshot(checkpoint_file, {})
+        if checkpoint is not None:
+            load_snapshot(checkpoint, {})
         height, width = content.shape[:2]
         losses = Losses(*(np.ones(1, np.float32) for _ in Losses._fields))
         image = np.full((height, width, 3), 0.5, np.float32)

@@ -62,7 +62,7 @@ def what_is_there(folder: Path, old: bool) -> str:
     out, kept = folder / "out.png", folder / "run.ckpt"
     if kept.exists():
         found = checkpoint_file.read(kept)
-        assert int(found.tensors["k"]) == found.words["k"]
+        assert int(found.tensors["k"]) == found.metadata["k"]
     if not out.exists():
         assert not old, "the old picture is gone"
         return "absent"

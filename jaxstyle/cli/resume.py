@@ -49,7 +49,7 @@ class Resume:
     def run(self) -> int:
         """Continue the run and return the exit code."""
         set_level(self.verbose, self.quiet)
-        note = checkpoint_file.read(self.file).words.get("note")
+        note = checkpoint_file.read(self.file).metadata.get("note")
         stored = note.get("options") if isinstance(note, dict) else None
         if stored is None:
             raise InputError(

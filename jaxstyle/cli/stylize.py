@@ -34,7 +34,7 @@ from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.ops import resize
-from jaxstyle.minimize.checkpoint import Checkpoint
+from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
@@ -240,7 +240,7 @@ class Stylize(Options):
             if self.checkpoint.exists():
                 log.info("to continue: jaxstyle resume %s", self.checkpoint)
         elif self.checkpoint is not None and path == self.output:
-            self.checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self.checkpoint)
         if result.status is Status.NOT_FINITE:
             log.error(
                 "the loss or its gradient was not finite, or too large for the optimizer, again and again: this is the "

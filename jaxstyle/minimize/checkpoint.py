@@ -1,4 +1,4 @@
-"""What a run keeps of itself, so that it can be taken up where it was."""
+"""Checkpoints: save a run between chunks of steps, and resume it bit-identically."""
 
 import contextlib
 import importlib.metadata
@@ -12,45 +12,57 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxstyle import files
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint_file import Contents, PathLike
+from jaxstyle.minimize.checkpoint_file import Contents, PathLike, layout_of, named_leaves
+from jaxstyle.minimize.checkpoint_shards import (
+    bit_sums,
+    complete_shards,
+    make_folder,
+    new_name,
+    remove_folder,
+    remove_shards,
+    shards_folder,
+    write_shards,
+)
 from jaxstyle.minimize.loop import RunState
 from jaxstyle.minimize.status import History
-from jaxstyle.minimize.step import state_like
-from jaxstyle.objective.base import Losses, LossWeights
+from jaxstyle.objective.base import LossWeights
 from jaxstyle.objective.mesh import allreduce_max, to_host
-from jaxstyle.typing import Image
 
 log = logging.getLogger(__name__)
+
+# Anything that can go wrong in a save, on this host or on another one.
+SAVE_ERRORS = (OSError, MemoryError, jax.errors.JaxRuntimeError, checkpoint_file.SafetensorError, InputError)
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where, and how often, `stylize` saves all of a run, and whether it goes on from there.
+    """Settings of a run's checkpoint: path, interval, and whether to resume from it.
 
-    A run that goes on takes the steps that it would have taken: on the same device, with the same versions, its picture
-    and losses are the same to the last bit. It is saved between chunks of steps, and when Ctrl-C, SIGTERM or a callback
-    ends it; the file is replaced in one step, so that there is always a whole one. It stays when the run is done:
-    remove it once the picture is saved. About 300 bytes a pixel with L-BFGS of 10 pairs. On several hosts all must see
-    the file; the first one writes it.
+    A resumed run is bit-identical to an uninterrupted one, on the same device with the same versions. It is saved
+    between chunks of steps, and when Ctrl-C, SIGTERM or a callback ends it; a save replaces the last one atomically, so
+    a complete one exists at any moment. A save that fails is a warning. The checkpoint stays when the run is done:
+    remove it once the image is saved. It takes about 300 bytes a pixel with L-BFGS of 10 pairs.
+
+    On a mesh the file names a folder beside it, `PATH.shards`, to which each host writes the shards of its devices:
+    move and remove both together. With several hosts all must see the path.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         every: seconds between two saves; 0 saves after every chunk.
-        resume: go on from the file if it is there. Otherwise a file that is there is refused, as it may be all that is
-            left of a run.
-        force: go on even with other pictures or settings, from the best picture of the size that the run was at, anew;
-            or, without `resume`, begin anew and replace the file.
+        resume: If True, resume from the file if it exists. Otherwise an existing file is refused, as it may be all that
+            is left of a run.
+        force: If True, resume even with other images or settings, from the best image of the scale that the run was at,
+            resized, with a new optimizer; without `resume`, start anew and replace the file.
         note: JSON that is stored too, for the caller.
     """
 
@@ -77,173 +89,130 @@ class Snapshot(NamedTuple):
     """A run between two chunks of steps.
 
     Attributes:
-        scale: its place among the run's scales.
-        histories: losses of the scales that are done.
-        windows: side of the windows at every scale; None where there are none.
-        weights: of the loss's terms at this scale.
-        descent: how far this scale has come. Of a run that is taken up its `state` is still arrays by name.
-        seconds: that the run has taken.
-        changed: pictures and settings that are others now, so that only the best picture counts.
+        scale: index of the present scale.
+        size: height and width of its image, without a canvas.
+        histories: losses of the scales before.
+        windows: side of the windows at every scale; None where the image is evaluated whole.
+        weights: weights of the loss terms at this scale.
+        run_state: progress at this scale.
+        seconds: duration of the run so far.
     """
 
     scale: int
+    size: tuple[int, int]
     histories: list[History]
     windows: list[int | None]
     weights: LossWeights
-    descent: RunState
+    run_state: RunState
     seconds: float
-    changed: tuple[str, ...] = ()
-
-
-def load_snapshot(kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
-    """What a checkpoint says of a run.
-
-    Args:
-        kept: where.
-        asked: `fingerprint` of the pictures and settings of the run that wants to go on.
-        mesh: of the run: if one of its hosts finds the file, all have to.
-
-    Returns:
-        Where to go on; None if the run has to begin.
-
-    Raises:
-        InputError: for a file that cannot be used, or is in the way.
-    """
-    there = bool(allreduce_max(int(os.path.lexists(kept.path)), mesh))
-    if there and not kept.resume:
-        # Only what is a checkpoint gives way to another one.
-        checkpoint_file.read(kept.path)
-        if not kept.force:
-            raise InputError(
-                f"the checkpoint {kept.path} is there already, of a run that may not be finished: go on from it "
-                "(jaxstyle resume; in Python resume=True), replace it (--force; force=True), or use another name"
-            )
-    if not there or not kept.resume:
-        try:
-            if is_first():
-                files.probe(Path(os.path.realpath(kept.path)))
-        except OSError as error:
-            raise InputError(
-                f"cannot write the checkpoint {kept.path}: {error.strerror}; choose another place"
-            ) from error
-        return None
-    tensors, words = checkpoint_file.read(kept.path)
-    try:
-        told, run = words["asked"], words["run"]
-        changed = sorted(name for name in {*told, *asked} if told.get(name) != asked.get(name))
-        if changed and not kept.force:
-            raise InputError(
-                f"the checkpoint {kept.path} is of a run with other {', '.join(changed)}: expected the same pictures "
-                "and settings; force it (--force; force=True) to go on with these from its best picture"
-            )
-        versions = words["versions"]
-        differ = [f"{name} {versions.get(name)}" for name, now in _versions().items() if versions.get(name) != now]
-        if differ:
-            log.warning("the checkpoint was made with %s: the result can differ in its last digits", ", ".join(differ))
-        histories = [tensors[f"history.{k}"] for k in range(run["scale"])]
-        weights = LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields))
-        descent = RunState(tensors, tensors["history"], run["since"], run["on_final_objective"])  # pyright: ignore[reportArgumentType]
-        done = sum(map(len, histories)) + len(descent.history)
-        log.info("goes on after %d evaluations, from %s", done, kept.path)
-        if changed:
-            log.warning("with other %s than before, so from the best picture, with a new optimizer", ", ".join(changed))
-        windows = list(run["windows"])
-        return Snapshot(run["scale"], histories, windows, weights, descent, run["seconds"], tuple(changed))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the checkpoint {kept.path} is damaged: it lacks {error}; use another one") from error
-
-
-def restore_state(snapshot: Snapshot, image: Image, optimizer: optax.GradientTransformation, steps: int) -> RunState:
-    """The descent of a run that is taken up.
-
-    Args:
-        snapshot: from `load_snapshot`; its arrays are taken out.
-        image: of the scale's size, lying where the run's lay.
-        optimizer: of the run.
-        steps: of the scale.
-
-    Returns:
-        Where to go on.
-
-    Raises:
-        InputError: if the checkpoint is of another size or optimizer.
-    """
-    found, like = snapshot.descent, state_like(image, optimizer)
-    if len(found.history) > steps or found.history.shape[1:] != (len(Losses._fields),):
-        raise InputError(f"the checkpoint has {len(found.history)} evaluations of this scale, the run takes {steps}")
-    return found._replace(state=checkpoint_file.unflatten(like, found.state, "state"))  # pyright: ignore[reportArgumentType]
-
-
-def best_of(snapshot: Snapshot, height: int, width: int) -> Image:
-    """The best picture of a run that is taken up with other pictures or settings.
-
-    Args:
-        snapshot: from `load_snapshot`.
-        height: of the scale, in pixels.
-        width: likewise.
-
-    Returns:
-        `(height, width, 3)`.
-
-    Raises:
-        InputError: if the checkpoint is of another size.
-    """
-    best = snapshot.descent.state.get("state.best_image", np.zeros(3))  # pyright: ignore[reportAttributeAccessIssue]
-    if best.ndim != 3 or best.shape[0] < height or best.shape[1] < width:
-        raise InputError(f"the checkpoint's picture is {best.shape}, the run is at {(height, width)}: begin anew")
-    return jnp.asarray(best[:height, :width])
 
 
 def make_saver(
-    kept: Checkpoint, asked: Mapping[str, str], mesh: Any = None
+    checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], mesh: Any = None
 ) -> Callable[[Callable[[], Snapshot], bool], None]:
-    """A function that saves a run where it is time to.
+    """Return a function that saves a run when it is due.
 
-    A save that fails is a warning: the run goes on, and the checkpoint before is still there.
+    A save that fails is a warning, on all hosts alike: the run continues, and the last checkpoint is still there.
 
     Args:
-        kept: where and how often.
-        asked: `fingerprint` of the pictures and settings.
-        mesh: of the run; all of its hosts have to call together.
+        checkpoint: path and interval.
+        run_fingerprint: `fingerprint` of the arguments of the run.
+        mesh: mesh of the run; all of its hosts have to call the function together.
 
     Returns:
-        A function of what makes the snapshot, and of whether it has to be saved now.
+        A function of a function that makes the snapshot, and of True if the save is due now.
     """
     last = time.perf_counter()
 
-    def keep(snapshot: Callable[[], Snapshot], now: bool) -> None:
+    def save(make_snapshot: Callable[[], Snapshot], due: bool) -> None:
         nonlocal last
-        if not allreduce_max(int(now or time.perf_counter() - last >= kept.every), mesh):
+        if not allreduce_max(int(due or time.perf_counter() - last >= checkpoint.every), mesh):
             return
-        begin = time.perf_counter()
+        start = time.perf_counter()
         try:
-            contents = _contents(snapshot(), asked, kept.note)
-            if is_first():
-                checkpoint_file.write(kept.path, contents)
-        except (OSError, MemoryError, checkpoint_file.SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or "out of memory"
-            log.warning("cannot write the checkpoint %s: %s; the run goes on without it", kept.path, reason)
-        # On every host: they have to come to the next one together.
+            _save(checkpoint, make_snapshot(), run_fingerprint, mesh)
+            log.debug("checkpoint %s written in %.2f s", checkpoint.path, time.perf_counter() - start)
+        except SAVE_ERRORS as error:
+            reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or "out of memory"
+            log.warning("cannot write the checkpoint %s: %s; the run continues without it", checkpoint.path, reason)
+        # On every host: they have to come to the next save together.
         last = time.perf_counter()
-        log.debug("checkpoint %s written in %.2f s", kept.path, last - begin)
 
-    return keep
+    return save
 
 
-def _contents(snapshot: Snapshot, asked: Mapping[str, str], note: Mapping[str, Any]) -> Contents:
-    descent, state = snapshot.descent, jax.tree.map(to_host, snapshot.descent.state)
-    tensors = checkpoint_file.flatten(state, "state") | {"history": descent.history}
+def remove_checkpoint(path: PathLike) -> None:
+    """Remove a checkpoint, with its shards; without an error if there is none.
+
+    Raises:
+        OSError: if the file system refuses.
+    """
+    Path(path).unlink(missing_ok=True)
+    remove_shards(path)
+
+
+def _save(checkpoint: Checkpoint, snapshot: Snapshot, run_fingerprint: Mapping[str, str], mesh: Any) -> None:
+    path, state = checkpoint.path, snapshot.run_state.state
+    if mesh is None:
+        tensors = {
+            name: np.require(to_host(leaf), requirements="C") for name, leaf in named_leaves(state, "state").items()
+        }
+        contents = _contents(snapshot, run_fingerprint, checkpoint.note)
+        if is_first():
+            checkpoint_file.write(path, contents._replace(tensors=contents.tensors | tensors))
+            remove_shards(path)
+        return
+    save = new_name()
+    folder, arrays = shards_folder(path, save), named_leaves(state, "state")
+    stored = {"folder": save, "layout": layout_of(arrays), "sums": bit_sums(arrays)}
+
+    def start() -> None:
+        if is_first():
+            make_folder(folder, arrays)
+
+    def commit() -> None:
+        if is_first():
+            complete_shards(folder)
+            contents = _contents(snapshot, run_fingerprint, checkpoint.note)
+            checkpoint_file.write(path, contents._replace(metadata=contents.metadata | {"shards": stored}))
+            remove_shards(path, keep=save)
+
+    try:
+        for action in (start, lambda: write_shards(folder, arrays), commit):
+            on_all_hosts(action, mesh)
+    except SAVE_ERRORS:
+        if is_first():
+            remove_folder(folder)
+        raise
+
+
+def on_all_hosts(action: Callable[[], Value], mesh: Any) -> Value:
+    """Return the result of an action that every host runs. If it fails on one, raise on all, which stay together."""
+    result, failure = None, None
+    try:
+        result = action()
+    except SAVE_ERRORS as error:
+        failure = error
+    if allreduce_max(int(failure is not None), mesh):
+        raise failure or InputError("it failed on another host, whose message says why")
+    return result  # pyright: ignore[reportReturnType]
+
+
+def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapping[str, Any]) -> Contents:
+    """Return the checkpoint file of a run, but for the state."""
+    tensors = {"history": snapshot.run_state.history}
     tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
-    tensors |= {f"weights.{name}": np.asarray(each) for name, each in snapshot.weights._asdict().items()}
-    run = {"scale": snapshot.scale, "since": descent.since, "on_final_objective": descent.on_final_objective}
-    run |= {"windows": snapshot.windows, "seconds": snapshot.seconds}
-    words = {"asked": dict(asked), "run": run, "versions": _versions(), "note": dict(note)}
-    return Contents({name: np.require(each, requirements="C") for name, each in tensors.items()}, words)
+    tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
+    run = {name: getattr(snapshot, name) for name in ("scale", "size", "windows", "seconds")}
+    run |= {name: getattr(snapshot.run_state, name) for name in ("since", "on_final_objective")}
+    metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
+    return Contents({name: np.require(array, requirements="C") for name, array in tensors.items()}, metadata)
 
 
-def _versions() -> dict[str, str]:
-    device, told = jax.devices()[0], {"python": platform.python_version()}
+def current_versions() -> dict[str, str]:
+    """Return the versions and the device that decide the last digits of a run."""
+    device, versions = jax.devices()[0], {"python": platform.python_version()}
     for name in ("jaxstyle", "jax", "jaxlib", "optax", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            told[name] = importlib.metadata.version(name)
-    return told | {"the device": f"{device.platform} {device.device_kind}"}
+            versions[name] = importlib.metadata.version(name)
+    return versions | {"the device": f"{device.platform} {device.device_kind}"}

@@ -1,7 +1,7 @@
-"""Checkpoint files: arrays and the words that belong to them, in safetensors, whole or not at all, checksummed.
+"""Checkpoint files: named arrays and JSON metadata in safetensors, written atomically, checksummed.
 
-Nothing in them is run when they are read. The checksum covers every array and every word, so a file that was cut,
-altered, or is another program's is refused; it does not prove who wrote the file.
+Reading one runs nothing that is in it. The checksum covers every array and all metadata, so a truncated or altered
+file, or one of another program, is refused; it does not prove who wrote the file.
 """
 
 import json
@@ -19,61 +19,52 @@ from jaxstyle import files
 from jaxstyle.errors import InputError
 from jaxstyle.minimize.fingerprint import bytes_of
 
-FORMAT, VERSION = "jaxstyle-checkpoint", "1"
+# The version counts changes of the layout and of the fingerprint.
+FORMAT, VERSION = "jaxstyle-checkpoint", "2"
 PathLike = str | os.PathLike[str]
 
 
 class Contents(NamedTuple):
-    """What a checkpoint file holds.
+    """Contents of a checkpoint file.
 
     Attributes:
         tensors: arrays by name.
-        words: anything that is JSON.
+        metadata: JSON.
     """
 
     tensors: dict[str, np.ndarray]
-    words: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def write(path: PathLike, contents: Contents) -> None:
-    """Write a checkpoint; what was there before is replaced in one step, once the new one is whole.
-
-    Args:
-        path: the file.
-        contents: what it should hold.
+    """Write a checkpoint file; it replaces an older one atomically, once it is complete.
 
     Raises:
-        OSError: as the file system says.
+        OSError: if the file system refuses.
     """
-    words = json.dumps(contents.words)
-    checksum = _checksum(contents.tensors, words)
-    about = {"format": FORMAT, "version": VERSION, "words": words, "sha256": checksum}
+    metadata = json.dumps(contents.metadata)
+    checksum = _checksum(contents.tensors, metadata)
+    header = {"format": FORMAT, "version": VERSION, "metadata": metadata, "sha256": checksum}
     with files.replacing(path) as file:
         # `save_file` replaces the file by one that only its owner can read. Windows cannot replace an open file.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         file.close()
-        save_file(contents.tensors, file.name, about)
+        save_file(contents.tensors, file.name, header)
         os.chmod(file.name, mode)
-        with open(file.name, "r+b") as written:
-            os.fsync(written.fileno())
+        with open(file.name, "r+b") as replacement:
+            os.fsync(replacement.fileno())
 
 
 def read(path: PathLike) -> Contents:
-    """Read a checkpoint.
-
-    Args:
-        path: the file.
-
-    Returns:
-        What it holds, as it was written.
+    """Read a checkpoint file.
 
     Raises:
-        InputError: it is not there, damaged, no checkpoint, or of a later release.
+        InputError: if it is missing, damaged, no checkpoint, or of another release's format.
     """
     try:
         with safe_open(path, framework="np") as file:
-            about = file.metadata() or {}
-            _check_kind(path, about)
+            header = file.metadata() or {}
+            _check_format(path, header)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except InputError:
         raise
@@ -81,90 +72,87 @@ def read(path: PathLike) -> Contents:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror or error}; check its path") from error
     except (SafetensorError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise InputError(
-            f"{path} is no checkpoint, or is cut short or damaged ({error}): expected a file that --checkpoint wrote"
+            f"{path} is no checkpoint, or is cut short or damaged ({error}): expected a file that a run with "
+            "checkpoint wrote"
         ) from error
-    if about.get("sha256") != _checksum(tensors, about.get("words", "")):
+    if header.get("sha256") != _checksum(tensors, header.get("metadata", "")):
         raise InputError(f"the checkpoint {path} is damaged: its contents do not match its checksum; use another one")
-    return Contents(tensors, json.loads(about["words"]))
+    return Contents(tensors, json.loads(header["metadata"]))
 
 
-def flatten(tree: Any, name: str) -> dict[str, np.ndarray]:
-    """The arrays of a tree, by their places in it; on the host.
-
-    Args:
-        tree: of arrays that this host can see.
-        name: of the tree.
-
-    Returns:
-        Such as `{"state.image": ..., "state.optimizer.steps": ...}`.
-
-    Raises:
-        InputError: for what cannot be stored: random keys, types that NumPy does not have.
-    """
-    check_types(tree, name)
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {name + jax.tree_util.keystr(path): np.require(leaf, requirements="C") for path, leaf in leaves}
+def named_leaves(tree: Any, name: str) -> dict[str, Any]:
+    """Return the leaves of a tree by their paths, such as `{"state.image": ..., "state.optimizer.rho": ...}`."""
+    return {name + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def check_types(tree: Any, name: str) -> None:
-    """Refuse, before a run, a tree that `flatten` could not take apart.
-
-    Args:
-        tree: of arrays, or of their shapes and types.
-        name: of the tree.
+    """Refuse, before a run, a state that no checkpoint can hold.
 
     Raises:
-        InputError: for random keys, and types that NumPy does not have.
+        InputError: for random keys, and types that NumPy lacks.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in named_leaves(tree, name).items():
         if not isinstance(leaf.dtype, np.dtype) or leaf.dtype.kind not in "biuf":
-            place = name + jax.tree_util.keystr(path)
-            raise InputError(f"{place} is {leaf.dtype}, which no checkpoint can hold: use an optimizer without it")
+            raise InputError(f"{path} is {leaf.dtype}, which no checkpoint can hold: use an optimizer without it")
+
+
+def layout_of(leaves: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the shape and the type of each array, as JSON."""
+    return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves.items()}
+
+
+def check_layout(expected: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Refuse stored arrays that are not those of the run's state; both are from `layout_of`.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    for path in sorted({*expected} ^ {*stored}):
+        state = "lacks" if path in expected else "has"
+        raise InputError(f"the checkpoint {state} {path}: it is of another optimizer")
+    for path, (shape, dtype) in expected.items():
+        if stored[path] != [shape, dtype]:
+            raise InputError(
+                f"the checkpoint has {path} as {stored[path][1]} {tuple(stored[path][0])}, expected {dtype} "
+                f"{tuple(shape)}: it is of another size or optimizer"
+            )
 
 
 def unflatten(like: Any, tensors: MutableMapping[str, np.ndarray], name: str) -> Any:
-    """The tree that `flatten` took apart; each array lies where the one in its place lies.
+    """Return a tree like another one, with its shardings, of arrays of a checkpoint.
 
     Args:
-        like: a tree of the same structure, shapes and types.
-        tensors: of a checkpoint; the tree's are taken out, as there may be no memory for both.
-        name: of the tree.
-
-    Returns:
-        The tree.
+        like: tree of arrays or of `jax.ShapeDtypeStruct`.
+        tensors: arrays by name; the tree's are removed, as there may be no memory for both.
+        name: prefix of the tree's names, as in `named_leaves`.
 
     Raises:
-        InputError: where they do not fit.
+        InputError: for other names, shapes or types.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    places = [name + jax.tree_util.keystr(path) for path, _ in leaves]
-    there = {place for place in tensors if place.startswith((f"{name}.", f"{name}["))}
-    for place in sorted({*places} ^ there):
-        raise InputError(f"the checkpoint {'lacks' if place in places else 'has'} {place}: it is of another optimizer")
-    found = []
-    for place, (_, leaf) in zip(places, leaves, strict=True):
-        array = tensors.pop(place)
-        if (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
-            raise InputError(
-                f"the checkpoint has {place} as {array.dtype} {array.shape}, expected {leaf.dtype} {leaf.shape}: it is "
-                "of another size or optimizer"
-            )
-        found.append(jax.make_array_from_callback(array.shape, leaf.sharding, lambda index, array=array: array[index]))
-    return jax.tree_util.tree_unflatten(structure, found)
+    leaves = named_leaves(like, name)
+    stored = {path: array for path, array in tensors.items() if path.startswith((f"{name}.", f"{name}["))}
+    check_layout(layout_of(leaves), layout_of(stored))
+    del stored
+    arrays = [_to_device(tensors.pop(path), leaf.sharding) for path, leaf in leaves.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), arrays)
 
 
-def _check_kind(path: PathLike, about: Mapping[str, str]) -> None:
-    if about.get("format") != FORMAT:
-        raise InputError(f"{path} is no checkpoint of jaxstyle: expected a file that --checkpoint wrote")
-    if about.get("version") != VERSION:
+def _to_device(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _check_format(path: PathLike, header: Mapping[str, str]) -> None:
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} is no checkpoint of jaxstyle: expected a file that a run with checkpoint wrote")
+    if header.get("version") != VERSION:
         raise InputError(
-            f"the checkpoint {path} has version {about.get('version')!r}, this release reads {VERSION!r}: "
-            "use the release that wrote it"
+            f"the checkpoint {path} has format version {header.get('version')!r}, this release reads {VERSION!r}: "
+            "resume it with the release that wrote it, or remove it and start the run again"
         )
 
 
-def _checksum(tensors: Mapping[str, np.ndarray], words: str) -> str:
-    parts: list[files.Buffer] = [words.encode()]
+def _checksum(tensors: Mapping[str, np.ndarray], metadata: str) -> str:
+    parts: list[files.Buffer] = [metadata.encode()]
     for name, array in sorted(tensors.items()):
         parts += [f"{name} {array.dtype} {array.shape}".encode(), bytes_of(array)]
     return files.sha256(*parts)

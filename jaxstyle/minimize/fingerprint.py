@@ -1,10 +1,9 @@
-"""What a run was asked for, as checksums: so that it goes on only with the pictures and settings that it began with."""
+"""Checksums of a run's arguments: a run is resumed only with the images and settings that it started with."""
 
 import dataclasses
 import functools
 import inspect
 import json
-import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,33 +12,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.files import sha256
+from jaxstyle.optim.named import NamedTransform
+
+# Their versions are compared instead of the constants in their code.
+VERSIONED_PACKAGES = ("jax", "jaxstyle", "optax")
 
 
 def fingerprint(**parts: Any) -> dict[str, str]:
-    """A checksum of each part of what a run is asked for.
+    """Compute a checksum of each argument of a run.
+
+    An optimizer of this package is described by its name and arguments. Another optax transform is described by the
+    names of its functions and the values captured in them, wherever its module lies.
 
     Args:
-        parts: numbers, words, arrays, and whatever is made of such: dataclasses, tuples, mappings; and functions, such
-            as optax transforms are made of, for which their name and the values that they were made with stand.
+        parts: numbers, strings, arrays, functions, and dataclasses, tuples, lists and mappings of them.
 
     Returns:
-        SHA-256 of each, in hexadecimal digits; equal in every process where the parts are equal.
+        SHA-256 of each part, in hexadecimal digits; equal in every process where the parts are equal.
 
     Example:
-        >>> one, same, other = (fingerprint(steps=steps, image=np.zeros(3))["steps"] for steps in (5, 5, 6))
-        >>> one == same, one == other
+        >>> five, same, six = (fingerprint(steps=steps, image=np.zeros(3))["steps"] for steps in (5, 5, 6))
+        >>> five == same, five == six
         (True, False)
     """
-    return {name: sha256(json.dumps(_described(part)).encode()) for name, part in parts.items()}
+    return {name: sha256(json.dumps(_describe(part)).encode()) for name, part in parts.items()}
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
-    """What a contiguous array has in memory, not copied."""
+    """Return the memory of a contiguous array, not copied."""
     return array.reshape(-1).view(np.uint8).data
 
 
-def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """A value as JSON; of what it is made of, what decides how it behaves."""
+def _describe(value: Any, parents: tuple[int, ...] = ()) -> Any:
+    """Return JSON that is equal for values that behave equally; `parents` are the ids of the values around it."""
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -47,29 +52,32 @@ def _described(value: Any, above: tuple[int, ...] = ()) -> Any:
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.require(value, requirements="C")
         return [str(array.dtype), list(array.shape), sha256(bytes_of(array))]
-    if id(value) in above:
-        return "itself"
-    inside = functools.partial(_described, above=(*above, id(value)))
+    if id(value) in parents:
+        return "recursion"
+    describe = functools.partial(_describe, parents=(*parents, id(value)))
     kind = type(value)
+    if isinstance(value, NamedTransform) and value.name:
+        # Equal numbers return the same optimizer, whatever their type.
+        numbers = {name: float(item) for name, item in value.arguments.items() if isinstance(item, int | float)}
+        return [value.name, describe({**value.arguments, **numbers})]
     if isinstance(value, Mapping):
-        return {str(name): inside(each) for name, each in sorted(value.items())}
+        return {str(name): describe(item) for name, item in sorted(value.items())}
     if isinstance(value, tuple | list):
-        return [kind.__qualname__, [inside(each) for each in value]]
+        return [kind.__qualname__, [describe(item) for item in value]]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [kind.__qualname__, inside({each.name: getattr(value, each.name) for each in dataclasses.fields(value)})]
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return [kind.__qualname__, describe(fields)]
     if isinstance(value, functools.partial):
-        return [inside(value.func), inside(value.args), inside(value.keywords)]
+        return [describe(value.func), describe(value.args), describe(value.keywords)]
     if inspect.ismethod(value):
-        return [inside(value.__func__), inside(value.__self__)]
+        return [describe(value.__func__), describe(value.__self__)]
     if callable(value) and inspect.unwrap(value) is not value:
-        return inside(inspect.unwrap(value))
+        return describe(inspect.unwrap(value))
     if inspect.isfunction(value):
-        numbers = [each for each in value.__code__.co_consts if not isinstance(each, str | types.CodeType)]
-        made_with = {
-            **inspect.getclosurevars(value).nonlocals,
-            "defaults": value.__defaults__ or (),
-            "numbers": numbers,
-        }
-        return [f"{value.__module__}.{value.__qualname__}", inside(made_with), inside(value.__kwdefaults__ or {})]
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return [name, inside(vars(value))] if hasattr(value, "__dict__") and not isinstance(value, type) else name
+        captured = {**inspect.getclosurevars(value).nonlocals, "defaults": value.__defaults__ or ()}
+        if value.__module__.split(".")[0] not in VERSIONED_PACKAGES:
+            captured["constants"] = [item for item in value.__code__.co_consts if isinstance(item, int | float)]
+        return [value.__qualname__, describe(captured), describe(value.__kwdefaults__ or {})]
+    if isinstance(value, type) or inspect.isbuiltin(value):
+        return value.__qualname__
+    return [kind.__qualname__, describe(vars(value))] if hasattr(value, "__dict__") else kind.__qualname__

@@ -1,12 +1,12 @@
 """Adam as an optax transform that keeps pixels in [0, 1]."""
 
-import functools
 import math
 
 import jax.numpy as jnp
 import optax
 
 from jaxstyle.errors import InputError
+from jaxstyle.optim.named import named_transform
 
 
 def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformationExtraArgs:
@@ -33,7 +33,7 @@ def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> opt
     return _adam(learning_rate, b1, b2)
 
 
-@functools.cache
+@named_transform("adam")
 def _adam(learning_rate: float, b1: float, b2: float) -> optax.GradientTransformationExtraArgs:
     inner = optax.adam(learning_rate, b1, b2)
 

@@ -1,6 +1,5 @@
 """The mean of the last pictures instead of the best one: smoother, where an optimizer with fixed steps jitters."""
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxstyle.errors import InputError
+from jaxstyle.optim.named import named_transform
 from jaxstyle.typing import Image, Scalar
 
 
@@ -50,7 +50,7 @@ def averaged(optimizer: optax.GradientTransformation, decay: float = 0.99) -> op
     return _averaged(optimizer, decay)
 
 
-@functools.cache
+@named_transform("averaged")
 def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformationExtraArgs:
     inner = optax.with_extra_args_support(optimizer)
 

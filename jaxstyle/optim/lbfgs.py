@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import area, sides
+from jaxstyle.optim.named import named_transform
 from jaxstyle.optim.preconditioners import PRECONDITIONERS, Precondition, scale_chroma
 from jaxstyle.typing import Extent, Image, Scalar
 
@@ -111,7 +112,7 @@ def lbfgs(
     return _lbfgs(memory_size, precondition, exponent, chroma, window, max_failures)
 
 
-@functools.cache
+@named_transform("lbfgs")
 def _lbfgs(
     memory_size: int,
     precondition: Precondition | None,

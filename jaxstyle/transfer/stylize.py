@@ -11,15 +11,15 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.color import Color, restore
 from jaxstyle.image.ops import fit
 from jaxstyle.image.regions import Regions
-from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, best_of, load_snapshot, make_saver, restore_state
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, Problem, RunState, initial_run_state, minimize
+from jaxstyle.minimize.restore import StoredRun, best_image, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, History, Status
 from jaxstyle.minimize.step import State, result_image, state_like
 from jaxstyle.minimize.step import init as init_state
@@ -177,8 +177,6 @@ def stylize(
         check_types(state_like(image, settings.optimizer), "state")
         snapshot, save = load_snapshot(checkpoint, checksums, mesh), make_saver(checkpoint, checksums, mesh)
     if snapshot is not None:
-        if snapshot.scale >= len(job.scales):
-            raise InputError(f"the checkpoint is at scale {snapshot.scale + 1}, the run has {len(job.scales)}")
         start_time -= snapshot.seconds
     changed = () if snapshot is None else snapshot.changed
     if snapshot is not None and not changed:
@@ -200,7 +198,8 @@ def stylize(
     if mesh is not None:
         params = replicated(params, mesh)
 
-    histories: list[History] = [] if snapshot is None else snapshot.histories  # of the scales that are done
+    # Losses of the finished scales. A run that is resumed by force can have fewer scales.
+    histories: list[History] = [] if snapshot is None else snapshot.histories[: len(job.scales) - 1]
     status, used_window, balanced = Status.STEP_LIMIT, None, job.weights
 
     def progress_image(state: State, scale: Scale) -> Image:
@@ -222,12 +221,13 @@ def stylize(
             if save is not None:
                 index = len(histories)
                 scale_windows = [*windows[:index], window, *windows[index + 1 :]]
-                make = functools.partial(Snapshot, index, histories, scale_windows, weights, run, seconds)
+                size = job.scales[index].height, job.scales[index].width
+                make = functools.partial(Snapshot, index, size, histories, scale_windows, weights, run, seconds)
                 save(make, status is not None)
             return status
 
         def optimize(
-            scaled_job: Job, start: Image, resumed: Snapshot | None, objective: Objective
+            scaled_job: Job, start: Image, resumed: StoredRun | None, objective: Objective
         ) -> tuple[Image, History, Status, LossWeights]:
             def put(image: Image) -> Canvas:
                 return Canvas(image) if mesh is None else spread(image, mesh, objective)
@@ -272,7 +272,7 @@ def stylize(
             size = scale.height, scale.width
             image = restore_fixed_pixels(fit(image, *size), scaled_job)
             if resumed is not None and resumed.changed:
-                image, resumed = restore_fixed_pixels(best_of(resumed, *size), scaled_job), None
+                image, resumed = restore_fixed_pixels(best_image(resumed, *size, mesh), scaled_job), None
             structure = dataclasses.replace(settings.objective, window=windows[index])
             shape = "whole" if structure.window is None else f"in windows of {structure.window}"
             log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], shape)

@@ -12,8 +12,9 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.minimize import checkpoint as resuming
-from jaxstyle.minimize import checkpoint_file, status
+from jaxstyle.image.ops import resize
+from jaxstyle.minimize import checkpoint as saving
+from jaxstyle.minimize import checkpoint_file, restore, status
 from jaxstyle.minimize.step import state_like
 from jaxstyle.transfer import stylize
 
@@ -67,7 +68,7 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch,
         kept = js.Checkpoint(tmp_path / f"{k}", every=0)
         with pytest.raises(KilledError):
             run(**options, checkpoint=kept, callback=killed_at(place), callback_every=1)
-        finishing.append(checkpoint_file.read(kept.path).words["run"]["on_final_objective"])
+        finishing.append(checkpoint_file.read(kept.path).metadata["run"]["on_final_objective"])
         assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
     # At one size it comes after 40 evaluations.
     assert finishing[-1] or scales == 2
@@ -127,7 +128,7 @@ def test_resume_begins_where_there_is_nothing_and_a_finished_run_comes_again(run
 def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_params):
     path = tmp_path / "run"
     run(steps=3, checkpoint=js.Checkpoint(path, every=0))
-    with pytest.raises(js.InputError, match="is there already"):
+    with pytest.raises(js.InputError, match="exists already"):
         run(steps=3, checkpoint=path)
     resume = js.Checkpoint(path, every=0, resume=True)
     for options, names in (
@@ -138,14 +139,12 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
         ({"objective": js.Objective(pooling="avg")}, "objective"),
         ({"params": tiny_params | {"input": {"scale": jnp.ones(3), "shift": jnp.zeros(3)}}}, "params"),
     ):
-        with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same pictures"):
+        with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same images"):
             run(**{"steps": 3} | options, checkpoint=resume)
     with pytest.raises(js.InputError, match="with other content, styles"):
         js.stylize(PAINTING, PHOTO, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
     forced = dataclasses.replace(resume, force=True)
     assert run(steps=4, checkpoint=forced).evaluations == 4
-    with pytest.raises(js.InputError, match="begin anew"):
-        js.stylize(js.white_noise(1, 96, 96), PAINTING, params=tiny_params, steps=4, scales=1, checkpoint=forced)
     other = tmp_path / "other"
     other.write_bytes(b"precious")
     with pytest.raises(js.InputError, match="is no checkpoint"):
@@ -158,7 +157,7 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
 def test_other_versions_are_told(run, tmp_path, monkeypatch, caplog):
     kept = js.Checkpoint(tmp_path / "run", every=0, resume=True)
     run(steps=3, checkpoint=kept)
-    monkeypatch.setattr(resuming, "_versions", lambda: {"jax": "99"})
+    monkeypatch.setattr(restore, "current_versions", lambda: {"jax": "99"})
     run(steps=3, checkpoint=kept)
     assert "the checkpoint was made with jax" in caplog.text
 
@@ -189,8 +188,8 @@ def test_a_save_that_fails_is_a_warning(run, tmp_path, monkeypatch, caplog):
 
 def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
     saved, now = [], [0.0]
-    monkeypatch.setattr(checkpoint_file, "write", lambda path, contents: saved.append(contents.words["run"]))
-    monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(checkpoint_file, "write", lambda path, contents: saved.append(contents.metadata["run"]))
+    monkeypatch.setattr(saving, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def callback(progress):
         now[0] += 1.0
@@ -237,19 +236,41 @@ def test_a_forced_run_goes_on_from_the_best_picture_to_what_is_wanted_now(run, t
     np.testing.assert_allclose(result.losses.total[0], fresh.losses.total[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("other", [{"height": 96, "width": 96}, {"height": 40, "width": 80}, {"steps": 8, "scales": 1}])
+def test_a_forced_run_may_have_another_size_or_fewer_scales(run, tmp_path, tiny_params, other):
+    """The whole best image is resized: not its corner, and not only where the new one is smaller."""
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0)
+    with pytest.raises(KilledError):
+        run(scales=2, checkpoint=checkpoint, callback=killed_at(35), callback_every=1)
+    assert checkpoint_file.read(checkpoint.path).metadata["run"]["scale"] == 1
+    best = checkpoint_file.read(checkpoint.path).tensors["state.best_image"]
+    assert best.shape == (64, 72, 3)
+    height, width = other.get("height", 64), other.get("width", 72)
+    content = js.white_noise(1, height, width)
+    # One evaluation reports the image that the run starts from.
+    options = {"params": tiny_params, "seed": 1, "steps": other.get("steps", 1), "scales": 1, "whitening": 0.0}
+    forced = dataclasses.replace(checkpoint, resume=True, force=True)
+    result = js.stylize(content, PAINTING, checkpoint=forced, **options)
+    start = jnp.clip(resize(jnp.asarray(best), height, width), 0, 1)
+    expected = js.stylize(content, PAINTING, init=start, mosaic=0.0, **options)
+    np.testing.assert_allclose(result.losses.total[0], expected.losses.total[0], rtol=1e-5)
+    assert result.image.shape == content.shape
+    assert result.evaluations == options["steps"]
+
+
 def test_hosts_save_together(run, tmp_path, monkeypatch):
     """One that writes nothing must not ask for a save at every chunk because it never had one."""
     asked = []
-    monkeypatch.setattr(resuming, "is_first", lambda: False)
-    monkeypatch.setattr(resuming, "allreduce_max", lambda number, mesh: asked.append(number) or number)
+    monkeypatch.setattr(saving, "is_first", lambda: False)
+    monkeypatch.setattr(saving, "allreduce_max", lambda number, mesh: asked.append(number) or number)
     now = [0.0]
-    monkeypatch.setattr(resuming, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(saving, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def callback(progress):
         now[0] += 1.0
 
     run(steps=12, checkpoint=js.Checkpoint(tmp_path / "run", every=3.5), callback=callback, callback_every=1)
-    assert asked[1:] == [0, 0, 0, 1] * 3
+    assert asked == [0, 0, 0, 1] * 3
 
 
 def test_resuming_needs_no_second_state(run, tmp_path, china):

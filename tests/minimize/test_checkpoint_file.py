@@ -15,22 +15,26 @@ from safetensors.numpy import save_file
 
 import jaxstyle as js
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint_file import Contents, flatten, read, unflatten, write
+from jaxstyle.minimize.checkpoint_file import Contents, check_types, named_leaves, read, unflatten, write
 
 TYPES = st.sampled_from([np.float32, np.float64, np.int32, np.uint32, np.uint8, np.bool_])
 CONTENTS = Contents({"a": np.arange(5, dtype=np.float32), "b": np.array(7, np.int32)}, {"run": {"scale": 1}})
+
+
+def host_arrays(state):
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(state, "state").items()}
 
 
 @given(
     st.dictionaries(st.text(max_size=5), arrays.arrays(TYPES, arrays.array_shapes(min_dims=0)), max_size=4),
     st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.text(max_size=5) | st.integers()),
 )
-def test_what_goes_in_comes_out(tmp_path_factory, tensors, words):
+def test_what_goes_in_comes_out(tmp_path_factory, tensors, metadata):
     tensors.pop("__metadata__", None)
     path = tmp_path_factory.mktemp("checkpoint") / "run"
-    write(path, Contents(tensors, words))
+    write(path, Contents(tensors, metadata))
     found = read(path)
-    assert found.words == words
+    assert found.metadata == metadata
     assert set(found.tensors) == set(tensors)
     for name, array in tensors.items():
         assert found.tensors[name].dtype == array.dtype
@@ -54,16 +58,19 @@ def test_every_altered_byte_and_every_cut_is_refused(tmp_path):
 
 def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path, tiny_weights):
     newer = tmp_path / "newer"
-    save_file({"a": np.zeros(1, np.float32)}, newer, {"format": "jaxstyle-checkpoint", "version": "2"})
+    save_file({"a": np.zeros(1, np.float32)}, newer, {"format": "jaxstyle-checkpoint", "version": "3"})
+    older = tmp_path / "older"
+    save_file({"a": np.zeros(1, np.float32)}, older, {"format": "jaxstyle-checkpoint", "version": "1"})
     bare = tmp_path / "bare"
-    save_file({"a": np.zeros(1, np.float32)}, bare, {"format": "jaxstyle-checkpoint", "version": "1"})
+    save_file({"a": np.zeros(1, np.float32)}, bare, {"format": "jaxstyle-checkpoint", "version": "2"})
     text = tmp_path / "text"
     text.write_text("nothing")
     for path, message in (
         (tmp_path / "missing", "cannot read the checkpoint"),
         (tmp_path, "cannot read the checkpoint|is no checkpoint"),
         (tiny_weights, "^[^ ]* is no checkpoint of jaxstyle"),
-        (newer, "^the checkpoint .* has version '2', this release reads '1'"),
+        (newer, "^the checkpoint .* has format version '3', this release reads '2'"),
+        (older, "^the checkpoint .* has format version '1', this release reads '2': resume it with the release"),
         (bare, "do not match its checksum"),
         (text, "is no checkpoint, or is cut short or damaged"),
     ):
@@ -75,15 +82,15 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "run"
     write(path, CONTENTS)
 
-    def full(tensors, name, words):
+    def full(tensors, name, header):
         with open(name, "wb") as file:
             file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_file, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        write(path, CONTENTS._replace(words={"run": 2}))
-    assert read(path).words == CONTENTS.words
+        write(path, CONTENTS._replace(metadata={"run": 2}))
+    assert read(path).metadata == CONTENTS.metadata
     assert os.listdir(tmp_path) == ["run"]
 
 
@@ -96,8 +103,8 @@ def test_it_has_the_permissions_of_new_files(tmp_path):
 
 def test_trees_are_taken_apart_and_put_together(tmp_path, china):
     state = js.lbfgs(memory_size=2).init(china)
-    tensors = flatten(state, "state")
-    assert {"state.image", "state.steps", "state.pairs"} <= set(tensors)
+    tensors = host_arrays(state)
+    assert {"state.image", "state.s_history", "state.pairs"} <= set(tensors)
     write(tmp_path / "run", Contents(tensors, {}))
     found = read(tmp_path / "run").tensors | {"history": np.zeros(3)}
     again = unflatten(state, found, "state")
@@ -108,14 +115,14 @@ def test_trees_are_taken_apart_and_put_together(tmp_path, china):
 
 
 def test_trees_that_do_not_fit_are_refused(china):
-    tensors = flatten(js.lbfgs(memory_size=2).init(china), "state")
+    tensors = host_arrays(js.lbfgs(memory_size=2).init(china))
     with pytest.raises(js.InputError, match=r"lacks state\[0\]|has state\.accepted"):
         unflatten(js.adam().init(china), dict(tensors), "state")
-    with pytest.raises(js.InputError, match=r"state.steps as float32 \(2, 64, 96, 3\), expected float32 \(3, 64"):
+    with pytest.raises(js.InputError, match=r"state.s_history as float32 \(2, 64, 96, 3\), expected float32 \(3, 64"):
         unflatten(js.lbfgs(memory_size=3).init(china), dict(tensors), "state")
     for leaf in (jax.random.key(0), jnp.zeros(2, jnp.bfloat16)):
         with pytest.raises(js.InputError, match="which no checkpoint can hold"):
-            flatten({"leaf": leaf}, "state")
+            check_types({"leaf": leaf}, "state")
 
 
 def test_nothing_in_it_is_more_than_arrays_and_json(tmp_path):
@@ -124,5 +131,5 @@ def test_nothing_in_it_is_more_than_arrays_and_json(tmp_path):
     data = (tmp_path / "run").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert set(header) == {"a", "b", "__metadata__"}
-    assert set(header["__metadata__"]) == {"format", "version", "words", "sha256"}
+    assert set(header["__metadata__"]) == {"format", "version", "metadata", "sha256"}
     assert all(set(header[name]) == {"dtype", "shape", "data_offsets"} for name in ("a", "b"))

@@ -66,6 +66,9 @@ def test_an_array_is_the_same_wherever_it_lies_and_however_it_is_stored():
         (optax.sgd(0.1), optax.sgd(0.2)),
         (optax.adam(optax.linear_schedule(0.1, 0.0, 10)), optax.adam(optax.linear_schedule(0.1, 0.0, 20))),
         (functools.partial(max, 1), functools.partial(max, 2)),
+        (max, min),
+        (np.float32, np.float64),
+        (js.adam(), js.adam()._replace(update=js.lbfgs().update)),
         (lambda count: 0.1 * count, lambda count: 0.2 * count),
         (SimpleNamespace(rate=1), SimpleNamespace(rate=2)),
         (jax.random.key(0), jax.random.key(1)),
@@ -83,3 +86,40 @@ def test_what_is_made_anew_is_equal():
     loop = []
     loop.append(loop)
     assert digest(loop) == digest(loop)
+
+
+def module(name, rate=0.1):
+    """A user's module with an optimizer factory and a schedule."""
+    scope = {"__name__": name, "optax": optax}
+    source = """
+def half(decay):
+    def init(params):
+        return ()
+    def update(updates, state, params=None):
+        return -decay * updates, state
+    return optax.GradientTransformation(init, update)
+def schedule(count):
+    return RATE * count
+"""
+    exec(source.replace("RATE", str(rate)), scope)
+    return scope
+
+
+def test_a_module_that_moves_changes_nothing():
+    old, new = module("old"), module("package.new")
+    for make in (lambda scope: scope["half"](0.5), lambda scope: optax.chain(scope["half"](0.5), js.adam())):
+        assert digest(make(old)) == digest(make(new))
+        assert digest(js.averaged(make(old))) == digest(js.averaged(make(new)))
+    assert digest(old["half"](0.5)) != digest(old["half"](0.25))
+    assert digest(old["schedule"]) == digest(new["schedule"]) != digest(module("old", 0.2)["schedule"])
+
+
+def test_own_optimizers_are_names_and_numbers():
+    """By hand: nothing of their code or of where it lies is in it."""
+    described = ["adam", {"b1": "0.9", "b2": "0.999", "learning_rate": "0.02"}]
+    assert digest(js.adam()) == hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    assert digest(js.averaged(js.adam(), 0)) == digest(js.averaged(js.adam(), 0.0))
+    for optimizer in (js.adam(), js.lbfgs(), js.averaged(js.adam())):
+        assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
+        init, update = optimizer
+        assert (init, update) == (optimizer.init, optimizer.update)
