@@ -52,6 +52,7 @@ def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monk
     assert "every run compiles its own" in caplog.text
 
 
+@pytest.mark.long
 def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny_weights):
     data = os.path.join(os.path.dirname(js.__file__), "data")
     # The programs of a narrow network compile fast, and are small.

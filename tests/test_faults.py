@@ -20,7 +20,7 @@ from jaxstyle.image import io
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(20, 60))])
 def test_a_killed_writer_leaves_whole_files(tmp_path, seed):
     assert killing.kill_a_writer(random.Random(seed), tmp_path) in ("absent", "the old one", "a new one")
 

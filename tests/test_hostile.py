@@ -69,7 +69,9 @@ def test_strange_pictures(tiny_params, content, style, optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-@pytest.mark.parametrize("weight", [1e-30, 1e12, 1e25, 1e36, 3e38])
+@pytest.mark.parametrize(
+    "weight", [1e-30, *(pytest.param(weight, marks=pytest.mark.long) for weight in (1e12, 1e25, 1e36)), 3e38]
+)
 def test_huge_and_tiny_weights(tiny_params, weight, optimizer):
     options = {"params": tiny_params, "steps": 90, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
     result = js.stylize(NOISE, OTHER, weights=js.LossWeights(weight, weight), **options)
@@ -78,6 +80,7 @@ def test_huge_and_tiny_weights(tiny_params, weight, optimizer):
     assert_good_or_told(result, (js.Status.NOT_FINITE, js.Status.STUCK) if far else ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("content", "style"), [("china", "starry"), ("flat", "noise")])
 def test_bfloat16_with_the_real_network(real_params, china, starry, content, style):
     pictures = {"china": china, "starry": starry, "flat": FLAT, "noise": NOISE}

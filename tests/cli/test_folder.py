@@ -52,6 +52,7 @@ def call(photos, output, *options):
     return end.value.code
 
 
+@pytest.mark.long
 def test_twelve_photos_of_six_sizes_share_one_program(photos, tmp_path, narrow, capsys):
     before = batch_loop.run_batch._cache_size()
     assert call(photos, tmp_path / "out") == 0
@@ -188,6 +189,7 @@ def test_bad_folders_are_refused(photos, tmp_path, narrow, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_single_photo_over_a_mesh(photos, tmp_path, narrow, capsys):
     assert call(photos / "00.png", tmp_path / "spread.png", "--mesh", "2x2") == 0
     assert call(photos / "00.png", tmp_path / "alone.png", "--precondition", "pyramid") == 0
@@ -311,7 +313,7 @@ def test_a_file_that_appears_during_the_run_is_replaced_only_with_force(
     assert len(list(tmp_path.glob("jaxstyle-*/01.png"))) == (0 if force else 1)
 
 
-@pytest.mark.parametrize("batch", ["1", "2", "3"])
+@pytest.mark.parametrize("batch", [*(pytest.param(count, marks=pytest.mark.long) for count in "12"), "3"])
 def test_rerun_of_a_folders_picture_is_identical(photos, tmp_path, narrow, capsys, batch):
     """Through the same program: 1 and 3 on one device, 2 on two; the last batch is filled with copies."""
     keep_first(photos, 4)

@@ -39,6 +39,7 @@ def test_the_whole_picture_if_it_fits(run):
     assert output.endswith("Fits with --window whole.\n")
 
 
+@pytest.mark.long
 def test_what_would_fit_is_told(run):
     needs = memory.memory(200, 300, js.Objective(window=128), js.lbfgs(), [(200, 300)])
     least = needs.peak - needs.process

@@ -53,9 +53,15 @@ def run(tiny_params):
     return run
 
 
-@pytest.mark.parametrize("window", [None, 40])
-@pytest.mark.parametrize("scales", [1, 2])
-@pytest.mark.parametrize("optimizer", [js.lbfgs(memory_size=4), js.adam()], ids=["lbfgs", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "scales", "window"),
+    [
+        pytest.param(optimizer, scales, window, marks=() if (scales, window) in quick else pytest.mark.long)
+        for optimizer, quick in ((js.lbfgs(memory_size=4), {(2, 40)}), (js.adam(), {(1, None)}))
+        for scales in (1, 2)
+        for window in (None, 40)
+    ],
+)
 def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch, optimizer, scales, window):
     """Also across scales, and across the switch to the plain gradient, which comes early here."""
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)

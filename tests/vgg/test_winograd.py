@@ -55,6 +55,7 @@ def test_nonfinite_inputs_stay_nonfinite():
         assert not np.isfinite(y[4:7, 4:7]).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", [64, 100])
 def test_features_of_the_real_network_equal_those_of_direct_convolution(real_params, side):
     image = js.white_noise(0, side, side)
@@ -102,6 +103,7 @@ def float64_gradient(params, photo, painting, image):
     return np.asarray(jax.grad(loss)(wide(image)))
 
 
+@pytest.mark.long
 def test_gradient_of_the_real_network_equals_that_of_direct_convolution_in_float64(real_params):
     photo, painting, image = (js.white_noise(seed, 96, 96) for seed in (0, 1, 2))
     numbers = jax.tree.map(np.asarray, (real_params, photo, painting, image))
