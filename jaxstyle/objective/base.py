@@ -42,7 +42,9 @@ class Objective:
         style_loss: how far the style layers' statistics are from the style's, `"gram"`, `"covariance"`, `"mean+std"` or
             `"wasserstein"`: see `style.py`.
         variation: how the smoothness term measures, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
-        matrix_root: how `"wasserstein"` takes its roots: see `matrix_sqrt.py`.
+        matrix_root: method of the square roots in `"wasserstein"`: see `matrix_sqrt.py`.
+        ridge: multiple of the identity that `"wasserstein"` adds to both covariances, whatever the method, from 0 on,
+            in units of squared features; 3 % of the norm of the style's covariance if None.
 
     Raises:
         InputError: for unknown layers or values.
@@ -60,6 +62,7 @@ class Objective:
     variation: Variation = "squared"
     matrix_root: MatrixRoot = "auto"
     algorithm: network.Algorithm = "auto"
+    ridge: float | None = None
 
     def __post_init__(self):
         network.check_layers(self.content_layers)

@@ -103,7 +103,9 @@ def _style_terms(
     metric = None if targets.metric is None else targets.metric[layer]
 
     def distance(here: Moments, style: Moments, metric: Metric | None) -> tuple[Scalar, Scalar]:
-        return style_distance(here, style, objective.style_loss, objective.normalization, metric, objective.matrix_root)
+        return style_distance(
+            here, style, objective.style_loss, objective.normalization, metric, objective.matrix_root, objective.ridge
+        )
 
     share = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
     if targets.guides is None:
