@@ -111,7 +111,7 @@ class Options:
     matrix_root: MatrixRoot = "auto"
     """How wasserstein takes its roots: eigh, newton-schulz (12 iterations), or auto, exact on every device."""
     ridge: float | None = None
-    """Added to the diagonals of the covariances that wasserstein compares, from 0 on; None is 3 % of the style's norm."""
+    """Added to the diagonals of wasserstein's covariances, from 0 on; None is 3 % of the norm of the style's."""
     normalization: Normalization = "notebook"
     """Formula of the losses: means, as in the authors' notebook, or sums, as in the paper."""
     pooling: network.Pooling = "max"

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.typing import Gram, Scalar
 
@@ -18,6 +18,16 @@ PUBLISHED_ITERATIONS = 12
 MAX_ITERATIONS = 30
 # Smaller eigenvalues and norms count as this one: divisions by them stay finite in float32.
 MIN_NORM = 1e-12
+
+
+class Iterate(NamedTuple):
+    """Newton-Schulz iterate for a matrix of norm 1; `product` is `inverse` times `square_root`."""
+
+    square_root: Gram
+    inverse: Gram
+    product: Gram
+    previous_error: Scalar
+    iteration: Int[Array, ""]
 
 
 def root(matrix: Gram, method: MatrixRoot = "auto") -> Gram:
@@ -99,34 +109,34 @@ def _published(matrix: Gram) -> Gram:
     """Square root by the published number of Newton-Schulz iterations."""
     norm = _norm(matrix)
     start = matrix / norm, jnp.eye(len(matrix), dtype=matrix.dtype)
-    square_root, _ = jax.lax.fori_loop(
-        0, PUBLISHED_ITERATIONS, lambda _, pair: _improve(*pair, _product(pair[1], pair[0])), start
-    )
+
+    def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
+        square_root, inverse = pair
+        return _improve(square_root, inverse, _product(inverse, square_root))
+
+    square_root, _ = jax.lax.fori_loop(0, PUBLISHED_ITERATIONS, improve, start)
     return square_root * jnp.sqrt(norm)
 
 
 def _converged(matrix: Gram) -> tuple[Gram, Gram]:
-    """Square root and inverse square root by Newton-Schulz iterations, for as long as they come closer."""
+    """Square root and inverse square root by Newton-Schulz iterations, until rounding stops their convergence."""
     norm, identity = _norm(matrix), jnp.eye(len(matrix), dtype=matrix.dtype)
 
-    def distance(product: Gram) -> Scalar:
-        return jnp.sum(jnp.square(identity - product))
+    def error(iterate: Iterate) -> Scalar:
+        return jnp.sum(jnp.square(identity - iterate.product))
 
-    def comes_closer(state):
-        k, previous, _, product = state
-        return (k < MAX_ITERATIONS) & (distance(product) < previous)
+    def converges(iterate: Iterate) -> Bool[Array, ""]:
+        # Eigenvalues that rounding has made negative diverge, slowly at first: this ends the loop before they matter.
+        return (iterate.iteration < MAX_ITERATIONS) & (error(iterate) < iterate.previous_error)
 
-    def improve(state):
-        k, _, pair, product = state
-        pair = _improve(*pair, product)
-        return k + 1, distance(product), pair, _product(pair[1], pair[0])
+    def improve(iterate: Iterate) -> Iterate:
+        square_root, inverse = _improve(iterate.square_root, iterate.inverse, iterate.product)
+        product = _product(inverse, square_root)
+        return Iterate(square_root, inverse, product, error(iterate), iterate.iteration + 1)
 
-    start = matrix / norm, identity
-    # What rounding has made negative grows from here on, slowly at first: by the next comparison it is found out.
-    _, _, (square_root, inverse), _ = jax.lax.while_loop(
-        comes_closer, improve, (jnp.int32(0), jnp.float32(jnp.inf), start, start[0])
-    )
-    return square_root * jnp.sqrt(norm), inverse / jnp.sqrt(norm)
+    start = Iterate(matrix / norm, identity, matrix / norm, jnp.float32(jnp.inf), jnp.int32(0))
+    last = jax.lax.while_loop(converges, improve, start)
+    return last.square_root * jnp.sqrt(norm), last.inverse / jnp.sqrt(norm)
 
 
 def _improve(square_root: Gram, inverse: Gram, product: Gram) -> tuple[Gram, Gram]:

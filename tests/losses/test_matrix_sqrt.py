@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from jaxstyle.losses.matrix_sqrt import root, root_trace
 
 
-
 @pytest.fixture(params=["auto", "auto on accelerators", "eigh", "newton-schulz"])
 def method(request, monkeypatch):
     """Each method of roots; "auto" also as it is on devices other than CPUs."""

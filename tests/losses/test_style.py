@@ -176,5 +176,5 @@ def test_a_metric_changes_the_guide_alone(style_loss):
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match="expected one of gram, covariance"):
+    with pytest.raises(InputError, match="expected one of 'gram', 'covariance'"):
         check_style_loss("garm")
