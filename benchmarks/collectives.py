@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.minimize.loop import run
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
-from jaxstyle.objective.mesh import on_mesh, shardings_like, spec
+from jaxstyle.objective.mesh import image_spec, on_mesh, shardings_like
 from jaxstyle.transfer.memory import step_shapes
 
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
@@ -66,8 +66,8 @@ def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh:
         return on(tree, jax.tree.map(lambda leaf: everywhere, tree))
 
     params, targets, state = step_shapes(height, width, objective, optimizer)
-    image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, spec(mesh)))
-    content = {layer: on(leaf, NamedSharding(mesh, spec(mesh))) for layer, leaf in targets.content.items()}
+    image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, image_spec(mesh)))
+    content = {layer: on(leaf, NamedSharding(mesh, image_spec(mesh))) for layer, leaf in targets.content.items()}
     targets = copied(targets._replace(content={}))._replace(content=content)
     weights = copied(jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective)))
     length = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)

@@ -26,7 +26,7 @@ from jaxstyle.minimize.step import State, init, step
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.evaluate import value_and_grad
-from jaxstyle.objective.mesh import gather, make_mesh, on_mesh, replicated, spread
+from jaxstyle.objective.mesh import gather, make_mesh, on_mesh, replicated, shard
 from jaxstyle.objective.targets import Targets, make_targets, whiten
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
@@ -39,6 +39,8 @@ from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
 
 __version__ = "0.1.0"
+# Alias of `shard`.
+spread = shard
 
 __all__ = [
     "BatchProgress",
@@ -78,6 +80,7 @@ __all__ = [
     "replicated",
     "resize",
     "save_image",
+    "shard",
     "spread",
     "step",
     "style_loss",

@@ -9,7 +9,6 @@ import pytest
 import jaxstyle as js
 from jaxstyle.image.canvas import on_canvas
 from jaxstyle.image.regions import Regions
-from jaxstyle.losses.style import WHITENED
 
 LOSSES = ("gram", "covariance", "mean+std", "wasserstein")
 GUIDANCE = (None, "simple", "inside", "all")
@@ -34,9 +33,9 @@ def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, c
     weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5))
     if mesh is not None:
         structure = js.on_mesh(objective, mesh)
-        photo, image = (js.spread(each, mesh, structure) for each in (photo, image))
+        photo, image = (js.shard(each, mesh, structure) for each in (photo, image))
         params, weights = js.replicated((params, weights), mesh)
-        paintings = [js.spread(each, mesh, structure) for each in paintings] if guidance is None else paintings
+        paintings = [js.shard(each, mesh, structure) for each in paintings] if guidance is None else paintings
     elif canvas is not None:
         photo, image = (on_canvas(each, *canvas) for each in (photo, image))
     else:
@@ -44,7 +43,7 @@ def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, c
     targets = js.make_targets(params, photo, paintings, structure, regions=found)
     if mesh is not None and guidance is not None:
         targets = targets._replace(**js.replicated({"style": targets.style, "means": targets.means}, mesh))
-    if objective.style_loss in WHITENED:
+    if objective.can_whiten:
         targets = js.whiten(targets)
     losses, gradient = js.value_and_grad(image.pixels, params, targets, weights, structure)
     return np.stack(losses), np.asarray(js.gather(gradient, *size))

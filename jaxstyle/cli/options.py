@@ -109,7 +109,9 @@ class Options:
     """How far the style is: gram, covariance, mean+std, or wasserstein. Without weights or --strength, another one than
     the preset's has strength 0.5."""
     matrix_root: MatrixRoot = "auto"
-    """How wasserstein takes its roots: eigh, newton-schulz, or auto, as the device is."""
+    """How wasserstein takes its roots: eigh, newton-schulz (12 iterations), or auto, exact on every device."""
+    ridge: float | None = None
+    """Added to the diagonals of wasserstein's covariances, from 0 on; None is 3 % of the norm of the style's."""
     normalization: Normalization = "notebook"
     """Formula of the losses: means, as in the authors' notebook, or sums, as in the paper."""
     pooling: network.Pooling = "max"
@@ -184,6 +186,7 @@ class Options:
             algorithm=self.algorithm,
             variation=self.variation,
             matrix_root=self.matrix_root,
+            ridge=self.ridge,
             shards=self.shards(),
         )
 

@@ -111,8 +111,9 @@ class Rerun:
                 f"{self.picture} was resumed by force from a run with other {recipe['forced']}, which its recipe does "
                 "not hold: expected the picture of a single run"
             )
-        # Recipes without an algorithm are of direct convolutions.
-        settings = {"algorithm": "direct"} | settings
+        # Recipes without an algorithm are of direct convolutions; those without a ridge had one by `matrix_root`.
+        ridge = 1e-4 if settings.get("matrix_root") == "newton-schulz" else None
+        settings = {"algorithm": "direct", "ridge": ridge} | settings
         # The batch of a picture is not in the settings: see `_batch_place`.
         source, ignored = f"the recipe of {self.picture}", (*NOT_IN_RECIPE, "batch")
         options = options_from_json(Stylize, settings, source, ignored)

@@ -1,39 +1,43 @@
-"""The losses as pure functions of arrays; no network here.
+"""The losses of Gatys et al. as pure functions of arrays, without the network.
 
 Two published normalizations, for a layer of `C` channels and `M = h * w` positions with features `F`, content
-features `P`, Gram matrices `G = F F^T / M` of the picture and `A` of the style:
+features `P`, Gram matrices `G = F F^T / M` of the image and `A` of the style:
 
-| | content | style, a layer |
+| | content | style, per layer |
 |---|---|---|
 | `"paper"` | `1/2 sum (F - P)^2` | `1/(4 C^2) sum (G - A)^2` |
 | `"notebook"` | `1/(C M) sum (F - P)^2` | `1/C^4 sum (G - A)^2` |
 
 The paper (Gatys et al., CVPR 2016, equations 1 and 4) writes Gram matrices as plain sums and divides their squared
-difference by `4 N^2 M^2`; with Grams divided by positions that is the line above, and stays comparable when the
-style's picture has another size. Its layer weights are `w_l = 1/L` for `L` style layers. The authors' own notebook
-(github.com/leongatys/PytorchNeuralStyleTransfer) takes means instead of sums and weighs a layer by `1/C^2`.
+difference by `4 N^2 M^2`; with Gram matrices divided by positions that is the line above, and stays comparable when the
+style image has another size. Its layer weights are `w_l = 1/L` for `L` style layers. The authors' own notebook
+(github.com/leongatys/PytorchNeuralStyleTransfer) takes means instead of sums and weights a layer by `1/C^2`.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.image.canvas import Dim, area
-from jaxstyle.losses.statistics import Variation, outer_products, squared_error, variation_sum
+from jaxstyle.image.ops import check_image
+from jaxstyle.losses.statistics import Variation, check_same_shape, outer_products, squared_error, variation_sum
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
 Normalization = Literal["paper", "notebook"]
 
 
 def gram_matrix(features: Features) -> Gram:
-    """Gram matrix of a feature map, `G = F F^T / (h w)`: which channels are active together, wherever it is.
+    """Compute the Gram matrix of a feature map, `G = F F^T / (h w)`: correlations of channels, without positions.
 
     Args:
         features: `(h, w, c)`.
 
     Returns:
         `(c, c)`, symmetric, positive semidefinite, the same for any order of the positions.
+
+    Raises:
+        InputError: for anything but a feature map.
 
     Example:
         >>> import jax.numpy as jnp
@@ -43,19 +47,23 @@ def gram_matrix(features: Features) -> Gram:
     References:
         Gatys et al., CVPR 2016, equation 3, divided by the number of positions.
     """
+    _check_array(features, "features", ("h", "w", "c"))
     return outer_products(features) / float(features.shape[0] * features.shape[1])
 
 
 def content_loss(features: Features, target: Features, normalization: Normalization = "notebook") -> Scalar:
-    """Squared distance between feature maps: `1/(C M) sum (F - P)^2`, or the paper's `1/2 sum (F - P)^2`.
+    """Compute the squared distance of feature maps: `1/(C M) sum (F - P)^2`, or the paper's `1/2 sum (F - P)^2`.
 
     Args:
-        features: `(h, w, c)` of the picture.
-        target: `(h, w, c)` of the content picture.
-        normalization: see the module's table.
+        features: `(h, w, c)` of the image.
+        target: `(h, w, c)` of the content.
+        normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
         A scalar, zero where the two are equal.
+
+    Raises:
+        InputError: for anything but feature maps of one shape, or an unknown normalization.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,20 +73,25 @@ def content_loss(features: Features, target: Features, normalization: Normalizat
     References:
         Gatys et al., CVPR 2016, equation 1.
     """
+    _check_array(features, "features", ("h", "w", "c"))
+    _check_array(target, "target", ("h", "w", "c"))
     height, width, channels = features.shape
     return content_scale((height, width, channels), normalization) * squared_error(features, target)
 
 
 def style_loss(gram: Gram, target: Gram, normalization: Normalization = "notebook") -> Scalar:
-    """Squared distance between Gram matrices: `1/C^4 sum (G - A)^2`, or the paper's `1/(4 C^2) sum (G - A)^2`.
+    """Compute the squared distance of Gram matrices: `1/C^4 sum (G - A)^2`, or the paper's `1/(4 C^2) sum (G - A)^2`.
 
     Args:
-        gram: `(c, c)` of the picture, divided by positions: see `gram_matrix`.
+        gram: `(c, c)` of the image, divided by positions: see `gram_matrix`.
         target: `(c, c)` of the style.
-        normalization: see the module's table.
+        normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
         A scalar, zero where the two are equal.
+
+    Raises:
+        InputError: for anything but square matrices of one shape, or an unknown normalization.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,42 +101,44 @@ def style_loss(gram: Gram, target: Gram, normalization: Normalization = "noteboo
     References:
         Gatys et al., CVPR 2016, equation 4.
     """
+    _check_array(gram, "gram", ("c", "c"))
+    _check_array(target, "target", ("c", "c"))
+    check_same_shape(gram.shape, target.shape, "gram")
     return style_scale(len(gram), normalization) * jnp.sum(jnp.square(gram - target))
 
 
 def total_variation(image: Image) -> Scalar:
-    """Squared total variation, `1/(H W) sum (x[i+1, j] - x[i, j])^2 + (x[i, j+1] - x[i, j])^2`: a penalty on noise.
+    """Compute the total variation, `1/(H W) sum (x[i+1, j] - x[i, j])^2 + (x[i, j+1] - x[i, j])^2`.
 
-    The square has a gradient everywhere, and the division makes the value independent of the picture's size.
+    It is a penalty on noise. The square has a gradient everywhere, and the division makes the value independent of the
+    image's size.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
 
     Returns:
-        A scalar, zero for a constant picture.
+        A scalar, zero for a constant image.
+
+    Raises:
+        InputError: for anything but an image.
 
     Example:
         >>> import jax.numpy as jnp
         >>> float(total_variation(jnp.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])))
         0.5
     """
+    check_image(image)
+    image = jnp.asarray(image)
     return variation_sum(image) / float(image.shape[0] * image.shape[1])
 
 
 def check_normalization(normalization: str) -> None:
-    """Refuse a normalization that is not in the module's table.
-
-    Raises:
-        InputError: naming the choices.
-    """
-    if normalization not in get_args(Normalization):
-        raise InputError(
-            f"unknown normalization {normalization!r}, expected one of {', '.join(map(repr, get_args(Normalization)))}"
-        )
+    """Raise InputError for a normalization that is not in the module's table."""
+    check_choice(normalization, "normalization", get_args(Normalization))
 
 
 def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> float | Scalar:
-    """What a content layer's sum of squared errors is multiplied by.
+    """Factor of a content layer's sum of squared errors.
 
     Args:
         shape: `(h, w, c)` of the layer's feature map.
@@ -140,34 +155,31 @@ def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> 
 
 
 def style_scale(channels: int, normalization: Normalization) -> float:
-    """What a style layer's sum of squares is multiplied by.
-
-    Args:
-        channels: of the layer.
-        normalization: see the module's table.
-
-    Returns:
-        A Python float.
-    """
+    """Factor of a style layer's sum of squares: see the module's table."""
     check_normalization(normalization)
     # Floats: in int32 the fourth power of 256 is zero.
     return float(channels) ** -4 if normalization == "notebook" else float(channels) ** -2 / 4
 
 
 def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
-    """What the sum of differences between neighbors is multiplied by.
+    """Factor of the sum of differences between neighbors in an image of this size.
 
-    `1/(H W)` for squares; 255 for magnitudes, as of neural-style-pt, which sums those of pixels from 0 to 255; for
-    `"nine-point"` two thirds of a mean over pixels and colors, as of style-transfer-pytorch.
-
-    Args:
-        height: of the picture.
-        width: of the picture.
-        kind: see `variation_sum`.
-
-    Returns:
-        A number.
+    `1/(H W)` for squares; 255 for magnitudes, as in neural-style-pt, which sums those of pixels from 0 to 255; for
+    `"nine-point"` two thirds of a mean over pixels and colors, as in style-transfer-pytorch.
     """
     if kind == "absolute":
         return 255.0
     return (1.0 if kind == "squared" else 2 / 9) / area(height, width)
+
+
+def _check_array(array: Any, name: str, axes: tuple[str, ...]) -> None:
+    """Raise InputError unless `array` is of floats and has these axes, none of them empty; equal names, equal sizes."""
+    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+    expected = f"expected an array ({', '.join(axes)}) of floats"
+    if shape is None or dtype is None:
+        raise InputError(f"{name} is {quote(array)}, {expected}")
+    sizes = dict(zip(axes, shape, strict=False))
+    if len(shape) != len(axes) or 0 in shape or any(sizes[axis] != n for axis, n in zip(axes, shape, strict=True)):
+        raise InputError(f"{name} has shape {tuple(shape)}, {expected}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"{name} has dtype {dtype}, {expected}")

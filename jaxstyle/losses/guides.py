@@ -1,14 +1,14 @@
-"""Regions of a picture, carried down to every layer: which positions' features count for which region's style.
+"""Guides: masks of regions propagated to every layer, as weights of its positions for each region's style.
 
-A guide `T` of a layer multiplies its features, and each region has Gram matrices, means and covariances of its own:
+A guide `T` of a layer multiplies its features, and each region has Gram matrices, means and covariances of its own,
 `G_r = sum over p of T_rp^2 f_p f_p^T`, with `sum over p of T_rp^2 = 1` (Gatys et al., "Controlling Perceptual Factors
 in Neural Style Transfer", CVPR 2017, section 4). Masks in pixels become guides in one of three ways:
 
-- `"simple"`: every pooling averages the mask as it pools the features.
-- `"inside"`: a position belongs to a region only if all pixels that it sees do: nothing that lies outside of a region
-  influences its style, and the region's style does not change a pixel outside. Deep layers see 70 pixels far, so a
-  region must be wide enough.
-- `"all"`: a position belongs to a region if any pixel that it sees does; regions overlap at their borders.
+- `"simple"`: every pool averages the mask.
+- `"inside"`: a position belongs to a region only if all pixels of its receptive field do: no pixel outside of a region
+  influences its style, and the region's style does not change a pixel outside. The receptive radius of deep layers is
+  70 pixels, so a region must be wide enough.
+- `"all"`: a position belongs to a region if any pixel of its receptive field does; regions overlap at their borders.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ from jaxstyle.vgg.layers import pool
 
 
 class Guides(NamedTuple):
-    """Regions as the evaluation needs them.
+    """Guides of all style layers.
 
     Attributes:
         weights: style layer to `(h, w, regions)`, the guide `T`.
-        shares: `(regions,)`, of the picture's area: so a region's style is as strong a pixel as that of a whole
-            picture.
-        free: `(H, W, 1)`, which pixels may change.
+        shares: `(regions,)`, each region's share of the image's area, which makes the style's weight per pixel that of
+            an image without regions.
+        free: `(H, W, 1)`, True for pixels that may change.
     """
 
     weights: dict[str, AnyFeatures]
@@ -45,78 +45,72 @@ class Guides(NamedTuple):
 def make_guides(
     masks: Masks, layers: Sequence[str], guidance: Guidance = "simple", extent: Extent | None = None
 ) -> Guides:
-    """Masks in pixels to guides. Pure; a region that a layer has no position of has a guide of zeros.
+    """Make guides from masks in pixels. Pure; a region without a position in a layer has a guide of zeros there.
 
     Args:
         masks: `(H, W, regions)` in [0, 1].
         layers: the style layers.
         guidance: see the module's text.
-        extent: of the picture, where the masks lie on a larger canvas: see `canvas.py`.
-
-    Returns:
-        The guides.
+        extent: height and width of an image on a larger canvas: see `canvas.py`.
     """
     masks = jnp.asarray(masks, jnp.float32)
     height, width = sides(masks.shape, extent)
     whole = None if extent is None else Placement(0, 0, height, width)
     masks = mask_outside(masks, whole)
-    found = {layer: _normalized(each) for layer, each in propagate(masks, layers, guidance, whole).items()}
+    weights = {layer: _normalized(mask) for layer, mask in propagate(masks, layers, guidance, whole).items()}
     shares = jnp.sum(masks, axis=(0, 1)) / area(height, width)
-    return Guides(found, shares, covered(masks))
+    return Guides(weights, shares, covered(masks))
 
 
 def propagate(
     masks: Float[Array, "_ _ _"], layers: Sequence[str], guidance: Guidance, whole: Placement | None = None
 ) -> dict[str, AnyFeatures]:
-    """Masks in pixels to masks of layers, the way the features go.
+    """Propagate masks in pixels through the network to masks of layers.
 
     Args:
         masks: `(H, W, regions)` in [0, 1].
-        layers: names.
+        layers: names of layers.
         guidance: see the module's text.
-        whole: where the picture ends on a canvas.
+        whole: placement of an image on a larger canvas.
 
     Returns:
         Layer to `(h, w, regions)` in [0, 1].
     """
-    # What is inside is what no pixel outside reaches.
-    x, found = 1 - masks if guidance == "inside" else masks, {}
+    # A position is inside of a region if no pixel outside of it is in its receptive field.
+    x, layer_masks = 1 - masks if guidance == "inside" else masks, {}
     for layer in network.layers_between(layers) if layers else ():
-        # A pool takes the map of the layers before it.
+        # The input of a pool is the map of the layers before it.
         x = mask_outside(x, whole, network.stride(layer) // (2 if layer.startswith("pool") else 1))
         if layer.startswith("conv") and guidance != "simple":
-            x = _spread(x)
+            x = _dilate(x)
         elif layer.startswith("pool"):
             x = pool(x, "avg" if guidance == "simple" else "max")
         if layer in layers:
-            reached = 1 - x if guidance == "inside" else x
-            found[layer] = mask_outside(reached, whole, network.stride(layer))
-    return found
+            layer_mask = 1 - x if guidance == "inside" else x
+            layer_masks[layer] = mask_outside(layer_mask, whole, network.stride(layer))
+    return layer_masks
 
 
-def reach(weights: Mapping[str, AnyFeatures]) -> dict[str, Float[Array, " regions"]]:
-    """Of each layer's guides the sum of squares: 1, or 0 for a region that has no position there."""
+def guide_norms(weights: Mapping[str, AnyFeatures]) -> dict[str, Float[Array, " regions"]]:
+    """Squared norms of each layer's guides: 1, or 0 for a region that has no position there."""
     return {layer: jnp.sum(jnp.square(guide), axis=(0, 1)) for layer, guide in weights.items()}
 
 
-def check_reach(reached: Mapping[str, Float[np.ndarray, " regions"]], guidance: Guidance, whose: str) -> None:
-    """Refuse guides with a layer that has no position of a region.
+def check_guides(norms: Mapping[str, Float[np.ndarray, " regions"]], guidance: Guidance, image_name: str) -> None:
+    """Raise InputError, naming region and layer, for a region without positions at a layer.
 
     Args:
-        reached: what `reach` gives, as numbers.
-        guidance: of the guides.
-        whose: what the message calls the picture.
-
-    Raises:
-        InputError: naming the region and the layer.
+        norms: see `guide_norms`; numbers, not tracers.
+        guidance: guidance of the guides.
+        image_name: name of the image in the message.
     """
-    for layer, sums in reached.items():
-        empty = np.flatnonzero(sums < 0.5)
+    for layer, squares in norms.items():
+        empty = np.flatnonzero(squares < 0.5)
         if empty.size:
-            instead = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
+            alternative = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
             raise InputError(
-                f"region {empty[0] + 1} of {whose} has no position at {layer} with guidance {guidance!r}, expected a "
-                f"larger region, {instead}"
+                f"region {empty[0] + 1} of {image_name} has no position at {layer} with guidance {guidance!r}, "
+                f"expected a larger region, {alternative}"
             )
 
 
@@ -125,8 +119,8 @@ def _normalized(mask: AnyFeatures) -> AnyFeatures:
     return jnp.where(total > 0, mask * jax.lax.rsqrt(jnp.where(total > 0, total, 1.0)), 0.0)
 
 
-def _spread(x: AnyFeatures) -> AnyFeatures:
-    """The largest of the 3x3 positions around each; nothing lies beyond the border."""
+def _dilate(x: AnyFeatures) -> AnyFeatures:
+    """Maximum over the 3x3 positions around each, with zeros beyond the border."""
     for axis in (0, 1):
         pads = [(1, 1) if k == axis else (0, 0) for k in range(3)]
         padded, side = jnp.pad(x, pads), x.shape[axis]

@@ -1,7 +1,7 @@
-"""Features to statistics: sums over positions, from which every loss is computed.
+"""Statistics of features: sums over positions, from which every loss is computed.
 
-Because they are sums, the statistics of a picture are the sum of the statistics of its parts: a picture can be
-evaluated whole, window by window, or spread over devices, and the losses are the same numbers.
+Because they are sums, the statistics of an image are the sum of the statistics of its parts: an image can be evaluated
+whole, window by window, or sharded over devices, and the losses are the same numbers.
 """
 
 from typing import Literal, NamedTuple
@@ -15,19 +15,19 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
 
-# How smoothness is measured.
+# Measures of smoothness: see `variation_sum`.
 Variation = Literal["squared", "absolute", "nine-point"]
 
 
 class Statistics(NamedTuple):
-    """Sums over the positions of a picture, by layer.
+    """Sums over the positions of an image, by layer.
 
     Attributes:
         products: style layer to `(c, c)`, the sum of outer products of its feature vectors; with guides one of them for
             each region, `(regions, c, c)`.
         sums: style layer to `(c,)` or `(regions, c)`, the sum of its feature vectors, where the style loss needs it.
         errors: content layer to the sum of squared differences from the content's features.
-        variation: what `variation_sum` gives.
+        variation: see `variation_sum`.
     """
 
     products: dict[str, Float[Array, "*regions _ _"]]
@@ -38,7 +38,7 @@ class Statistics(NamedTuple):
 
 @jax.custom_vjp
 def outer_products(features: Features) -> Gram:
-    """Sum over positions of the outer product of the feature vector with itself, `sum over p of f_p f_p^T`.
+    """Compute the sum over positions of outer products of the feature vector, `sum over p of f_p f_p^T`.
 
     Args:
         features: `(h, w, c)` float32.
@@ -56,7 +56,7 @@ def _outer_products_forward(features):
 
 
 def _outer_products_backward(features, cotangent):
-    # One product of matrices instead of the two that the product rule makes.
+    # One matrix product instead of the two of the product rule.
     return (jnp.einsum("hwc,cd->hwd", features, cotangent + cotangent.T, precision=lax.Precision.HIGHEST),)
 
 
@@ -64,11 +64,11 @@ outer_products.defvjp(_outer_products_forward, _outer_products_backward)
 
 
 def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = None) -> Float[Array, "*regions c"]:
-    """Sum over positions of the feature vector, `sum over p of f_p`; with a guide `T`, `sum over p of T_rp^2 f_p`.
+    """Compute the sum over positions of feature vectors, `sum over p of f_p`; with a guide `sum over p of T_rp^2 f_p`.
 
     Args:
         features: `(h, w, c)` float32.
-        guide: see `guides.py`.
+        guide: the guide `T` of the layer: see `guides.py`.
 
     Returns:
         `(c,)`, or `(regions, c)`.
@@ -80,7 +80,7 @@ def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = 
 
 
 def squared_error(features: Features, target: Features) -> Scalar:
-    """Sum over positions and channels of `(features - target)^2`.
+    """Compute the sum over positions and channels of `(features - target)^2`.
 
     Args:
         features: `(h, w, c)`.
@@ -96,50 +96,46 @@ def squared_error(features: Features, target: Features) -> Scalar:
     return jnp.sum(jnp.square(features - target))
 
 
-def check_same_shape(features: tuple[int, ...], target: tuple[int, ...]) -> None:
-    """Refuse features and a target of different shapes.
-
-    Raises:
-        InputError: naming both.
-    """
-    if features != target:
+def check_same_shape(shape: tuple[int, ...], target: tuple[int, ...], name: str = "features") -> None:
+    """Raise InputError for arrays whose shape is not that of their target."""
+    if shape != target:
+        reason = ": the image needs the size of the content that the targets were made from"
         raise InputError(
-            f"features have shape {features} and their target {target}, expected the same: "
-            "the picture needs the size of the content that the targets were made from"
+            f"{name} has shape {shape} and its target {target}, expected the same{reason if name == 'features' else ''}"
         )
 
 
 def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | None = None) -> Scalar:
-    """Sum over positions and colors of what neighboring pixels differ by.
+    """Compute the sum over positions and colors of the differences between neighboring pixels.
 
     `"squared"` and `"absolute"` take the squares, or the magnitudes, of the differences between vertical and horizontal
-    neighbors. `"nine-point"` takes the squares, and a quarter of those between diagonal neighbors on the picture with
-    one more pixel around it, a copy of its border, as a mean over as many more places.
+    neighbors. `"nine-point"` takes the squares, and a quarter of the squares between diagonal neighbors in the image
+    with one more pixel around it, a copy of its border, scaled to the original number of positions.
 
     Args:
         image: `(H, W, 3)`.
         kind: see above.
-        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
+        extent: height and width of an image on a larger canvas: see `canvas.py`.
 
     Returns:
-        A scalar. The gradient of the squares exists everywhere, on a constant picture too.
+        A scalar. The gradient of the squares exists everywhere, on a constant image, too.
     """
     height, width = sides(image.shape, extent)
 
-    def measured(difference: AnyFeatures, down: int, right: int) -> AnyFeatures:
+    def measure(difference: AnyFeatures, down: int, right: int) -> AnyFeatures:
         if extent is not None:
             difference = mask_outside(difference, Placement(0, 0, height - down, width - right))
         return jnp.abs(difference) if kind == "absolute" else jnp.square(difference)
 
-    vertical, horizontal = measured(image[1:] - image[:-1], 1, 0), measured(image[:, 1:] - image[:, :-1], 0, 1)
-    found = jnp.sum(vertical) + jnp.sum(horizontal)
+    vertical, horizontal = measure(image[1:] - image[:-1], 1, 0), measure(image[:, 1:] - image[:, :-1], 0, 1)
+    direct = jnp.sum(vertical) + jnp.sum(horizontal)
     if kind != "nine-point":
-        return found
+        return direct
     falling, rising = image[1:, 1:] - image[:-1, :-1], image[1:, :-1] - image[:-1, 1:]
     # Across the border, the diagonal neighbors are the border's own, in both directions.
     row, column = jnp.arange(image.shape[0])[:, None, None], jnp.arange(image.shape[1])[None, :, None]
     border = jnp.sum(jnp.where((row == 0) | (row == height - 1), horizontal, 0.0)) + jnp.sum(
         jnp.where((column == 0) | (column == width - 1), vertical, 0.0)
     )
-    diagonal = jnp.sum(measured(falling, 1, 1)) + jnp.sum(measured(rising, 1, 1)) + 2 * border
-    return found + diagonal / 4 * (area(height, width) / area(height + 1, width + 1))
+    diagonal = jnp.sum(measure(falling, 1, 1)) + jnp.sum(measure(rising, 1, 1)) + 2 * border
+    return direct + diagonal / 4 * (area(height, width) / area(height + 1, width + 1))

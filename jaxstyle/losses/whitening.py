@@ -1,16 +1,16 @@
-"""A second measure of the style's error, to descend by: the residual of the Gram matrices, whitened.
+"""The surrogate of the style loss whose gradient the optimizer follows: the residual of the Gram matrices, whitened.
 
 The loss `sum (G - A)^2` is badly scaled. A change `dF = Z F` of the features changes the Gram matrix `G` by
-`Z G + G Z`, in the eigenbasis of `G` by `Z_ij (l_i + l_j)`: entries between weak directions move thousands of times
-more slowly than those between strong ones, and that is where a run spends its evaluations. Gauss-Newton steps undo this
-by a division; near the optimum `G` is the style's `A`, whose eigenbasis `Q` and eigenvalues `l` are known beforehand:
+`Z G + G Z`, in the eigenbasis of `G` by `Z_ij (l_i + l_j)`: entries between weak directions change thousands of times
+more slowly than those between strong ones, and most evaluations of a run go there. Gauss-Newton steps correct this by a
+division; near the optimum `G` is the style's `A`, whose eigenbasis `Q` and eigenvalues `l` are known in advance:
 
     surrogate = sum_ij gain_ij (Q^T (G - A) Q)_ij^2,    gain_ij = (2 floor / ((l_i + l_j) / l_max + floor))^power
 
-With `power = 0` that is the loss itself, `Q` being orthogonal. Strong directions, which are right after a few
-evaluations anyhow, count less than in the loss, and weak ones, where loss is left later, about as much: so the balance
-with the content stays nearly the loss's own. The surrogate only chooses the way: losses are reported, and the best
-picture is kept, by the loss itself. Measured: docs/optimizers.md.
+With `power = 0` that is the loss itself, because `Q` is orthogonal. Strong directions, which converge within a few
+evaluations anyway, have smaller weights than in the loss, and weak ones, which hold the rest of the loss later, about
+the same: so the balance with the content stays nearly the loss's own. Only the gradient is the surrogate's: losses are
+reported, and the best image is selected, by the loss itself. Measured: docs/optimizers.md.
 """
 
 import functools
@@ -23,16 +23,16 @@ from jaxtyping import Array, Float
 
 from jaxstyle.typing import Gram, Scalar
 
-# Weaker directions than this share of the strongest are treated as if they had it.
+# Smallest eigenvalue that counts, relative to the largest.
 FLOOR = 0.03
 
 
 class Metric(NamedTuple):
-    """How a style layer's residual is measured.
+    """Metric of a style layer's residual.
 
     Attributes:
         basis: `(c, c)`, columns are eigenvectors of the style's Gram matrix; with regions one for each.
-        gain: `(c, c)`, the weight of each squared entry in that basis, likewise.
+        gain: `(c, c)`, the weight of each squared entry in that basis; with regions one for each.
     """
 
     basis: Float[Array, "*regions c c"]
@@ -42,11 +42,11 @@ class Metric(NamedTuple):
 def whitening(
     grams: Mapping[str, Float[Array, "*regions _ _"]], power: float | Scalar = 1.0, floor: float = FLOOR
 ) -> dict[str, Metric]:
-    """The metric of every style layer.
+    """Compute the metric of every style layer.
 
     Args:
         grams: style layer to the style's Gram matrix `(c, c)`, or one for each region `(regions, c, c)`.
-        power: 0 is the loss itself, 1 divides by the sum of the eigenvalues.
+        power: 0 for the loss itself; 1 for a division by the sum of the eigenvalues.
         floor: added to that sum, relative to the largest eigenvalue, above 0.
 
     Returns:
@@ -63,21 +63,13 @@ def whitening(
 
 
 def whitened_square(residual: Gram, metric: Metric) -> Scalar:
-    """`sum_ij gain_ij (Q^T R Q)_ij^2`.
-
-    Args:
-        residual: `(c, c)`, symmetric: `G - A`.
-        metric: see `whitening`.
-
-    Returns:
-        A scalar, zero where the residual is.
-    """
-    turned = jnp.matmul(metric.basis.T, jnp.matmul(residual, metric.basis, precision="highest"), precision="highest")
-    return jnp.sum(metric.gain * jnp.square(turned))
+    """Compute `sum_ij gain_ij (Q^T R Q)_ij^2` for a symmetric residual `R = G - A`, `(c, c)`."""
+    rotated = jnp.matmul(metric.basis.T, jnp.matmul(residual, metric.basis, precision="highest"), precision="highest")
+    return jnp.sum(metric.gain * jnp.square(rotated))
 
 
 def _metric(gram: Gram, power: float | Scalar, floor: float) -> Metric:
     values, basis = jnp.linalg.eigh(gram)
-    # A black style has no directions at all.
+    # All eigenvalues of a black style are zero.
     values = jnp.maximum(values, 0.0) / jnp.maximum(values[-1], jnp.finfo(jnp.float32).tiny)
     return Metric(basis, (2 * floor / (values[:, None] + values[None, :] + floor)) ** power)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.regions import Guidance, Masks, Regions
-from jaxstyle.losses.guides import Guides, check_reach, make_guides, reach
+from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guides
 from jaxstyle.losses.whitening import Metric
 from jaxstyle.minimize.loop import Limits, run_steps, steps_per_chunk
 from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
@@ -25,12 +25,12 @@ from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import (
     allreduce_max,
     broadcast_from_first_host,
-    canvas_sides,
+    canvas_size,
     shard_batch,
     shardings_like,
     to_host,
 )
-from jaxstyle.objective.targets import Style, Targets, content_features, metric_of
+from jaxstyle.objective.targets import StyleStatistics, Targets, content_features, whitening_metric
 from jaxstyle.typing import AnyImage, Params
 
 Tree = TypeVar("Tree")
@@ -62,7 +62,7 @@ class BatchItem(NamedTuple):
     """
 
     content: AnyImage
-    style: Style
+    style: StyleStatistics
     weights: LossWeights
     start: AnyImage
     regions: Regions | None = None
@@ -168,7 +168,7 @@ def _on_canvases(
     """Return the starting images on canvases, the targets and the weights, each with a leading axis."""
     sizes = [item.start.shape[:2] for item in items]
     max_height, max_width = (max(sides) for sides in zip(min_canvas, *sizes, strict=True))
-    height, width = canvas_sides(max_height, max_width, objective)
+    height, width = canvas_size(max_height, max_width, objective)
 
     def stack(images: Sequence[Masks]) -> Array:
         canvases = np.zeros((len(images), height, width, images[0].shape[2]), np.float32)
@@ -186,9 +186,9 @@ def _on_canvases(
         assert items[0].regions is not None
         guidance = items[0].regions.guidance
         guides = _guides(stack(masks), extents, objective.style_layers, guidance)
-        reached = jax.tree.map(to_host, jax.vmap(reach)(guides.weights))
+        reached = jax.tree.map(to_host, jax.vmap(guide_norms)(guides.weights))
         for k in range(len(items)):
-            check_reach(jax.tree.map(lambda sums, k=k: sums[k], reached), guidance, "the content")
+            check_guides(jax.tree.map(lambda sums, k=k: sums[k], reached), guidance, "the content")
     targets = Targets(content, style.grams, style.means, guides, extent=extents)
     weights = _stacked([item.weights for item in items], mesh)
     inputs = [item.balance for item in items if item.balance is not None]
@@ -234,7 +234,7 @@ def _metrics(items: Sequence[BatchItem], power: Float[np.ndarray, " batch"], mes
     """Return the metric of each item; items that share a style object share the computation."""
     keys = [(id(item.style), float(exponent)) for item, exponent in zip(items, power, strict=True)]
     styles = {id(item.style): item.style for item in items}
-    metrics = {key: metric_of(styles[key[0]], np.float32(key[1])) for key in set(keys)}
+    metrics = {key: whitening_metric(styles[key[0]], np.float32(key[1])) for key in set(keys)}
     return _stacked([metrics[key] for key in keys], mesh)
 
 

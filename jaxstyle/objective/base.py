@@ -1,27 +1,30 @@
-"""The objective: which layers, how normalized (static), and how weighted (traced)."""
+"""The objective: which layers, with which normalization (static), and with which weights (traced)."""
 
 from dataclasses import dataclass
-from numbers import Integral
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
 from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
-from jaxstyle.losses.style import StyleLoss, check_style_loss
+from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
 from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import StageInputs, StageOutputs, stages_of, through_windows
+from jaxstyle.objective.windows import StageInputs, StageOutputs, make_stages, run_stages
 from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
 from jaxstyle.vgg import network
 
-# Smaller windows are mostly halo.
+# Pixels a side. Smaller windows consist mostly of halo.
 MIN_WINDOW = 32
+# Pixels a side, and devices.
+MAX_WINDOW, MAX_SHARDS = 2**31 - 1, 2**20
+MAX_WEIGHT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,22 @@ class Objective:
     """The structure of the loss: hashable, a static argument of every compiled function.
 
     Attributes:
-        content_layers: layers whose features should stay those of the content picture.
+        content_layers: layers whose features should stay those of the content image.
         style_layers: layers whose Gram matrices, or other statistics, should become those of the style.
         normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: `gatys.py` has both formulas.
         pooling: `"max"`, `"avg"` or `"l2"`.
-        padding: of the first convolution, `"zeros"` or `"replicate"`.
-        precision: of the convolutions, `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
-        algorithm: of the convolutions, `"auto"`, `"direct"` or `"winograd"`: see `features`.
-        window: pictures larger than so many pixels a side are evaluated window by window, with the same result in less
-            memory (see `windows.py`); None evaluates them whole.
-        shards: how many devices the picture's rows and columns are spread over: see `on_mesh`.
-        style_loss: how far the style layers' statistics are from the style's, `"gram"`, `"covariance"`, `"mean+std"` or
+        padding: padding of the first convolution, `"zeros"` or `"replicate"`.
+        precision: precision of the convolutions: `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
+        algorithm: algorithm of the convolutions, `"auto"`, `"direct"` or `"winograd"`: see `features`.
+        window: largest height and width, in pixels, that is evaluated at once, 32 or more; larger images are evaluated
+            in windows, with the same result in less memory (see `windows.py`). None for no windows.
+        shards: numbers of devices that share the rows and the columns of an image: see `on_mesh`.
+        style_loss: distance between the statistics of the style layers: `"gram"`, `"covariance"`, `"mean+std"` or
             `"wasserstein"`: see `style.py`.
-        variation: how the smoothness term measures, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
-        matrix_root: how `"wasserstein"` takes its roots: see `matrix_sqrt.py`.
+        variation: measure of the smoothness term, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
+        matrix_root: method of the square roots in `"wasserstein"`: see `matrix_sqrt.py`.
+        ridge: multiple of the identity that `"wasserstein"` adds to both covariances, whatever the method, 0 or more,
+            in units of squared features; None for 3 % of the Frobenius norm of the style's covariance.
 
     Raises:
         InputError: for unknown layers or values.
@@ -60,58 +65,66 @@ class Objective:
     variation: Variation = "squared"
     matrix_root: MatrixRoot = "auto"
     algorithm: network.Algorithm = "auto"
+    ridge: float | None = None
 
     def __post_init__(self):
-        network.check_layers(self.content_layers)
-        network.check_layers(self.style_layers)
-        network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
-        # A list would fail later, where the objective is hashed.
-        object.__setattr__(self, "content_layers", tuple(self.content_layers))
-        object.__setattr__(self, "style_layers", tuple(self.style_layers))
+        for name in ("content_layers", "style_layers"):
+            layers = getattr(self, name)
+            check_sequence(layers, name, "layer names")
+            # Tuples, because lists have no hash. As text, because what is no name need not have one either.
+            layers = tuple(layer if isinstance(layer, str) else quote(layer) for layer in layers)
+            network.check_layers(layers)
+            object.__setattr__(self, name, layers)
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
+        network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
         gatys.check_normalization(self.normalization)
         check_style_loss(self.style_loss)
-        for name, value, choices in (
-            ("variation", self.variation, get_args(Variation)),
-            ("matrix_root", self.matrix_root, get_args(MatrixRoot)),
-        ):
-            if value not in choices:
-                raise InputError(f"unknown {name} {value!r}, expected one of {', '.join(choices)}")
-        if len(self.shards) != 2 or min(self.shards) < 1:
-            raise InputError(
-                f"shards is {self.shards}, expected how many devices share rows and columns, such as (4, 2)"
-            )
-        if self.window is not None and not (isinstance(self.window, Integral) and self.window >= MIN_WINDOW):
-            raise InputError(
-                f"window is {self.window!r}, expected {MIN_WINDOW} pixels or more, or None for the whole picture"
-            )
+        check_choice(self.variation, "variation", get_args(Variation))
+        check_choice(self.matrix_root, "matrix_root", get_args(MatrixRoot))
+        check_sequence(self.shards, "shards", "two numbers of devices, for rows and columns, such as (4, 2)")
+        if len(self.shards) != 2:
+            raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
+        for count in self.shards:
+            check_integer(count, "number of devices in shards", 1, MAX_SHARDS)
+        object.__setattr__(self, "shards", tuple(map(int, self.shards)))
+        if self.window is not None:
+            check_integer(self.window, "window", MIN_WINDOW, MAX_WINDOW)
+            object.__setattr__(self, "window", int(self.window))
+        if self.ridge is not None:
+            check_number(self.ridge, "ridge", 0, MAX_WEIGHT)
+            object.__setattr__(self, "ridge", float(self.ridge))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Every layer in use, each once."""
+        """Content and style layers, without repetition."""
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
     @property
-    def means(self) -> bool:
-        """Whether the style loss needs the mean feature vectors."""
+    def needs_means(self) -> bool:
+        """True if the style loss needs the mean feature vectors."""
         return self.style_loss != "gram"
 
     @property
+    def can_whiten(self) -> bool:
+        """True if `whiten` has a metric for the style loss; the other losses ignore it."""
+        return self.style_loss in WHITENED
+
+    @property
     def min_side(self) -> int:
-        """The least pixels a side: two positions at the deepest layer; below that a Gram matrix says nothing."""
+        """Minimum height and width in pixels: two positions at the deepest layer."""
         return 2 * max(map(network.stride, self.layers))
 
 
 class LossWeights(NamedTuple):
-    """How much each term counts: traced numbers, so other values do not recompile anything.
+    """Weights of the terms: traced numbers, so that other values do not recompile anything.
 
     Attributes:
-        content: of the content term; one number, or one a content layer.
-        style: of the style term; one number, or one a style layer.
-        tv: of the total variation, whose square is about 1e-3 to 1e-1: 1e6 smooths visibly beside the notebook's other
+        content: weight of the content term; one number, or one for each content layer.
+        style: weight of the style term; one number, or one for each style layer.
+        tv: weight of the total variation, which is about 1e-3 to 1e-1: 1e6 smooths visibly beside the notebook's other
             weights.
-        regions: of each region's style; one number, or one a region.
+        regions: weight of the style of a region; one number, or one for each region.
     """
 
     content: float | tuple[float, ...] | Array = 1.0
@@ -121,14 +134,14 @@ class LossWeights(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The terms, already weighted; `total` is their sum. Scalars, or arrays of a run's history.
+    """The weighted terms and their sum. Scalars, or arrays of a run's history.
 
     Attributes:
         total: content + style + tv.
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
-        tv: weighted squared total variation.
-        surrogate: the scalar that `value_and_grad` differentiates: `total`, or with whitened targets the total whose
+        tv: weighted total variation.
+        surrogate: the scalar whose gradient `value_and_grad` returns: `total`, or with whitened targets the total whose
             style term is measured in their metric.
     """
 
@@ -139,52 +152,98 @@ class Losses(NamedTuple):
     surrogate: Float[Array, "*steps"]
 
 
-def check_weights(weights: LossWeights, objective: Objective, regions: int | None = None) -> None:
-    """Refuse weights that are negative, not finite, all zero, or not one a layer. Needs numbers, not tracers.
+def check_objective(objective: Any) -> None:
+    """Raise InputError unless `objective` is an `Objective`."""
+    if not isinstance(objective, Objective):
+        raise InputError(f"objective is {quote(objective)}, expected an Objective")
+
+
+def check_weight_shapes(weights: Any, objective: Objective, regions: int | None = None) -> None:
+    """Raise InputError for weights of a wrong type or shape, and for wrong numbers that are not arrays of JAX.
 
     Args:
-        weights: what should be weights.
-        objective: says the layers.
-        regions: how many regions of different style there are; None if there are none.
+        weights: the `LossWeights`, or something else.
+        objective: determines the numbers of layers.
+        regions: number of regions of different style; None if there are none.
 
     Raises:
         InputError: naming the weight.
     """
-    values = []
-    for name, count, things in (
-        ("content", len(objective.content_layers), "content layers"),
-        ("style", len(objective.style_layers), "style layers"),
-        ("tv", 0, ""),
-        ("regions", regions or 0, "regions"),
-    ):
-        value = np.asarray(getattr(weights, name), np.float64)
-        if value.ndim > 1 or (value.ndim == 1 and (not count or len(value) not in (1, count))):
-            expected = "one number" + (f", or one for each of the {count} {things}" if count else "")
-            raise InputError(f"the {name} weight has {value.size} numbers, expected {expected}")
-        if not np.all((value >= 0) & (value <= np.finfo(np.float32).max)):
-            raise InputError(f"the {name} weight is {value.tolist()}, expected finite numbers that are not negative")
-        if name != "regions":
-            values.append(np.sum(value) if count or name == "tv" else 0.0)
-    if not any(values):
+    if not isinstance(weights, LossWeights):
+        raise InputError(f"weights is {quote(weights)}, expected LossWeights(content, style, tv)")
+    for name, count, items in _weight_counts(objective, regions):
+        value = getattr(weights, name)
+        several = isinstance(value, tuple | list)
+        for number in value if several else [value]:
+            if isinstance(number, jax.Array):
+                continue
+            array = np.asarray(number) if isinstance(number, np.ndarray | int | float | np.number) else None
+            if array is None or array.dtype.kind not in "iuf":
+                raise InputError(f"the {name} weight is {quote(value)}, expected finite numbers that are not negative")
+            _check_weight_values(name, value, array)
+        shape = (len(value),) if several else jnp.shape(value)
+        if any(jnp.shape(number) for number in (value if several else ())) or len(shape) > 1:
+            raise InputError(f"the {name} weight is {quote(value)}, expected one number, or a list of numbers")
+        if shape and (count is None or shape[0] not in ((1, count) if count else (0,))):
+            expected = "one number" + (f", or one for each of the {count} {items}" if count else "")
+            raise InputError(f"the {name} weight has {shape[0]} numbers, expected {expected}")
+
+
+def check_weights(weights: Any, objective: Objective, regions: int | None = None) -> None:
+    """Raise InputError for weights that are no numbers, negative, not finite or all zero. Needs numbers, not tracers.
+
+    Args:
+        weights: the `LossWeights`, or something else.
+        objective: determines the numbers of layers.
+        regions: number of regions of different style; None if there are none.
+
+    Raises:
+        InputError: naming the weight.
+    """
+    check_weight_shapes(weights, objective, regions)
+    positive = False
+    for name, count, _ in _weight_counts(objective, regions):
+        value = getattr(weights, name)
+        numbers = np.asarray(value, np.float64)
+        _check_weight_values(name, value, numbers)
+        positive |= name == "tv" and bool(numbers > 0)
+        positive |= name in ("content", "style") and bool(count and np.any(numbers > 0))
+    if not positive:
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
 
+def _weight_counts(objective: Objective, regions: int | None) -> tuple[tuple[str, int | None, str], ...]:
+    """Name of each weight, and number and name of the items that it may have one number each for."""
+    return (
+        ("content", len(objective.content_layers), "content layers"),
+        ("style", len(objective.style_layers), "style layers"),
+        ("tv", None, ""),
+        ("regions", regions, "regions"),
+    )
+
+
+def _check_weight_values(name: str, value: Any, numbers: np.ndarray) -> None:
+    if not np.all((numbers >= 0) & (numbers <= MAX_WEIGHT)):
+        shown = np.asarray(value).tolist() if np.ndim(value) < 2 else value
+        raise InputError(f"the {name} weight is {quote(shown)}, expected finite numbers that are not negative")
+
+
 def broadcast_weights(weights: LossWeights, objective: Objective, regions: int | None = None) -> LossWeights:
-    """The same weights as float32 arrays of one number a layer, so that every run has the same shapes.
+    """Broadcast the weights to float32 arrays of one number for each layer, so that all runs have the same shapes.
 
     Args:
         weights: see `LossWeights`.
-        objective: says how many layers there are.
-        regions: how many regions there are; None if there are none.
+        objective: determines the numbers of layers.
+        regions: number of regions; None if there are none.
 
     Returns:
         Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
     """
-    layers = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
+    shapes = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
     return LossWeights(
         *(
             jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-            for value, shape in zip(weights, layers, strict=True)
+            for value, shape in zip(weights, shapes, strict=True)
         )
     )
 
@@ -199,23 +258,23 @@ def compute_statistics(
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
 ) -> StageOutputs:
-    """Statistics of a picture as this objective measures them, whole or in windows.
+    """Compute the statistics of an image that the objective needs, at once or in windows.
 
     Args:
         params: see `load_params`.
         image: `(H, W, 3)` in [0, 1].
-        content: content layer to the feature map that the squared error is from.
-        objective: says pooling, padding, precision and window.
-        guides: style layer to the guide that weights its features; None for none: see `guides.py`.
+        content: content layer to the feature map that squared errors are measured from.
+        objective: determines pooling, padding, precision and window.
+        guides: style layer to the guide that weights its features: see `guides.py`; None for none.
         styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are wanted.
-        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
+        maps: layers whose feature maps are returned.
+        extent: height and width of an image on a larger canvas: see `canvas.py`.
 
     Returns:
         Sums and maps.
     """
-    given = StageInputs(content, {} if guides is None else guides)
-    return through_windows(image, params, given, stages(objective, tuple(content), styles, maps), maps, extent)
+    inputs = StageInputs(content, {} if guides is None else guides)
+    return run_stages(image, params, inputs, stages(objective, tuple(content), styles, maps), maps, extent)
 
 
 def stages(
@@ -224,30 +283,27 @@ def stages(
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
 ) -> tuple[Stage, ...]:
-    """The parts of the network that this objective goes through: see `windows.py`.
+    """Divide the network into the one or two stages that the objective is evaluated in: see `windows.py`.
 
     Args:
-        objective: says the layers, how they are computed, and the window.
+        objective: determines the layers, their computation, and the window.
         contents: layers whose squared errors are summed; the objective's if None.
         styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are wanted.
-
-    Returns:
-        One stage or two.
+        maps: layers whose feature maps are returned.
     """
-    # Winograd's strips would gather a picture that is spread over devices.
+    # Winograd's strips would gather an image that is sharded over devices.
     algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
-    return stages_of(
+    return make_stages(
         objective.style_layers if styles is None else styles,
         objective.content_layers if contents is None else contents,
         maps,
         network.Options(objective.pooling, objective.padding, objective.precision, algorithm),
         objective.window,
         objective.shards,
-        objective.means,
+        objective.needs_means,
     )
 
 
-def positions(height: Dim, width: Dim, layer: str) -> float | Scalar:
-    """How many a layer has in a picture of these sides."""
+def num_positions(height: Dim, width: Dim, layer: str) -> float | Scalar:
+    """Number of positions of a layer's feature map for an image of this size."""
     return area(height // network.stride(layer), width // network.stride(layer))

@@ -1,4 +1,4 @@
-"""Value and gradient of the objective: one function, whether the picture is evaluated whole or in windows."""
+"""Value and gradient of the objective: one function, whether the image is evaluated whole or in windows."""
 
 import functools
 from collections.abc import Sequence
@@ -8,25 +8,33 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxstyle.image.canvas import Dim, sides
+from jaxstyle.image.ops import check_image
 from jaxstyle.losses.gatys import content_scale, variation_scale
 from jaxstyle.losses.statistics import Statistics, variation_sum
 from jaxstyle.losses.style import Moments, style_distance
 from jaxstyle.losses.whitening import Metric
-from jaxstyle.objective.base import Losses, LossWeights, Objective, compute_statistics, positions
-from jaxstyle.objective.targets import Targets
+from jaxstyle.objective.base import (
+    Losses,
+    LossWeights,
+    Objective,
+    check_objective,
+    check_weight_shapes,
+    compute_statistics,
+    num_positions,
+)
+from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.typing import Image, Params, Scalar
-from jaxstyle.vgg.network import stride
+from jaxstyle.vgg.network import check_params, stride
 
 
-@functools.partial(jax.jit, static_argnames="objective")
 def value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
-    """Losses of a picture and the gradient of `losses.surrogate` with respect to its pixels.
+    """Compute the losses of an image and the gradient of `losses.surrogate`, not of `losses.total`, by its pixels.
 
-    The surrogate is the total, unless the targets are whitened: see `whiten`. Images larger than `objective.window`
-    are evaluated window by window, with the same result: see `windows.py`. On a canvas it is the picture within
-    `targets.extent` that counts; beyond it the gradient is zero.
+    The two are equal unless the targets are whitened: see `whiten`. Images larger than `objective.window` are evaluated
+    in windows, with the same result: see `windows.py`. On a canvas only the image within `targets.extent` counts;
+    beyond it the gradient is zero.
 
     Pure, and compiled once for each shape and objective.
 
@@ -35,82 +43,96 @@ def value_and_grad(
         params: see `load_params`.
         targets: see `make_targets`.
         weights: see `LossWeights`.
-        objective: static.
+        objective: the objective that the targets were made for; static.
 
     Returns:
         `(losses, gradient)`, the gradient of the image's shape.
 
     Raises:
-        InputError: for a picture that is too small for the objective's layers, or of another size than the content.
+        InputError: for an image that is too small for the objective's layers or of another size than the content,
+            targets of another objective, or wrong types.
     """
+    check_objective(objective)
+    check_image(image, min_side=objective.min_side // 2)
+    check_params(params)
+    check_targets(targets, objective)
+    check_weight_shapes(weights, objective, None if targets.guides is None else len(targets.guides.shares))
+    return compiled_value_and_grad(image, params, targets, weights, objective)
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def compiled_value_and_grad(
+    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[Losses, Image]:
+    """Compute the same without checks: the compiled function, which can also be lowered for abstract arrays."""
 
     def surrogate(pixels: Image):
         guides = None if targets.guides is None else targets.guides.weights
-        outcome = compute_statistics(params, pixels, targets.content, objective, guides, extent=targets.extent)
+        outputs = compute_statistics(params, pixels, targets.content, objective, guides, extent=targets.extent)
         variation = variation_sum(pixels, objective.variation, targets.extent)
-        sums = Statistics(outcome.products, outcome.sums, outcome.errors, variation)
-        losses = combine(sums, sides(pixels.shape, targets.extent), targets, weights, objective)
+        statistics = Statistics(outputs.products, outputs.sums, outputs.errors, variation)
+        losses = weighted_losses(statistics, sides(pixels.shape, targets.extent), targets, weights, objective)
         return losses.surrogate, losses
 
     (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
     return losses, gradient
 
 
-def combine(
-    sums: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights, objective: Objective
+def weighted_losses(
+    statistics: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights, objective: Objective
 ) -> Losses:
-    """Statistics to weighted losses: the one place where the objective's formula stands.
+    """Compute the weighted losses from statistics: the one place of the objective's formula.
 
-    The style's term of a layer is that of `style_distance`; with regions the sum of theirs, each times its share of the
-    picture's area and its own weight.
+    The style term of a layer is that of `style_distance`; with regions the sum over them, each times its share of the
+    image's area and its own weight.
 
     Args:
-        sums: of the whole picture.
-        size: height and width of the picture.
+        statistics: sums over the whole image.
+        size: height and width of the image.
         targets: see `make_targets`.
         weights: see `LossWeights`.
-        objective: which layers and normalization.
-
-    Returns:
-        The losses.
+        objective: determines layers and normalization.
     """
     height, width = size
     content = []
     for layer in objective.content_layers:
         shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
-        content.append(content_scale(shape, objective.normalization) * sums.errors[layer])
-    terms = [_style_terms(layer, sums, size, targets, weights, objective) for layer in objective.style_layers]
+        content.append(content_scale(shape, objective.normalization) * statistics.errors[layer])
+    terms = [_style_terms(layer, statistics, size, targets, weights, objective) for layer in objective.style_layers]
     style, surrogate = [loss for loss, _ in terms], [surrogate for _, surrogate in terms]
     content = _weighted(weights.content, content)
     style, surrogate = _weighted(weights.style, style), _weighted(weights.style, surrogate)
-    tv = jnp.float32(weights.tv) * sums.variation * variation_scale(height, width, objective.variation)
+    tv = jnp.float32(weights.tv) * statistics.variation * variation_scale(height, width, objective.variation)
     return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
 
 
 def _style_terms(
     layer: str,
-    sums: Statistics,
+    statistics: Statistics,
     size: tuple[Dim, Dim],
     targets: Targets,
     weights: LossWeights,
     objective: Objective,
 ) -> tuple[Scalar, Scalar]:
-    """A style layer's loss, not weighted, and its surrogate."""
-    # With guides they are means already.
-    count = positions(*size, layer) if targets.guides is None else 1.0
-    here = Moments(sums.products[layer] / count, sums.sums[layer] / count if objective.means else None)
+    """Unweighted style loss of a layer, and its surrogate."""
+    # Sums that are weighted by guides are means already.
+    count = num_positions(*size, layer) if targets.guides is None else 1.0
+    mean = statistics.sums[layer] / count if objective.needs_means else None
+    image = Moments(statistics.products[layer] / count, mean)
     style = Moments(targets.style[layer], targets.means[layer] if targets.means else None)
     metric = None if targets.metric is None else targets.metric[layer]
 
-    def distance(here: Moments, style: Moments, metric: Metric | None) -> tuple[Scalar, Scalar]:
-        return style_distance(here, style, objective.style_loss, objective.normalization, metric, objective.matrix_root)
+    def distance(image: Moments, style: Moments, metric: Metric | None) -> tuple[Scalar, Scalar]:
+        return style_distance(
+            image, style, objective.style_loss, objective.normalization, metric, objective.matrix_root, objective.ridge
+        )
 
-    share = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
+    scale = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
     if targets.guides is None:
-        loss, surrogate = distance(here, style, metric)
-        return share * loss, share * surrogate
-    of_region = share * targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
-    loss, surrogate = (jnp.sum(of_region * each) for each in jax.vmap(distance)(here, style, metric))
+        loss, surrogate = distance(image, style, metric)
+        return scale * loss, scale * surrogate
+    scales = scale * targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
+    loss, surrogate = (jnp.sum(scales * distances) for distances in jax.vmap(distance)(image, style, metric))
     return loss, surrogate
 
 

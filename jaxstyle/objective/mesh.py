@@ -1,8 +1,8 @@
-"""Pictures on a mesh of devices: one picture spread over `rows` and `columns`, or many over `batch`.
+"""Images on a mesh of devices: one image sharded over `rows` and `columns`, or many over `batch`.
 
-Nothing here communicates. The arrays of a run are placed on the mesh, and XLA's partitioner divides the same compiled
-programs that one device runs: each device computes its part of every feature map, fetches a row or column of its
-neighbors' before a convolution, and adds its Gram sums to theirs. See `distributed.py` for meshes over several hosts.
+Nothing here communicates. The arrays of a run are put on the mesh, and XLA's partitioner divides the same compiled
+programs that one device runs: each device computes its part of every feature map, fetches a row or column from its
+neighbors before a convolution, and adds its Gram sums to theirs. See `distributed.py` for meshes over several hosts.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_integer, quote
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.ops import check_image
-from jaxstyle.objective.base import Objective, stages
+from jaxstyle.objective.base import MAX_SHARDS, Objective, check_objective, stages
 from jaxstyle.typing import AnyImage
 
 AXES = ("batch", "rows", "columns")
@@ -29,16 +29,16 @@ Tree = TypeVar("Tree")
 
 
 def make_mesh(rows: int = 1, columns: int = 1, batch: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of `batch * rows * columns` devices, whose axes the partitioner handles by itself.
+    """Make a mesh of `batch * rows * columns` devices whose axes the partitioner handles.
 
-    One large picture goes over rows and columns: about as many of either keeps what neighbors exchange small. Many
-    pictures go over `batch`.
+    One large image is sharded over rows and columns: similar numbers of both keep what neighbors exchange small. Many
+    images are sharded over `batch`.
 
     Args:
-        rows: devices that share a picture's rows.
-        columns: devices that share its columns.
-        batch: devices, or groups of them, that have pictures of their own.
-        devices: which ones; the first of `jax.devices()` if None, those of other hosts included.
+        rows: number of devices that share the rows of an image.
+        columns: number of devices that share its columns.
+        batch: number of devices, or groups of them, that have images of their own.
+        devices: devices of the mesh; the first of `jax.devices()`, those of other hosts included, if None.
 
     Returns:
         The mesh.
@@ -50,10 +50,15 @@ def make_mesh(rows: int = 1, columns: int = 1, batch: int = 1, devices: Sequence
         >>> dict(make_mesh(rows=1).shape)
         {'batch': 1, 'rows': 1, 'columns': 1}
     """
+    for name, count in (("rows", rows), ("columns", columns), ("batch", batch)):
+        check_integer(count, name, 1, MAX_SHARDS)
     shape = batch, rows, columns
-    if min(shape) < 1:
-        raise InputError(f"the mesh is {batch} x {rows} x {columns}, expected 1 or more each")
     devices = jax.devices() if devices is None else devices
+    if isinstance(devices, str) or not isinstance(devices, Sequence | np.ndarray):
+        raise InputError(f"devices is {quote(devices)}, expected a list of devices such as jax.devices()")
+    for device in devices:
+        if not hasattr(device, "device_kind"):
+            raise InputError(f"devices has {quote(device)}, expected devices such as those of jax.devices()")
     if math.prod(shape) > len(devices):
         raise InputError(
             f"a mesh of {batch} x {rows} x {columns} needs {math.prod(shape)} devices, there are {len(devices)}: on a "
@@ -63,19 +68,15 @@ def make_mesh(rows: int = 1, columns: int = 1, batch: int = 1, devices: Sequence
 
 
 def check_mesh(mesh: Any) -> None:
-    """Refuse what is no mesh with axes that this module knows, all handled by the partitioner.
-
-    Raises:
-        InputError: saying what was got.
-    """
+    """Raise InputError unless `mesh` is a mesh of the axes `AXES`, or some of them, that the partitioner handles."""
     if not isinstance(mesh, Mesh):
-        raise InputError(f"mesh is {str(mesh)[:80]!r}, expected a jax.sharding.Mesh: make_mesh makes one")
+        raise InputError(f"mesh is {quote(mesh)}, expected a jax.sharding.Mesh: make_mesh makes one")
     if not set(mesh.axis_names) <= set(AXES):
         raise InputError(f"the mesh has axes {mesh.axis_names}, expected some of {AXES}: make_mesh makes one")
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
         raise InputError(f"the mesh's axes are {mesh.axis_types}, expected AxisType.Auto: make_mesh makes such ones")
     hosts = {device.process_index for device in mesh.devices.flat}
-    # Devices of a TPU that is only described belong to hosts that are not there.
+    # Devices of a TPU that is only described belong to hosts that do not exist.
     if jax.process_count() > 1 and len(hosts) < jax.process_count():
         raise InputError(
             f"the mesh has devices of {len(hosts)} of {jax.process_count()} hosts, expected some of every host: they "
@@ -84,160 +85,179 @@ def check_mesh(mesh: Any) -> None:
 
 
 def on_mesh(objective: Objective, mesh: Mesh) -> Objective:
-    """The objective for pictures on this mesh: its `shards` are the mesh's rows and columns.
+    """Return the objective for images on this mesh: its `shards` are the mesh's rows and columns.
 
     Args:
-        objective: anything else stays.
+        objective: everything but its `shards` stays.
         mesh: see `make_mesh`.
 
     Returns:
         The objective.
+
+    Raises:
+        InputError: for wrong types, or a mesh of other axes.
     """
+    check_objective(objective)
     check_mesh(mesh)
     return dataclasses.replace(objective, shards=shards_of(mesh))
 
 
 def shards_of(mesh: Mesh | None) -> tuple[int, int]:
-    """How many devices share a picture's rows, and its columns."""
+    """Numbers of devices that share an image's rows, and its columns."""
     sizes = {} if mesh is None else mesh.shape
     return sizes.get("rows", 1), sizes.get("columns", 1)
 
 
-def canvas_sides(height: int, width: int, objective: Objective) -> tuple[int, int]:
-    """The smallest canvas for a picture that divides evenly over the objective's shards, at every layer.
+def canvas_size(height: int, width: int, objective: Objective) -> tuple[int, int]:
+    """Height and width of the smallest canvas whose shards are equal at every layer.
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        objective: says the shards and the deepest layer.
-
-    Returns:
-        Height and width, in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        objective: determines the shards and the deepest layer.
 
     Example:
-        >>> canvas_sides(250, 203, Objective(shards=(8, 1)))
+        >>> canvas_size(250, 203, Objective(shards=(8, 1)))
         (256, 203)
     """
     unit = objective.min_side // 2
-    # In windows a part has to be as wide as what its neighbors need of it.
+    # In windows a shard has to be as wide as the halo that its neighbors need from it.
     halo = 0 if objective.window is None else max(stage.halo * stage.stride for stage in stages(objective))
 
-    def canvas(side: int, count: int) -> int:
-        # A side that nothing divides needs no canvas.
+    def padded(side: int, count: int) -> int:
+        # A side that is not divided needs no padding.
         return side if count == 1 else count * unit * math.ceil(max(side / count, halo) / unit)
 
-    return canvas(height, objective.shards[0]), canvas(width, objective.shards[1])
+    return padded(height, objective.shards[0]), padded(width, objective.shards[1])
 
 
-def spread(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
-    """A picture spread over the mesh's rows and columns, on a canvas where its sides don't divide.
+def shard(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
+    """Shard an image over the mesh's rows and columns, on a canvas where its sides do not divide evenly.
+
+    `spread` is an alias.
 
     Args:
         image: `(H, W, 3)`.
         mesh: see `make_mesh`.
-        objective: one for this mesh: see `on_mesh`.
+        objective: an objective for this mesh: see `on_mesh`.
 
     Returns:
         The canvas, for `make_targets`; its `pixels` are for `init` and `value_and_grad`.
 
     Raises:
-        InputError: for an objective of another mesh, or what is no picture.
+        InputError: for an objective of another mesh, or anything but an image.
+
+    Example:
+        >>> import jaxstyle as js
+        >>> mesh = js.make_mesh(rows=1)
+        >>> js.shard(js.white_noise(0, 32, 48), mesh, js.on_mesh(js.Objective(), mesh)).pixels.shape
+        (32, 48, 3)
     """
     check_mesh(mesh)
+    check_objective(objective)
     check_image(image)
     if objective.shards != shards_of(mesh):
         raise InputError(f"the objective has shards {objective.shards}, the mesh {shards_of(mesh)}: use on_mesh")
-    height, width = canvas_sides(image.shape[0], image.shape[1], objective)
-    pixels = np.zeros((height, width, 3), np.float32)
+    pixels = np.zeros((*canvas_size(image.shape[0], image.shape[1], objective), 3), np.float32)
     pixels[: image.shape[0], : image.shape[1]] = image
     extent = None if pixels.shape == image.shape else replicated(jnp.array(image.shape[:2], jnp.int32), mesh)
-    return Canvas(put(pixels, NamedSharding(mesh, spec(mesh))), extent)
+    return Canvas(put(pixels, NamedSharding(mesh, image_spec(mesh))), extent)
 
 
-def spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
-    """How an array with the picture's rows, columns and channels as its last axes lies on a mesh.
+def image_spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
+    """Partition of an array whose last axes are the rows, columns and channels of an image.
 
     Args:
         mesh: see `make_mesh`.
-        leading: axes before these, each device having all of them.
-        batched: whether an axis of pictures comes first.
-
-    Returns:
-        The specification.
+        leading: number of axes before these that are not divided.
+        batched: True if an axis of images comes first.
     """
     batch, rows, columns = (name if name in mesh.axis_names else None for name in AXES)
     return PartitionSpec(*([batch] if batched else []), *[None] * leading, rows, columns, None)
 
 
 def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
-    """The same arrays on every device of the mesh: params, weights.
+    """Copy arrays to every device of a mesh, such as params and weights.
 
     Args:
-        tree: of arrays.
+        tree: numbers and arrays, in tuples, dicts and so on.
         mesh: see `make_mesh`.
 
     Returns:
-        The same tree.
+        The same tree, of arrays on the mesh.
+
+    Raises:
+        InputError: for anything but numbers and arrays, or no mesh.
     """
+    if not isinstance(mesh, AbstractMesh):
+        check_mesh(mesh)
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, jax.Array) and np.asarray(leaf).dtype.kind not in "biufcV":
+            raise InputError(f"tree has {quote(leaf)}, expected numbers and arrays alone")
     return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
 def put(array: Any, sharding: NamedSharding) -> jax.Array:
-    """An array that every host has, as one array over all their devices: each host copies its own devices' parts."""
+    """Put an array that every host has on all their devices: each host copies the parts of its own devices."""
     array = np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def shard_batch(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Array:
-    """An array with a leading axis of pictures on the mesh's `batch` axis.
+    """Put an array with a leading axis of images on the mesh's `batch` axis.
 
     Args:
         array: `(batch, ...)`.
         mesh: see `make_mesh`; the default device if None.
-        spatial: whether its other axes are a picture's, to spread over rows and columns.
-
-    Returns:
-        The array.
+        spatial: True if the other axes are those of an image, to be sharded over rows and columns.
     """
     if mesh is None:
         return jnp.asarray(array)
     batch = "batch" if "batch" in mesh.axis_names else None
-    return put(array, NamedSharding(mesh, spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
+    return put(array, NamedSharding(mesh, image_spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
 
 
 def gather(image: jax.Array, height: int | None = None, width: int | None = None) -> jax.Array:
-    """A picture on a mesh as an ordinary array, without its canvas. Every host has to call this.
+    """Gather an image from a mesh, without its canvas. Every host has to call this.
 
     Args:
-        image: `(H, W, 3)`, or with a leading axis of pictures.
-        height: of the picture; the canvas's if None.
-        width: of the picture, likewise.
+        image: `(H, W, 3)`, or with a leading axis of images.
+        height: height of the image in pixels; the canvas's if None.
+        width: width of the image in pixels; the canvas's if None.
 
     Returns:
         The array, on the default device of each host.
+
+    Raises:
+        InputError: for anything but an array of images, or a size beyond the canvas.
     """
+    if not isinstance(image, jax.Array) or image.ndim < 3:
+        raise InputError(f"image is {quote(image)}, expected an array (height, width, 3): shard puts one on a mesh")
+    for name, size, limit in (("height", height, image.shape[-3]), ("width", width, image.shape[-2])):
+        if size is not None:
+            check_integer(size, name, 1, limit)
     return jnp.asarray(to_host(image)[..., :height, :width, :])
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """All of an array, wherever its parts are, on every host. Every host has to call this."""
+    """Copy a whole array, wherever its parts are, to every host. Every host has to call this."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def allreduce_max(numbers: Any, mesh: Any) -> Any:
-    """The same whole numbers on all hosts that share a mesh: of each the largest that one of them has.
+    """Largest value on all hosts of a mesh, elementwise, so that all of them do the same.
 
-    Hosts have clocks, and Ctrl-C, of their own, but what one does all have to do: one that took fewer steps than
-    another would leave it waiting for ever.
+    Hosts have clocks, and Ctrl-C, of their own: a host that took fewer steps than another would leave it waiting
+    forever.
 
     Args:
-        numbers: this host's, one or an array.
-        mesh: see `make_mesh`; None is a single device.
+        numbers: this host's integers, one or an array.
+        mesh: see `make_mesh`; None for a single device.
 
     Returns:
-        The numbers; this host's own where it is the only one.
+        The numbers; unchanged if there is a single host.
     """
     if mesh is None or jax.process_count() == 1:
         return numbers
@@ -245,34 +265,34 @@ def allreduce_max(numbers: Any, mesh: Any) -> Any:
 
 
 def broadcast_from_first_host(tree: Tree) -> Tree:
-    """The arrays that the first host has: what each computes by itself may differ in the last digit."""
+    """Replace arrays by those of the first host, since hosts' own computations may differ in the last digit."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
 def mesh_of(array: Any) -> Mesh | AbstractMesh | None:
-    """The mesh that an array lies on; None for a single device, and inside of compiled functions."""
+    """The mesh that an array is on; None for a single device, and inside of compiled functions."""
     sharding = None if isinstance(array, Tracer) else getattr(array, "sharding", None)
     return sharding.mesh if isinstance(sharding, NamedSharding) else None
 
 
 def shardings_like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: bool = False) -> Any:
-    """How the arrays of a state lie on a mesh: what has the picture's shape lies as the picture does.
+    """Shardings of the arrays of a state: arrays of the image's shape are sharded like the image.
 
     Args:
-        tree: of arrays or of their shapes.
-        image: the picture, or pictures.
-        batched: whether everything has a leading axis of pictures.
+        tree: arrays, or their shapes.
+        image: the image, or images.
+        batched: True if all arrays have a leading axis of images.
 
     Returns:
-        A tree of shardings; None if the picture lies on a single device.
+        A tree of shardings; None if the image is on a single device.
     """
     mesh, first = mesh_of(image), int(batched)
     if mesh is None:
         return None
     others = PartitionSpec("batch") if batched and "batch" in mesh.axis_names else PartitionSpec()
 
-    def of(leaf: Any) -> NamedSharding:
-        alike = leaf.ndim >= 3 + first and leaf.shape[-3:] == image.shape[-3:]
-        return NamedSharding(mesh, spec(mesh, leaf.ndim - 3 - first, batched) if alike else others)
+    def sharding(leaf: Any) -> NamedSharding:
+        like_image = leaf.ndim >= 3 + first and leaf.shape[-3:] == image.shape[-3:]
+        return NamedSharding(mesh, image_spec(mesh, leaf.ndim - 3 - first, batched) if like_image else others)
 
-    return jax.tree.map(of, tree)
+    return jax.tree.map(sharding, tree)

@@ -1,9 +1,9 @@
-"""What the picture should become: the content's features and the style's Gram matrices, computed once a run."""
+"""Targets of the optimization: the content's features and the style's Gram matrices, computed once a run."""
 
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,28 +11,32 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, check_number, check_sequence, quote
 from jaxstyle.image.canvas import Canvas, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.image.regions import Regions, check_regions
-from jaxstyle.losses.guides import Guides, check_reach, make_guides, reach
+from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guides
 from jaxstyle.losses.whitening import Metric, whitening
-from jaxstyle.objective.base import Objective, compute_statistics, positions
-from jaxstyle.objective.mesh import broadcast_from_first_host, mesh_of, put, replicated, spec, to_host
+from jaxstyle.objective.base import Objective, check_objective, compute_statistics, num_positions
+from jaxstyle.objective.mesh import broadcast_from_first_host, image_spec, mesh_of, put, replicated, to_host
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
+from jaxstyle.vgg.network import check_params
+
+# Powers of a metric beyond this leave nothing but the weakest directions.
+MAX_POWER = 10
 
 
 class Targets(NamedTuple):
-    """What the picture should become.
+    """Features and statistics that the optimized image should have.
 
     Attributes:
-        content: content layer to the content picture's features `(h, w, c)`.
+        content: content layer to the content's features `(h, w, c)`.
         style: style layer to the style's Gram matrix `(c, c)`; with regions one for each, `(regions, c, c)`.
         means: style layer to the style's mean feature vector `(c,)` or `(regions, c)`; None where the style loss needs
             none.
-        guides: which positions count for which region; None where the whole picture has one style.
-        metric: style layer to the metric of its residual in the surrogate loss: see `whiten`; None is the loss itself.
-        extent: height and width of the picture where it lies on a larger canvas (see `canvas.py`); None is all of it.
+        guides: weights of the positions for each region; None where the whole image has one style.
+        metric: style layer to the metric of its residual in the surrogate loss: see `whiten`; None for the loss itself.
+        extent: height and width of an image on a larger canvas (see `canvas.py`); None if the image fills the canvas.
     """
 
     content: dict[str, AnyFeatures]
@@ -43,7 +47,7 @@ class Targets(NamedTuple):
     extent: Extent | None = None
 
 
-class Style(NamedTuple):
+class StyleStatistics(NamedTuple):
     """The style's half of the targets.
 
     Attributes:
@@ -63,95 +67,122 @@ def make_targets(
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
 ) -> Targets:
-    """Features of the content and Gram matrices of the style, computed once a run.
+    """Compute the features of the content and the Gram matrices of the style.
 
-    Several styles blend by their raw Gram matrices, and means: `A = sum w_i A_i / sum w_i`.
+    Several styles blend by their unnormalized Gram matrices, and means: `A = sum w_i A_i / sum w_i`.
 
     Args:
         params: see `load_params`.
-        content: `(H, W, 3)` in [0, 1], or such a picture on a canvas: see `on_canvas` and `spread`.
-        styles: one or more `(h, w, 3)` in [0, 1], of any sizes, likewise.
-        objective: which layers.
-        style_weights: one number a style, relative; equal if None.
-        regions: which pixels get which style; every pixel the blend of all if None. Styles must then be plain pictures.
+        content: `(H, W, 3)` in [0, 1], or such an image on a canvas: see `on_canvas` and `shard`.
+        styles: one or more `(h, w, 3)` in [0, 1], of any sizes, or canvases.
+        objective: determines the layers.
+        style_weights: one number for each style, relative; equal if None.
+        regions: masks of regions with styles of their own; every pixel gets the blend of all styles if None. Styles
+            must then be plain images.
 
     Returns:
         The targets.
 
     Raises:
-        InputError: for pictures too small or misshapen, no style, wrong style weights, or regions that do not fit.
+        InputError: for images too small or misshapen, no style, wrong style weights, or regions that do not fit.
     """
-    photo = content if isinstance(content, Canvas) else Canvas(content)
-    check_image(photo.pixels, "content", objective.min_side)
-    if not isinstance(styles, Sequence) or not styles:
-        raise InputError("styles is no list of pictures, expected at least one: pass [style] for a single one")
+    check_objective(objective)
+    check_params(params)
+    check_image(_pixels(content), "content", objective.min_side)
+    if isinstance(styles, str) or not isinstance(styles, Sequence) or not styles:
+        raise InputError(f"styles is {quote(styles)}, expected a list of at least one image, such as [style]")
+    for style in styles:
+        check_image(_pixels(style), "style", objective.min_side)
+    canvas = content if isinstance(content, Canvas) else Canvas(content)
     guides = None
     if regions is not None:
-        size = photo.pixels.shape if photo.extent is None else tuple(map(int, to_host(photo.extent)))
+        size = canvas.pixels.shape if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
         check_regions(regions, size, [_pixels(style).shape for style in styles])
-        guides = guides_on(photo, regions, objective)
-        check_reach(jax.tree.map(to_host, reach(guides.weights)), regions.guidance, "the content")
-    style = measure_styles(params, styles, objective, style_weights, regions)
-    return Targets(content_features(params, photo, objective), style.grams, style.means, guides, extent=photo.extent)
+        guides = content_guides(canvas, regions, objective)
+        check_guides(jax.tree.map(to_host, guide_norms(guides.weights)), regions.guidance, "the content")
+    style = style_statistics(params, styles, objective, style_weights, regions)
+    return Targets(content_features(params, canvas, objective), style.grams, style.means, guides, extent=canvas.extent)
 
 
-def guides_on(photo: Canvas, regions: Regions, objective: Objective) -> Guides:
-    """The guides of a content, lying as it does.
+def check_targets(targets: Any, objective: Objective) -> None:
+    """Raise InputError unless `targets` are `Targets` with all layers of the objective."""
+    if not isinstance(targets, Targets):
+        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    for name, layers, arrays in (
+        ("content", objective.content_layers, targets.content),
+        ("style", objective.style_layers, targets.style),
+        ("means", objective.style_layers if objective.needs_means else (), targets.means),
+        ("guides", objective.style_layers, {} if targets.guides is None else targets.guides.weights),
+        ("metric", objective.style_layers, targets.metric),
+    ):
+        optional = name in ("metric", "guides")
+        if (optional and not arrays) or set(layers) <= set(arrays or {}):
+            continue
+        raise InputError(
+            f"targets.{name} has no layer {min(set(layers) - set(arrays or {}))}, expected targets that were made for "
+            "this objective"
+        )
+
+
+def content_guides(content: Canvas, regions: Regions, objective: Objective) -> Guides:
+    """Make the guides of a content image, on the devices that it is on.
 
     Args:
-        photo: the content.
-        regions: of its true size.
-        objective: says the style layers.
-
-    Returns:
-        The guides.
+        content: the content image.
+        regions: masks of its true size.
+        objective: determines the style layers.
     """
-    masks = np.zeros((*photo.pixels.shape[:2], regions.content.shape[2]), np.float32)
+    masks = np.zeros((*content.pixels.shape[:2], regions.content.shape[2]), np.float32)
     masks[: regions.content.shape[0], : regions.content.shape[1]] = regions.content
-    mesh = mesh_of(photo.pixels)
-    laid = jnp.asarray(masks) if mesh is None else put(masks, NamedSharding(mesh, spec(mesh)))
-    return _guides(laid, objective.style_layers, regions.guidance, photo.extent)
+    mesh = mesh_of(content.pixels)
+    placed = jnp.asarray(masks) if mesh is None else put(masks, NamedSharding(mesh, image_spec(mesh)))
+    return _make_guides(placed, objective.style_layers, regions.guidance, content.extent)
 
 
-def measure_styles(
+def style_statistics(
     params: Params,
     styles: Sequence[AnyImage | Canvas],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
-) -> Style:
-    """The style's half of the targets: blended Gram matrices and means. See `make_targets`."""
-    blend = style_shares(len(styles), style_weights)
+) -> StyleStatistics:
+    """Compute the style's half of the targets: blended Gram matrices and means. See `make_targets`."""
+    blend = normalize_style_weights(len(styles), style_weights)
     if regions is None:
-        return _blend([_measured(params, style, objective) for style in styles], [np.float32(each) for each in blend])
-    found, shares = [], []
+        statistics = [_statistics_of(params, style, objective) for style in styles]
+        return _weighted_sum(statistics, [np.float32(share) for share in blend])
+    count = regions.content.shape[2]
+    statistics, shares = [], []
     for k, (style, share, mask) in enumerate(zip(styles, blend, regions.styles, strict=True), 1):
         mask = np.asarray(mask, np.float32)
-        here = mask if mask.ndim == 1 else mask.max(axis=(0, 1)) > 0
-        shares.append(np.float32(share) * here)
+        presence = mask if mask.ndim == 1 else mask.max(axis=(0, 1)) > 0
+        shares.append(np.float32(share) * presence)
         if mask.ndim == 1:
-            whole = _measured(params, style, objective)
-            found.append(jax.tree.map(lambda each: jnp.repeat(each[None], regions.content.shape[2], axis=0), whole))
+            whole = _statistics_of(params, style, objective)
+            statistics.append(jax.tree.map(lambda array: jnp.repeat(array[None], count, axis=0), whole))
             continue
-        guides = _guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
-        # Of the regions that this style has.
-        reached = {layer: np.asarray(each)[np.flatnonzero(here)] for layer, each in reach(guides.weights).items()}
-        check_reach(reached, regions.guidance, f"style {k}")
-        found.append(_measured(params, style, objective, guides.weights))
+        guides = _make_guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
+        # Only the regions that this style has.
+        norms = {
+            layer: np.asarray(squares)[np.flatnonzero(presence)]
+            for layer, squares in guide_norms(guides.weights).items()
+        }
+        check_guides(norms, regions.guidance, f"style {k}")
+        statistics.append(_statistics_of(params, style, objective, guides.weights))
     total = np.sum(shares, axis=0)
     if not np.all(total > 0):
         raise InputError(
             f"region {np.flatnonzero(total <= 0)[0] + 1} has only styles of weight 0, expected a positive one"
         )
-    return _blend(found, [share / total for share in shares])
+    return _weighted_sum(statistics, [share / total for share in shares])
 
 
-def style_shares(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
-    """How much each style counts: `w_i / sum w_i`.
+def normalize_style_weights(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
+    """Compute the share of each style, `w_i / sum w_i`.
 
     Args:
-        count: of the styles.
-        style_weights: one number a style, relative; equal if None.
+        count: number of styles.
+        style_weights: one number for each style, relative; equal if None.
 
     Returns:
         Numbers whose sum is 1.
@@ -160,54 +191,61 @@ def style_shares(count: int, style_weights: Sequence[float] | None = None) -> li
         InputError: for no style, another number of weights, or weights that are negative, not finite or all zero.
 
     Example:
-        >>> style_shares(2, [3, 1])
+        >>> normalize_style_weights(2, [3, 1])
         [0.75, 0.25]
     """
     if count < 1:
         raise InputError("there is no style, expected at least one")
-    shares = np.ones(count) if style_weights is None else np.asarray(style_weights, np.float64)
-    if shares.shape != (count,):
-        raise InputError(f"{shares.size} style weights for {count} styles, expected one each")
-    if not np.all(np.isfinite(shares)) or np.any(shares < 0) or not np.any(shares):
-        raise InputError(f"style weights {shares.tolist()}, expected finite numbers >= 0, at least one positive")
+    if style_weights is None:
+        return [1 / count] * count
+    weights: Any = style_weights
+    if isinstance(weights, np.ndarray | jax.Array):
+        weights = np.asarray(weights).tolist()
+    check_sequence(weights, "style_weights", "numbers, one for each style")
+    if len(weights) != count:
+        raise InputError(f"{len(weights)} style weights for {count} styles, expected one each")
+    for weight in weights:
+        check_number(weight, "a style weight", 0)
+    shares = np.asarray(weights, np.float64)
+    if not np.any(shares):
+        raise InputError("all style weights are zero, expected at least one positive")
     # The division by the largest keeps the sum finite.
     shares = shares / shares.max()
     return [float(share) for share in shares / shares.sum()]
 
 
 def whiten(targets: Targets, power: float = 1.0) -> Targets:
-    """The same targets, with a metric in which the optimizer gets on faster: see `whitening.py`.
+    """Return the same targets with a metric in which the optimizer converges faster: see `whitening.py`.
 
     The losses stay the same; only `Losses.surrogate`, and so the gradient of `value_and_grad`, is another.
 
     Args:
         targets: see `make_targets`.
-        power: 1 is whitened, 0 the loss itself, at the same cost and without compiling anything again.
+        power: 1 for the whitened residual, 0 for the loss itself, at the same cost and without another compilation.
 
     Returns:
         Targets with a metric.
+
+    Raises:
+        InputError: for wrong types, or a power out of range.
     """
+    if not isinstance(targets, Targets):
+        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    if not (isinstance(power, jax.Array) and power.ndim == 0):
+        check_number(power, "power", 0, MAX_POWER)
+    # Traced, so that another power compiles nothing again.
+    exponent = power if isinstance(power, jax.Array) else np.float32(power)
     mesh = next(filter(None, map(mesh_of, targets.style.values())), None)
     if mesh is None:
-        return targets._replace(metric=metric_of(Style(targets.style, targets.means), np.float32(power)))
-    # Eigenvectors once, not on every device: on the cores of one machine they would get in each other's way.
-    metric = metric_of(jax.tree.map(to_host, Style(targets.style, targets.means)), np.float32(power))
+        return targets._replace(metric=whitening_metric(StyleStatistics(targets.style, targets.means), exponent))
+    # Eigenvectors once, not on every device: on the cores of one machine they would compete.
+    metric = whitening_metric(jax.tree.map(to_host, StyleStatistics(targets.style, targets.means)), exponent)
     return targets._replace(metric=replicated(broadcast_from_first_host(metric), mesh))
 
 
-def _blend(styles: Sequence[Style], shares: Sequence[np.ndarray | np.float32]) -> Style:
-    """The weighted sum; a share is a number, or one a region."""
-
-    def blend(*each: Array) -> Array:
-        weights = (jnp.reshape(share, np.shape(share) + (1,) * (each[0].ndim - np.ndim(share))) for share in shares)
-        return sum((weight * array for weight, array in zip(weights, each, strict=True)), jnp.zeros_like(each[0]))
-
-    return jax.tree.map(blend, *styles)
-
-
 @jax.jit
-def metric_of(style: Style, power: float | Scalar) -> dict[str, Metric]:
-    """The metric that `whiten` gives the targets; of a style with means that of its covariances."""
+def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str, Metric]:
+    """Compute the metric of `whiten`: of the covariances where there are means, of the Gram matrices otherwise."""
     if style.means is None:
         return whitening(style.grams, power)
     return whitening(
@@ -219,43 +257,59 @@ def metric_of(style: Style, power: float | Scalar) -> dict[str, Metric]:
     )
 
 
-def _pixels(style: AnyImage | Canvas) -> AnyImage:
-    return style.pixels if isinstance(style, Canvas) else style
+@functools.partial(jax.jit, static_argnames="objective")
+def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
+    """Compute the content's half of the targets: its feature maps. See `make_targets`."""
+    pixels, layers, extent = jnp.asarray(content.pixels), objective.content_layers, content.extent
+    return compute_statistics(params, pixels, {}, _direct(objective), styles=(), maps=layers, extent=extent).maps
 
 
-def _measured(
+def _pixels(image: Any) -> Any:
+    return image.pixels if isinstance(image, Canvas) else image
+
+
+def _statistics_of(
     params: Params, style: AnyImage | Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None = None
-) -> Style:
+) -> StyleStatistics:
+    """Statistics of one style; of each region with guides."""
     if isinstance(style, Canvas) and guides is None:
-        return _moments(params, style, objective, None)
+        return _compute_style_statistics(params, style, objective, None)
     check_image(_pixels(style), "style", objective.min_side)
-    # A plain picture is not spread over devices, whatever the content is.
-    return _moments(params, Canvas(_pixels(style)), dataclasses.replace(objective, shards=(1, 1)), guides)
+    # A plain image is not sharded over devices, even if the content is.
+    unsharded = dataclasses.replace(objective, shards=(1, 1))
+    return _compute_style_statistics(params, Canvas(_pixels(style)), unsharded, guides)
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _moments(params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None) -> Style:
-    found = compute_statistics(params, jnp.asarray(style.pixels), {}, _at_once(objective), guides, extent=style.extent)
+def _compute_style_statistics(
+    params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
+) -> StyleStatistics:
+    pixels, extent = jnp.asarray(style.pixels), style.extent
+    outputs = compute_statistics(params, pixels, {}, _direct(objective), guides, extent=extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
         if guides is not None:
             return sums
-        return {layer: each / positions(*size, layer) for layer, each in sums.items()}
+        return {layer: total / num_positions(*size, layer) for layer, total in sums.items()}
 
-    return Style(mean(found.products), mean(found.sums) if objective.means else None)
-
-
-_guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
+    return StyleStatistics(mean(outputs.products), mean(outputs.sums) if objective.needs_means else None)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
-def content_features(params: Params, photo: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
-    """The content's half of the targets: its feature maps. See `make_targets`."""
-    pixels, maps = jnp.asarray(photo.pixels), objective.content_layers
-    return compute_statistics(params, pixels, {}, _at_once(objective), styles=(), maps=maps, extent=photo.extent).maps
+_make_guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
 
 
-def _at_once(objective: Objective) -> Objective:
-    """For what is evaluated once: compiling Winograd's form takes longer than it saves."""
+def _direct(objective: Objective) -> Objective:
+    """The objective for a single evaluation: compiling Winograd's form takes longer than it saves."""
     return dataclasses.replace(objective, algorithm="direct") if objective.algorithm == "auto" else objective
+
+
+def _weighted_sum(styles: Sequence[StyleStatistics], shares: Sequence[np.ndarray | np.float32]) -> StyleStatistics:
+    """Weighted sum of statistics; a share is a number, or one for each region."""
+
+    def blend(*arrays: Array) -> Array:
+        ndim = arrays[0].ndim
+        weights = (jnp.reshape(share, np.shape(share) + (1,) * (ndim - np.ndim(share))) for share in shares)
+        return sum((weight * array for weight, array in zip(weights, arrays, strict=True)), jnp.zeros_like(arrays[0]))
+
+    return jax.tree.map(blend, *styles)

@@ -1,4 +1,4 @@
-"""How a stage of the network divides its map into windows: which part each owns, and where it lies. No arithmetic."""
+"""Division of a stage's feature map into windows: their places and the parts that they own, without their values."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,14 +16,15 @@ class Stage:
     """A part of the network, from the map of one layer to the statistics of deeper ones.
 
     Attributes:
-        after: layer of the given map; the picture itself if None.
+        after: layer of the input map; None for the image.
         styles: layers whose outer products are summed.
         contents: layers whose squared errors are summed.
-        maps: layers whose feature maps are wanted.
-        options: of the network.
-        window: side of the part that a window owns at most, in positions of the given map; None is one window for all.
-        shards: devices that the map's rows and columns are spread over.
-        means: whether the feature vectors of the style layers are summed, too.
+        maps: layers whose feature maps are returned.
+        options: options of the network.
+        window: maximum height and width, in positions of the input map, of the part that a window owns; None for a
+            single window.
+        shards: numbers of devices that share the map's rows and columns.
+        means: True if the feature vectors of the style layers are summed, too.
     """
 
     after: str | None
@@ -37,44 +38,44 @@ class Stage:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """All in use, each once."""
+        """Style, content and map layers, without repetition."""
         return tuple(dict.fromkeys((*self.styles, *self.contents, *self.maps)))
 
     @property
     def stride(self) -> int:
-        """Pixels between neighboring positions of the given map."""
+        """Stride of the input map in pixels."""
         return 1 if self.after is None else network.stride(self.after)
 
     def stride_from(self, layer: str) -> int:
-        """Positions of the given map between neighboring positions of a layer."""
+        """Stride of a layer in positions of the input map."""
         return network.stride(layer) // self.stride
 
     @property
     def alignment(self) -> int:
-        """What windows have to be multiples of."""
+        """Positions of which windows have to be multiples: the stride of the deepest layer."""
         return max(map(self.stride_from, self.layers))
 
     @property
     def halo(self) -> int:
-        """Positions around the part that a window owns which it needs for it."""
-        return _up(network.receptive_radius(self.layers, self.after), self.alignment)
+        """Positions that a window needs on each side of the part that it owns."""
+        return _round_up(network.receptive_radius(self.layers, self.after), self.alignment)
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Rows and columns that a device's part of the map has on each side beside its own: 0 where nothing divides."""
+        """Rows and columns of its neighbors that a device holds on each side; 0 along an axis that is not divided."""
         rows, columns = (self.halo if count > 1 else 0 for count in self.shards)
         return rows, columns
 
 
 class Axis(NamedTuple):
-    """How one side of a stage's map, or of a device's part of it, is divided into windows.
+    """Division of one axis of a stage's map, or of a device's part of it, into windows. All in positions.
 
     Attributes:
-        size: in positions.
-        windows: how many.
-        core: how many positions belong to each window; the last one's may reach beyond the map.
-        length: of a window with its halo. It differs from the map's by a multiple of the alignment, so that a window
-            which ends where the map ends is pooled like the map.
+        size: length of the axis.
+        windows: number of windows.
+        core: length of the part that each window owns; the last one's may end beyond the map.
+        length: length of a window with its halo. It differs from the map's by a multiple of the alignment, so that a
+            window which ends where the map ends is pooled like the map.
         margin: positions of the neighbors' parts that a device holds before and after its own.
     """
 
@@ -86,48 +87,45 @@ class Axis(NamedTuple):
 
 
 def divide(size: int, stage: Stage, margin: int = 0) -> Axis:
-    """Windows of about equal sides, none larger than the stage's, up to alignment.
+    """Divide an axis into windows of about equal lengths, none longer than the stage's, up to alignment.
 
     Args:
-        size: of the map's side, or of a device's part of it.
-        stage: says the window.
-        margin: as wide as the stage's halo, or 0.
-
-    Returns:
-        The division.
+        size: length of the map's axis, or of a device's part of it.
+        stage: determines the window.
+        margin: the stage's halo, or 0.
     """
     if stage.window is None or size <= stage.window:
         return Axis(size, 1, size, size + 2 * margin, margin)
-    core = _up(-(-size // -(-size // stage.window)), stage.alignment)
+    core = _round_up(-(-size // -(-size // stage.window)), stage.alignment)
     length = min(size + 2 * margin, core + 2 * stage.halo + size % stage.alignment)
     return Axis(size, -(-size // core), core, length, margin)
 
 
 class Patch(NamedTuple):
-    """A rectangle of a map: where it begins (traced), and its sides (static)."""
+    """A rectangle of a map: its first row and column (traced), and its height and width (static)."""
 
     begin: tuple[Int[Array, ""], Int[Array, ""]]
-    sides: tuple[int, int]
+    size: tuple[int, int]
 
     def cut(self, x: AnyFeatures) -> AnyFeatures:
-        """That part of a map."""
-        return lax.dynamic_slice(x, (*self.begin, jnp.int32(0)), (*self.sides, x.shape[2]))
+        """Cut the rectangle out of a map."""
+        return lax.dynamic_slice(x, (*self.begin, jnp.int32(0)), (*self.size, x.shape[2]))
 
     def put(self, x: AnyFeatures, part: AnyFeatures) -> AnyFeatures:
-        """The map with that part replaced."""
+        """Replace the rectangle in a map."""
         return lax.dynamic_update_slice(x, part, (*self.begin, jnp.int32(0)))
 
 
 class Window(NamedTuple):
     """One window of a stage's map: the part that it owns, and the halo around it.
 
-    At the map's border a window is moved inwards, so that all are of one shape. Then its own part begins within a
-    part that an earlier window owns.
+    At the map's border a window is moved inwards, so that all have one shape. Then the part that it owns begins within
+    a part that an earlier window owns.
 
     Attributes:
-        corner: where its own part begins, in positions of the stage's map (traced).
-        axes: how the map is divided (static).
-        stage: static.
+        corner: first row and column of the part that it owns, in positions of the stage's map (traced).
+        axes: division of the map (static).
+        stage: the stage (static).
     """
 
     corner: tuple[Int[Array, ""], Int[Array, ""]]
@@ -135,14 +133,14 @@ class Window(NamedTuple):
     stage: Stage
 
     @classmethod
-    def of(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], stage: Stage) -> "Window":
-        """The k-th, row by row."""
+    def at(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], stage: Stage) -> "Window":
+        """The k-th window, row by row."""
         k = jnp.asarray(k, jnp.int32)
         return cls((k // axes[1].windows * axes[0].core, k % axes[1].windows * axes[1].core), axes, stage)
 
     @property
     def patch(self) -> Patch:
-        """The window with its halo, in the stage's map with its margins."""
+        """Rectangle of the window with its halo, in the stage's map with its margins."""
         row, column = (
             jnp.clip(corner + axis.margin - self.stage.halo, 0, axis.size + 2 * axis.margin - axis.length)
             for corner, axis in zip(self.corner, self.axes, strict=True)
@@ -150,7 +148,7 @@ class Window(NamedTuple):
         return Patch((row, column), (self.axes[0].length, self.axes[1].length))
 
     def owned(self, layer: str) -> Patch:
-        """The part that it owns, in the map of a layer."""
+        """Rectangle of the part that it owns, in the map of a layer."""
         spacing = self.stage.stride_from(layer)
         row, column = (
             jnp.clip(corner // spacing, 0, axis.size // spacing - axis.core // spacing)
@@ -159,7 +157,7 @@ class Window(NamedTuple):
         return Patch((row, column), (self.axes[0].core // spacing, self.axes[1].core // spacing))
 
     def owned_inside(self, layer: str) -> Patch:
-        """The same part, in the window's own map of the layer."""
+        """Rectangle of the same part, in the window's own map of the layer."""
         spacing, owned = self.stage.stride_from(layer), self.owned(layer)
         row, column = (
             inner + axis.margin // spacing - outer // spacing
@@ -168,7 +166,7 @@ class Window(NamedTuple):
         return owned._replace(begin=(row, column))
 
     def mask_already_counted(self, part: AnyFeatures, layer: str) -> AnyFeatures:
-        """Zero in the owned part of a layer's map what an earlier window owns as well."""
+        """Set to zero, in the owned part of a layer's map, what an earlier window owns, too."""
         spacing, begin = self.stage.stride_from(layer), self.owned(layer).begin
         rows, columns = (
             first + jnp.arange(side) >= corner // spacing
@@ -178,14 +176,11 @@ class Window(NamedTuple):
 
 
 def axes(shape: tuple[int, ...], stage: Stage) -> tuple[Axis, Axis]:
-    """Both sides of a stage's map, or of a device's part of it.
+    """Divide the rows and the columns of a stage's map, or of a device's part of it, into windows.
 
     Args:
-        shape: height and width, margins included; what follows does not matter.
-        stage: says the window and the margins.
-
-    Returns:
-        The division of rows and that of columns.
+        shape: height and width, margins included, and further axes.
+        stage: determines the window and the margins.
     """
     rows, columns = (
         divide(side - 2 * margin, stage, margin) for side, margin in zip(shape[:2], stage.margins, strict=True)
@@ -193,5 +188,5 @@ def axes(shape: tuple[int, ...], stage: Stage) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def _up(number: int, multiple: int) -> int:
+def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple

@@ -1,15 +1,15 @@
-"""A picture's statistics from windows of it: exact, in a memory that the window bounds.
+"""Statistics of an image from windows of it: exact, in an amount of memory that the window bounds.
 
 Statistics are sums over positions (`statistics.py`), so each window adds those of the part that it owns. Around that
-part it needs a halo, as wide as the receptive field reaches; at the picture's true borders it ends where the picture
-ends, so that the network pads there as it always does. The sums of all windows are those of the whole picture, so the
-loss's derivative with respect to them is known after one pass over the windows; a second pass takes every window again
-and propagates that derivative back to its pixels. Value and gradient are those of the whole picture, not an
-approximation by each tile's own Gram matrices.
+part it needs a halo of the receptive field's radius; at the image's true borders it ends where the image ends, so that
+the network pads there as usual. The sums over all windows are those of the whole image, so the loss's derivative with
+respect to them is known after one pass over the windows; a second pass evaluates every window again and propagates that
+derivative back to its pixels. Value and gradient are those of the whole image, not an approximation by the Gram
+matrices of tiles.
 
-Blocks 1 to 3 hold nearly all of the memory, but reach only 22 pixels; blocks 4 and 5 reach 48 more, on maps of a 64th
-of the positions. So the network is cut after `pool3` into two stages, each with windows and a halo of its own: the
-lower ones are small, the deep ones large, often as large as the picture.
+Blocks 1 to 3 need nearly all of the memory, but have a receptive radius of only 22 pixels; blocks 4 and 5 add 48, on
+maps of a 64th of the positions. So the network is cut after `pool3` into two stages, each with windows and a halo of
+its own: the first one's are small, the second one's large, often as large as the image.
 """
 
 import functools
@@ -30,17 +30,17 @@ from jaxstyle.objective.tiling import Stage, Window, axes
 from jaxstyle.typing import AnyFeatures, Extent, FeatureMaps, Image, Params, Scalar
 from jaxstyle.vgg import network
 
-# Where the network is cut, and how many times a lower window's side a deep window has.
+# Last layer of the first stage, and side of the second stage's windows relative to the first one's, in pixels.
 CUT = "pool3"
-DEEP = 4
+DEEP_WINDOW_FACTOR = 4
 
 
 class StageInputs(NamedTuple):
-    """Maps that a picture is compared with or weighted by, divided among windows and devices as its own are.
+    """Maps that feature maps are compared with or weighted by, divided among windows and devices like these.
 
     Attributes:
-        content: content layer to the feature map that the squared error is from.
-        guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole picture has one style.
+        content: content layer to the feature map that squared errors are measured from.
+        guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one style.
     """
 
     content: FeatureMaps
@@ -48,11 +48,12 @@ class StageInputs(NamedTuple):
 
 
 class StageOutputs(NamedTuple):
-    """What a stage gives.
+    """Statistics and feature maps of a stage.
 
     Attributes:
         products: style layer to the sum of its outer products; with guides one for each region.
-        sums: style layer to the sum of its feature vectors, likewise, where the stage wants it.
+        sums: style layer to the sum of its feature vectors; with guides one for each region. Empty unless the stage
+            has `means`.
         errors: content layer to the sum of squared differences from the content's features.
         maps: layer to its feature map.
     """
@@ -63,44 +64,44 @@ class StageOutputs(NamedTuple):
     maps: dict[str, AnyFeatures]
 
 
-def through_windows(
+def run_stages(
     image: Image,
     params: Params,
-    given: StageInputs,
+    inputs: StageInputs,
     stages: Sequence[Stage],
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
 ) -> StageOutputs:
-    """Statistics and feature maps of a picture, stage by stage.
+    """Compute statistics and feature maps of an image, stage by stage.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
         params: see `load_params`.
-        given: maps to compare with and to weight by.
-        stages: see `stages_of`.
-        maps: layers whose feature maps are wanted.
-        extent: of the picture, where the image is a larger canvas: see `canvas.py`.
+        inputs: maps to compare with and to weight by.
+        stages: see `make_stages`.
+        maps: layers whose feature maps are returned.
+        extent: height and width of an image on a larger canvas: see `canvas.py`.
 
     Returns:
-        The outcome; differentiable with respect to the picture alone.
+        Statistics and maps; differentiable with respect to the image alone.
 
     Raises:
-        InputError: for a picture smaller than the deepest layer's stride, or content of another size.
+        InputError: for an image smaller than the deepest layer's stride, or content of another size.
     """
-    # The deeper stages see only their own part of the network.
+    # Here, because the second stage sees only its own part of the network.
     check_image(image, min_side=max((network.stride(layer) for stage in stages for layer in stage.layers), default=1))
-    total = StageOutputs({}, {}, {}, {})
+    outputs = StageOutputs({}, {}, {}, {})
     if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
         for axis, side in enumerate(sides(image.shape, extent)):
             image = edge_extend(image, axis, side)
     for stage in stages:
-        x = image if stage.after is None else total.maps[stage.after]
-        outcome = run_stage(x, params, given, stage, extent)
-        total = StageOutputs(*(before | new for before, new in zip(total, outcome, strict=True)))
-    return total._replace(maps=_of(total.maps, maps))
+        x = image if stage.after is None else outputs.maps[stage.after]
+        new = run_stage(x, params, inputs, stage, extent)
+        outputs = StageOutputs(*(old_field | new_field for old_field, new_field in zip(outputs, new, strict=True)))
+    return outputs._replace(maps=_select(outputs.maps, maps))
 
 
-def stages_of(
+def make_stages(
     styles: tuple[str, ...],
     contents: tuple[str, ...],
     maps: tuple[str, ...],
@@ -109,85 +110,80 @@ def stages_of(
     shards: tuple[int, int] = (1, 1),
     means: bool = False,
 ) -> tuple[Stage, ...]:
-    """The network as one stage, or cut into two where there are windows and layers above the cut.
+    """Make one stage of the network, or two where there are windows and layers after the cut.
 
     Args:
         styles: layers whose outer products are summed.
         contents: layers whose squared errors are summed.
-        maps: layers whose feature maps are wanted.
-        options: of the network.
-        window: side in pixels of the part that a window of blocks 1 to 3 owns at most; None is the whole picture.
-        shards: devices that the picture's rows and columns are spread over.
-        means: whether feature vectors are summed, too.
+        maps: layers whose feature maps are returned.
+        options: options of the network.
+        window: maximum height and width in pixels of the part that a window of the first stage owns; None for no
+            windows.
+        shards: numbers of devices that share the image's rows and columns.
+        means: True if feature vectors are summed, too.
 
     Returns:
-        One or two, the second starting from a map of the first; none if nothing is wanted.
+        One stage, or two of which the second starts from a map of the first; none if there are no layers.
     """
-    wanted = styles, contents, maps
-    if not any(wanted):
+    roles = styles, contents, maps
+    if not any(roles):
         return ()
-    deep = [
-        tuple(layer for layer in layers if network.LAYERS.index(layer) > network.LAYERS.index(CUT)) for layers in wanted
-    ]
+    cut = network.LAYERS.index(CUT)
+    deep = [tuple(layer for layer in layers if network.LAYERS.index(layer) > cut) for layers in roles]
     if window is None or not any(deep):
-        return (Stage(None, *wanted, options, window, shards, means),)
-    low = [tuple(layer for layer in layers if layer not in below) for layers, below in zip(wanted, deep, strict=True)]
+        return (Stage(None, *roles, options, window, shards, means),)
+    shallow = [tuple(layer for layer in layers if network.LAYERS.index(layer) <= cut) for layers in roles]
+    deep_window = DEEP_WINDOW_FACTOR * window // network.stride(CUT)
     return (
-        Stage(None, low[0], low[1], tuple(dict.fromkeys((*low[2], CUT))), options, window, shards, means),
-        Stage(CUT, deep[0], deep[1], deep[2], options, DEEP * window // network.stride(CUT), shards, means),
+        Stage(None, shallow[0], shallow[1], tuple(dict.fromkeys((*shallow[2], CUT))), options, window, shards, means),
+        Stage(CUT, deep[0], deep[1], deep[2], options, deep_window, shards, means),
     )
 
 
 def run_stage(
-    x: AnyFeatures, params: Params, given: StageInputs, stage: Stage, extent: Extent | None = None
+    x: AnyFeatures, params: Params, inputs: StageInputs, stage: Stage, extent: Extent | None = None
 ) -> StageOutputs:
-    """One stage: whole, in windows, or in windows of every device's own part at once.
+    """Compute one stage: whole, in windows, or in windows of all devices' parts at once.
 
     Args:
-        x: the stage's map.
+        x: the stage's input map.
         params: see `load_params`.
-        given: for the stage's `contents` and `styles`, at least.
+        inputs: maps for the stage's `contents` and `styles`, at least.
         stage: static.
-        extent: of the picture in pixels, where its canvas is larger.
+        extent: height and width in pixels of an image on a larger canvas.
 
     Returns:
-        The outcome; differentiable with respect to `x` alone.
+        Statistics and maps; differentiable with respect to `x` alone.
 
     Raises:
         InputError: for a feature map of the content of another size.
     """
     for layer in stage.contents:
         check_same_shape(
-            (*(side // stage.stride_from(layer) for side in x.shape[:2]), given.content[layer].shape[2]),
-            given.content[layer].shape,
+            (*(side // stage.stride_from(layer) for side in x.shape[:2]), inputs.content[layer].shape[2]),
+            inputs.content[layer].shape,
         )
-    given = StageInputs(_of(given.content, stage.contents), _of(given.guides, stage.styles) if given.guides else {})
+    guides = _select(inputs.guides, stage.styles) if inputs.guides else {}
+    inputs = StageInputs(_select(inputs.content, stage.contents), guides)
     frame = None if extent is None else Placement(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
-    if in_blocks(x.shape, stage):
-        return _in_blocks(x, params, given, frame, stage)
+    if has_windows_on_devices(x.shape, stage):
+        return _map_device_windows(x, params, inputs, frame, stage)
     if stage.shards == (1, 1) and any(axis.windows > 1 for axis in axes(x.shape, stage)):
-        return _map_windows(x, params, given, frame, stage)
+        return _map_windows(x, params, inputs, frame, stage)
     taps = _features(x, params, frame, stage)
     return StageOutputs(
-        {layer: _products(taps[layer], given.guides.get(layer), stage.shards[1]) for layer in stage.styles},
-        {layer: feature_sum(taps[layer], given.guides.get(layer)) for layer in stage.styles if stage.means},
-        {layer: squared_error(taps[layer], given.content[layer]) for layer in stage.contents},
-        _of(taps, stage.maps),
+        {layer: _products(taps[layer], guides.get(layer), stage.shards[1]) for layer in stage.styles},
+        {layer: feature_sum(taps[layer], guides.get(layer)) for layer in stage.styles if stage.means},
+        {layer: squared_error(taps[layer], inputs.content[layer]) for layer in stage.contents},
+        _select(taps, stage.maps),
     )
 
 
-def in_blocks(shape: tuple[int, ...], stage: Stage) -> bool:
-    """Whether the parts that the devices have of a map are larger than a window.
-
-    Args:
-        shape: of the whole map.
-        stage: says the devices and the window.
-
-    Returns:
-        True or False.
+def has_windows_on_devices(shape: tuple[int, ...], stage: Stage) -> bool:
+    """True if a map of this shape is sharded, and the devices' parts are larger than a window.
 
     Raises:
-        InputError: if they are, but are not equal or not aligned, or smaller than a halo.
+        InputError: if they are, but are not equal, not aligned, or smaller than a halo.
     """
     parts = [side // count for side, count in zip(shape[:2], stage.shards, strict=True)]
     if stage.shards == (1, 1) or stage.window is None or max(parts) <= stage.window:
@@ -196,119 +192,121 @@ def in_blocks(shape: tuple[int, ...], stage: Stage) -> bool:
         if count > 1 and (side % (count * stage.alignment) or part < stage.halo):
             raise InputError(
                 f"{side} positions do not divide into {count} equal parts of a multiple of {stage.alignment}, at least "
-                f"{stage.halo}: put the picture on a larger canvas, on fewer devices, or use larger windows"
+                f"{stage.halo}: put the image on a larger canvas, on fewer devices, or use larger windows"
             )
     return True
 
 
-def _in_blocks(
-    x: AnyFeatures, params: Params, given: StageInputs, frame: Placement | None, stage: Stage
+def _map_device_windows(
+    x: AnyFeatures, params: Params, inputs: StageInputs, frame: Placement | None, stage: Stage
 ) -> StageOutputs:
-    """Every device's part in windows, all devices at once."""
+    """Compute every device's part in windows, all devices at once."""
     whole = Placement(0, 0, *x.shape[:2]) if frame is None else frame
     height, width = (side // count for side, count in zip(x.shape[:2], stage.shards, strict=True))
 
-    def block(piece: AnyFeatures, its: StageInputs, row: Int[Array, ""], column: Int[Array, ""]) -> StageOutputs:
-        where = whole.shifted(row * height - stage.margins[0], column * width - stage.margins[1])
-        return _map_windows(piece, params, its, where, stage)
+    def run_block(block: AnyFeatures, inputs: StageInputs, row: Int[Array, ""], column: Int[Array, ""]) -> StageOutputs:
+        placement = whole.shifted(row * height - stage.margins[0], column * width - stage.margins[1])
+        return _map_windows(block, params, inputs, placement, stage)
 
-    blocks = jax.vmap(jax.vmap(block, (0, 0, None, 0)), (0, 0, 0, None))
-    outcome = blocks(
+    run_blocks = jax.vmap(jax.vmap(run_block, (0, 0, None, 0)), (0, 0, 0, None))
+    outputs = run_blocks(
         split(x, stage.shards, stage.margins),
-        jax.tree.map(lambda each: split(each, stage.shards), given),
+        jax.tree.map(lambda array: split(array, stage.shards), inputs),
         *map(jnp.arange, stage.shards),
     )
-    sums = jax.tree.map(lambda each: jnp.sum(each, axis=(0, 1)), outcome._replace(maps={}))
-    return sums._replace(maps={layer: join(map_) for layer, map_ in outcome.maps.items()})
+    sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), outputs._replace(maps={}))
+    return sums._replace(maps={layer: join(blocks) for layer, blocks in outputs.maps.items()})
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _map_windows(
-    x: AnyFeatures, params: Params, given: StageInputs, frame: Placement | None, stage: Stage
+    x: AnyFeatures, params: Params, inputs: StageInputs, frame: Placement | None, stage: Stage
 ) -> StageOutputs:
-    sides = axes(x.shape, stage)
+    rows, columns = axes(x.shape, stage)
 
-    def part(window: Window) -> StageOutputs:
-        return _part(window.patch.cut(x), window, params, given, frame)
+    def run_window(window: Window) -> StageOutputs:
+        return _run_window(window.patch.cut(x), window, params, inputs, frame)
 
     def add(k: Int[Array, ""], total: StageOutputs) -> StageOutputs:
-        window = Window.of(k, sides, stage)
-        new = part(window)
+        window = Window.at(k, (rows, columns), stage)
+        new = run_window(window)
         sums = jax.tree.map(jnp.add, total._replace(maps={}), new._replace(maps={}))
         maps = {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in stage.maps}
         return sums._replace(maps=maps)
 
-    shapes = jax.eval_shape(lambda: part(Window.of(0, sides, stage)))
+    shapes = jax.eval_shape(lambda: run_window(Window.at(0, (rows, columns), stage)))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    full = {layer: tuple(axis.size // stage.stride_from(layer) for axis in sides) for layer in stage.maps}
-    maps = {layer: jnp.zeros((*full[layer], shapes.maps[layer].shape[2]), jnp.float32) for layer in stage.maps}
-    return lax.fori_loop(0, sides[0].windows * sides[1].windows, add, zero._replace(maps=maps))
+    maps = {}
+    for layer in stage.maps:
+        size = (axis.size // stage.stride_from(layer) for axis in (rows, columns))
+        maps[layer] = jnp.zeros((*size, shapes.maps[layer].shape[2]), jnp.float32)
+    return lax.fori_loop(0, rows.windows * columns.windows, add, zero._replace(maps=maps))
 
 
-def _map_windows_forward(x, params, given, frame, stage):
-    return _map_windows(x, params, given, frame, stage), (x, params, given, frame)
+def _map_windows_forward(x, params, inputs, frame, stage):
+    return _map_windows(x, params, inputs, frame, stage), (x, params, inputs, frame)
 
 
 def _map_windows_backward(stage, residuals, cotangent):
-    x, params, given, frame = residuals
-    sides = axes(x.shape, stage)
+    x, params, inputs, frame = residuals
+    rows, columns = axes(x.shape, stage)
 
     def add(k, gradient):
-        window = Window.of(k, sides, stage)
+        window = Window.at(k, (rows, columns), stage)
         maps = {
             layer: window.mask_already_counted(window.owned(layer).cut(cotangent.maps[layer]), layer)
             for layer in stage.maps
         }
-        _, pull = jax.vjp(lambda pixels: _part(pixels, window, params, given, frame), window.patch.cut(x))
-        (share,) = pull(cotangent._replace(maps=maps))
-        return window.patch.put(gradient, window.patch.cut(gradient) + share)
+        _, vjp = jax.vjp(lambda piece: _run_window(piece, window, params, inputs, frame), window.patch.cut(x))
+        (term,) = vjp(cotangent._replace(maps=maps))
+        return window.patch.put(gradient, window.patch.cut(gradient) + term)
 
-    # No cotangents for the params, the given maps and the place: nobody optimizes them here.
-    gradient = lax.fori_loop(0, sides[0].windows * sides[1].windows, add, jnp.zeros_like(x))
+    # No cotangents for the params, the input maps and the placement, which are not optimized.
+    gradient = lax.fori_loop(0, rows.windows * columns.windows, add, jnp.zeros_like(x))
     return gradient, None, None, None
 
 
 _map_windows.defvjp(_map_windows_forward, _map_windows_backward)
 
 
-def _part(
-    pixels: AnyFeatures, window: Window, params: Params, given: StageInputs, frame: Placement | None
+def _run_window(
+    piece: AnyFeatures, window: Window, params: Params, inputs: StageInputs, frame: Placement | None
 ) -> StageOutputs:
-    """What a window adds to the sums, and its own part of the maps."""
+    """Terms of a window in the sums, and the part of the maps that it owns."""
     stage = window.stage
-    where = None if frame is None else frame.shifted(*window.patch.begin)
-    taps = _features(pixels, params, where, stage)
+    placement = None if frame is None else frame.shifted(*window.patch.begin)
+    taps = _features(piece, params, placement, stage)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
     products, sums, errors = {}, {}, {}
     for layer in stage.styles:
         new = window.mask_already_counted(owned[layer], layer)
-        guide = window.owned(layer).cut(given.guides[layer]) if given.guides else None
+        guide = window.owned(layer).cut(inputs.guides[layer]) if inputs.guides else None
         products[layer] = _products(new, guide)
         if stage.means:
             sums[layer] = feature_sum(new, guide)
     for layer in stage.contents:
-        difference = owned[layer] - window.owned(layer).cut(given.content[layer])
+        difference = owned[layer] - window.owned(layer).cut(inputs.content[layer])
         errors[layer] = jnp.sum(jnp.square(window.mask_already_counted(difference, layer)))
-    return StageOutputs(products, sums, errors, _of(owned, stage.maps))
+    return StageOutputs(products, sums, errors, _select(owned, stage.maps))
 
 
 def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:
-    """Sum of outer products, for each region if there is a guide, where so many devices share a row."""
+    """Sum of outer products, for each region if there is a guide; `columns` devices share a row."""
     if guide is None:
-        return _in_strips(features, columns)
-    # The product with the guide is made again on the way back, instead of a map for every region being kept.
-    guided = jax.checkpoint(lambda features, weight: _in_strips(features * weight, columns))
+        return _sharded_products(features, columns)
+    # The backward pass multiplies by the guide again, instead of a map for every region being stored.
+    guided = jax.checkpoint(lambda features, weight: _sharded_products(features * weight, columns))
     return jnp.stack([guided(features, guide[:, :, r : r + 1]) for r in range(guide.shape[2])])
 
 
-def _in_strips(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
-    """Sum of outer products. A list of all positions cannot be spread over rows and columns: XLA would gather rows."""
+def _sharded_products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"]:
+    """Sum of outer products in strips: a list of all positions cannot be sharded, so XLA would gather rows."""
     if columns == 1:
         return outer_products(features)
     height, width, channels = features.shape
     if width % columns:
         raise InputError(
-            f"{width} positions in a row do not divide among {columns} devices, expected a canvas: use spread"
+            f"{width} positions in a row do not divide among {columns} devices, expected a canvas: use shard"
         )
     strips = features.reshape(height, columns, width // columns, channels)
     return jnp.sum(jax.vmap(outer_products, in_axes=1)(strips), axis=0)
@@ -318,5 +316,5 @@ def _features(x: AnyFeatures, params: Params, frame: Placement | None, stage: St
     return network.features(params, x, stage.layers, after=stage.after, frame=frame, **stage.options._asdict())
 
 
-def _of(maps: Mapping, layers: tuple[str, ...]) -> dict:
+def _select(maps: Mapping, layers: tuple[str, ...]) -> dict:
     return {layer: maps[layer] for layer in layers}

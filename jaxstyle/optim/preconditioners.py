@@ -1,9 +1,9 @@
-"""Initial inverse Hessians of `lbfgs`: linear maps of a gradient that let coarse structure move as fast as fine.
+"""Initial inverse Hessians of `lbfgs`: linear maps of a gradient with which coarse structure converges as fast as fine.
 
-Photographs have amplitudes of about one over the spatial frequency, so steps should have too. `spectral` divides by the
-frequency exactly, with a Fourier transform of the whole picture. `pyramid` does about the same with averages of
-neighboring pixels alone, so that a picture that is spread over devices exchanges nothing but edges. Both are
-symmetric and positive definite, which L-BFGS needs.
+Natural images have amplitudes of about one over the spatial frequency, so steps should have the same. `spectral`
+divides by the frequency exactly, with a Fourier transform of the whole image. `pyramid` approximates this by averages
+of neighboring pixels, so that an image that is sharded over devices exchanges nothing but edges. Both are symmetric and
+positive definite, which L-BFGS needs.
 """
 
 import functools
@@ -19,17 +19,17 @@ from jaxstyle.typing import Extent, Image
 
 Precondition = Literal["spectral", "pyramid"]
 
-# Averages over 2^k pixels pass waves that are some octaves longer.
-REACH = 1.5
+# Octaves by which the shortest waves that averages over 2^k pixels pass are longer than 2^k.
+OCTAVE_OFFSET = 1.5
 
 
 def spectral(field: Image, exponent: float, extent: Extent | None = None) -> Image:
-    """Every Fourier coefficient divided by its frequency in cycles a pixel (at least one cycle over the long side).
+    """Divide every Fourier coefficient by its frequency in cycles per pixel (at least one cycle over the long side).
 
     Args:
         field: `(H, W, 3)`, zero beyond the extent.
-        exponent: of the frequency; 0 changes nothing.
-        extent: of the picture, where the field is a larger canvas: see `canvas.py`.
+        exponent: exponent of the frequency; 0 changes nothing.
+        extent: height and width of an image on a larger canvas: see `canvas.py`.
 
     Returns:
         The same shape.
@@ -44,49 +44,41 @@ def spectral(field: Image, exponent: float, extent: Extent | None = None) -> Ima
 
 
 def averages(field: Image, exponent: float, extent: Extent | None = None) -> Image:
-    """A weighted sum of the picture's averages at every scale.
+    """Compute a weighted sum of the image's averages at every scale.
 
     `x + sum_k a_k n_0 / n_k D_k^T D_k x`, with `D_k` the averages over about `2^k` pixels a side, `n_k` of them, and
-    `a_k = 2^(REACH exponent) (2^(k exponent) - 2^((k - 1) exponent))`: so what is constant is scaled by about the
-    longest side to the exponent, and a wave by about its length, relative to the finest.
+    `a_k = 2^(1.5 exponent) (2^(k exponent) - 2^((k - 1) exponent))`: so a constant is scaled by about the longest side
+    to the exponent, and a wave by about its length, relative to the finest.
 
     Args:
         field: `(H, W, 3)`, zero beyond the extent.
-        exponent: as for `spectral`; 0 changes nothing.
-        extent: as for `spectral`.
+        exponent: see `spectral`.
+        extent: see `spectral`.
 
     Returns:
         The same shape.
     """
     levels = max(field.shape[:2]).bit_length() - 1
-    # A smaller picture on the canvas has fewer of them.
+    # A smaller image on the canvas has fewer levels.
     last = levels if extent is None else 31 - jax.lax.clz(jnp.max(extent))
 
     def add(x: Float[Array, "h w 3"], size: tuple[Dim, Dim], level: int) -> Float[Array, "h w 3"]:
-        grown = 2 ** ((REACH + level) * exponent) - 2 ** ((REACH + level - 1) * exponent)
-        weight = grown if level else 1.0
+        octave = OCTAVE_OFFSET + level
+        weight = 2 ** (octave * exponent) - 2 ** ((octave - 1) * exponent) if level else 1.0
         if extent is not None:
             weight = jnp.where(level <= last, weight, 0.0)
         if level == levels:
             return weight * x
         halve = functools.partial(_halve, size=None if extent is None else size)
         half, half_size = halve(x), ((size[0] + 1) // 2, (size[1] + 1) // 2)
-        (spread,) = jax.linear_transpose(halve, x)(add(half, half_size, level + 1))
-        return weight * x + area(*size) / area(*half_size) * spread
+        (transposed,) = jax.linear_transpose(halve, x)(add(half, half_size, level + 1))
+        return weight * x + area(*size) / area(*half_size) * transposed
 
     return add(field, sides(field.shape, extent), 0)
 
 
 def scale_chroma(field: Image, chroma: float) -> Image:
-    """Differences between the channels scaled by `chroma`, beside their mean.
-
-    Args:
-        field: `(H, W, 3)`.
-        chroma: 1 changes nothing.
-
-    Returns:
-        The same shape.
-    """
+    """Scale the differences of the channels of `(H, W, 3)` from their mean by `chroma`."""
     gray = jnp.mean(field, axis=-1, keepdims=True)
     return gray + chroma * (field - gray)
 
@@ -98,20 +90,22 @@ PRECONDITIONERS: dict[Precondition, Callable[[Image, float, Extent | None], Imag
 
 
 def _spectral_within(field: Image, exponent: float, extent: Extent) -> Image:
-    """The same with Hartley matrices, whose size may be traced: they are real, symmetric and their own inverse.
+    """Compute `spectral` with Hartley matrices, whose size may be traced: real, symmetric and their own inverse.
 
-    `H_kn = (cos + sin)(2 pi k n / N) / sqrt(N)` mixes the waves of frequencies `k` and `-k`, which are divided alike.
+    `H_kn = (cos + sin)(2 pi k n / N) / sqrt(N)` mixes the waves of frequencies `k` and `-k`, which have equal divisors.
     """
 
     def matrix(length: int, side: Int[Array, ""]) -> tuple[Float[Array, "n n"], Float[Array, " n"]]:
         k, size = jnp.arange(length), side.astype(jnp.float32)
-        # Reduced while they are whole numbers: a large angle has few digits left.
+        # Reduced as integers: large angles have few digits in float32.
         turns = (k[:, None] * k[None, :] % side).astype(jnp.float32) / size
         waves = (jnp.cos(2 * jnp.pi * turns) + jnp.sin(2 * jnp.pi * turns)) / jnp.sqrt(size)
-        used = (k[:, None] < side) & (k[None, :] < side)
-        return jnp.where(used, waves, 0.0), jnp.minimum(k, jnp.abs(side - k)).astype(jnp.float32) / size
+        inside = (k[:, None] < side) & (k[None, :] < side)
+        return jnp.where(inside, waves, 0.0), jnp.minimum(k, jnp.abs(side - k)).astype(jnp.float32) / size
 
-    (left, vertical), (right, horizontal) = (matrix(*each) for each in zip(field.shape[:2], extent, strict=True))
+    (left, vertical), (right, horizontal) = (
+        matrix(length, side) for length, side in zip(field.shape[:2], extent, strict=True)
+    )
     frequency = jnp.sqrt(vertical[:, None] ** 2 + horizontal[None, :] ** 2)
     gain = jnp.maximum(frequency, 1 / jnp.max(extent).astype(jnp.float32)) ** -exponent
 
@@ -122,7 +116,7 @@ def _spectral_within(field: Image, exponent: float, extent: Extent) -> Image:
 
 
 def _halve(x: Float[Array, "h w 3"], size: tuple[Dim, Dim] | None = None) -> Float[Array, "_ _ 3"]:
-    """Averages with weights 1, 3, 3, 1 along both axes at every other place; edges repeat, so a constant stays."""
+    """Average with weights 1, 3, 3, 1 along both axes at every other position; edges repeat, so constants stay."""
     for axis in (0, 1):
         if size is not None:
             x = edge_extend(x, axis, size[axis])
@@ -130,10 +124,10 @@ def _halve(x: Float[Array, "h w 3"], size: tuple[Dim, Dim] | None = None) -> Flo
             x = jnp.pad(x, [(0, int(axis == other)) for other in range(3)], mode="edge")
         length = x.shape[axis]
         even, odd = (jax.lax.slice_in_dim(x, begin, length, stride=2, axis=axis) for begin in (0, 1))
-        place = jnp.expand_dims(jnp.arange(length // 2), [other for other in range(3) if other != axis])
-        # Rotations keep the shape, so that neighboring devices exchange a single row; what came around is replaced.
-        before = jnp.where(place == 0, even, jnp.roll(odd, 1, axis))
-        after = jnp.where(place == length // 2 - 1, odd, jnp.roll(even, -1, axis))
+        index = jnp.expand_dims(jnp.arange(length // 2), [other for other in range(3) if other != axis])
+        # Rotations keep the shape, so that neighboring devices exchange a single row; wrapped values are replaced.
+        before = jnp.where(index == 0, even, jnp.roll(odd, 1, axis))
+        after = jnp.where(index == length // 2 - 1, odd, jnp.roll(even, -1, axis))
         x = (before + 3 * even + 3 * odd + after) / 8
     if size is None:
         return x

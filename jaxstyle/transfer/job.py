@@ -11,7 +11,7 @@ from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_images, fit
 from jaxstyle.image.regions import Regions, check_regions, covered, resize_mask
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
-from jaxstyle.objective.targets import style_shares
+from jaxstyle.objective.targets import normalize_style_weights
 from jaxstyle.transfer.pyramid import Scale, pyramid, scaled_size
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.validate import check_parameters
@@ -61,7 +61,7 @@ def make_job(
     """
     check_parameters({"style_weights": style_weights, "regions": regions, "color": color, "seed": seed})
     check_images(content, styles, settings.objective.min_side)
-    shares = style_shares(len(styles), style_weights)
+    shares = normalize_style_weights(len(styles), style_weights)
     count = None
     if regions is not None:
         check_regions(regions, content.shape, [style.shape for style in styles])
@@ -142,7 +142,7 @@ def _initial_image(job: Job, init: str | AnyImage, mosaic: float) -> Image:
     # A region's mosaic has pieces of its own styles alone.
     for region in range(job.regions.content.shape[2]):
         marks = [np.max(np.asarray(mask)[..., region]) for mask in job.regions.styles]
-        shares = style_shares(len(marks), np.multiply(job.shares, marks).tolist())
+        shares = normalize_style_weights(len(marks), np.multiply(job.shares, marks).tolist())
         pieces = initial_image(init, job.content, job.styles, **options, shares=shares)
         mask = jnp.asarray(job.regions.content)[:, :, region : region + 1]
         image = image + mask * (pieces - job.content)

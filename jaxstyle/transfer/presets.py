@@ -149,7 +149,11 @@ PRESETS = {
         Preset(
             name="crowsonkb",
             objective=Objective(
-                style_loss="wasserstein", padding="replicate", variation="nine-point", matrix_root="newton-schulz"
+                style_loss="wasserstein",
+                padding="replicate",
+                variation="nine-point",
+                matrix_root="newton-schulz",
+                ridge=1e-4,
             ),
             weights=LossWeights(content=0.015, style=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)), tv=2.0),
             optimizer=averaged(adam(0.02, b2=0.99), 0.99),

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import optax
 from jax.sharding import Mesh
 
-from jaxstyle.losses.style import WHITENED
 from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.objective.mesh import on_mesh
 from jaxstyle.optim.lbfgs import lbfgs, uses_lbfgs
@@ -80,7 +79,7 @@ def resolve_settings(
         tolerance=tolerance,
     )
     check_parameters(settings._asdict())
-    if settings.objective.style_loss not in WHITENED:
+    if not settings.objective.can_whiten:
         settings = settings._replace(whitening=0.0)
     elif whitening is None and uses_lbfgs(settings.optimizer):
         settings = settings._replace(whitening=1.0)

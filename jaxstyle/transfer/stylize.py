@@ -25,7 +25,7 @@ from jaxstyle.minimize.step import State, result_image, state_like
 from jaxstyle.minimize.step import init as init_state
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
-from jaxstyle.objective.mesh import gather, replicated, shards_of, spread
+from jaxstyle.objective.mesh import gather, replicated, shard, shards_of
 from jaxstyle.objective.targets import make_targets, whiten
 from jaxstyle.transfer.job import (
     Job,
@@ -230,7 +230,7 @@ def stylize(
             scaled_job: Job, start: Image, resumed: StoredRun | None, objective: Objective
         ) -> tuple[Image, History, Status, LossWeights]:
             def put(image: Image) -> Canvas:
-                return Canvas(image) if mesh is None else spread(image, mesh, objective)
+                return Canvas(image) if mesh is None else shard(image, mesh, objective)
 
             content_canvas = put(scaled_job.content)
             # Masks need plain images.

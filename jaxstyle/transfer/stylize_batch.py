@@ -22,7 +22,7 @@ from jaxstyle.minimize.loop import Limits
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import replicated
-from jaxstyle.objective.targets import measure_styles
+from jaxstyle.objective.targets import style_statistics
 from jaxstyle.transfer.job import (
     Job,
     make_job,
@@ -294,7 +294,7 @@ def _items(
     for job, key, start, status in zip(jobs, keys, starts, statuses, strict=True):
         scaled_job = resize_job(job, job.scales[index])
         if key not in statistics:
-            statistics[key] = measure_styles(
+            statistics[key] = style_statistics(
                 params, scaled_job.styles, objective, scaled_job.shares, scaled_job.regions
             )
         start = restore_fixed_pixels(fit(start, *scaled_job.content.shape[:2]), scaled_job)

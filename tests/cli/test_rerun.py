@@ -244,6 +244,15 @@ def test_a_recipe_without_an_algorithm_is_of_direct_convolutions(run, folder):
     assert Rerun(folder / "out.png")._options(recipe).algorithm == "direct"
 
 
+@pytest.mark.parametrize(("matrix_root", "ridge"), [("newton-schulz", 1e-4), ("eigh", None), ("auto", None)])
+def test_a_recipe_without_a_ridge_has_that_of_its_matrix_root(run, folder, matrix_root, ridge):
+    assert run(*words(folder))[0] == 0
+    recipe = io.read_recipe(folder / "out.png")
+    assert Rerun(folder / "out.png")._options(recipe).ridge is recipe["settings"].pop("ridge") is None
+    recipe["settings"]["matrix_root"] = matrix_root
+    assert Rerun(folder / "out.png")._options(recipe).ridge == ridge
+
+
 def test_an_interrupted_rerun_reports_no_difference(run, folder, monkeypatch):
     assert run(*words(folder))[0] == 0
     stop_at(monkeypatch, 5, signal.SIGTERM)

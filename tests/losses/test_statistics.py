@@ -120,7 +120,7 @@ def test_variation_of_a_constant_picture_has_a_gradient():
 
 @pytest.mark.usefixtures("unchecked")
 def test_squared_error_refuses_another_size():
-    with pytest.raises(InputError, match=r"\(2, 3, 4\) and their target \(2, 2, 4\), expected the same"):
+    with pytest.raises(InputError, match=r"\(2, 3, 4\) and its target \(2, 2, 4\), expected the same"):
         squared_error(jnp.zeros((2, 3, 4)), jnp.zeros((2, 2, 4)))
     # Shapes that would broadcast silently are refused too.
     with pytest.raises(InputError, match="expected the same"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.losses.style import RIDGE, VARIANCE_FLOOR, Moments, check_style_loss, style_distance, wasserstein
+from jaxstyle.losses.style import RELATIVE_RIDGE, VARIANCE_FLOOR, Moments, check_style_loss, style_distance, wasserstein
 from jaxstyle.losses.whitening import whitening
 
 LOSSES = ("gram", "covariance", "mean+std", "wasserstein")
@@ -29,7 +29,7 @@ def psd_root(matrix):
     return (basis * np.sqrt(values.clip(0))) @ basis.T
 
 
-def slow(style_loss, x, y, normalization):
+def slow(style_loss, x, y, normalization, ridge=None):
     """The module's table in float64, from samples."""
     C = x.shape[1]
     k = 1 / C**4 if normalization == "notebook" else 1 / (4 * C**2)
@@ -42,7 +42,8 @@ def slow(style_loss, x, y, normalization):
     if style_loss == "mean+std":
         deviations = [np.sqrt(np.diag(each) + VARIANCE_FLOOR) for each in covariances]
         return np.mean((means[0] - means[1]) ** 2) + np.mean((deviations[0] - deviations[1]) ** 2)
-    a, b = (each + RIDGE * np.linalg.norm(covariances[1]) * np.eye(C) for each in covariances)
+    ridge = RELATIVE_RIDGE * np.linalg.norm(covariances[1]) if ridge is None else ridge
+    a, b = (each + ridge * np.eye(C) for each in covariances)
     inner = psd_root(psd_root(b) @ a @ psd_root(b))
     return (np.sum((means[0] - means[1]) ** 2) + np.trace(a) + np.trace(b) - 2 * np.trace(inner)) / C
 
@@ -105,7 +106,7 @@ def test_wasserstein_between_gaussians_that_commute_is_that_of_their_axes(seed):
         for m, s in zip(means, deviations, strict=True)
     )
     # Both variances have the ridge.
-    ridged = np.sqrt(deviations**2 + RIDGE * np.linalg.norm(deviations[1] ** 2))
+    ridged = np.sqrt(deviations**2 + RELATIVE_RIDGE * np.linalg.norm(deviations[1] ** 2))
     expected = (np.sum((means[0] - means[1]) ** 2) + np.sum((ridged[0] - ridged[1]) ** 2)) / 4
     np.testing.assert_allclose(wasserstein(here, style), expected, rtol=1e-3)
 
@@ -124,6 +125,45 @@ def test_wasserstein_of_layers_with_fewer_positions_than_channels(positions, mat
     assert np.all(np.isfinite(gradient))
 
 
+@pytest.fixture
+def accelerator(monkeypatch):
+    """Let "auto" choose what it chooses on devices other than CPUs."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arrays, default, **_: default(*arrays))
+
+
+def wasserstein_and_gradient(here, style, *options):
+    return jax.value_and_grad(lambda gram: wasserstein(here._replace(gram=gram), style, *options))(here.gram)
+
+
+def check_equal_losses(found, expected, loss_tolerance, gradient_tolerance):
+    np.testing.assert_allclose(found[0], expected[0], rtol=loss_tolerance)
+    assert jnp.linalg.norm(found[1] - expected[1]) < gradient_tolerance * jnp.linalg.norm(expected[1])
+
+
+@pytest.mark.parametrize("matrix_root", ["auto", "newton-schulz"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_root_method_does_not_change_the_loss(accelerator, matrix_root, seed):
+    here, style = moments(samples(seed, channels=16)), moments(samples(seed + 1, channels=16))
+    exact = wasserstein_and_gradient(here, style, "eigh")
+    check_equal_losses(wasserstein_and_gradient(here, style, matrix_root), exact, 1e-4, 2e-3)
+
+
+@pytest.mark.parametrize("contrast", [0.0, 1e-3, 0.1, 10.0])
+def test_auto_is_the_same_loss_on_every_device_for_styles_of_any_contrast(accelerator, contrast):
+    """Newton-Schulz needs more iterations the weaker the style's covariance is beside the image's."""
+    here, style = moments(samples(0, channels=16)), moments(samples(1, channels=16, scale=contrast))
+    exact = wasserstein_and_gradient(here, style, "eigh")
+    check_equal_losses(wasserstein_and_gradient(here, style, "auto"), exact, 1e-4, 2e-2)
+
+
+@pytest.mark.parametrize("ridge", [1e-2, 1.0])
+@pytest.mark.parametrize("matrix_root", ["auto", "eigh", "newton-schulz"])
+def test_the_ridge_is_added_to_both_covariances(matrix_root, ridge):
+    x, y = samples(0), samples(1)
+    expected = slow("wasserstein", x, y, "notebook", ridge)
+    np.testing.assert_allclose(wasserstein(moments(x), moments(y), matrix_root, ridge), expected, rtol=1e-3)
+
+
 @pytest.mark.parametrize("style_loss", ["gram", "covariance"])
 def test_a_metric_changes_the_guide_alone(style_loss):
     here, style = moments(samples(0)), moments(samples(1))
@@ -136,5 +176,5 @@ def test_a_metric_changes_the_guide_alone(style_loss):
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match="expected one of gram, covariance"):
+    with pytest.raises(InputError, match="expected one of 'gram', 'covariance'"):
         check_style_loss("garm")

@@ -7,7 +7,7 @@ import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.losses.statistics import Statistics
 from jaxstyle.objective.base import broadcast_weights, check_weights
-from jaxstyle.objective.evaluate import combine
+from jaxstyle.objective.evaluate import weighted_losses
 
 SMALL = js.Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "conv2_2"))
 BOTH = ["paper", "notebook"]
@@ -41,8 +41,8 @@ def test_objectives_are_values():
     [
         ({"content_layers": ("relu4_9",)}, "unknown layer 'relu4_9'"),
         ({"style_layers": ("relu1_1", "relu1_1")}, "twice"),
-        ({"content_layers": "relu4_2"}, "is the string 'relu4_2'"),
-        ({"style_layers": "relu4_2"}, "is the string 'relu4_2'"),
+        ({"content_layers": "relu4_2"}, "expected a list of layer names"),
+        ({"style_layers": "relu4_2"}, "expected a list of layer names"),
         ({"content_layers": (), "style_layers": ()}, "no layers at all, expected at least one"),
         ({"normalization": "sum"}, "unknown normalization 'sum', expected one of 'paper', 'notebook'"),
         ({"pooling": "mean"}, "unknown pooling 'mean'"),
@@ -91,7 +91,7 @@ def test_right_weights_are_taken(weights):
         (js.LossWeights(content=(1.0, 2.0)), "the content weight has 2 numbers"),
         (js.LossWeights(style=()), "the style weight has 0 numbers"),
         (js.LossWeights(tv=(1.0,)), "the tv weight has 1 numbers, expected one number"),  # type: ignore
-        (js.LossWeights(style=jnp.ones((2, 1))), "the style weight has 2 numbers"),
+        (js.LossWeights(style=jnp.ones((2, 1))), r"the style weight is an array of shape \(2, 1\)"),
         (js.LossWeights(0.0, 0.0, 0.0), "all weights are zero, expected at least one positive"),
         (js.LossWeights(0.0, (0.0, 0.0), 0.0), "all weights are zero"),
     ],
@@ -107,13 +107,13 @@ def test_a_weight_without_layers_is_no_weight():
 
 
 @pytest.mark.parametrize("normalization", BOTH)
-def test_combine_writes_the_formula_once(normalization):
+def test_weighted_losses_write_the_formula_once(normalization):
     objective = js.Objective(("relu2_1", "relu3_1"), ("relu1_1", "pool2"), normalization)
     rng = np.random.default_rng(0)
     products = {layer: rng.normal(size=(c, c)) for layer, c in (("relu1_1", 4), ("pool2", 6))}
     grams = {layer: rng.normal(size=p.shape) for layer, p in products.items()}
     errors, shapes = {"relu2_1": 3.0, "relu3_1": 5.0}, {"relu2_1": (5, 8, 4), "relu3_1": (2, 4, 7)}
-    losses = combine(
+    losses = weighted_losses(
         Statistics(
             {layer: jnp.asarray(p, jnp.float32) for layer, p in products.items()},
             {},
@@ -149,7 +149,7 @@ def test_losses_of_huge_pictures(side, normalization):
     product, gram = np.full((64, 64), 3.0 * side**2), np.full((64, 64), 2.0)
     error = 0.01 * side**2 * 64.0
 
-    # `combine` needs the target's shape only: a map of 8192x8192 takes 16 GiB.
+    # `weighted_losses` needs the target's shape only: a map of 8192x8192 takes 16 GiB.
     targets = js.Targets(
         {"relu1_2": jax.ShapeDtypeStruct((side, side, 64), jnp.float32)},  # type: ignore
         {"relu1_1": jnp.asarray(gram, jnp.float32)},
@@ -157,7 +157,7 @@ def test_losses_of_huge_pictures(side, normalization):
 
     def total(product, error, variation):
         sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, variation)
-        return combine(sums, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
+        return weighted_losses(sums, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
         jnp.asarray(product, jnp.float32), jnp.float32(error), jnp.float32(0.5 * side**2)
@@ -181,7 +181,7 @@ def test_weights_are_traced_not_baked_in():
         traces.append(1)
         sums = Statistics({}, {}, {"relu2_1": error}, jnp.float32(0.0))
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
-        return combine(sums, (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
+        return weighted_losses(sums, (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
 
     values = [float(total(js.LossWeights(content=w), jnp.float32(16.0))) for w in (1.0, 2.0, 0.5)]
     assert values == [1.0, 2.0, 0.5]

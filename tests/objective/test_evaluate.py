@@ -216,7 +216,7 @@ def test_gradient_of_a_large_picture(real_params):
 def test_another_size_than_the_content_is_refused(tiny_params):
     objective = js.Objective(("relu2_1",), ("relu1_1",))
     targets = js.make_targets(tiny_params, draw(0, 8, 12, 3), [draw(1, 8, 8, 3)], objective)
-    with pytest.raises(InputError, match="the picture needs the size of the content"):
+    with pytest.raises(InputError, match="the image needs the size of the content"):
         js.value_and_grad(draw(2, 12, 8, 3), tiny_params, targets, js.LossWeights(), objective)
     with pytest.raises(InputError, match="expected at least 2 a side"):
         js.value_and_grad(draw(2, 1, 8, 3), tiny_params, targets, js.LossWeights(), objective)
@@ -224,7 +224,7 @@ def test_another_size_than_the_content_is_refused(tiny_params):
 
 def test_the_forward_pass_is_computed_once(tiny_params):
     """Three convolutions to relu2_1, and each again for the gradient: no recomputation, no deeper layer."""
-    from test_vgg import count_convolutions
+    from vgg.test_network import count_convolutions
 
     objective = js.Objective(("relu2_1",), ("relu1_1",))
     targets = js.make_targets(tiny_params, draw(0, 8, 12, 3), [draw(1, 8, 8, 3)], objective)

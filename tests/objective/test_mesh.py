@@ -16,6 +16,7 @@ from jaxstyle.minimize.loop import run
 from jaxstyle.objective import mesh as meshes
 from jaxstyle.objective import windows
 from jaxstyle.objective.base import broadcast_weights
+from jaxstyle.objective.evaluate import compiled_value_and_grad
 
 WEIGHTS = js.LossWeights(1.0, 1e3, 1e3)
 OPTIMIZER = js.lbfgs(precondition="pyramid")
@@ -34,7 +35,7 @@ def problem_on(photo, painting, params, objective, mesh):
         photo, painting = js.Canvas(photo), js.Canvas(painting)
     else:
         objective = js.on_mesh(objective, mesh)
-        photo, painting = (js.spread(picture, mesh, objective) for picture in (photo, painting))
+        photo, painting = (js.shard(picture, mesh, objective) for picture in (photo, painting))
         params, weights = js.replicated((params, weights), mesh)
     targets = js.whiten(js.make_targets(params, photo, [painting], objective))
     return photo.pixels, (params, targets, weights, objective, OPTIMIZER)
@@ -90,7 +91,7 @@ def test_value_gradient_and_a_run_are_those_of_one_device(real_params, pictures,
     check(found, alone[size])
     # Everything of the picture's shape is still spread over all devices after the steps.
     state = found[3]
-    for leaf in (state.image, state.best_image, state.optimizer.steps, state.optimizer.changes):
+    for leaf in (state.image, state.best_image, state.optimizer.s_history, state.optimizer.y_history):
         assert leaf.addressable_shards[0].data.size * 8 == leaf.size
 
 
@@ -149,7 +150,7 @@ def test_value_and_gradient_gather_nothing(tiny_params, photograph, window):
     objective = js.Objective(window=window)
     photo = photograph("china.jpg", 512, 512)
     pixels, problem = problem_on(photo, photo, tiny_params, objective, js.make_mesh(4, 2))
-    found = collectives(js.value_and_grad.lower(pixels, *problem[:4]).compile().as_text())
+    found = collectives(compiled_value_and_grad.lower(pixels, *problem[:4]).compile().as_text())
     assert set(found) == {"collective-permute", "all-reduce"}
     # Windows need one wide margin of each stage, not a row for each layer.
     assert found["collective-permute"]["count"] < 60 if window else found["collective-permute"]["count"] >= 104
@@ -193,7 +194,7 @@ def test_a_mesh_of_the_users_own_will_do(tiny_params, photograph):
     photo = photograph("china.jpg", 64, 48)
     result = js.stylize(photo, photo, params=tiny_params, steps=2, mesh=mesh)
     assert result.image.shape == photo.shape
-    assert meshes.spec(mesh) == PartitionSpec("rows", None, None)
+    assert meshes.image_spec(mesh) == PartitionSpec("rows", None, None)
 
 
 @pytest.mark.parametrize(
@@ -201,25 +202,25 @@ def test_a_mesh_of_the_users_own_will_do(tiny_params, photograph):
     [((250, 203), (8, 1), (256, 203)), ((250, 203), (2, 4), (256, 256)), ((33, 48), (1, 3), (33, 48))],
 )
 def test_the_canvas_divides_at_every_layer(size, shards, expected):
-    assert meshes.canvas_sides(*size, js.Objective(shards=shards)) == expected
+    assert meshes.canvas_size(*size, js.Objective(shards=shards)) == expected
 
 
 def test_windows_on_a_narrow_picture_get_a_wider_canvas():
     """Each device's part has at least the halo that its neighbors need."""
-    assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4), window=256)) == (2016, 192)
-    assert meshes.canvas_sides(2000, 60, js.Objective(shards=(2, 4))) == (2016, 64)
+    assert meshes.canvas_size(2000, 60, js.Objective(shards=(2, 4), window=256)) == (2016, 192)
+    assert meshes.canvas_size(2000, 60, js.Objective(shards=(2, 4))) == (2016, 64)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: js.make_mesh(0), "expected 1 or more each"),
+        (lambda: js.make_mesh(0), "rows is 0, expected an integer from 1"),
         (lambda: js.make_mesh(4, 4), "needs 16 devices, there are 8"),
         (lambda: js.on_mesh(js.Objective(), "mesh"), "expected a jax.sharding.Mesh"),
         (lambda: js.on_mesh(js.Objective(), jax.make_mesh((2,), ("x",))), "expected some of"),
         (lambda: js.on_mesh(js.Objective(), jax.make_mesh((2,), ("rows",))), re.escape("expected AxisType.Auto")),
-        (lambda: js.spread(jnp.zeros((32, 32, 3)), js.make_mesh(2), js.Objective()), "use on_mesh"),
-        (lambda: js.Objective(shards=(2, 0)), "shards"),
+        (lambda: js.shard(jnp.zeros((32, 32, 3)), js.make_mesh(2), js.Objective()), "use on_mesh"),
+        (lambda: js.Objective(shards=(2, 0)), "number of devices in shards is 0"),
     ],
 )
 def test_bad_meshes_are_refused(call, message, unchecked):
@@ -231,10 +232,10 @@ def test_replicated_and_gathered_are_the_same_array():
     mesh = js.make_mesh(2, 2)
     x = js.white_noise(0, 64, 64)
     assert js.replicated(x, mesh).sharding.is_fully_replicated
-    spread = js.spread(x, mesh, js.Objective(shards=(2, 2)))
+    spread = js.shard(x, mesh, js.Objective(shards=(2, 2)))
     assert spread.extent is None
     np.testing.assert_array_equal(js.gather(spread.pixels), x)
-    odd = js.spread(x[:50], mesh, js.Objective(shards=(2, 2)))
+    odd = js.shard(x[:50], mesh, js.Objective(shards=(2, 2)))
     np.testing.assert_array_equal(js.gather(odd.pixels, *map(int, odd.extent)), x[:50])
 
 

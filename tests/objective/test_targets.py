@@ -62,11 +62,11 @@ def test_wrong_pictures_are_refused(tiny_params):
         (picture, [picture, jnp.zeros((8, 3, 3))], None, "style is 3x8 pixels"),
         (jnp.zeros((8, 8, 4)), [picture], None, r"content has shape \(8, 8, 4\)"),
         (np.zeros((8, 8, 3), np.uint8), [picture], None, "content has dtype uint8"),
-        (picture, [], None, "styles is no list of pictures, expected at least one"),
-        (picture, picture, None, r"pass \[style\] for a single one"),
+        (picture, [], None, "expected a list of at least one image"),
+        (picture, picture, None, r"expected a list of at least one image, such as \[style\]"),
         (picture, [picture], [1.0, 2.0], "2 style weights for 1 styles, expected one each"),
-        (picture, [picture, picture], [1.0, -2.0], r"style weights \[1\.0, -2\.0\], expected finite numbers >= 0"),
-        (picture, [picture, picture], [1.0, float("nan")], "expected finite numbers"),
+        (picture, [picture, picture], [1.0, -2.0], r"a style weight is -2\.0, expected a finite number of 0 or more"),
+        (picture, [picture, picture], [1.0, float("nan")], "a style weight is nan, expected a finite number"),
         (picture, [picture, picture], [0.0, 0.0], "at least one positive"),
     ):
         with pytest.raises(InputError, match=message):

@@ -31,7 +31,7 @@ def test_every_position_is_owned_once(size, window, case):
     for layer in layers:
         spacing, owners = settings.stride_from(layer), np.zeros(size // settings.stride_from(layer), int)
         for k in range(axis.windows):
-            place = Window.of(k, (axis, divide(1, settings)), settings)
+            place = Window.at(k, (axis, divide(1, settings)), settings)
             first, (start, _) = int(place.patch.begin[0]), place.owned(layer)
             start = int(start[0])
             new = np.asarray(place.mask_already_counted(jnp.ones((axis.core // spacing, 1, 1)), layer))[:, 0, 0]

@@ -101,7 +101,7 @@ def test_exponent_zero_changes_nothing(name, size):
 
 FOUR_DEVICES = """
 import functools, math, re, jax, jax.numpy as jnp
-from jaxstyle.preconditioners import PRECONDITIONERS
+from jaxstyle.optim.preconditioners import PRECONDITIONERS
 mesh = jax.make_mesh((4,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
 rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
 field = jax.ShapeDtypeStruct((512, 512, 3), jnp.float32, sharding=rows)
