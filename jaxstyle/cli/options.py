@@ -191,7 +191,7 @@ class Options:
         """The weights of its terms, and of each region's style."""
         named = presets.preset(self.preset).weights
         # What a strength replaces may be of other layers than these.
-        content, style = (1.0, 1.0) if self.found_strength() is not None else (named.content, named.style)
+        content, style = (1.0, 1.0) if self.resolved_strength() is not None else (named.content, named.style)
         return LossWeights(
             _one_or_more(self.content_weight) if self.content_weight else content,
             _one_or_more(self.style_weight) if self.style_weight else style,
@@ -249,7 +249,7 @@ class Options:
         start = [] if self.init in STARTS else [Path(self.init)]
         return self.photo, *self.paintings(), *start, *masks
 
-    def found_strength(self) -> float | None:
+    def resolved_strength(self) -> float | None:
         """What the weights are found from: told, the preset's, or a half where the preset's weights mean nothing."""
         named = presets.preset(self.preset)
         if self.strength is not None or self.weighted():

@@ -20,7 +20,7 @@ from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, save_with_fa
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
-from jaxstyle.cli.sweep_cells import make_cells, prepare
+from jaxstyle.cli.sweep_cells import prepare_groups, run_groups
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
@@ -86,7 +86,7 @@ class Sheet:
         recipes = [recipe_of(cell) for cell in self.cells]
         # Before the work, what could not be stored after it.
         io.recipe_text(recipes[0])
-        groups, paths = prepare(self.cells), self._paths()
+        groups, paths = prepare_groups(self.cells), self._paths()
 
         lost: list[Path] = []
 
@@ -104,7 +104,7 @@ class Sheet:
                 log.error("%s", error)
                 lost.append(paths[k])
 
-        found = make_cells(groups, len(self.cells), keep, line, base.quiet)
+        found = run_groups(groups, len(self.cells), keep, line, base.quiet)
         recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
         try:
             options = {"recipe": recipe, "quality": base.quality}

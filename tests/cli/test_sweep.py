@@ -176,3 +176,40 @@ def test_a_file_that_appears_during_the_sweep_is_replaced_only_with_force(run, t
         assert len(list(tmp_path.glob(f"jaxstyle-*/{path.name}"))) == (0 if force else 1)
     assert ("another file has appeared there during the run" in capsys.readouterr().err) != force
     assert js.read_recipe(tmp_path / "cells" / "001_seed-0.png")["settings"]["seed"] == 0
+
+
+SHALLOW = ("--content-layers", "relu1_1", "--scales", "2", "--steps", "20")
+
+
+@pytest.mark.parametrize(
+    ("axes", "scales"),
+    [
+        (["--style-layers", "relu1_1", "--style-scale", "1,0.05"], [2, 1]),
+        # A deeper layer needs larger images, and so allows fewer scales, but only in its own cells.
+        (["--style-layers", "relu1_1,relu3_1", "--style-scale", "1,0.2"], [2, 2, 2, 1]),
+    ],
+)
+def test_each_cell_has_the_scales_of_its_own_run(run, monkeypatch, axes, scales):
+    """The size of the style allows two scales in one cell and one in another: they cannot share a batch."""
+    from jaxstyle.cli import sweep_cells
+
+    counts = []
+
+    def record(**arguments):
+        results = run_for_real(**arguments)
+        counts.extend(len(result.scales) for result in results)
+        return results
+
+    run_for_real = sweep_cells.stylize_batch
+    monkeypatch.setattr(sweep_cells, "stylize_batch", record)
+    assert run(*SHALLOW, *axes) == 0
+    assert sorted(counts) == sorted(scales)
+
+
+def test_a_cell_with_fewer_scales_does_not_change_the_others(run, tmp_path):
+    words = (*SHALLOW, "--style-layers", "relu1_1", "relu2_1")
+    assert run(*words, "--style-scale", "1,0.1", "--cells", str(tmp_path / "cells")) == 0
+    for cell, scale in (("001_style-scale-1", "1"), ("002_style-scale-0.1", "0.1")):
+        assert run(*words, "--style-scale", scale, verb="stylize", output=f"{scale}.png") == 0
+        alone = js.read_recipe(tmp_path / f"{scale}.png")
+        assert js.read_recipe(tmp_path / "cells" / f"{cell}.png")["loss"] == pytest.approx(alone["loss"], rel=1e-3)
