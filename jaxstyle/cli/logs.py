@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from jaxstyle.cli.option_names import with_option_names
 from jaxstyle.errors import InputError
 
 ROOT = logging.getLogger("jaxstyle")
@@ -33,7 +34,7 @@ class _ToTerminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(f"jaxstyle: {level}{record.getMessage()}", file=sys.stderr)
+        tqdm.write(f"jaxstyle: {level}{with_option_names(record.getMessage())}", file=sys.stderr)
 
 
 class _PipeSafeStream:
