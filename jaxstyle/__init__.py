@@ -35,7 +35,6 @@ from jaxstyle.transfer.presets import Preset, preset
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
-from jaxstyle.version import __version__ as __version__
 from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
 

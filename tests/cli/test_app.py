@@ -211,7 +211,7 @@ def test_weights_commands(run):
     assert "torchvision" in output
     code, output, _ = run("weights", "verify")
     assert code == 0
-    assert "oxford: good" in output
+    assert "oxford: valid" in output
     code, output, error = run("weights", "get", "nowhere")
     assert code == 2
     assert "nowhere" in error

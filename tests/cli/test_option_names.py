@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from test_architecture import MODULES, package_of
+from test_architecture import MODULES, top_level
 
 from jaxstyle.cli import logs
 from jaxstyle.cli.option_names import option_name, options_with_values, takes_several, with_option_names
@@ -74,7 +74,7 @@ def messages(path):
                         yield part.value
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if package_of(name) not in ("cli", "__main__", "")])
+@pytest.mark.parametrize("name", [name for name in MODULES if top_level(name) not in ("cli", "__main__", "")])
 def test_the_library_names_no_option(name):
     for text in messages(MODULES[name]):
         # The flags of XLA are no options of ours.
