@@ -133,7 +133,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
     ("words", "message"),
     [
         (("--strength", "2"), "strength is 2.0, expected a number from 0"),
-        (("--strength", "0.5", "--style-weight", "7"), "--strength finds the weights itself"),
+        (("--strength", "0.5", "--style-weight", "7"), "--strength computes the weights"),
         (("--content-mask", "square.png"), "expected the same aspect ratio"),
         (("--content-mask", "nowhere.png"), "cannot read nowhere.png"),
         (("--content-mask", "flags.png"), "expected to be told what each gets"),
@@ -141,16 +141,16 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
         (("--content-mask", "halves.png", "--region", "white=2"), "names painting 2"),
         (("--content-mask", "halves.png", "--region", "white"), "expected COLOR=PAINTING"),
         (("--content-mask", "halves.png", "--guidance", "inside"), "has no position at relu4_1 with guidance 'inside'"),
-        (("--region", "white=1"), "expected it too"),
-        (("--style-mask", "paint.png"), "expected it too"),
+        (("--region", "white=1"), "add --content-mask"),
+        (("--style-mask", "paint.png"), "add --content-mask"),
         (
             ("--content-mask", "flags.png", "--style-mask", "paint.png", "none"),
-            "--style-mask has 2 pictures, expected 1",
+            "--style-mask has 2 values, expected one per painting: 1",
         ),
         (("--content-mask", "flags.png", "--style-mask", "square.png"), "mask of style 1 is 40x40"),
-        (("--style-scale", "1", "2"), "--style-scale has 2 numbers, expected one or 1"),
-        (("--average", "1"), "decay is 1.0"),
-        (("--beta2", "1", "--optimizer", "adam"), "b2 is 1.0"),
+        (("--style-scale", "1", "2"), "--style-scale has 2 numbers, expected 1, or one per painting: 1"),
+        (("--average", "1"), "--average is 1.0"),
+        (("--beta2", "1", "--optimizer", "adam"), "--beta2 is 1.0"),
     ],
 )
 def test_bad_controls_get_one_sentence(stylize, capsys, words, message):

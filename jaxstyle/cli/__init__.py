@@ -2,12 +2,12 @@
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 the run failed, 2 input that cannot be used, 130 Ctrl-C, 143 SIGTERM.
+    """Run a command and exit with its code: 0 success, 1 failed run, 2 unusable input, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
-        argv: the words after `jaxstyle`; the process's own if None.
+        argv: arguments after `jaxstyle`; those of the process if None.
     """
-    # Here, so that the package costs nothing to import.
+    # Imported here, so that importing the package stays cheap.
     from jaxstyle.cli import app
 
     app.main(argv)

@@ -1,7 +1,7 @@
-"""What commands say while they work: sentences on the error stream, and a line of JSON a chunk for who watches a job.
+"""Output of the commands: sentences on the error stream, and optionally JSON lines for programs that watch a run.
 
-The library logs with Python's `logging`, under the name `jaxstyle`, and never prints. A command shows it; standard
-output has results alone.
+The library logs with Python's `logging`, under the name `jaxstyle`, and never prints. A command shows these records on
+the error stream; standard output contains only results.
 """
 
 import contextlib
@@ -19,25 +19,26 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from jaxstyle.cli.option_names import with_option_names
 from jaxstyle.errors import InputError
 
 ROOT = logging.getLogger("jaxstyle")
 log = logging.getLogger(__name__)
 
-# A line of JSON: called with its event and its fields.
+# Appends a line of JSON: called with the event and its fields.
 EventLogger = Callable[..., None]
 
 
-class _ToTerminal(logging.Handler):
-    """To the error stream, above a progress bar if there is one."""
+class _TerminalHandler(logging.Handler):
+    """Print records on the error stream, above the progress bar, with the options' names."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(f"jaxstyle: {level}{record.getMessage()}", file=sys.stderr)
+        tqdm.write(f"jaxstyle: {level}{with_option_names(record.getMessage())}", file=sys.stderr)
 
 
 class _PipeSafeStream:
-    """A stream that nobody may read any more: a closed pipe or terminal must not end a run."""
+    """A stream that ignores errors: a closed pipe or terminal must not end a run."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -52,19 +53,19 @@ class _PipeSafeStream:
     def flush(self) -> None:
         self._try(self._stream.flush)
 
-    def _try(self, work: Callable[[], Any]) -> None:
+    def _try(self, operation: Callable[[], Any]) -> None:
         try:
-            work()
+            operation()
         except OSError:
-            # So that what is left in its buffer does not fail once more when the process ends.
+            # What is left in the buffer must not fail again when the process ends.
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
-    """Show what is logged, and warnings, as a command does; afterwards all is as it was."""
-    handler, before = _ToTerminal(), (ROOT.level, ROOT.propagate)
+    """Show log records and warnings; restore the previous settings at the end."""
+    handler, level, propagate = _TerminalHandler(), ROOT.level, ROOT.propagate
     ROOT.addHandler(handler)
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
@@ -78,30 +79,30 @@ def shown() -> Iterator[None]:
             yield
     finally:
         ROOT.removeHandler(handler)
-        ROOT.setLevel(before[0])
-        ROOT.propagate = before[1]
+        ROOT.setLevel(level)
+        ROOT.propagate = propagate
 
 
 def set_level(verbose: bool, quiet: bool) -> None:
-    """Show more than usual, or only warnings and errors.
+    """Set which records are shown.
 
     Args:
-        verbose: whether details are shown.
-        quiet: whether nothing is shown that is no warning.
+        verbose: If True, details too.
+        quiet: If True, only warnings and errors.
     """
     ROOT.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
 @contextlib.contextmanager
 def json_lines(path: Path | None) -> Iterator[EventLogger]:
-    """A log of one JSON object a line, which others can read while it grows.
+    """Open a log of one JSON object per line, which other programs can read while it grows.
 
     Args:
-        path: the file, which lines are added to; `-` is standard output; None logs nothing.
+        path: file to append to; `-` is standard output; None logs nothing.
 
     Yields:
-        A function of an event, such as "chunk", and fields. What is not finite becomes null. Where a line cannot be
-        written, a warning says so once, and the log ends.
+        A function of an event, such as "chunk", and fields. Numbers that are not finite become null. If a line cannot
+        be written, there is one warning, and the log ends.
 
     Raises:
         InputError: if the file cannot be opened.
@@ -111,8 +112,8 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
         return
     try:
         if str(path) != "-" and path.exists() and not _is_log(path):
-            raise InputError(f"{path} is there already and no log: expected lines of JSON, or a new file")
-        # Without a buffer: what a full disk refused must not fail once more at the end.
+            raise InputError(f"{path} exists and is not a log: expected lines of JSON, or a new file")
+        # Without a buffer: a write that failed on a full disk must not fail again at the end.
         stream = contextlib.nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("ab", buffering=0)
     except OSError as error:
         raise InputError(f"cannot write the log {path}: {error.strerror}; choose another place") from error
@@ -127,22 +128,22 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
                 _write(file, {"time": _now(), "event": event} | fields)
             except OSError as error:
                 failed = True
-                log.warning("cannot write the log %s: %s; the run goes on without it", path, error.strerror)
+                log.warning("cannot write the log %s: %s; the run continues without it", path, error.strerror)
 
         yield line
 
 
 def memory_in_use() -> dict[str, int | None]:
-    """Bytes that this process, and the default device, have in use now, and had at most; None where nobody knows."""
-    used = peak = None
+    """Return the bytes that the process and the default device use, and their peaks; None if unknown."""
+    current = peak = None
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         parts = [line.split() for line in lines if line.endswith("kB")]
         sizes = {name: 1024 * int(number) for name, number, _ in parts}
-        used, peak = sizes.get("VmRSS:"), sizes.get("VmHWM:")
+        current, peak = sizes.get("VmRSS:"), sizes.get("VmHWM:")
     stats = jax.local_devices()[0].memory_stats() or {}
     return {
-        "memory": used,
+        "memory": current,
         "memory_peak": peak,
         "device_memory": stats.get("bytes_in_use"),
         "device_memory_peak": stats.get("peak_bytes_in_use"),
@@ -150,13 +151,10 @@ def memory_in_use() -> dict[str, int | None]:
 
 
 def result_printer(path: Path | None) -> Callable[[str], None]:
-    """What tells a command's result: on standard output, or, where the log goes there, with all other sentences.
+    """Return the function that prints a result: on standard output, or on the error stream if the log is there.
 
     Args:
-        path: of the log, see `json_lines`.
-
-    Returns:
-        A function of a sentence.
+        path: of the log, as for `json_lines`.
     """
     return (lambda text: log.info("%s", text)) if str(path) == "-" else tqdm.write
 
@@ -167,7 +165,7 @@ def _write(file: Any, fields: dict[str, Any]) -> None:
 
 
 def _is_log(path: Path) -> bool:
-    """Whether a file is empty, or begins with a line that a log could have."""
+    """Return True if a file is empty, or its first line can be of a log."""
     with path.open("rb") as file:
         line = file.readline(1_000_000)
     try:
@@ -177,11 +175,11 @@ def _is_log(path: Path) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """Plain values, with null for numbers that JSON does not have."""
+    """Replace numbers that are not finite, which JSON does not have, by None."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The options of `jaxstyle stylize`, and what they stand for."""
+"""Options of `jaxstyle stylize`, and the library's arguments that they stand for."""
 
 import dataclasses
 import math
@@ -30,151 +30,171 @@ from jaxstyle.transfer import presets
 from jaxstyle.transfer.pyramid import ScaleCount
 from jaxstyle.vgg import network
 
-# Where a run can start, beside pictures.
+# Values of --init that are not the path of an image.
 STARTS = ("content", "noise", "gray")
 
 
+def _value(metavar: str, default: str = "") -> object:
+    """How the help shows an option: its placeholder, and its default where None or nothing would not explain it."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})" if default else None)
+
+
+# One fact per line: the help keeps the line breaks of these texts.
 @dataclass(frozen=True)
 class Options:
-    """What `jaxstyle stylize` is told."""
+    """Options of `jaxstyle stylize`."""
 
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
-    """The photo: PNG, JPEG, TIFF, WebP or whatever else Pillow reads; or a folder of photos."""
+    """Photo to stylize, in any format that Pillow reads (PNG, JPEG, TIFF, WebP, ...); or a folder of photos."""
     painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
-    """The painting."""
-    output: Annotated[Path, arg(aliases=("-o",))]
-    """Where the picture goes: .png, .jpg, .tiff or .webp; for a folder of photos, a folder, which is made."""
-    more: Annotated[Positional[tuple[Path, ...]], arg(metavar="PAINTING ...")] = ()
-    """More paintings, which blend with the first."""
+    """Painting whose style the photo gets."""
+    output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
+    """File to write: .png, .jpg, .tiff or .webp.
+    If PHOTO is a folder: the folder to write to, which is created if necessary."""
+    more: Annotated[Positional[tuple[Path, ...]], _value("[PAINTING ...]", "none")] = ()
+    """More paintings, whose styles are blended with the first one's; see --blend."""
     preset: presets.Name = "default"
-    """Named settings: the defaults of the options below."""
+    """Published method whose settings become the defaults of the options below."""
     size: int = 512
-    """Long side of the picture in pixels."""
-    style_size: int | None = None
-    """Long side of the paintings in pixels, never more than they have; None is the picture's size."""
-    style_scale: tuple[float, ...] = (1.0,)
-    """How large the strokes are: the paintings' size is multiplied by it, beyond the pixels of their files too, which
-    is told; one number, or one a painting. 2 doubles the strokes, as large pictures may need."""
+    """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
+    style_size: Annotated[int | None, _value("PIXELS", "--size")] = None
+    """Long side of the paintings in pixels, 1 to 65536. Smaller paintings are not enlarged."""
+    style_scale: Annotated[tuple[float, ...], _value("NUMBER ...")] = (1.0,)
+    """Size of the brush strokes: every painting is resized by this factor, above 0. 2 doubles the strokes.
+    One number, or one per painting. A factor that enlarges a painting beyond its file's pixels causes a warning."""
     steps: int = 0
-    """Evaluations of loss and gradient, at most, all scales together."""
-    scales: ScaleCount = "auto"
-    """Coarse to fine: how many sizes to go through at most, 1 being the full size alone, or auto: from 128 to 255
-    pixels (long side) up, doubling. Fewer where a size would be too small, or get less than 10 steps."""
+    """Maximum number of evaluations of the loss and its gradient, all scales together, 1 to 1000000."""
+    scales: Annotated[ScaleCount, arg(metavar="auto|NUMBER")] = "auto"
+    """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone.
+    With auto, the coarsest has a long side of at least 128 pixels.
+    Sizes too small for the network, or with fewer than 10 steps, are omitted."""
     share: float = presets.preset().share
-    """Of the steps, for the full size, where --scales makes several; the coarser ones divide the rest."""
-    window: Literal["auto", "whole"] | int = "auto"
-    """Larger pictures are evaluated in windows of so many pixels a side (32 or more, rounded up to a multiple of 8),
-    exactly, in less memory; auto chooses the largest that fit, whole has none. See jaxstyle plan."""
-    whitening: float | None = None
-    """0 follows the loss's own gradient, 1 a better scaled one, which takes fewer steps to the same picture; None is 1
-    for lbfgs and 0 for adam."""
-    init: str = "content"
-    """Where to start: content, noise, gray, or the path of a picture."""
+    """Fraction of --steps for the full size if there are several scales, above 0, at most 1.
+    The coarser scales divide the other steps equally."""
+    window: Annotated[Literal["auto", "whole"] | int, arg(metavar="auto|whole|PIXELS")] = "auto"
+    """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
+    At least 32, rounded up to a multiple of 8. whole: no windows.
+    auto: whole if that fits in memory, otherwise the largest windows that fit. `jaxstyle plan` lists the choices."""
+    whitening: Annotated[float | None, _value("NUMBER", "1 for lbfgs, 0 for adam")] = None
+    """How much the optimizer rescales the gradient of the style loss, 0 to 1. 0 uses the plain gradient.
+    With lbfgs, 1 needs fewer steps to the same picture."""
+    init: Annotated[str, arg(metavar="content|noise|gray|FILE")] = "content"
+    """Image to start from: content (the photo), noise, gray, or an image file."""
     mosaic: float = 0.25
-    """Share of pieces of the painting mixed into the photo where a run starts from it (--init content), 0 to 1."""
+    """Fraction of small random pieces of the painting mixed into the photo if --init is content, 0 to 1."""
     seed: int = 0
-    """Of the noise and of the pieces: a whole number from 0 on; another one gives another picture."""
-    strength: float | None = None
-    """How strong the style is, from 0, the photo, to 1, alike for every pair of pictures and every size: found from the
-    terms' gradients, instead of --content-weight and --style-weight."""
-    content_weight: tuple[float, ...] = ()
-    """How much the photo counts: one number, or one a content layer; none is the preset's."""
-    style_weight: tuple[float, ...] = ()
-    """How much the style counts: one number, or one a style layer; none is the preset's."""
+    """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
+    strength: Annotated[float | None, _value("NUMBER", "the preset's weights")] = None
+    """Strength of the style, from 0 (the photo) to 1, comparable between pictures and between sizes.
+    Computes the weights from the gradients of the losses, instead of --content-weight and --style-weight."""
+    content_weight: Annotated[tuple[float, ...], _value("NUMBER ...", "the preset's")] = ()
+    """Weight of the content loss, 0 or more: one number, or one per content layer."""
+    style_weight: Annotated[tuple[float, ...], _value("NUMBER ...", "the preset's")] = ()
+    """Weight of the style loss, 0 or more: one number, or one per style layer."""
     tv_weight: float = 0.0
-    """How much smoothness counts (total variation); about 1e6 is visible with the notebook's normalization."""
+    """Weight of the smoothness term (total variation), 0 or more.
+    A visible value is about 1e6 with --normalization notebook."""
     variation: Variation = "squared"
-    """How smoothness is measured: squares of the differences between neighbors, their magnitudes, or squares with
-    diagonal neighbors."""
-    blend: tuple[float, ...] | None = None
-    """How much each painting counts, one number each, after the paintings' names; None is equally."""
-    content_mask: Path | None = None
-    """A picture of regions, of the photo's shape: white gets the style and black keeps the photo, or gets the second
-    painting; or flat colors, see --region and --style-mask."""
-    style_mask: tuple[str, ...] = ()
-    """For each painting a picture of regions, or none: a region of the photo gets the style of its color's parts."""
-    region: tuple[str, ...] = ()
-    """What a color of --content-mask gets: COLOR=PAINTING, 1 being the first, COLOR=PAINTING:STRENGTH, or
-    COLOR=keep for the photo; such as white=1 red=2:0.5 "#00ff00=keep"."""
+    """Smoothness term: squared or absolute differences of neighboring pixels, or nine-point:
+    squared differences that include diagonal neighbors."""
+    blend: Annotated[tuple[float, ...] | None, _value("NUMBER ...", "equal")] = None
+    """Share of each painting if there are several: one number per painting, 0 or more. Only the ratios matter."""
+    content_mask: Annotated[Path | None, _value("FILE", "none")] = None
+    """Image that divides the photo into regions, with the photo's aspect ratio.
+    Black and white: white gets the style; black stays as in the photo, or gets the second painting if there is one.
+    Flat colors: one region per color; see --region and --style-mask."""
+    style_mask: Annotated[tuple[str, ...], _value("FILE|none ...", "none")] = ()
+    """One image of flat colors per painting, or none for a painting without one.
+    A region of the photo gets the style of the parts of the painting that have the region's color."""
+    region: Annotated[tuple[str, ...], _value("COLOR=VALUE ...", "none")] = ()
+    """Style of each color of --content-mask: COLOR=N for the Nth painting, COLOR=N:STRENGTH, or
+    COLOR=keep for the photo. Example: white=1 red=2:0.5 "#00ff00=keep"."""
     guidance: Guidance = "simple"
-    """How regions reach deep layers: simple; inside, where nothing bleeds but regions must be large; or all."""
+    """How regions apply to the deep layers, which see far beyond one pixel.
+    simple: the mask is scaled down. inside: only positions that see nothing outside of the region; styles do not bleed,
+    but regions must be wide. all: every position that sees any of the region; regions overlap."""
     color: Color = "style"
-    """Whose colors: the style's, or the photo's, by luminance (only the brightness changes), or by giving the painting
-    the photo's colors before: symmetric, cholesky, or histogram."""
-    content_layers: tuple[str, ...] = ()
-    """Layers that keep the photo's features; conv1_1 ... conv5_4 before the ReLU, relu1_1 ... after, pool1 ..."""
-    style_layers: tuple[str, ...] = ()
-    """Layers that take the style's Gram matrices."""
+    """Colors of the result: style for the painting's; all others keep the photo's.
+    luminance: only brightness is stylized. symmetric, cholesky, histogram: the painting is recolored first,
+    by its mean and covariance (two methods) or channel by channel."""
+    content_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
+    """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it),
+    pool1 ... pool5."""
+    style_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
+    """VGG-19 layers of the style loss."""
     style_loss: StyleLoss = "gram"
-    """How far the style is: gram, covariance, mean+std, or wasserstein. Without weights or --strength, another one than
-    the preset's has strength 0.5."""
+    """Statistics that the style loss compares: Gram matrices, covariance matrices, means and standard deviations, or
+    means and covariances by Wasserstein distance.
+    If it is not the preset's and no weight is given, --strength is 0.5."""
     matrix_root: MatrixRoot = "auto"
-    """How wasserstein takes its roots: eigh, newton-schulz (12 iterations), or auto, exact on every device."""
+    """Matrix square root of --style-loss wasserstein: eigh (exact), newton-schulz (12 iterations), or auto (exact on
+    every device)."""
     ridge: float | None = None
-    """Added to the diagonals of wasserstein's covariances, from 0 on; None is 3 % of the norm of the style's."""
+    """Added to the diagonals of the covariances of --style-loss wasserstein, 0 or more; None is 3 % of the norm of the
+    style's covariance."""
     normalization: Normalization = "notebook"
-    """Formula of the losses: means, as in the authors' notebook, or sums, as in the paper."""
+    """Scaling of the losses: notebook (means, as in the authors' code) or paper (sums)."""
     pooling: network.Pooling = "max"
-    """Between the network's blocks."""
+    """Pooling between the blocks of the network: max, avg, or l2."""
     padding: network.Padding = "zeros"
-    """Of the first convolution; replicate makes dark frames weaker."""
+    """Padding of the network's first convolution; replicate reduces dark frames at the image border."""
     precision: network.Precision = "highest"
-    """Of the convolutions: highest is float32, default is what the device prefers."""
+    """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
     algorithm: network.Algorithm = "auto"
-    """Of the convolutions: direct, winograd (a quarter of the multiplications), or auto, the faster one."""
+    """Algorithm of the convolutions: direct, winograd (a quarter of the multiplications), or auto: the faster one."""
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
-    """L-BFGS on the pixel box, or Adam."""
+    """L-BFGS with pixel values bounded to 0..1, or Adam."""
     memory_size: int = 10
-    """Pairs that L-BFGS remembers; each takes 24 bytes a pixel."""
+    """Number of past steps that L-BFGS stores, 1 or more; each takes 24 bytes per pixel."""
     precondition: Literal["auto", "spectral", "pyramid", "none"] = "auto"
-    """How L-BFGS treats coarse and fine structure: spectral (best), pyramid (which can be spread over devices), or none
-    (alike); auto is pyramid where a picture is spread, spectral otherwise."""
+    """How L-BFGS rescales coarse and fine image structure: spectral (fewest steps), pyramid (works on several devices),
+    or none. auto: pyramid if --mesh divides the image, otherwise spectral."""
     learning_rate: float = 0.02
-    """Of Adam: about the largest change of a pixel (0 to 1) in a step."""
+    """Learning rate of Adam: about the largest change of a pixel (0 to 1) per step, above 0."""
     beta2: float = 0.999
-    """Of Adam: decay of the mean of squared gradients."""
+    """Decay rate of Adam's average of squared gradients, 0 or more, below 1."""
     average: float = 0.0
-    """Give the average of the last pictures instead of the best one, each counting this times as much as the next; 0.99
-    averages about 100. 0 does not."""
+    """Return an exponential average of the iterates with this decay, 0 or more, below 1, instead of the best iterate.
+    0.99 averages about the last 100. 0: no average."""
     tolerance: float = 1e-6
-    """Stop when the loss falls by at most this fraction an evaluation, over 20 of them."""
-    weights: str = "oxford"
-    """Of VGG-19: oxford (embedded), torchvision (downloaded once), or the path of a .safetensors file."""
-    save_every: int | None = None
-    """Also save the best picture so far after every so many evaluations, numbered, beside the output; those of coarser
-    scales enlarged to the full size."""
+    """Stop when the loss decreases by at most this fraction per evaluation, over 20 evaluations; 0 or more, below 1."""
+    weights: Annotated[str, arg(metavar="oxford|torchvision|FILE")] = "oxford"
+    """Weights of VGG-19: oxford (included), torchvision (downloaded once), or a .safetensors file."""
+    save_every: Annotated[int | None, _value("STEPS", "off")] = None
+    """Also save the best picture so far every STEPS evaluations, 1 or more, in numbered files beside the output.
+    Pictures of coarse scales are enlarged to the full size."""
     quality: int = 95
-    """Of JPEG and WebP, 1 to 100."""
-    mesh: str = "1x1"
-    """Spread one picture over so many rows x columns of devices, such as 4x2; auto takes all that there are."""
+    """Quality of JPEG and WebP files, 1 to 100."""
+    mesh: Annotated[str, arg(metavar="auto|ROWSxCOLUMNS")] = "1x1"
+    """Divide the image over a grid of devices, such as 4x2; auto uses all devices."""
     batch: int = 1
-    """Of a folder: how many photos at once, on all devices, in one compiled program; on a CPU 1 is fastest."""
+    """If PHOTO is a folder: number of photos to stylize together, 1 to 4096. On a CPU, 1 is the fastest."""
     format: Literal["png", "jpg", "tiff", "webp"] = "png"
-    """Of a folder's pictures."""
-    distributed: str = "no"
-    """Join other hosts that run the same command: auto (TPU pods, Slurm, ...) or ADDRESS:PORT,PROCESSES,INDEX; the
-    first one writes the files."""
-    checkpoint: Path | None = None
-    """A file that all of the run is saved to, so that `jaxstyle resume FILE` goes on after whatever ended it, and comes
-    to the same picture; it is removed when the picture is written."""
+    """If PHOTO is a folder: file format of the results."""
+    distributed: Annotated[str, arg(metavar="no|auto|ADDRESS:PORT,PROCESSES,INDEX")] = "no"
+    """Run on several hosts, each with the same command; auto detects TPU pods, Slurm and others.
+    The first host writes the files."""
+    checkpoint: Annotated[Path | None, _value("FILE", "none")] = None
+    """File to save the state of the run to. `jaxstyle resume FILE` continues an interrupted run to the same picture.
+    The file is deleted when the picture is written."""
     checkpoint_every: float = 60.0
-    """Seconds between two checkpoints."""
-    log_json: Path | None = None
-    """A file that a line of JSON is added to about once a second (evaluations, losses, seconds, memory); - is standard
-    output, which then has nothing else."""
-    compile_cache: str = "auto"
-    """Folder where compiled programs are kept for later runs; auto is the user's cache, off keeps none."""
+    """Seconds between checkpoints, 0 or more."""
+    log_json: Annotated[Path | None, _value("FILE|-", "none")] = None
+    """File to append one JSON object per line to, about once a second: evaluations, losses, seconds, memory.
+    - is standard output, which then contains nothing else."""
+    compile_cache: Annotated[str, arg(metavar="auto|off|FOLDER")] = "auto"
+    """Folder of compiled programs, which later runs reuse; auto is a folder in the user's cache."""
     max_pixels: int = io.MAX_PIXELS
-    """Refuse picture files that unpack to more pixels than this."""
+    """Refuse image files with more pixels than this, which protects from files that exhaust the memory."""
     force: bool = False
-    """Replace the output if it is there already, and a checkpoint too; never one of the inputs."""
+    """Overwrite an existing output or checkpoint. Inputs are never overwritten."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False
-    """Tell more: scales, windows, checkpoints."""
+    """Also print details: scales, windows, checkpoints."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
-    """Tell nothing but warnings and errors, and the result."""
+    """Print only warnings, errors and the result; no progress bar."""
 
     def objective(self) -> Objective:
-        """The structure of the loss."""
+        """Return the structure of the loss."""
         return Objective(
             content_layers=self.content_layers,
             style_layers=self.style_layers,
@@ -191,10 +211,10 @@ class Options:
         )
 
     def loss_weights(self, regions: tuple[float, ...] = (1.0,)) -> LossWeights:
-        """The weights of its terms, and of each region's style."""
+        """Return the weights of the loss terms and of each region's style."""
         named = presets.preset(self.preset).weights
-        # What a strength replaces may be of other layers than these.
-        content, style = (1.0, 1.0) if self.found_strength() is not None else (named.content, named.style)
+        # A strength replaces these weights; the preset's may have another number of layers.
+        content, style = (1.0, 1.0) if self.resolved_strength() is not None else (named.content, named.style)
         return LossWeights(
             _one_or_more(self.content_weight) if self.content_weight else content,
             _one_or_more(self.style_weight) if self.style_weight else style,
@@ -203,64 +223,65 @@ class Options:
         )
 
     def transform(self) -> optax.GradientTransformation:
-        """The optimizer."""
-        named = self.preconditioner()
-        # Both, so that a wrong number is told even where it is not used.
+        """Return the optimizer."""
+        precondition = self.preconditioner()
+        # Both are made, so that a wrong number is an error even where it is not used.
         chosen = {
-            "lbfgs": lbfgs(self.memory_size, precondition=None if named == "none" else named),
+            "lbfgs": lbfgs(self.memory_size, precondition=None if precondition == "none" else precondition),
             "adam": adam(self.learning_rate, b2=self.beta2),
         }[self.optimizer]
         return averaged(chosen, self.average) if self.average else chosen
 
     def preconditioner(self) -> Literal["spectral", "pyramid", "none"]:
-        """What `auto` stands for, or what was asked for."""
+        """Return the preconditioner, with `auto` resolved."""
         if self.precondition != "auto":
             return self.precondition
         return "spectral" if self.shards() == (1, 1) else "pyramid"
 
     def shards(self) -> tuple[int, int]:
-        """Rows and columns of devices that share a picture; for `auto` about as many of either."""
+        """Return the rows and columns of the mesh; `auto` makes the grid of all devices as square as possible."""
         if self.mesh == "auto":
             count = jax.device_count()
             columns = max(divisor for divisor in range(1, math.isqrt(count) + 1) if count % divisor == 0)
             return count // columns, columns
         match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", self.mesh)
         if match is None:
-            raise InputError(f"--mesh is {self.mesh!r}, expected auto or rows x columns of devices such as 4x2")
+            raise InputError(f"--mesh is {self.mesh!r}, expected auto, or rows and columns of devices such as 4x2")
         return int(match[1]), int(match[2])
 
     def devices(self) -> Mesh | None:
-        """The mesh; None where one device does it all."""
+        """Return the mesh; None for a single device."""
         rows, columns = self.shards()
         # Each group of devices takes an equal share of a batch of photos.
         groups = math.gcd(self.batch, max(1, jax.device_count() // (rows * columns)))
         if jax.process_count() > 1 and rows * columns * groups == 1:
             raise InputError(
-                "--distributed with a single device for all hosts, expected --mesh auto, or of a folder a --batch that "
-                "is a multiple of all devices"
+                "--distributed would use a single device of all hosts: add --mesh auto, or for a folder a --batch that "
+                "is a multiple of the number of devices"
             )
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
 
     def paintings(self) -> tuple[Path, ...]:
-        """Their paths."""
+        """Return the paths of all paintings."""
         return self.painting, *self.more
 
     def inputs(self) -> tuple[Path, ...]:
-        """Paths of all pictures that are read."""
+        """Return the paths of all images that are read."""
         masks = [Path(path) for path in self.style_mask if path != "none"]
         masks += [] if self.content_mask is None else [self.content_mask]
         start = [] if self.init in STARTS else [Path(self.init)]
         return self.photo, *self.paintings(), *start, *masks
 
-    def found_strength(self) -> float | None:
-        """What the weights are found from: told, the preset's, or a half where the preset's weights mean nothing."""
+    def resolved_strength(self) -> float | None:
+        """Return the strength that the weights are computed from; None if they are given."""
         named = presets.preset(self.preset)
-        if self.strength is not None or self.weighted():
+        if self.strength is not None or self.has_weights():
             return self.strength
+        # The preset's weights are meaningless for another style loss.
         return 0.5 if self.style_loss != named.objective.style_loss else named.strength
 
-    def weighted(self) -> bool:
-        """Whether weights were told."""
+    def has_weights(self) -> bool:
+        """Return True if the content or the style has an explicit weight."""
         return bool(self.content_weight or self.style_weight)
 
 
@@ -268,22 +289,22 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def with_inputs(options: AnyOptions, paths: Sequence[Path]) -> AnyOptions:
-    """The same options with other paths for the pictures.
+    """Replace the paths of all images.
 
     Args:
-        options: say which pictures there are.
-        paths: as many as, and in the order of, `inputs`.
+        options: any.
+        paths: as many as `options.inputs()` returns, in the same order.
 
     Returns:
-        The options.
+        The options with these paths.
     """
-    left = iter(paths)
-    photo, painting, *more = (next(left) for _ in range(1 + len(options.paintings())))
-    start = options.init if options.init in STARTS else str(next(left))
-    masks = tuple(each if each == "none" else str(next(left)) for each in options.style_mask)
-    mask = None if options.content_mask is None else next(left)
-    changes = {"photo": photo, "painting": painting, "more": tuple(more), "init": start}
-    return dataclasses.replace(options, **changes, style_mask=masks, content_mask=mask)
+    rest = iter(paths)
+    photo, painting, *more = (next(rest) for _ in range(1 + len(options.paintings())))
+    init = options.init if options.init in STARTS else str(next(rest))
+    style_masks = tuple("none" if mask == "none" else str(next(rest)) for mask in options.style_mask)
+    content_mask = None if options.content_mask is None else next(rest)
+    changes = {"photo": photo, "painting": painting, "more": tuple(more), "init": init}
+    return dataclasses.replace(options, **changes, style_mask=style_masks, content_mask=content_mask)
 
 
 def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:

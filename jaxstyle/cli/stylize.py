@@ -84,7 +84,7 @@ class Stylize(Options):
         return {
             "preset": self.preset,
             "objective": self.objective(),
-            "strength": self.found_strength(),
+            "strength": self.resolved_strength(),
             "style_weights": self.blend,
             "color": self.color,
             "optimizer": self.transform(),

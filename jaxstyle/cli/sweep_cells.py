@@ -1,4 +1,4 @@
-"""Many settings of one pair of pictures: those of one structure in one compiled program, as many as fit at once."""
+"""The cells of a sweep: those that share a structure run in one compiled program, as many at once as fit in memory."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,98 +17,145 @@ from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.transfer.memory import USABLE, estimate
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
 
-# What is traced, or only a picture to start from: cells that differ in nothing else share a program.
+# Options whose values are traced numbers or input images: cells that differ in nothing else share a program.
 TRACED = (
     *("strength", "content_weight", "style_weight", "tv_weight", "content_layers", "style_layers"),
     *("style_scale", "style_size", "blend", "color", "region", "mosaic", "seed"),
 )
 
 
+class CellInputs(NamedTuple):
+    """The options of one cell, with its images.
+
+    Attributes:
+        index: position of the cell on the sheet, row by row.
+        options: of the cell.
+        photo: `(H, W, 3)`.
+        paintings: each at its size for this cell.
+    """
+
+    index: int
+    options: Stylize
+    photo: AnyImage
+    paintings: list[AnyImage]
+
+
 class Group(NamedTuple):
     """Cells that share a structure, and so a compiled program.
 
     Attributes:
-        members: their places.
-        at_once: how many fit into the memory together.
-        settings: arguments of `stylize_batch` that they have in common.
-        each: arguments with one entry a cell.
+        indices: positions of the cells on the sheet.
+        batch_size: number of cells per call of `stylize_batch`.
+        shared_arguments: arguments of `stylize_batch` that are the same for all cells.
+        cell_arguments: arguments of `stylize_batch` with one entry per cell.
     """
 
-    members: list[int]
-    at_once: int
-    settings: dict[str, Any]
-    each: dict[str, list[Any]]
+    indices: list[int]
+    batch_size: int
+    shared_arguments: dict[str, Any]
+    cell_arguments: dict[str, list[Any]]
 
 
-def prepare(cells: Sequence[Stylize]) -> list[Group]:
-    """Read and check what all cells need, before the first is made.
+def prepare_groups(cells: Sequence[Stylize]) -> list[Group]:
+    """Read and check the inputs of all cells before the first one runs, and group the cells by structure.
 
     Args:
-        cells: options, all of the same photo.
+        cells: options of each cell; all have the same photo.
 
     Returns:
         The groups.
 
     Raises:
-        InputError: for anything that cannot be used.
+        InputError: for any input or option that cannot be used.
     """
-    groups: dict[str, list[int]] = {}
-    for k, cell in enumerate(cells):
-        # What is left when all that is traced is taken away; whether a strength is told changes the program too.
-        left = {name: value for name, value in dataclasses.asdict(cell).items() if name not in TRACED}
-        groups.setdefault(repr((left, cell.found_strength() is None)), []).append(k)
-    return [_group([cells[k] for k in members], members) for members in groups.values()]
+    groups: dict[str, list[CellInputs]] = {}
+    for inputs in _read_inputs(cells):
+        groups.setdefault(_structure(inputs), []).append(inputs)
+    return [_group(members) for members in groups.values()]
 
 
-def make_cells(
-    groups: Sequence[Group], count: int, keep: Callable[[int, Result], None], line: EventLogger, quiet: bool
+def run_groups(
+    groups: Sequence[Group], count: int, on_result: Callable[[int, Result], None], line: EventLogger, quiet: bool
 ) -> dict[int, Result]:
-    """The results, group by group; after Ctrl-C those that are there.
+    """Run group after group; after Ctrl-C return the results so far.
 
     Args:
-        groups: see `prepare`.
-        count: of all cells.
-        keep: called with the place and the result of each, as soon as it is there.
+        groups: from `prepare_groups`.
+        count: number of cells in all groups.
+        on_result: called with the index and the result of each cell as soon as it is done.
         line: logs an event.
-        quiet: whether there is no progress bar.
+        quiet: if True, there is no progress bar.
 
     Returns:
-        Place to result.
+        Index to result.
     """
-    found: dict[int, Result] = {}
+    results: dict[int, Result] = {}
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
         for group in groups:
-            for start in range(0, len(group.members), group.at_once):
-                members = group.members[start : start + group.at_once]
+            for start in range(0, len(group.indices), group.batch_size):
+                indices = group.indices[start : start + group.batch_size]
+                # The last batch is filled up with its last cell: the same size reuses the compiled program.
+                rows = [min(start + k, len(group.indices) - 1) for k in range(group.batch_size)]
+                arguments = {name: [values[k] for k in rows] for name, values in group.cell_arguments.items()}
+                callback = _progress_callback(bar, line, len(results), len(indices), count)
+                batch = stylize_batch(**arguments, **group.shared_arguments, callback=callback)[: len(indices)]
+                results |= dict(zip(indices, batch, strict=True))
+                for index, result in zip(indices, batch, strict=True):
+                    on_result(index, result)
+                if any(result.status in INTERRUPTED for result in batch):
+                    return results
+    return results
 
-                # The last ones are as many as the others, so that they find the same program.
-                places = [min(start + k, len(group.members) - 1) for k in range(group.at_once)]
-                arguments: dict[str, Any] = {name: [values[k] for k in places] for name, values in group.each.items()}
-                arguments |= group.settings | {"callback": _shown(bar, line, len(found), len(members), count)}
-                results = stylize_batch(**arguments)[: len(members)]
-                found |= dict(zip(members, results, strict=True))
-                for k, result in zip(members, results, strict=True):
-                    keep(k, result)
-                if any(result.status in INTERRUPTED for result in results):
-                    return found
-    return found
 
-
-def _shown(bar: tqdm, line: EventLogger, before: int, now: int, count: int) -> Callable[[BatchProgress], None]:
-    """A callback that moves the bar, with so many cells behind and so many under way."""
-
+def _progress_callback(
+    bar: tqdm, line: EventLogger, num_done: int, num_running: int, count: int
+) -> Callable[[BatchProgress], None]:
     def callback(progress: BatchProgress) -> None:
-        bar.set_postfix_str(f"{before + now} of {count} pictures", refresh=False)
-        bar.update((before + progress.fraction * now) / count - bar.n)
-        line("chunk", **batch_line(progress), done=before)
+        bar.set_postfix_str(f"{num_done + num_running} of {count} pictures", refresh=False)
+        bar.update((num_done + progress.fraction * num_running) / count - bar.n)
+        line("chunk", **batch_line(progress), done=num_done)
 
     return callback
 
 
-def _group(cells: Sequence[Stylize], members: list[int]) -> Group:
-    """Cells of one structure: their layers are those of all, with weight 0 where a cell leaves one out."""
+def _read_inputs(cells: Sequence[Stylize]) -> list[CellInputs]:
+    """Read each image once for all cells that use it at the same size."""
+    # Cells are all combinations of values, so the deepest layers meet every size.
+    min_side = max(cell.objective().min_side for cell in cells)
+    photos: dict[Any, AnyImage] = {}
+    paintings: dict[Any, list[AnyImage]] = {}
+    for cell in cells:
+        if cell.size not in photos:
+            photos[cell.size] = read_photo(cell, cell.photo, min_side).pixels
+        if _painting_size(cell) not in paintings:
+            paintings[_painting_size(cell)] = read_paintings(cell, min_side)
+    return [CellInputs(k, cell, photos[cell.size], paintings[_painting_size(cell)]) for k, cell in enumerate(cells)]
+
+
+def _painting_size(cell: Stylize) -> tuple[Any, ...]:
+    return cell.size, cell.style_size, cell.style_scale
+
+
+def _structure(inputs: CellInputs) -> str:
+    """Key of the compiled program: the options that are not traced, and what else changes the program."""
+    cell = inputs.options
+    fixed = {name: value for name, value in dataclasses.asdict(cell).items() if name not in TRACED}
+    # A batch has one number of scales for all: cells that differ in it would not be what `stylize` gives.
+    scales: tuple[int, ...] = (1,)
+    if cell.scales != 1:
+        min_side = cell.objective().min_side
+        sizes: list[tuple[int, int]] = [(image.shape[0], image.shape[1]) for image in inputs.paintings]
+        height, width = inputs.photo.shape[:2]
+        scales = (len(cell.scales_of((height, width), sizes, min_side)), min_side)
+    return repr((fixed, cell.resolved_strength() is None, scales))
+
+
+def _group(members: Sequence[CellInputs]) -> Group:
+    """Arguments for cells of one structure: every cell has the layers of all, with weight 0 where it leaves one out."""
+    cells, photo = [member.options for member in members], members[0].photo
     first = cells[0]
     layers = {
         name: tuple(dict.fromkeys(layer for cell in cells for layer in getattr(cell, name)))
@@ -116,57 +163,60 @@ def _group(cells: Sequence[Stylize], members: list[int]) -> Group:
     }
     common = dataclasses.replace(first, **layers)
     objective = common.objective()
-    photo = read_photo(first, first.photo, objective.min_side).pixels
-    paintings: dict[Any, list] = {}
-    each: dict[str, list] = {name: [] for name in ("styles", "weights", "regions")}
-    for cell in cells:
-        # A painting is measured once for all cells that see it alike.
-        key = cell.style_scale, cell.style_size
-        if key not in paintings:
-            paintings[key] = read_paintings(cell, objective.min_side)
-        regions, strengths = read_regions(cell, photo, paintings[key])
-        each["styles"].append(paintings[key])
-        each["regions"].append(regions)
-        each["weights"].append(_of_all_layers(cell, objective, strengths))
-    if first.content_mask is None:
-        del each["regions"]
-    if first.found_strength() is not None:
-        each["strength"] = [cell.found_strength() for cell in cells]
-    each |= {
+    regions = [read_regions(member.options, photo, member.paintings) for member in members]
+    cell_arguments: dict[str, list] = {
         "contents": [photo] * len(cells),
+        "styles": [member.paintings for member in members],
+        "weights": [
+            _weights_of_all_layers(cell, objective, strengths)
+            for cell, (_, strengths) in zip(cells, regions, strict=True)
+        ],
         "style_weights": [cell.blend or (1.0,) * len(cell.paintings()) for cell in cells],
         "color": [cell.color for cell in cells],
         "mosaic": [cell.mosaic for cell in cells],
         "seeds": [cell.seed for cell in cells],
     }
-    settings = {name: value for name, value in common.arguments().items() if name not in each and name != "strength"}
-    settings |= {"init": read_start(first), "params": weights.load_params(first.weights)}
-    needs = estimate(photo.shape[0], photo.shape[1], objective, common.transform())
+    if first.content_mask is not None:
+        cell_arguments["regions"] = [masks for masks, _ in regions]
+    if first.resolved_strength() is not None:
+        cell_arguments["strength"] = [cell.resolved_strength() for cell in cells]
+    shared_arguments = {
+        name: value for name, value in common.arguments().items() if name not in cell_arguments and name != "strength"
+    }
+    shared_arguments |= {"init": read_start(first), "params": weights.load_params(first.weights)}
+    batch_size = _batch_size(len(cells), photo, objective, common)
+    return Group([member.index for member in members], batch_size, shared_arguments, cell_arguments)
+
+
+def _batch_size(count: int, photo: AnyImage, objective: Objective, options: Stylize) -> int:
+    """Number of cells per call: the fewest calls that fit in memory, of about equal size."""
     free = free_memory()
-    most = len(cells) if free is None else max(1, int(USABLE * free // (needs.peak - needs.process)))
-    # In parts of about equal size.
-    at_once = -(-len(cells) // -(-len(cells) // most))
-    return Group(members, at_once, settings, each)
+    if free is None:
+        return count
+    needs = estimate(photo.shape[0], photo.shape[1], objective, options.transform())
+    limit = max(1, int(USABLE * free // (needs.peak - needs.process)))
+    calls = -(-count // limit)
+    return -(-count // calls)
 
 
-def _of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:
-    """A cell's weights in terms of the layers of all cells."""
+def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:
+    """A cell's loss weights in terms of the layers of all cells."""
     count = len(regions) if cell.content_mask is not None else None
-    told_weights, structure = cell.loss_weights(regions), cell.objective()
-    check_weights(told_weights, structure, count)
-    own = broadcast_weights(told_weights, structure, count)
+    cell_weights, cell_objective = cell.loss_weights(regions), cell.objective()
+    check_weights(cell_weights, cell_objective, count)
+    broadcast = broadcast_weights(cell_weights, cell_objective, count)
 
-    def spread(
+    def expand(
         values: Any, names: tuple[str, ...], all_names: tuple[str, ...], factor: float = 1.0
     ) -> tuple[float, ...]:
-        told = dict(zip(names, values.tolist(), strict=True))
-        return tuple(factor * told.get(name, 0.0) for name in all_names)
+        by_layer = dict(zip(names, values.tolist(), strict=True))
+        return tuple(factor * by_layer.get(name, 0.0) for name in all_names)
 
-    # The paper's loss is a mean over the layers: that of all cells divides by more.
+    # The paper's style loss is a mean over layers, which divides by the number of all cells' layers.
     mean = len(objective.style_layers) / len(cell.style_layers) if cell.normalization == "paper" else 1.0
     return LossWeights(
-        spread(own.content, cell.content_layers, objective.content_layers),
-        spread(own.style, cell.style_layers, objective.style_layers, mean),
-        float(own.tv),
-        tuple(np.asarray(own.regions).tolist()) if count else 1.0,
+        expand(broadcast.content, cell.content_layers, objective.content_layers),
+        expand(broadcast.style, cell.style_layers, objective.style_layers, mean),
+        float(broadcast.tv),
+        tuple(np.asarray(broadcast.regions).tolist()) if count else 1.0,
     )

@@ -1,8 +1,10 @@
-"""Whether the options of a command can be used, before anything is read or computed."""
+"""Checks of a command's options, before anything is read or computed."""
 
 import math
 import os
+from collections.abc import Sequence
 
+from jaxstyle.cli.option_names import option_name
 from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.errors import InputError
 from jaxstyle.image.masks import parse_region_specs
@@ -10,80 +12,71 @@ from jaxstyle.objective.balance import check_strength
 from jaxstyle.objective.base import MIN_WINDOW
 from jaxstyle.transfer.validate import MAX_STEPS
 
-# A side in pixels, and a batch, at most: beyond lies a typing error.
+# Beyond these lie typing errors.
 MAX_SIDE = 65536
 MAX_BATCH = 4096
-# What Pillow can count.
+MAX_SCALE = 1e4
+# The largest number of pixels that Pillow can count.
 MAX_FILE_PIXELS = 2**31 - 1
+MAX_SEED = 2**32 - 1
+
+# Least and greatest value of each option with a whole number.
+LIMITS = {
+    "size": (1, MAX_SIDE),
+    "style_size": (1, MAX_SIDE),
+    "steps": (1, MAX_STEPS),
+    "save_every": (1, MAX_STEPS),
+    "seed": (0, MAX_SEED),
+    "quality": (1, 100),
+    "batch": (1, MAX_BATCH),
+    "max_pixels": (1, MAX_FILE_PIXELS),
+}
 
 
 def check_options(options: Options) -> None:
-    """Refuse what nothing below would refuse in the option's own name.
-
-    Args:
-        options: as told.
+    """Check options that the library would not check, or under another name.
 
     Raises:
         InputError: naming the option.
     """
-    for name, most in (
-        ("size", MAX_SIDE),
-        ("style-size", MAX_SIDE),
-        ("steps", MAX_STEPS),
-        ("save-every", MAX_STEPS),
-        ("batch", MAX_BATCH),
-        ("max-pixels", MAX_FILE_PIXELS),
-    ):
-        value = getattr(options, name.replace("-", "_"))
-        if value is not None and not 1 <= value <= most:
-            raise InputError(f"--{name} is {value}, expected 1 to {most}")
-    for name in ("content-layers", "style-layers"):
-        if not getattr(options, name.replace("-", "_")):
-            raise InputError(f"--{name} names no layer, expected at least one; weight 0 leaves a term out")
-    paintings = 1 + len(options.more)
-    if options.blend is not None and len(options.blend) != paintings:
-        raise InputError(f"--blend has {len(options.blend)} numbers, expected one for each painting: {paintings}")
-    if options.blend is not None and not (all(0 <= share < math.inf for share in options.blend) and any(options.blend)):
-        raise InputError(f"--blend is {options.blend}, expected finite numbers >= 0, at least one positive")
-    if not 0 <= options.seed < 2**32:
-        raise InputError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
-    if not 1 <= options.quality <= 100:
-        raise InputError(f"--quality is {options.quality}, expected 1 to 100")
+    for name, (least, greatest) in LIMITS.items():
+        value = getattr(options, name)
+        if value is not None:
+            check_between(option_name(name), value, least, greatest)
+    check_layers(options.content_layers, options.style_layers)
     check_window(options.window)
-    if not 0 < options.share <= 1:
-        raise InputError(f"--share is {options.share}, expected a part of the steps above 0, up to 1")
-    if len(options.style_scale) not in (1, paintings):
-        raise InputError(
-            f"--style-scale has {len(options.style_scale)} numbers, expected one or {paintings}: a painting each"
-        )
-    for scale in options.style_scale:
-        if not 0 < scale < math.inf:
-            raise InputError(f"--style-scale is {scale}, expected a number above 0, such as 2")
-    _check_control(options, paintings)
-    if not 0 <= options.tolerance < 1:
-        raise InputError(f"--tolerance is {options.tolerance}, expected a number from 0 to 1 such as 1e-6")
-    for name, value in (("whitening", options.whitening), ("mosaic", options.mosaic)):
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"--{name} is {value}, expected a number from 0 to 1")
-    if options.init not in STARTS and not os.path.isfile(options.init):
-        raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of a picture")
-    if os.path.isdir(options.photo) and options.save_every is not None:
-        raise InputError("--save-every is for a single photo, not for a folder of them: leave it out")
-    if os.path.isdir(options.photo) and options.checkpoint is not None:
-        raise InputError(
-            "--checkpoint is for a single photo, expected it left out: the same command goes on with a folder by itself"
-        )
-    if not 0 <= options.checkpoint_every < math.inf:
-        raise InputError(f"--checkpoint-every is {options.checkpoint_every}, expected seconds, from 0 on")
+    _check_fractions(options)
+    _check_paintings(options)
+    _check_controls(options)
+    _check_files(options)
     if options.verbose and options.quiet:
         raise InputError("--verbose and --quiet contradict each other, expected one of them")
-    if options.batch > 1 and not os.path.isdir(options.photo):
-        raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: leave it out")
     options.shards()
 
 
+def check_between(name: str, value: int, least: int, greatest: int) -> None:
+    """Check the range of a whole number.
+
+    Raises:
+        InputError: naming the option or argument.
+    """
+    if not least <= value <= greatest:
+        raise InputError(f"{name} is {value}, expected {least} to {greatest}")
+
+
+def check_layers(content_layers: Sequence[str], style_layers: Sequence[str]) -> None:
+    """Check that there are layers.
+
+    Raises:
+        InputError: naming the option.
+    """
+    for name, layers in (("--content-layers", content_layers), ("--style-layers", style_layers)):
+        if not layers:
+            raise InputError(f"{name} names no layer, expected at least one; weight 0 omits a loss term")
+
+
 def check_window(window: str | int) -> None:
-    """Refuse a `--window` that is too small.
+    """Check the size of `--window`.
 
     Raises:
         InputError: naming the option.
@@ -92,17 +85,69 @@ def check_window(window: str | int) -> None:
         raise InputError(f"--window is {window}, expected auto, whole, or {MIN_WINDOW} pixels or more")
 
 
-def _check_control(options: Options, paintings: int) -> None:
-    """Refuse controls that contradict each other."""
-    check_strength(options.strength)
-    if options.strength is not None and options.weighted():
-        raise InputError("--strength finds the weights itself, expected it or --content-weight and --style-weight")
-    if options.content_mask is None and (options.style_mask or options.region):
-        raise InputError("--style-mask and --region are about the regions of --content-mask, expected it too")
-    if options.content_mask is not None and os.path.isdir(options.photo):
-        raise InputError("--content-mask is for a single photo, not for a folder of them: leave it out")
-    if options.style_mask and len(options.style_mask) != paintings:
+def _check_fractions(options: Options) -> None:
+    if not 0 < options.share <= 1:
+        raise InputError(f"--share is {options.share}, expected a fraction of the steps above 0, at most 1")
+    for name in ("whitening", "mosaic"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"{option_name(name)} is {value}, expected a number from 0 to 1")
+    for name, example in (("tolerance", 1e-6), ("average", 0.99), ("beta2", 0.999)):
+        if not 0 <= getattr(options, name) < 1:
+            raise InputError(
+                f"{option_name(name)} is {getattr(options, name)}, expected 0 or more, below 1, such as {example}"
+            )
+    if not 0 <= options.checkpoint_every < math.inf:
+        raise InputError(f"--checkpoint-every is {options.checkpoint_every}, expected seconds, 0 or more")
+
+
+def _check_paintings(options: Options) -> None:
+    count = len(options.paintings())
+    if options.blend is not None and len(options.blend) != count:
+        raise InputError(f"--blend has {len(options.blend)} numbers, expected one per painting: {count}")
+    if options.blend is not None and not (all(0 <= share < math.inf for share in options.blend) and any(options.blend)):
+        raise InputError(f"--blend is {_words(options.blend)}, expected numbers of 0 or more, at least one above 0")
+    if len(options.style_scale) not in (1, count):
         raise InputError(
-            f"--style-mask has {len(options.style_mask)} pictures, expected {paintings}: a painting each, or none"
+            f"--style-scale has {len(options.style_scale)} numbers, expected 1, or one per painting: {count}"
         )
-    parse_region_specs(options.region, paintings)
+    for scale in options.style_scale:
+        if not 0 < scale <= MAX_SCALE:
+            raise InputError(f"--style-scale is {scale}, expected a number above 0, at most {MAX_SCALE:g}, such as 2")
+
+
+def _check_controls(options: Options) -> None:
+    check_strength(options.strength)
+    if options.strength is not None and options.has_weights():
+        raise InputError(
+            "--strength computes the weights, expected either it or --content-weight and --style-weight, not both"
+        )
+    count = len(options.paintings())
+    if options.content_mask is None and (options.style_mask or options.region):
+        raise InputError("--style-mask and --region refer to the regions of --content-mask: add --content-mask")
+    if options.style_mask and len(options.style_mask) != count:
+        raise InputError(
+            f"--style-mask has {len(options.style_mask)} values, expected one per painting: {count} files, or none"
+        )
+    parse_region_specs(options.region, count)
+
+
+def _check_files(options: Options) -> None:
+    if options.init not in STARTS and not os.path.isfile(options.init):
+        raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
+    if not os.path.isdir(options.photo):
+        if options.batch > 1:
+            raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")
+        return
+    if options.checkpoint is not None:
+        raise InputError(
+            "--checkpoint is for a single photo: omit it; the same command continues an interrupted folder"
+        )
+    for name in ("save_every", "content_mask"):
+        if getattr(options, name) is not None:
+            raise InputError(f"{option_name(name)} is for a single photo, and {options.photo} is a folder: omit it")
+
+
+def _words(values: Sequence[float]) -> str:
+    """Numbers as they are written on a command line."""
+    return " ".join(f"{value:g}" for value in values)

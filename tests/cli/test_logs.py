@@ -1,4 +1,4 @@
-"""What commands say: sentences on the error stream, lines of JSON for who watches a job."""
+"""Output of the commands: sentences on the error stream, lines of JSON for programs that watch a run."""
 
 import io as streams
 import json
@@ -15,7 +15,7 @@ from jaxstyle.errors import InputError
 log = logging.getLogger("jaxstyle.anything")
 
 
-def say_all():
+def log_all():
     log.debug("a detail")
     log.info("a sentence with %d number", 1)
     log.warning("a warning")
@@ -33,7 +33,7 @@ def say_all():
 def test_sentences_go_to_the_error_stream(capsys, verbose, quiet, expected):
     with logs.shown():
         logs.set_level(verbose, quiet)
-        say_all()
+        log_all()
     output, error = capsys.readouterr()
     assert output == ""
     assert error.splitlines() == [f"jaxstyle: {text}" for text in expected]
@@ -81,7 +81,7 @@ def test_logs_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError, match="cannot write the log"), logs.json_lines(tmp_path / "none" / "log"):
         pass
     (tmp_path / "novel.txt").write_text("It was")
-    with pytest.raises(InputError, match="is there already and no log"), logs.json_lines(tmp_path / "novel.txt"):
+    with pytest.raises(InputError, match="exists and is not a log"), logs.json_lines(tmp_path / "novel.txt"):
         pass
     assert (tmp_path / "novel.txt").read_text() == "It was"
 
@@ -93,15 +93,15 @@ def test_logs_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     with logs.shown(), logs.json_lines(tmp_path / "log") as line:
         line("chunk")
         line("chunk")
-    assert capsys.readouterr().err.count("No space left on device; the run goes on without it") == 1
+    assert capsys.readouterr().err.count("No space left on device; the run continues without it") == 1
 
 
 def test_memory_in_use_is_that_of_the_process():
-    told = logs.memory_in_use()
-    assert set(told) == {"memory", "memory_peak", "device_memory", "device_memory_peak"}
+    before = logs.memory_in_use()
+    assert set(before) == {"memory", "memory_peak", "device_memory", "device_memory_peak"}
     block = bytearray(100_000_000)
     block[::4096] = b"x" * len(block[::4096])
-    now = logs.memory_in_use()
-    if told["memory"] is not None:
-        assert 5e7 < now["memory"] - told["memory"] < 2e8
-        assert now["memory_peak"] >= now["memory"]
+    after = logs.memory_in_use()
+    if before["memory"] is not None:
+        assert 5e7 < after["memory"] - before["memory"] < 2e8
+        assert after["memory_peak"] >= after["memory"]

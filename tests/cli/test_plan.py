@@ -1,4 +1,4 @@
-"""`jaxstyle plan`: what fits, what would, and one sentence for numbers that are none."""
+"""`jaxstyle plan`: what fits, what would fit, and one sentence for wrong numbers."""
 
 import jax
 import pytest
@@ -40,7 +40,7 @@ def test_the_whole_picture_if_it_fits(run):
 
 
 @pytest.mark.long
-def test_what_would_fit_is_told(run):
+def test_other_settings_that_fit_are_suggested(run):
     needs = memory.memory(200, 300, js.Objective(window=128), js.lbfgs(), [(200, 300)])
     least = needs.peak - needs.process
     assert run(least / memory.USABLE + 1, 300, 200)[1].endswith("Fits with --window 128.\n")
@@ -48,13 +48,13 @@ def test_what_would_fit_is_told(run):
     code, output, _ = run((least - 24 * 300 * 200 * 3.5) / memory.USABLE, 300, 200)
     assert code == 1
     assert output.endswith("Fits with --window 128 --memory-size 6.\n")
-    # Not as asked, but in windows.
+    # Not whole, but in windows.
     code, output, _ = run(least / memory.USABLE + 1, 300, 200, "--window", "whole")
     assert code == 1
-    assert output.endswith("Does not fit so; fits with --window 128.\n")
+    assert output.endswith("Does not fit with these options; fits with --window 128.\n")
     code, output, _ = run(0.7 * least, 3000, 2000, "--window", 128)
     assert code == 1
-    assert "Nothing fits: a picture of about" in output
+    assert "Nothing fits at this size; " in output
     assert "free some memory" in run(1e6, 300, 200, "--window", 128)[1]
 
 
@@ -67,7 +67,7 @@ def test_a_window_that_holds_the_picture_is_the_whole(run):
     ("seconds", "text"), [(90, "1.5 min"), (7000, "116.7 min"), (7200, "2.0 h"), (200000, "2.3 days")]
 )
 def test_long_times_are_readable(seconds, text):
-    assert plan._long(seconds) == text
+    assert plan._long_time(seconds) == text
 
 
 def test_a_program_that_cannot_be_compiled_does_not_fit(run, monkeypatch):

@@ -49,9 +49,8 @@ def test_a_plus_joins_words_only_where_there_can_be_several():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seed", "1,2", "--mosaic", "0,1", "--tv-weight", "0,1"], "expected at most two options"),
+        (["--seed", "1,2", "--mosaic", "0,1", "--tv-weight", "0,1"], "expected at most two such options"),
         (["--seed", "1,1"], "expected different values"),
-        (["--seed", "1"], "no option has several values"),
         (["--seed", "1,,2"], "expected different values"),
         (["--seed", ",".join(map(str, range(401)))], "401 cells, expected at most 400"),
     ],
@@ -106,9 +105,13 @@ def test_many_values_of_one_option_go_on_in_the_next_row(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--seed", "1"], "no option has several values"),
+        # A misspelled axis is a misspelled option.
+        (["--sed", "1,2"], "--sed"),
         (["--strength", "0.5,1.5"], "strength is 1.5"),
-        (["--seed", "0,1", "--save-every", "2"], "--save-every is not for a sweep"),
-        (["--seed", "0,1", "--distributed", "auto"], "--distributed is not for a sweep"),
+        (["--seed", "0,1", "--save-every", "2"], "--save-every does not apply to a sweep"),
+        (["--seed", "0,1", "--checkpoint", "x"], "--checkpoint does not apply to a sweep"),
+        (["--seed", "0,1", "--distributed", "auto"], "--distributed does not apply to a sweep"),
         (["--style-weight", "1+2,3+4"], "style weight has 2 numbers"),
         # The second structure, before anything of the first is computed.
         (["--size", "64,16"], "at least 32"),
@@ -124,7 +127,7 @@ def test_sweeps_that_cannot_be(run, tmp_path, capsys, words, message):
 def test_a_cell_that_is_not_finite_is_blank_and_told(run, tmp_path, capsys):
     words = ("--variation", "absolute", "--tv-weight", "3e38,0", "--cells", str(tmp_path / "cells"))
     assert run(*words) == 1
-    assert "1 of the pictures, blank on the sheet, had no finite loss" in capsys.readouterr().err
+    assert "1 of the pictures had no finite loss" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "cells").iterdir()] == ["002_tv-weight-0.png"]
     assert (tmp_path / "sheet.png").exists()
 
@@ -176,3 +179,51 @@ def test_a_file_that_appears_during_the_sweep_is_replaced_only_with_force(run, t
         assert len(list(tmp_path.glob(f"jaxstyle-*/{path.name}"))) == (0 if force else 1)
     assert ("another file has appeared there during the run" in capsys.readouterr().err) != force
     assert js.read_recipe(tmp_path / "cells" / "001_seed-0.png")["settings"]["seed"] == 0
+
+
+SHALLOW = ("--content-layers", "relu1_1", "--scales", "2", "--steps", "20")
+
+
+@pytest.mark.parametrize(
+    ("axes", "scales"),
+    [
+        (["--style-layers", "relu1_1", "--style-scale", "1,0.05"], [2, 1]),
+        # A deeper layer needs larger images, and so allows fewer scales, but only in its own cells.
+        (["--style-layers", "relu1_1,relu3_1", "--style-scale", "1,0.2"], [2, 2, 2, 1]),
+    ],
+)
+def test_each_cell_has_the_scales_of_its_own_run(run, monkeypatch, axes, scales):
+    """The size of the style allows two scales in one cell and one in another: they cannot share a batch."""
+    from jaxstyle.cli import sweep_cells
+
+    counts = []
+
+    def record(**arguments):
+        results = run_for_real(**arguments)
+        counts.extend(len(result.scales) for result in results)
+        return results
+
+    run_for_real = sweep_cells.stylize_batch
+    monkeypatch.setattr(sweep_cells, "stylize_batch", record)
+    assert run(*SHALLOW, *axes) == 0
+    assert sorted(counts) == sorted(scales)
+
+
+def test_a_cell_with_fewer_scales_does_not_change_the_others(run, tmp_path):
+    words = (*SHALLOW, "--style-layers", "relu1_1", "relu2_1")
+    assert run(*words, "--style-scale", "1,0.1", "--cells", str(tmp_path / "cells")) == 0
+    for cell, scale in (("001_style-scale-1", "1"), ("002_style-scale-0.1", "0.1")):
+        assert run(*words, "--style-scale", scale, verb="stylize", output=f"{scale}.png") == 0
+        alone = js.read_recipe(tmp_path / f"{scale}.png")
+        assert js.read_recipe(tmp_path / "cells" / f"{cell}.png")["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+
+
+def test_only_options_with_values_are_axes():
+    """A flag is followed by a file, which can have a comma in its name; so can a value that starts with a minus."""
+    for flag in ("-v", "--verbose", "--no-verbose", "-q", "--force"):
+        axes, cells = read_axes([flag, "a,b.jpg", "c,d.jpg", "--seed", "1,2"])
+        assert axes == {"seed": ("1", "2")}
+        assert cells[1] == [flag, "a,b.jpg", "c,d.jpg", "--seed", "2"]
+    axes, _ = read_axes(["-o", "x,y.png", "--compile-cache", "a,b", "--tv_weight", "0,1"])
+    assert axes == {"tv-weight": ("0", "1")}
+    assert read_axes(["--content-weight", "-1,2", "a,b.jpg"])[0] == {"content-weight": ("-1", "2")}

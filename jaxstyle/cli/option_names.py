@@ -1,0 +1,92 @@
+"""Names of options on the command line, and in the messages of the library.
+
+The library names parameters (`max_pixels`, `force=True`). The command line shows its options (`--max-pixels`,
+`--force`) instead.
+"""
+
+import dataclasses
+import functools
+import re
+import typing
+
+from tyro.conf import Positional
+
+from jaxstyle.cli.options import Options
+
+# Parameters, or single values of them, whose options are called otherwise.
+RENAMED = {
+    "b2": "--beta2",
+    "callback_every": "--save-every",
+    "resume=True": "jaxstyle resume FILE",
+    "style_weights": "--blend",
+    "window=None": "--window whole",
+}
+# The library's `weights` are those of the loss, the option's those of the network.
+DIFFERENT_MEANING = {"weights"}
+
+
+def options_with_values(command: type) -> dict[str, str]:
+    """Spellings of the options of a command that are followed by a value, with the names of their fields.
+
+    Flags and positional arguments are left out.
+
+    Example:
+        >>> options_with_values(Options)["-o"], "-v" in options_with_values(Options)
+        ('output', False)
+    """
+    kinds = typing.get_type_hints(command, include_extras=True)
+    (positional,) = Positional[int].__metadata__  # pyright: ignore[reportAttributeAccessIssue]
+    spellings: dict[str, str] = {}
+    for field in dataclasses.fields(command):
+        kind = kinds[field.name]
+        metadata = getattr(kind, "__metadata__", ())
+        if positional not in metadata and bool not in (kind, getattr(kind, "__origin__", None)):
+            aliases = [alias for item in metadata for alias in getattr(item, "aliases", None) or ()]
+            spellings |= dict.fromkeys([option_name(field.name), *aliases], field.name)
+    return spellings
+
+
+def takes_several(command: type, name: str) -> bool:
+    """True if the option of a field can be followed by several values."""
+    kind = typing.get_type_hints(command)[name]
+    return tuple in map(typing.get_origin, (kind, *typing.get_args(kind)))
+
+
+def option_name(name: str) -> str:
+    """The option of a field: `--max-pixels` of `max_pixels`."""
+    return "--" + name.replace("_", "-")
+
+
+def with_option_names(message: str) -> str:
+    """Replace the library's parameters in a message by the options of the command line.
+
+    A parameter is a name with an underscore, or `name=value`: any other word may be plain English.
+
+    Example:
+        >>> with_option_names("the size is 9, expected 8: lower style_size or use init='gray' and force=True")
+        'the size is 9, expected 8: lower --style-size or use --init gray and --force'
+    """
+    return _pattern().sub(_option_of, message)
+
+
+def _option_of(parameter: re.Match[str]) -> str:
+    text, name, value = parameter[0], parameter["name"], parameter["value"]
+    if text in RENAMED:
+        return RENAMED[text]
+    if name not in _parameters() or (value is None and "_" not in name):
+        return text
+    option = RENAMED.get(name, option_name(name))
+    return option if value in (None, "True") else " ".join((option, value.strip("\"'")))
+
+
+@functools.cache
+def _parameters() -> frozenset[str]:
+    return frozenset({field.name for field in dataclasses.fields(Options)} | set(RENAMED)) - DIFFERENT_MEANING
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    names = "|".join(sorted(_parameters() | {text.partition("=")[0] for text in RENAMED}))
+    value = r"""=(?P<value>"[^"]*"|'[^']*'|[\w.+-]*\w)"""
+    # No part of a path, of an option or of a longer name.
+    return re.compile(rf"(?<![\w./\\-])(?P<name>{names})(?:{value})?(?![\w/\\=-]|\.\w)")
