@@ -96,7 +96,11 @@ def referee(content: Path, style: Path) -> Callable[[Path], float]:
     params, photo = js.load_params(), js.load_image(content)
     targets = js.make_targets(params, photo, [js.load_image(style)], settings.objective)
     # XLA leaves out the gradient, which nobody asks for.
-    total = jax.jit(lambda *given: js.value_and_grad(*given, settings.objective)[0].total)
+    total = jax.jit(
+        lambda image, params, targets, weights: (
+            js.value_and_grad(image, params, targets, weights, settings.objective)[0].total
+        )
+    )
 
     @functools.cache
     def loss(path: Path) -> float:
