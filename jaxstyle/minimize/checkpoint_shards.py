@@ -170,7 +170,9 @@ class _OrbaxErrors(contextlib.AbstractContextManager):
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         # Orbax raises `Exception` itself where TensorStore cannot read an array.
-        if kind is Exception or isinstance(error, ValueError | IndexError | NotImplementedError):
+        if error is not None and (
+            kind is Exception or isinstance(error, ValueError | IndexError | NotImplementedError)
+        ):
             raise OSError(str(error.__cause__ or error).strip().split("\n")[0][:300]) from error
 
 
