@@ -1,6 +1,6 @@
-"""What do checkpoints cost? Seconds a save takes, and whole runs with a save every half minute beside runs without.
+"""Cost of checkpoints: seconds of a save, and of whole runs with a save every 30 seconds and without.
 
-The saves are of the default optimizer's whole state, from the device to a synced file.
+A save writes the whole state of the default optimizer, from the device to a synced file.
 
     python -m benchmarks checkpoint
 """
@@ -20,13 +20,13 @@ from jaxstyle.minimize.loop import initial_run_state
 from jaxstyle.typing import Image, Params
 
 DATA = Path(js.__file__).parent / "data"
-EVERY = 30.0
+INTERVAL_SECONDS = 30.0
 
 
 def measure(sizes: list[int], saves: int, rounds: int, steps: int, name: str) -> None:
     result: dict[str, Any] = {
         "question": "seconds of a save, and of runs with and without",
-        "every": EVERY,
+        "every": INTERVAL_SECONDS,
         "machine": record.machine(),
         "saves": [],
         "runs": [],
@@ -45,15 +45,15 @@ def measure(sizes: list[int], saves: int, rounds: int, steps: int, name: str) ->
     for _ in range(rounds):
         seconds = {"without": js.stylize(photo, painting, **options).seconds}
         with tempfile.TemporaryDirectory() as folder:
-            kept = js.Checkpoint(Path(folder) / "run", every=EVERY)
-            seconds["with"] = js.stylize(photo, painting, checkpoint=kept, **options).seconds
+            saved = js.Checkpoint(Path(folder) / "run", every=INTERVAL_SECONDS)
+            seconds["with"] = js.stylize(photo, painting, checkpoint=saved, **options).seconds
         result["runs"].append({"size": 512, "steps": steps} | seconds)
         record.write(name, result)
         print(result["runs"][-1], flush=True)
 
 
 def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[str, Any]:
-    """Seconds of each save of the default optimizer's whole state, from the device to the disk, and its bytes."""
+    """Return the seconds of each save, and its bytes."""
     settings = js.preset("default")
     targets = js.make_targets(params, photo, [painting], settings.objective)
     others = params, targets, settings.weights, settings.objective, settings.optimizer
@@ -61,14 +61,15 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     for _ in range(3):
         state = js.step(state, *others)
     jax.block_until_ready(state)
-    snapshot = checkpoint.Snapshot(0, (photo.shape[0], photo.shape[1]), [], [None], settings.weights, initial_run_state(state), 0.0)
+    size = photo.shape[0], photo.shape[1]
+    snapshot = checkpoint.Snapshot(0, size, [], [None], settings.weights, initial_run_state(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        keep = checkpoint.make_saver(js.Checkpoint(path, every=0.0), {})
+        save = checkpoint.make_saver(js.Checkpoint(path, every=0.0), {})
         for _ in range(count):
             start = time.perf_counter()
-            keep(lambda: snapshot, True)
+            save(lambda: snapshot, True)
             seconds.append(time.perf_counter() - start)
         return {"width": photo.shape[1], "height": photo.shape[0], "seconds": seconds, "bytes": path.stat().st_size}
 
@@ -76,17 +77,17 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
 def table(result: dict[str, Any]) -> str:
     header = ("long side", "a save", "file", f"of {result['every']:.0f} seconds")
     rows = []
-    for each in result["saves"]:
-        middle = statistics.median(each["seconds"])
-        share = f"{100 * middle / result['every']:.2f} %"
-        rows.append((each["size"], f"{middle:.2f} s", f"{each['bytes'] / 1e6:.0f} MB", share))
-    found = [record.table(header, rows)]
+    for saves in result["saves"]:
+        seconds = statistics.median(saves["seconds"])
+        share = f"{100 * seconds / result['every']:.2f} %"
+        rows.append((saves["size"], f"{seconds:.2f} s", f"{saves['bytes'] / 1e6:.0f} MB", share))
+    tables = [record.table(header, rows)]
     if result["runs"]:
-        ratio = statistics.median(each["with"] / each["without"] for each in result["runs"])
-        medians = [statistics.median(each[way] for each in result["runs"]) for way in ("without", "with")]
-        row = 512, result["runs"][0]["steps"], *(f"{each:.1f} s" for each in medians), f"{ratio:.3f}"
-        found.append(record.table(("long side", "evaluations", "without", "with", "ratio"), [row]))
-    return "\n".join(found)
+        ratio = statistics.median(run["with"] / run["without"] for run in result["runs"])
+        medians = [statistics.median(run[way] for run in result["runs"]) for way in ("without", "with")]
+        row = 512, result["runs"][0]["steps"], *(f"{median:.1f} s" for median in medians), f"{ratio:.3f}"
+        tables.append(record.table(("long side", "evaluations", "without", "with", "ratio"), [row]))
+    return "\n".join(tables)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -148,6 +148,7 @@ def test_libraries_for_terminals_files_and_the_network_are_confined():
     assert users_of("PIL") <= {"image.io", "image.decode", "image.encode", "image.contact_sheet"}
     assert users_of("huggingface_hub") == {"vgg.hub"}
     assert users_of("safetensors") <= {"vgg.weights", "minimize.checkpoint_file"}
+    assert users_of("orbax") | users_of("etils") == {"minimize.checkpoint_shards"}
     assert users_of("matplotlib") == users_of("torch") == set()
 
 

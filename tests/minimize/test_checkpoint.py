@@ -1,4 +1,4 @@
-"""A run that goes on from its checkpoint: bit for bit the run that was never stopped, or a sentence why not."""
+"""A resumed run is bit-identical to an uninterrupted one, or refused in one sentence."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ from jaxstyle.transfer import stylize
 # For optax's own Adam; and bad input must meet the library's own messages.
 pytestmark = pytest.mark.usefixtures("lenient_promotion", "unchecked")
 
-PHOTO, PAINTING = js.white_noise(1, 64, 72), js.white_noise(2, 70, 64)
+CONTENT, STYLE = js.white_noise(1, 64, 72), js.white_noise(2, 70, 64)
 
 
 class KilledError(Exception):
@@ -48,7 +48,7 @@ def assert_same(result, expected):
 @pytest.fixture
 def run(tiny_params):
     def run(**options):
-        return js.stylize(PHOTO, PAINTING, **{"params": tiny_params, "steps": 60, "scales": 1, "seed": 1} | options)
+        return js.stylize(CONTENT, STYLE, **{"params": tiny_params, "steps": 60, "scales": 1, "seed": 1} | options)
 
     return run
 
@@ -62,7 +62,7 @@ def run(tiny_params):
         for window in (None, 40)
     ],
 )
-def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch, optimizer, scales, window):
+def test_a_run_killed_anywhere_resumes_bit_identically(run, tmp_path, monkeypatch, optimizer, scales, window):
     """Also across scales, and across the switch to the plain gradient, which comes early here."""
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
     options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70}
@@ -71,11 +71,11 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch,
     places = [2, *np.sort(np.random.default_rng([scales, window or 0]).integers(3, 60, 3)).tolist(), 65]
     finishing = []
     for k, place in enumerate(places):
-        kept = js.Checkpoint(tmp_path / f"{k}", every=0)
+        checkpoint = js.Checkpoint(tmp_path / f"{k}", every=0)
         with pytest.raises(KilledError):
-            run(**options, checkpoint=kept, callback=killed_at(place), callback_every=1)
-        finishing.append(checkpoint_file.read(kept.path).metadata["run"]["on_final_objective"])
-        assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
+            run(**options, checkpoint=checkpoint, callback=killed_at(place), callback_every=1)
+        finishing.append(checkpoint_file.read(checkpoint.path).metadata["run"]["on_final_objective"])
+        assert_same(run(**options, checkpoint=dataclasses.replace(checkpoint, resume=True)), expected)
     # At one size it comes after 40 evaluations.
     assert finishing[-1] or scales == 2
 
@@ -92,43 +92,43 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(run, tmp_path, monkeypatch,
     ],
     ids=lambda options: ", ".join(options),
 )
-def test_with_every_kind_of_option(run, tmp_path, options):
+def test_a_run_with_any_option_resumes_bit_identically(run, tmp_path, options):
     if "mesh" in options:
         options = {"mesh": js.make_mesh(*options["mesh"])}
     options = {"steps": 24} | options
-    expected, kept = run(**options), js.Checkpoint(tmp_path / "run", every=0)
+    expected, checkpoint = run(**options), js.Checkpoint(tmp_path / "run", every=0)
     with pytest.raises(KilledError):
-        run(**options, checkpoint=kept, callback=killed_at(9), callback_every=1)
-    assert_same(run(**options, checkpoint=dataclasses.replace(kept, resume=True)), expected)
+        run(**options, checkpoint=checkpoint, callback=killed_at(9), callback_every=1)
+    assert_same(run(**options, checkpoint=dataclasses.replace(checkpoint, resume=True)), expected)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_before_it_ends_the_run(run, tmp_path, number):
     expected = run()
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    kept = js.Checkpoint(tmp_path / "run", every=1e6)
+    checkpoint = js.Checkpoint(tmp_path / "run", every=1e6)
 
     def callback(progress):
         if progress.evaluations >= 30:
             os.kill(os.getpid(), number)
 
     try:
-        stopped = run(checkpoint=kept, callback=callback, callback_every=10)
+        stopped = run(checkpoint=checkpoint, callback=callback, callback_every=10)
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for handled, handler in handlers.items():
+            signal.signal(handled, handler)
     ends = {signal.SIGINT: js.Status.INTERRUPTED, signal.SIGTERM: js.Status.TERMINATED}
     assert (stopped.status, stopped.evaluations) == (ends[number], 30)
-    again = run(checkpoint=dataclasses.replace(kept, resume=True))
+    again = run(checkpoint=dataclasses.replace(checkpoint, resume=True))
     assert_same(again, expected)
     assert again.seconds > stopped.seconds
 
 
-def test_resume_begins_where_there_is_nothing_and_a_finished_run_comes_again(run, tmp_path):
-    expected, kept = run(steps=21), js.Checkpoint(tmp_path / "run", every=0, resume=True)
-    assert_same(run(steps=21, checkpoint=kept), expected)
-    assert_same(run(steps=21, checkpoint=kept), expected)
+def test_resume_starts_a_new_run_without_a_file_and_repeats_a_finished_one(run, tmp_path):
+    expected, checkpoint = run(steps=21), js.Checkpoint(tmp_path / "run", every=0, resume=True)
+    assert_same(run(steps=21, checkpoint=checkpoint), expected)
+    assert_same(run(steps=21, checkpoint=checkpoint), expected)
 
 
 def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_params):
@@ -148,7 +148,7 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
         with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same images"):
             run(**{"steps": 3} | options, checkpoint=resume)
     with pytest.raises(js.InputError, match="with other content, styles"):
-        js.stylize(PAINTING, PHOTO, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
+        js.stylize(STYLE, CONTENT, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
     forced = dataclasses.replace(resume, force=True)
     assert run(steps=4, checkpoint=forced).evaluations == 4
     other = tmp_path / "other"
@@ -160,20 +160,20 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
     assert run(steps=3, checkpoint=anew, optimizer=js.adam()).evaluations == 3
 
 
-def test_other_versions_are_told(run, tmp_path, monkeypatch, caplog):
-    kept = js.Checkpoint(tmp_path / "run", every=0, resume=True)
-    run(steps=3, checkpoint=kept)
+def test_other_versions_are_a_warning(run, tmp_path, monkeypatch, caplog):
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0, resume=True)
+    run(steps=3, checkpoint=checkpoint)
     monkeypatch.setattr(restore, "current_versions", lambda: {"jax": "99"})
-    run(steps=3, checkpoint=kept)
+    run(steps=3, checkpoint=checkpoint)
     assert "the checkpoint was made with jax" in caplog.text
 
 
 def test_a_checkpoint_without_a_run_is_refused(run, tmp_path):
     path = tmp_path / "run"
-    kept = js.Checkpoint(path, resume=True, force=True)
+    checkpoint = js.Checkpoint(path, resume=True, force=True)
     checkpoint_file.write(path, checkpoint_file.Contents({}, {}))
     with pytest.raises(js.InputError, match="is damaged: it lacks"):
-        run(steps=3, checkpoint=kept)
+        run(steps=3, checkpoint=checkpoint)
     with pytest.raises(js.InputError, match="No such file or directory"):
         run(steps=3, checkpoint=tmp_path / "none" / "run")
     for every in (-1, float("nan"), "often"):
@@ -192,7 +192,7 @@ def test_a_save_that_fails_is_a_warning(run, tmp_path, monkeypatch, caplog):
     assert "No space left on device" in caplog.text
 
 
-def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
+def test_saves_are_as_often_as_requested(run, tmp_path, monkeypatch):
     saved, now = [], [0.0]
     monkeypatch.setattr(checkpoint_file, "write", lambda path, contents: saved.append(contents.metadata["run"]))
     monkeypatch.setattr(saving, "time", SimpleNamespace(perf_counter=lambda: now[0]))
@@ -205,8 +205,8 @@ def test_it_is_saved_as_often_as_told(run, tmp_path, monkeypatch):
     assert (seen.evaluations, len(saved)) == (20, 6)
 
 
-def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, monkeypatch):
-    """Whatever would be chosen now, at this scale and at later ones."""
+def test_a_resumed_run_has_the_windows_of_the_checkpoint(run, tmp_path, monkeypatch):
+    """Whatever window would fit into the memory now, at this scale and at later ones."""
     real = stylize.with_auto_window
 
     def choose(window):
@@ -217,28 +217,28 @@ def test_the_windows_of_all_scales_are_those_of_the_checkpoint(run, tmp_path, mo
     choose(40)
     expected = run(scales=2)
     assert len(expected.scales) == 2
-    kept = js.Checkpoint(tmp_path / "run", every=0)
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0)
     with pytest.raises(KilledError):
-        run(scales=2, checkpoint=kept, callback=killed_at(10), callback_every=1)
+        run(scales=2, checkpoint=checkpoint, callback=killed_at(10), callback_every=1)
     choose(None)
-    result = run(scales=2, checkpoint=dataclasses.replace(kept, resume=True))
+    result = run(scales=2, checkpoint=dataclasses.replace(checkpoint, resume=True))
     assert_same(result, expected)
     assert result.window == 40
 
 
-def test_a_forced_run_goes_on_from_the_best_picture_to_what_is_wanted_now(run, tmp_path, tiny_params):
-    """Not with the old photo's optimizer and least loss, with which nothing new would ever count."""
-    kept = js.Checkpoint(tmp_path / "run", every=0)
-    run(steps=20, checkpoint=kept)
-    start = np.asarray(checkpoint_file.read(kept.path).tensors["state.best_image"])
-    forced = dataclasses.replace(kept, resume=True, force=True)
+def test_a_forced_run_continues_from_the_best_image_with_the_new_settings(run, tmp_path, tiny_params):
+    """Not with the optimizer and the least loss of the old content, below which no new loss would fall."""
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0)
+    run(steps=20, checkpoint=checkpoint)
+    start = np.asarray(checkpoint_file.read(checkpoint.path).tensors["state.best_image"])
+    forced = dataclasses.replace(checkpoint, resume=True, force=True)
     other, weights = js.white_noise(7, 64, 72), js.LossWeights(1.0, 77.0)
     options = {"params": tiny_params, "steps": 20, "scales": 1, "seed": 1, "weights": weights, "whitening": 0.0}
-    result = js.stylize(other, PAINTING, checkpoint=forced, **options)
+    result = js.stylize(other, STYLE, checkpoint=forced, **options)
     assert not np.array_equal(result.image, start)
     np.testing.assert_array_equal(np.unique(result.weights.style), [77.0])
     assert result.evaluations == 20
-    fresh = js.stylize(other, PAINTING, init=run(steps=20).image, **options)
+    fresh = js.stylize(other, STYLE, init=run(steps=20).image, **options)
     np.testing.assert_allclose(result.losses.total[0], fresh.losses.total[0], rtol=1e-6)
 
 
@@ -256,19 +256,19 @@ def test_a_forced_run_may_have_another_size_or_fewer_scales(run, tmp_path, tiny_
     # One evaluation reports the image that the run starts from.
     options = {"params": tiny_params, "seed": 1, "steps": other.get("steps", 1), "scales": 1, "whitening": 0.0}
     forced = dataclasses.replace(checkpoint, resume=True, force=True)
-    result = js.stylize(content, PAINTING, checkpoint=forced, **options)
+    result = js.stylize(content, STYLE, checkpoint=forced, **options)
     start = jnp.clip(resize(jnp.asarray(best), height, width), 0, 1)
-    expected = js.stylize(content, PAINTING, init=start, mosaic=0.0, **options)
+    expected = js.stylize(content, STYLE, init=start, mosaic=0.0, **options)
     np.testing.assert_allclose(result.losses.total[0], expected.losses.total[0], rtol=1e-5)
     assert result.image.shape == content.shape
     assert result.evaluations == options["steps"]
 
 
 def test_hosts_save_together(run, tmp_path, monkeypatch):
-    """One that writes nothing must not ask for a save at every chunk because it never had one."""
-    asked = []
+    """A host that writes no file must not request a save at every chunk."""
+    requests = []
     monkeypatch.setattr(saving, "is_first", lambda: False)
-    monkeypatch.setattr(saving, "allreduce_max", lambda number, mesh: asked.append(number) or number)
+    monkeypatch.setattr(saving, "allreduce_max", lambda number, mesh: requests.append(number) or number)
     now = [0.0]
     monkeypatch.setattr(saving, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -276,11 +276,11 @@ def test_hosts_save_together(run, tmp_path, monkeypatch):
         now[0] += 1.0
 
     run(steps=12, checkpoint=js.Checkpoint(tmp_path / "run", every=3.5), callback=callback, callback_every=1)
-    assert asked == [0, 0, 0, 1] * 3
+    assert requests == [0, 0, 0, 1] * 3
 
 
 def test_resuming_needs_no_second_state(run, tmp_path, china):
-    """Only shapes are made to put the arrays back."""
+    """Only shapes are made to restore the arrays."""
     before = sum(array.nbytes for array in jax.live_arrays())
     like = state_like(china, js.lbfgs())
     assert sum(array.nbytes for array in jax.live_arrays()) == before
