@@ -12,7 +12,7 @@ from benchmarks.collectives import collectives
 TEXT = """
   %a = f32[2,8,64]{2,1,0} collective-permute(%x), channel_id=1
   %b = (f32[1,8]{1,0}, f32[1,8]{1,0}, u32[], u32[]) collective-permute-start(%y), channel_id=2
-  %c = f32[1,8]{1,0} collective-permute-calls(%b)
+  %c = f32[1,8]{1,0} collective-permute-done(%b)
   %d = (f32[64,64]{1,0}, f32[128,128]{1,0}) all-reduce(%p, %q), to_apply=%add
   %e = bf16[4,10]{1,0} all-gather(%z), dimensions={0}
   %f = pred[] all-reduce(%w), to_apply=%and

@@ -381,10 +381,10 @@ def test_evaluations_until_the_reference_s_loss(monkeypatch):
     trace = contestants.Trace([9.0, 7.0, 4.0], [0.1, 0.2, 0.3], [np.zeros((2, 2, 3), np.uint8)] * 3, [1, 2, 3], "")
     target = {"evaluations": 4, "saved": {"3": 6.0, "4": 5.0}, "losses": "8 2 6 7"}
     losses = [9.5, 7.5, 4.5]
-    runs = optimizers.summarize(trace, losses.__getitem__, 3, target, box=True)
-    assert runs["reached"] == {"evaluations": 4, "saved": 3, "unclamped": None}
-    assert runs["saved"] == {"3": 4.5}
-    assert runs["losses"] == "9 7 4"
+    summary = optimizers.summarize(trace, losses.__getitem__, 3, target, box=True)
+    assert summary["reached"] == {"evaluations": 4, "saved": 3, "unclamped": None}
+    assert summary["saved"] == {"3": 4.5}
+    assert summary["losses"] == "9 7 4"
     assert optimizers.summarize(trace, losses.__getitem__, 3, None, box=True)["reached"] == {}
 
 
