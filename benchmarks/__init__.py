@@ -1,1 +1,1 @@
-"""Measurements: one file a question; figures in results/*.json, plots beside them."""
+"""Benchmarks: one module per question. Measurements, plots and tables are in `results`."""

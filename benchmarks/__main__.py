@@ -1,4 +1,4 @@
-"""Run a benchmark by its name: `python -m benchmarks NAME --help`. Only the one that is named is imported."""
+"""Run a benchmark by name: `python -m benchmarks NAME --help`. Only the named module is imported."""
 
 import importlib
 import sys
@@ -24,7 +24,7 @@ USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME -
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark that the first argument names, with the others; the status to exit with."""
+    """Run the benchmark named by the first argument with the remaining arguments and return the exit code."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
         print(USAGE, end="")
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in QUESTIONS:
         print(f"unknown benchmark {name!r}, expected one of {', '.join(QUESTIONS)}", file=sys.stderr)
         return 2
-    # Here and not above: listing the benchmarks must not wait for JAX.
+    # Imported here because listing the benchmarks must not wait for JAX.
     from benchmarks.worker import WorkerError
     from jaxstyle.errors import InputError
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was measured so far is in benchmarks/results", file=sys.stderr)
+        print("interrupted; completed measurements are in benchmarks/results", file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text: how often, and how many bytes, by kind."""
+"""Count the collective operations in the text of a compiled program, and their bytes."""
 
 import re
 from typing import Any
@@ -18,61 +18,54 @@ ARRAY = re.compile(r"\b(pred|[a-z]+)(\d*)\[([\d,]*)\]")
 
 
 def collectives(text: str) -> dict[str, dict[str, int]]:
-    """Kinds of collective operations in a program's text.
+    """Count the collective operations in a program's text, by kind.
 
-    An operation in a loop counts once: those of the optimizer's recursion run once for each pair that it remembers.
+    An operation in a loop counts once, although those of the L-BFGS recursion run once per history pair.
 
     Args:
-        text: of a compiled program, as XLA writes it.
+        text: HLO text of a compiled program.
 
     Returns:
-        Kind to `count`, `bytes` (of all results on one device) and `largest` (bytes of the largest one).
+        For each kind: `count`, `bytes` (all results on one device) and `largest` (bytes of the largest result).
     """
-    found: dict[str, dict[str, int]] = {}
+    totals: dict[str, dict[str, int]] = {}
     for match in OPERATION.finditer(text):
         sizes = [_bytes(*array) for array in ARRAY.findall(match[1])]
-        # An asynchronous one gives its operand, its result, and counters.
+        # The type of an asynchronous start also lists the operand and counters.
         size = max(sizes) if match[3] and match[2] != "all-reduce" else sum(sizes)
-        kind = found.setdefault(match[2], {"count": 0, "bytes": 0, "largest": 0})
+        kind = totals.setdefault(match[2], {"count": 0, "bytes": 0, "largest": 0})
         kind["count"] += 1
         kind["bytes"] += size
         kind["largest"] = max(kind["largest"], size)
-    return found
+    return totals
 
 
 def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh: Mesh) -> Any:
-    """A loop of whole optimizer steps on a mesh, traced for shapes alone: nothing is in memory.
-
-    Args:
-        height: of the picture, in pixels.
-        width: likewise.
-        objective: says the window.
-        optimizer: static.
-        mesh: of devices that may be absent.
+    """Lower a loop of optimizer steps on a mesh from shapes alone; the devices may be absent.
 
     Returns:
-        What `compile` can be called on.
+        A lowered program with a `compile` method.
     """
     objective = on_mesh(objective, mesh)
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    replicated_sharding = NamedSharding(mesh, PartitionSpec())
 
-    def on(tree: Any, shardings: Any) -> Any:
+    def sharded(tree: Any, shardings: Any) -> Any:
         def struct(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
         return jax.tree.map(struct, tree, shardings)
 
-    def copied(tree: Any) -> Any:
-        return on(tree, jax.tree.map(lambda leaf: everywhere, tree))
+    def replicated(tree: Any) -> Any:
+        return sharded(tree, jax.tree.map(lambda leaf: replicated_sharding, tree))
 
     params, targets, state = step_shapes(height, width, objective, optimizer)
     image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, image_spec(mesh)))
-    content = {layer: on(leaf, NamedSharding(mesh, image_spec(mesh))) for layer, leaf in targets.content.items()}
-    targets = copied(targets._replace(content={}))._replace(content=content)
-    weights = copied(jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective)))
-    length = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    state = on(state, shardings_like(state, image))
-    return run.lower(state, copied(params), targets, weights, objective, optimizer, length)
+    content = {layer: sharded(leaf, NamedSharding(mesh, image_spec(mesh))) for layer, leaf in targets.content.items()}
+    targets = replicated(targets._replace(content={}))._replace(content=content)
+    weights = replicated(jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective)))
+    length = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated_sharding)
+    state = sharded(state, shardings_like(state, image))
+    return run.lower(state, replicated(params), targets, weights, objective, optimizer, length)
 
 
 def _bytes(kind: str, bits: str, shape: str) -> int:

@@ -1,8 +1,8 @@
-"""Optimizers of several libraries under one meter: the same compiled value and gradient, counted and timed.
+"""Optimizers of several libraries, compared with the same compiled value and gradient, counted and timed.
 
-A contestant asks the meter for values and gradients until the meter ends the run by raising `Enough`; it never counts
-by itself. So every contestant pays for every evaluation, those inside a line search included, and nothing but the
-optimizer differs. PyTorch, SciPy and optimistix are imported where they are used: none of them is a dependency.
+A contestant requests values and gradients from the meter until the meter ends the run by raising `BudgetExhausted`.
+Every evaluation counts, including those of a line search, so that only the optimizers differ. PyTorch, SciPy and
+optimistix are optional and imported where they are used.
 """
 
 import functools
@@ -25,85 +25,85 @@ from jaxstyle.typing import Image as Pixels
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
-class Enough(Exception):  # noqa: N818, not an error
-    """The run's evaluations are used up."""
+class BudgetExhausted(Exception):  # noqa: N818, not an error
+    """All evaluations of the run are used."""
 
 
 class Trace(NamedTuple):
-    """What a run evaluated.
+    """Evaluations of one run.
 
     Attributes:
-        losses: of the pictures as evaluated, outside [0, 1] too.
-        seconds: since the run's start, at the end of each evaluation.
-        pictures: as they would be saved, in 8 bits: each evaluated picture that was the best so far.
-        found: for each of them, after how many evaluations.
-        stopped: why the optimizer stopped by itself, empty if it didn't.
+        losses: loss of each evaluated image, whose pixels may be outside of [0, 1].
+        seconds: time from the start of the run to the end of each evaluation.
+        pictures: every image that was the best so far, clipped and rounded to 8 bits as in a saved file.
+        improved_at: number of the evaluation, from 1, that produced each picture.
+        stopped: reason why the optimizer stopped early, empty if it did not.
     """
 
     losses: list[float]
     seconds: list[float]
     pictures: list[Picture]
-    found: list[int]
+    improved_at: list[int]
     stopped: str
 
 
 class Meter:
-    """The objective of one content and style, with a counter, a clock and a budget of evaluations."""
+    """Objective with an evaluation counter, a clock and a budget."""
 
     def __init__(self, params: Any, weights: js.LossWeights, objective: js.Objective):
         self.params, self.weights, self.objective = params, weights, objective
 
-    def begin(self, targets: js.Targets, budget: int) -> None:
-        """Aim at these targets, forget what was noted and start the clock."""
+    def start_run(self, targets: js.Targets, budget: int) -> None:
+        """Set the targets and the budget, clear the records and start the clock."""
         self.targets, self.budget = targets, budget
         self.losses: list[float] = []
         self.seconds: list[float] = []
         self.pictures: list[Picture] = []
-        self.found: list[int] = []
-        self.least = float("inf")
-        self.start = time.perf_counter()
+        self.improved_at: list[int] = []
+        self.lowest = float("inf")
+        self.start_time = time.perf_counter()
 
     @property
-    def used_up(self) -> bool:
-        """Whether the next evaluation would be one too many."""
+    def exhausted(self) -> bool:
+        """True if the budget is used."""
         return len(self.losses) >= self.budget
 
     def __call__(self, image: Array) -> tuple[Array, Array]:
-        """Value and gradient, noted; `Enough` if there were enough already."""
-        if self.used_up:
-            raise Enough
+        """Record an evaluation and return value and gradient; raise `BudgetExhausted` if the budget is used."""
+        if self.exhausted:
+            raise BudgetExhausted
         losses, gradient = js.value_and_grad(image, self.params, self.targets, self.weights, self.objective)
         jax.block_until_ready(gradient)
-        self.note(losses.total, image)
+        self.record(losses.total, image)
         return losses.surrogate, gradient
 
-    def note(self, value: Any, image: Any) -> None:
-        """Write down one evaluation."""
-        # A line search inside a compiled program may run past the end.
-        if self.used_up:
+    def record(self, value: Any, image: Any) -> None:
+        """Record one evaluation."""
+        # A line search inside a compiled program may exceed the budget.
+        if self.exhausted:
             return
         self.losses.append(float(value))
-        self.seconds.append(time.perf_counter() - self.start)
-        if self.losses[-1] < self.least:
-            self.least = self.losses[-1]
+        self.seconds.append(time.perf_counter() - self.start_time)
+        if self.losses[-1] < self.lowest:
+            self.lowest = self.losses[-1]
             self.pictures.append(np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))
-            self.found.append(len(self.losses))
+            self.improved_at.append(len(self.losses))
 
     def saved_loss(self, picture: Picture) -> float:
-        """The loss of a saved picture; neither counted nor timed."""
+        """Compute the loss of a saved picture, neither counted nor timed."""
         image = jnp.asarray(picture.astype(np.float32) / np.float32(255))
         return float(js.value_and_grad(image, self.params, self.targets, self.weights, self.objective)[0].total)
 
 
 class Contestant(NamedTuple):
-    """An optimizer.
+    """Optimizer to compare.
 
     Attributes:
-        run: asks the meter until it raises `Enough`; returns only if it stops earlier, and says why.
-        box: whether every picture that it evaluates lies in [0, 1].
-        whitened: whether the gradient is that of the whitened surrogate; the losses noted are never.
-        mosaic: share of the style's mosaic in its start from the content: see `jaxstyle/image/mosaic.py`.
-        package: what it needs beside this library, as `pip install` calls it.
+        run: evaluates the meter until it raises `BudgetExhausted`; returns the reason if it stops earlier.
+        box: True if every evaluated image is in [0, 1].
+        whitened: True if the gradient is that of the whitened surrogate. The recorded losses never are.
+        mosaic: share of the style mosaic in a start from the content, see `jaxstyle/image/mosaic.py`.
+        package: additional package that it requires, as named on PyPI.
     """
 
     run: Callable[[Meter, Pixels], str]
@@ -114,36 +114,36 @@ class Contestant(NamedTuple):
 
 
 def measure(contestant: Contestant, meter: Meter, targets: js.Targets, start: Pixels, evaluations: int) -> Trace:
-    """Run a contestant from a picture for so many evaluations."""
-    # One program for all: with power 0 the surrogate is the loss itself.
-    meter.begin(js.whiten(targets, float(contestant.whitened)), evaluations)
+    """Run a contestant from a start image for a number of evaluations."""
+    # Whitened for all, so that all share one program: with power 0 the surrogate is the loss itself.
+    meter.start_run(js.whiten(targets, float(contestant.whitened)), evaluations)
     try:
         stopped = contestant.run(meter, start)
-    except Enough:
+    except BudgetExhausted:
         stopped = ""
-    return Trace(meter.losses, meter.seconds, meter.pictures, meter.found, stopped)
+    return Trace(meter.losses, meter.seconds, meter.pictures, meter.improved_at, stopped)
 
 
 def transform(
     optimizer: optax.GradientTransformation, box: bool, whitened: bool = False, mosaic: float = 0.0
 ) -> Contestant:
-    """An optax transform that needs one value and gradient a step: what `js.step` does, evaluation and update apart."""
+    """Wrap an optax transform that needs one value and gradient per step, like `js.step`."""
 
     def run(meter: Meter, image: Pixels) -> NoReturn:
-        # Copies, because `_propose` reuses the buffers and the start is wanted again.
-        def begin(image: Array) -> Any:
+        # Copied, because `_propose` donates the buffers and the start image is used again.
+        def initial_state(image: Array) -> Any:
             return jax.tree.map(functools.partial(jnp.array, copy=True), optimizer.init(image))
 
-        state, best, leads = begin(jnp.asarray(image)), image, whitened
+        state, best, uses_surrogate = initial_state(jnp.asarray(image)), image, whitened
         while True:
             value, gradient = meter(image)
-            if meter.found[-1:] == [len(meter.losses)]:
+            if meter.improved_at[-1:] == [len(meter.losses)]:
                 best = image
             image, state = _propose(image, state, value, gradient, optimizer)
-            if leads and converged(np.asarray(meter.losses), SURROGATE_TOLERANCE):
-                # What `minimize` does: the surrogate gives way to the loss itself.
-                leads, meter.targets = False, js.whiten(meter.targets, 0.0)
-                image, state = best, begin(jnp.asarray(best))
+            if uses_surrogate and converged(np.asarray(meter.losses), SURROGATE_TOLERANCE):
+                # As in `minimize`: switch from the surrogate to the loss itself.
+                uses_surrogate, meter.targets = False, js.whiten(meter.targets, 0.0)
+                image, state = best, initial_state(jnp.asarray(best))
 
     return Contestant(run, box, whitened, mosaic)
 
@@ -156,14 +156,14 @@ def _propose(image: Array, state: Any, value: Array, gradient: Array, optimizer:
 
 
 def adam_spectral(learning_rate: float) -> optax.GradientTransformation:
-    """Adam in the coordinates z of x = F^-1 f^-1/2 F z, where `lbfgs`'s spectral preconditioner is the identity."""
+    """Adam in the coordinates z of x = F^-1 f^-1/2 F z, in which the spectral preconditioner is the identity."""
     smooth = functools.partial(spectral, exponent=0.5)
     inner = optax.adam(learning_rate)
 
     def update(gradient, state, image, **_):
         updates, state = inner.update(smooth(gradient), state)
         smoothed = smooth(jnp.asarray(updates))
-        # As large a step as Adam's own, so that the learning rate keeps its meaning.
+        # Rescaled to the size of Adam's own step, so that the learning rate keeps its meaning.
         smoothed *= jnp.mean(jnp.abs(jnp.asarray(updates))) / jnp.maximum(jnp.mean(jnp.abs(smoothed)), 1e-30)
         return jnp.clip(image + smoothed, 0.0, 1.0) - image, state
 
@@ -171,65 +171,65 @@ def adam_spectral(learning_rate: float) -> optax.GradientTransformation:
 
 
 def optax_zoom(meter: Meter, image: Pixels) -> str:
-    """optax.lbfgs with all its defaults. Its line search evaluates inside the compiled step, so it notes from there."""
+    """optax.lbfgs with its defaults. Its line search evaluates, and records, inside the compiled step."""
     optimizer = optax.lbfgs()
     step = _zoom_step(meter)
-    state: Any = _strong(optimizer.init(image))
+    state: Any = _without_weak_types(optimizer.init(image))
     value, gradient = meter(image)
-    while not meter.used_up:
+    while not meter.exhausted:
         image, state = step(image, state, value, gradient, meter.params, meter.targets, meter.weights)
         jax.block_until_ready(image)
         jax.effects_barrier()
-        # The line search leaves both behind for the picture that it chose.
+        # The line search stores both for the image that it selected.
         value, gradient = (optax.tree.get(state, name) for name in ("value", "grad"))
-    raise Enough
+    raise BudgetExhausted
 
 
 @functools.cache
 def _zoom_step(meter: Meter) -> Callable[..., Any]:
-    """One step, compiled once for each meter and shape: notes go to the meter, whatever run it is in."""
+    """Return one step that records into the meter; compiled once per meter and shape."""
 
     @jax.jit
     def step(image, state, value, gradient, params, targets, weights):
-        def forward(at):
-            losses, slope = js.value_and_grad(at, params, targets, weights, meter.objective)
-            jax.debug.callback(meter.note, losses.total, at, ordered=True)
-            return losses.total, slope
+        def forward(point):
+            losses, image_gradient = js.value_and_grad(point, params, targets, weights, meter.objective)
+            jax.debug.callback(meter.record, losses.total, point, ordered=True)
+            return losses.total, image_gradient
 
-        # Whoever asks for the value gets the gradient too: one evaluation, as everywhere here.
-        total = jax.custom_vjp(lambda at: forward(at)[0])
-        total.defvjp(forward, lambda slope, scale: (scale * slope,))
+        # Value and gradient together are one evaluation, as for the other contestants.
+        total = jax.custom_vjp(lambda point: forward(point)[0])
+        total.defvjp(forward, lambda gradient, scale: (scale * gradient,))
         updates, state = optax.lbfgs().update(gradient, state, image, value=value, grad=gradient, value_fn=total)
-        return optax.apply_updates(image, updates), _strong(state)
+        return optax.apply_updates(image, updates), _without_weak_types(state)
 
     return step
 
 
-def _strong(tree: Any) -> Any:
-    """The same with no weak types, which would compile the step once more."""
+def _without_weak_types(tree: Any) -> Any:
+    """Remove weak types, which would cause a second compilation."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), tree)
 
 
 def optimistix_lbfgs(meter: Meter, image: Pixels) -> NoReturn:
-    """optimistix.LBFGS, history 10, its own backtracking. A step evaluates once, at `state.y_eval`.
+    """optimistix.LBFGS, history 10, with its own backtracking. A step evaluates once, at `state.y_eval`.
 
-    So the step is given the function that is linear there, with the value and gradient measured there: the same
-    step, without the network in its program.
+    The step therefore receives a linear function with the value and gradient measured there. The result is the same,
+    without the network in the compiled step.
     """
-    init, step = _optimistix()
+    init, step = _optimistix_functions()
     state, best = init(image), image
     while True:
-        at = state.y_eval
-        best, state = step(best, (at, *meter(at)), state)
+        point = state.y_eval
+        best, state = step(best, (point, *meter(point)), state)
 
 
 def _linear(image: Array, measured: tuple[Array, Array, Array]) -> tuple[Array, None]:
-    at, value, gradient = measured
-    return value + jnp.sum(gradient * (image - at)), None
+    point, value, gradient = measured
+    return value + jnp.sum(gradient * (image - point)), None
 
 
 @functools.cache
-def _optimistix() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _optimistix_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
     import equinox  # pyright: ignore[reportMissingImports]
     import optimistix  # pyright: ignore[reportMissingImports]
 
@@ -243,15 +243,15 @@ def _optimistix() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def torch_lbfgs(meter: Meter, image: Pixels, scale: float) -> NoReturn:
-    """torch.optim.LBFGS as the PyTorch programs use it: history 100, lr 1, no line search, no box.
+    """torch.optim.LBFGS as PyTorch programs use it: history 100, learning rate 1, no line search, no bounds.
 
-    A closure's call is an evaluation; with `max_iter=1` a step makes one. Tolerances of -1 are off, as in
-    neural-style-pt. White is `scale`, 255 in the authors' notebook. The scale decides how a run begins: the first step
-    has an L1 norm of 1, and where the curvature along it is negative the next step is the bare gradient.
+    With `max_iter=1` a step evaluates once. Tolerances of -1 disable the stopping rules, as in neural-style-pt. White
+    is `scale`, 255 in the authors' notebook. The scale affects the first steps: the first has an L1 norm of 1, and if
+    the curvature along it is negative, the next one is the plain gradient.
     """
     import torch  # pyright: ignore[reportMissingImports]
 
-    # Vectors as short as these are slower with more, several times so on a machine that does other work too.
+    # With vectors this short more threads are slower, several times so on a busy machine.
     torch.set_num_threads(1)
     pixels = torch.from_numpy(np.array(image) * np.float32(scale)).requires_grad_()
     optimizer = torch.optim.LBFGS(
@@ -268,7 +268,7 @@ def torch_lbfgs(meter: Meter, image: Pixels, scale: float) -> NoReturn:
 
 
 def scipy_lbfgsb(meter: Meter, image: Pixels) -> str:
-    """scipy.optimize's L-BFGS-B on the box [0, 1], memory 10, tolerances off."""
+    """L-BFGS-B of scipy.optimize with bounds [0, 1], history 10, and tolerances disabled."""
     from scipy import optimize  # pyright: ignore[reportMissingImports]
 
     def evaluate(flat):
@@ -286,29 +286,29 @@ def scipy_lbfgsb(meter: Meter, image: Pixels) -> str:
     return str(result.message)
 
 
-# As `stylize` does by default.
+# The default of `stylize`.
 MOSAIC = js.preset().mosaic
 
 
-def ours(optimizer: optax.GradientTransformation, whitened: bool = True, mosaic: float = MOSAIC) -> Contestant:
-    """What `stylize` does by default, with another optimizer, or with parts of it left out."""
+def stylize_with(optimizer: optax.GradientTransformation, whitened: bool = True, mosaic: float = MOSAIC) -> Contestant:
+    """Return the default algorithm of `stylize` with another optimizer or with parts disabled."""
     return transform(optimizer, True, whitened, mosaic)
 
 
 TORCH = Contestant(functools.partial(torch_lbfgs, scale=255.0), box=False, package="torch")
 CONTESTANTS = {
-    # First, because the others are compared with it.
+    # First, because it is the reference for the others.
     "torch": TORCH,
     "torch-mosaic": TORCH._replace(mosaic=MOSAIC),
     "torch-unit": Contestant(functools.partial(torch_lbfgs, scale=1.0), box=False, package="torch"),
-    "jaxstyle": ours(js.lbfgs()),
-    "jaxstyle-no-mosaic": ours(js.lbfgs(), mosaic=0.0),
-    "jaxstyle-unwhitened": ours(js.lbfgs(), whitened=False),
-    "jaxstyle-one-chroma": ours(js.lbfgs(chroma=1.0)),
-    "jaxstyle-pyramid": ours(js.lbfgs(precondition="pyramid")),
-    "jaxstyle-plain": ours(js.lbfgs(precondition=None), whitened=False, mosaic=0.0),
-    **{f"jaxstyle-memory-{size}": ours(js.lbfgs(size)) for size in (5, 20, 50)},
-    **{f"jaxstyle-exponent-{p:g}": ours(js.lbfgs(exponent=p)) for p in (0.0, 0.5, 1.5, 2.0)},
+    "jaxstyle": stylize_with(js.lbfgs()),
+    "jaxstyle-no-mosaic": stylize_with(js.lbfgs(), mosaic=0.0),
+    "jaxstyle-unwhitened": stylize_with(js.lbfgs(), whitened=False),
+    "jaxstyle-one-chroma": stylize_with(js.lbfgs(chroma=1.0)),
+    "jaxstyle-pyramid": stylize_with(js.lbfgs(precondition="pyramid")),
+    "jaxstyle-plain": stylize_with(js.lbfgs(precondition=None), whitened=False, mosaic=0.0),
+    **{f"jaxstyle-memory-{size}": stylize_with(js.lbfgs(size)) for size in (5, 20, 50)},
+    **{f"jaxstyle-exponent-{p:g}": stylize_with(js.lbfgs(exponent=p)) for p in (0.0, 0.5, 1.5, 2.0)},
     "scipy": Contestant(scipy_lbfgsb, box=True, package="scipy"),
     "optax-zoom": Contestant(optax_zoom, box=False),
     "optax-none": transform(optax.lbfgs(linesearch=None), box=False),

@@ -1,11 +1,11 @@
-"""Is our loss below the one that the authors' notebook prints, on its own pictures?
+"""Is our loss below the one that the authors' notebook prints, on its own images?
 
-The objective, the pictures, their size (short side 512) and the start (the content) are the notebook's
+The objective, the images, their size (short side 512) and the start (the content) are those of the notebook
 (github.com/leongatys/PytorchNeuralStyleTransfer, output of its optimization cell); the optimizer is ours. One
-evaluation is one value and gradient. The pictures are not part of this project: give their folder.
+evaluation is one value and gradient. The images are not part of this project; the argument is their folder.
 
     python -m benchmarks gatys_trace FOLDER            # measure, about 40 minutes on 2 cores
-    python -m benchmarks gatys_trace --plot            # plot and table again from the JSON
+    python -m benchmarks gatys_trace --plot            # regenerate plot and table from the JSON
 """
 
 from pathlib import Path
@@ -36,23 +36,23 @@ PUBLISHED = {
 
 
 def load(path: Path, short_side: int) -> jax.Array:
-    """Bilinear resize of the short side, the long one truncated: the notebook's transform."""
+    """Load an image, resized as in the notebook: bilinear, the long side rounded down."""
     with Pillow.open(path) as file:
-        picture = file.convert("RGB")
-    scale = short_side / min(picture.size)
-    width, height = (short_side if side == min(picture.size) else int(side * scale) for side in picture.size)
+        image = file.convert("RGB")
+    scale = short_side / min(image.size)
+    width, height = (short_side if side == min(image.size) else int(side * scale) for side in image.size)
     return jnp.asarray(
-        np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR), np.float32) / np.float32(255)
+        np.asarray(image.resize((width, height), Pillow.Resampling.BILINEAR), np.float32) / np.float32(255)
     )
 
 
-def reached_after(losses: list[float], goal: float) -> int | None:
-    """Evaluations until the loss is at most the goal, None if it never is."""
-    return next((k for k, loss in enumerate(losses, 1) if loss <= goal), None)
+def reached_after(losses: list[float], target: float) -> int | None:
+    """Return the number of evaluations until the loss is at most `target`, or None."""
+    return next((k for k, loss in enumerate(losses, 1) if loss <= target), None)
 
 
-def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path | None) -> None:
-    where = record.machine()
+def measure(folder: Path, short_side: int, steps: int, name: str, save_path: Path | None) -> None:
+    machine = record.machine()
     params = js.load_params()
     settings = js.preset("gatys-notebook")
     content, style = load(folder / CONTENT, short_side), load(folder / STYLE, short_side)
@@ -67,10 +67,10 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
         seconds.extend([progress.seconds] * (progress.evaluations - len(seconds)))
         if progress.evaluations in marks:
             eight_bits = jnp.round(jnp.clip(progress.image, 0.0, 1.0) * 255) / 255
-            arguments = (eight_bits, params, targets, settings.weights, settings.objective)
-            saved[progress.evaluations] = float(js.value_and_grad(*arguments)[0].total)
-            if picture is not None:
-                Pillow.fromarray(np.asarray(eight_bits * 255).round().astype(np.uint8)).save(picture)
+            inputs = (eight_bits, params, targets, settings.weights, settings.objective)
+            saved[progress.evaluations] = float(js.value_and_grad(*inputs)[0].total)
+            if save_path is not None:
+                Pillow.fromarray(np.asarray(eight_bits * 255).round().astype(np.uint8)).save(save_path)
             print(progress.evaluations, f"{progress.losses.total:.1f}", flush=True)
 
     result = js.stylize(
@@ -87,12 +87,12 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
     record.write(
         name,
         {
-            "question": "loss of the notebook's objective on its own pictures after k evaluations",
+            "question": "loss of the notebook's objective on its own images after k evaluations",
             "pictures": {file: checksum(folder / file) for file in (CONTENT, STYLE)},
             "content_shape": list(content.shape),
             "style_shape": list(style.shape),
             "optimizer": "stylize: lbfgs, all defaults, whitened style residuals",
-            # The first compiles; the others include a second look at the pictures judged.
+            # The first includes compilation; the others include the evaluation of the saved pictures.
             "seconds_until_first_evaluation": round(seconds[0], 2),
             "mean_seconds_per_evaluation": round((seconds[-1] - seconds[0]) / max(1, steps - 1), 3),
             "published": PUBLISHED,
@@ -100,14 +100,14 @@ def measure(folder: Path, short_side: int, steps: int, name: str, picture: Path 
             "best_so_far": {n: min(losses[:n]) for n in PUBLISHED if n <= steps},
             "saved_picture": saved,
             "losses": losses,
-            "machine": where,
+            "machine": machine,
         },
     )
 
 
 def table(result: dict[str, Any]) -> str:
-    """Of the published evaluations that the run came to."""
-    header = ("evaluations", "published", "jaxstyle", "ratio", "jaxstyle, the saved 8-bit picture")
+    """Return the published losses beside ours, up to the evaluations of the run."""
+    header = ("evaluations", "published", "jaxstyle", "ratio", "jaxstyle, saved 8-bit picture")
     rows = [
         (k, f"{published:,.0f}", f"{ours:,.0f}", f"{ours / published:.2f}", f"{result['saved_picture'][k]:,.0f}")
         for k, published in result["published"].items()
@@ -140,7 +140,7 @@ def plot(result: dict[str, Any], name: str) -> None:
         xlabel="evaluations of loss and gradient",
         ylabel="loss",
         ylim=(3e5, 1e7),
-        title="Neckarfront + The Starry Night, short side 512, from the content picture",
+        title="Neckarfront + The Starry Night, short side 512, from the content",
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
@@ -149,12 +149,15 @@ def plot(result: dict[str, Any], name: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("gatys_trace", __doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help=f"holds {CONTENT} and {STYLE}")
+    parser.add_argument("folder", type=Path, nargs="?", help=f"folder with {CONTENT} and {STYLE}")
     parser.add_argument(
-        "--short-side", type=arguments.positive, default=512, help="pixels; the published losses are for 512"
+        "--short-side",
+        type=arguments.positive,
+        default=512,
+        help="short side in pixels; the published losses are for 512",
     )
-    parser.add_argument("--steps", type=arguments.positive, default=500, help="evaluations")
-    parser.add_argument("--save", type=Path, help="where to put the picture; it is made from one that is not ours")
+    parser.add_argument("--steps", type=arguments.positive, default=500, help="evaluations (default: %(default)s)")
+    parser.add_argument("--save", type=Path, help="file for the picture; the content image is not part of this project")
     options = parser.parse_args(argv)
     if not options.plot:
         if options.folder is None or not all((options.folder / file).is_file() for file in (CONTENT, STYLE)):

@@ -1,7 +1,7 @@
-"""How fast is each convolution, by each algorithm? Forward and the gradient of its input, with bias and ReLU.
+"""How fast is each convolution, by each algorithm? Forward pass and input gradient, with bias and ReLU.
 
-Beside PyTorch where it is installed, in turn, and beside what the machine can do: the fastest of some matrix products
-and of a stream through memory, measured in the same run.
+Alternates with PyTorch, if installed. The machine's peak rate is that of the fastest matrix product, measured in the
+same run.
 
     python -m benchmarks layers
 """
@@ -28,60 +28,60 @@ def measure(options: argparse.Namespace) -> None:
     result: Run = {"question": "seconds of each layer, forward and backward", "size": options.size, "runs": []}
     result |= {"machine": record.machine(), "peaks": rates.peaks(precision=options.precision)}
     result["precision"] = options.precision
-    done: dict[tuple[int, ...], Run] = {}
+    measured: dict[tuple[int, ...], Run] = {}
     for layer, shape in rates.convolutions(options.size, options.size).items():
-        # Layers of one shape take one time.
-        if shape not in done:
-            seconds = rates.in_turn(contestants(*shape, options.precision), options.repeats)
-            done[shape] = {"shape": shape, "seconds": seconds}
+        # Layers of the same shape take the same time.
+        if shape not in measured:
+            seconds = rates.alternate(contestants(*shape, options.precision), options.repeats)
+            measured[shape] = {"shape": shape, "seconds": seconds}
             print(
-                layer, {name: f"{1e3 * statistics.median(each):.1f} ms" for name, each in seconds.items()}, flush=True
+                layer, {name: f"{1e3 * statistics.median(times):.1f} ms" for name, times in seconds.items()}, flush=True
             )
-        result["runs"].append({"layer": layer, **done[shape]})
+        result["runs"].append({"layer": layer, **measured[shape]})
         record.write(options.name, result)
 
 
 def contestants(
     height: int, width: int, channels: int, out: int, precision: Precision = "highest"
 ) -> dict[str, Callable[[], Any]]:
-    """Each algorithm's layer, compiled: forward, and the gradient of the input for a given one of the result."""
+    """Return the layer of each algorithm: forward pass and input gradient, compiled."""
     random = np.random.default_rng(0)
     x, cotangent = (random.standard_normal((height, width, size), np.float32) for size in (channels, out))
     kernel = random.standard_normal((3, 3, channels, out), np.float32) / np.float32(3 * channels**0.5)
     bias = np.zeros(out, np.float32)
-    given = tuple(map(jnp.asarray, (x, cotangent, kernel, bias)))
+    inputs = tuple(map(jnp.asarray, (x, cotangent, kernel, bias)))
 
-    def work(algorithm: Algorithm) -> Callable[[], Any]:
+    def compile_layer(algorithm: Algorithm) -> Callable[[], Any]:
         def layer(x, cotangent, kernel, bias):
-            y, back = jax.vjp(lambda x: convolution(x, kernel, bias, True, precision, algorithm), x)
-            return y, back(cotangent)[0]
+            y, vjp = jax.vjp(lambda x: convolution(x, kernel, bias, True, precision, algorithm), x)
+            return y, vjp(cotangent)[0]
 
-        program = jax.jit(layer).lower(*given).compile(COMPILER_OPTIONS)
-        return lambda: jax.block_until_ready(program(*given))
+        program = jax.jit(layer).lower(*inputs).compile(COMPILER_OPTIONS)
+        return lambda: jax.block_until_ready(program(*inputs))
 
-    works = {"direct": work("direct")}
-    # It is float32 only.
+    functions = {"direct": compile_layer("direct")}
+    # Winograd convolutions are float32 only.
     if jax.devices()[0].platform == "cpu" and min(channels, out) >= MIN_CHANNELS and precision == "highest":
-        works["winograd"] = work("winograd")
+        functions["winograd"] = compile_layer("winograd")
     if importlib.util.find_spec("torch"):
         from benchmarks import step_torch
 
-        works["torch"] = step_torch.layer(x, cotangent, kernel, bias, precision)
-    return works
+        functions["torch"] = step_torch.layer(x, cotangent, kernel, bias, precision)
+    return functions
 
 
 def table(result: Run) -> str:
-    """Milliseconds, operations a second of the direct form, and their share of the measured peak."""
+    """Return milliseconds, operations per second of direct convolution, and their share of the measured peak."""
     names = sorted({name for run in result["runs"] for name in run["seconds"]})
     header = ["layer", "map", "channels", *(f"{name}, ms" for name in names)]
-    header += [f"{name}, GFLOP/s" for name in names] + [f"{name} of the peak" for name in names]
+    header += [f"{name}, GFLOP/s" for name in names] + [f"{name}, share of peak" for name in names]
     rows, total = [], dict.fromkeys(names, 0.0)
     for run in result["runs"]:
         height, width, channels, out = run["shape"]
         seconds = {name: statistics.median(run["seconds"][name]) for name in run["seconds"]}
-        speeds = {name: rates.operations(*run["shape"]) / each for name, each in seconds.items()}
+        speeds = {name: rates.operations(*run["shape"]) / time for name, time in seconds.items()}
         for name in names:
-            # Where an algorithm is not for a layer, the direct form stands in.
+            # The direct algorithm replaces one that does not support the layer.
             total[name] += seconds.get(name, seconds["direct"])
         rows.append(
             [run["layer"], f"{width}x{height}", f"{channels} to {out}"]
@@ -89,11 +89,11 @@ def table(result: Run) -> str:
             + [f"{speeds[name] / 1e9:.0f}" if name in speeds else None for name in names]
             + [f"{speeds[name] / result['peaks']['flops']:.2f}" if name in speeds else None for name in names]
         )
-    work = sum(rates.operations(*run["shape"]) for run in result["runs"])
+    operations = sum(rates.operations(*run["shape"]) for run in result["runs"])
     rows.append(
         ["all", None, None, *(f"{1e3 * total[name]:.0f}" for name in names)]
-        + [f"{work / total[name] / 1e9:.0f}" for name in names]
-        + [f"{work / total[name] / result['peaks']['flops']:.2f}" for name in names]
+        + [f"{operations / total[name] / 1e9:.0f}" for name in names]
+        + [f"{operations / total[name] / result['peaks']['flops']:.2f}" for name in names]
     )
     return record.table(header, rows)
 
@@ -113,7 +113,9 @@ def plot(result: Run, path: Any) -> None:
         axis.bar(np.arange(len(speeds)) + (k - (len(names) - 1) / 2) * 0.8 / len(names), speeds, 0.25, label=name)
     axis.axhline(result["peaks"]["flops"] / 1e9, color="k", linestyle=":", label="fastest matrix product")
     axis.set_xticks(range(len(result["runs"])), [run["layer"] for run in result["runs"]], rotation=45)
-    axis.set(ylabel="GFLOP/s of the direct form", title=f"forward and backward, {result['size']} pixels a side")
+    axis.set(
+        ylabel="GFLOP/s of direct convolution", title=f"forward and backward, {result['size']}x{result['size']} pixels"
+    )
     axis.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -121,8 +123,10 @@ def plot(result: Run, path: Any) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("layers", __doc__)
-    parser.add_argument("--size", type=arguments.positive, default=512, help="pixels a side (default: %(default)s)")
-    parser.add_argument("--repeats", type=arguments.positive, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=arguments.positive, default=512, help="side of the image in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=arguments.positive, default=7, help="timed rounds (default: %(default)s)")
     parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="highest")
     options = parser.parse_args(argv)
     arguments.check_sizes([options.size], Objective().min_side)

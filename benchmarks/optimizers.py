@@ -1,17 +1,16 @@
 """Which optimizer makes the loss fall most for the same number of evaluations?
 
-The objective is the notebook's (preset "gatys-notebook"); one evaluation is one value and gradient, and every
-contestant of `contestants.py` gets them from the same compiled function. From the content, ours start as `stylize`
-does, with a mosaic of the style mixed in; `torch-mosaic` and `jaxstyle-no-mosaic` tell what that does. All pictures of
-a size are cropped to 3:2, so that each program is compiled once for each size, before the clock starts. What counts is
-the picture as it would be saved (the best so far, clipped to [0, 1], 8 bits); its loss is evaluated outside of the
-count and of the time.
+The objective is the notebook's (preset "gatys-notebook"). One evaluation is one value and gradient, which every
+contestant of `contestants.py` gets from the same compiled function. From the content, our optimizers start as `stylize`
+does, with a mosaic of the style blended in; `torch-mosaic` and `jaxstyle-no-mosaic` isolate its effect. All images are
+cropped to 3:2, so that each program is compiled once per size, before the timed section. The reported loss is that of
+the picture as it would be saved (the best so far, clipped to [0, 1], 8 bits), evaluated outside of the timed section.
 
-`FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
+`FOLDER` contains `content_NAME.jpg` and `style_NAME.jpg`; a pair is written `CONTENT+STYLE`.
 
     pip install -e ".[bench,peers]"
     python -m benchmarks optimizers --images FOLDER              # 6 pairs, 2 sizes, 2 starts: hours on 2 cores
-    python -m benchmarks optimizers --images FOLDER --resume     # the runs that are missing
+    python -m benchmarks optimizers --images FOLDER --resume     # only missing runs
     python -m benchmarks optimizers --images FOLDER --quick      # minutes
     python -m benchmarks optimizers --compare optimizers optimizers_quick
 """
@@ -38,9 +37,9 @@ from jaxstyle.files import checksum
 from jaxstyle.image.mosaic import initial_image
 
 MARKS = (10, 25, 50, 75, 100, 150, 200, 300)
-# Of the noise and of the mosaic.
+# Seed of the noise and of the mosaic.
 SEED = 1
-# What the others' runs are compared with.
+# The other runs are compared with this optimizer.
 REFERENCE = "torch"
 FULL: dict[str, Any] = {
     "pairs": [
@@ -53,39 +52,39 @@ FULL: dict[str, Any] = {
     ],
     "sizes": [96, 144],
     "evaluations": 100,
-    # What the others are compared with, for as long as they could need to get there.
-    "longer": {REFERENCE: 300, "jaxstyle": 200},
+    # More evaluations for the reference and for ours, which is to reach it.
+    "evaluations_by_optimizer": {REFERENCE: 300, "jaxstyle": 200},
     "optimizers": list(CONTESTANTS),
 }
 QUICK: dict[str, Any] = {
     "pairs": ["china+vangogh_starry_night", "coffee+cezanne_trees_houses"],
     "sizes": [72],
     "evaluations": 75,
-    "longer": {},
+    "evaluations_by_optimizer": {},
     "optimizers": ["torch", "jaxstyle", "jaxstyle-no-mosaic", "jaxstyle-plain", "scipy", "optax-none", "adam-5"],
 }
-# They differ from `torch` and `jaxstyle` in how much mosaic a start from the content has.
-ONLY_CONTENT = ("torch-mosaic", "jaxstyle-no-mosaic")
+# These differ from `torch` and `jaxstyle` only in the mosaic of a start from the content.
+CONTENT_ONLY = ("torch-mosaic", "jaxstyle-no-mosaic")
 Run = dict[str, Any]
 
 
 def marks(evaluations: int) -> list[int]:
-    """Evaluations after which the saved picture is judged."""
+    """Return the evaluations after which the loss of the saved picture is recorded."""
     return [*(mark for mark in MARKS if mark < evaluations), evaluations]
 
 
 def load(path: Path, size: int) -> Pixels:
-    """A picture of `size` pixels by two thirds of it, the middle of the file's."""
+    """Load the center of an image, cropped to 3:2 and resized to a long side of `size` pixels."""
     with Pillow.open(path) as file:
         fitted = ImageOps.fit(file.convert("RGB"), (size, round(size * 2 / 3)), Pillow.Resampling.LANCZOS)
     return jnp.asarray(np.asarray(fitted, np.float32) / np.float32(255))
 
 
 def files(folder: Path, pair: str) -> tuple[Path, Path]:
-    """Content and style."""
+    """Return the content and style paths of a pair."""
     content, plus, style = pair.partition("+")
     if not plus:
-        raise js.InputError(f"the pair is {pair!r}, expected CONTENT+STYLE, such as {FULL['pairs'][0]}")
+        raise js.InputError(f"got the pair {pair!r}, expected CONTENT+STYLE, such as {FULL['pairs'][0]}")
     paths = folder / f"content_{content}.jpg", folder / f"style_{style}.jpg"
     for path in paths:
         if not path.is_file():
@@ -93,72 +92,69 @@ def files(folder: Path, pair: str) -> tuple[Path, Path]:
     return paths
 
 
-def best_at(found: Sequence[int], evaluation: int) -> int:
-    """Which of the pictures found after so many evaluations is the best after `evaluation`."""
-    return bisect.bisect_right(found, evaluation) - 1
+def best_index(improved_at: Sequence[int], evaluation: int) -> int:
+    """Return the index of the picture that is the best after `evaluation`."""
+    return bisect.bisect_right(improved_at, evaluation) - 1
 
 
-def reached(
-    found: Sequence[int], loss: Callable[[int], float], target: float, stops: Iterable[int], box: bool
+def first_reaching(
+    improved_at: Sequence[int], loss: Callable[[int], float], target: float, judged_at: Iterable[int], box: bool
 ) -> int | None:
-    """The first evaluation after which the saved picture is as good as the target; None if none is.
+    """Return the first evaluation after which the saved picture reaches the target loss, or None.
 
     Args:
-        found: after how many evaluations each better picture was found.
-        loss: of the i-th of them, saved.
-        target: a loss.
-        stops: evaluations after which the saved picture is known.
-        box: whether the saved loss falls as the evaluated one does; then bisection finds it. Otherwise every picture
-            is tried between the last stop where the target is missed and the first where it is met.
-
-    Returns:
-        The evaluation or None.
+        improved_at: evaluation that produced each successive best picture.
+        loss: function from the index of a picture to its saved loss.
+        target: loss to reach.
+        judged_at: evaluations at which the saved loss is known.
+        box: True if the saved losses decrease monotonically, as with pixels in [0, 1]; then bisection is used.
+            Otherwise every picture is tried between the last of `judged_at` above the target and the first below.
     """
     if box:
-        first = bisect.bisect_left(range(len(found)), True, key=lambda i: loss(i) <= target)
-        return found[first] if first < len(found) else None
-    for low, high in itertools.pairwise([0, *(best_at(found, stop) for stop in stops)]):
+        first = bisect.bisect_left(range(len(improved_at)), True, key=lambda i: loss(i) <= target)
+        return improved_at[first] if first < len(improved_at) else None
+    for low, high in itertools.pairwise([0, *(best_index(improved_at, evaluation) for evaluation in judged_at)]):
         if loss(high) <= target:
-            return next(found[i] for i in range(low, high + 1) if loss(i) <= target)
+            return next(improved_at[i] for i in range(low, high + 1) if loss(i) <= target)
     return None
 
 
-def summarize(trace: Trace, loss: Callable[[int], float], evaluations: int, target: Run | None, box: bool) -> Run:
-    """What the result keeps of a run; `target` is the reference's run on the same pictures."""
-    stops = marks(evaluations)
-    search = functools.partial(reached, trace.found, loss, stops=stops, box=box)
+def summarize(trace: Trace, loss: Callable[[int], float], evaluations: int, reference: Run | None, box: bool) -> Run:
+    """Return the JSON record of a run; `reference` is the reference's run on the same images."""
+    judged_at = marks(evaluations)
+    search = functools.partial(first_reaching, trace.improved_at, loss, judged_at=judged_at, box=box)
     return {
         "evaluations": evaluations,
         "stopped": trace.stopped,
-        "saved": {str(mark): float(f"{loss(best_at(trace.found, mark)):.6g}") for mark in stops},
-        # By the saved picture both times; the reference's own evaluated pictures leave [0, 1].
+        "saved": {str(mark): float(f"{loss(best_index(trace.improved_at, mark)):.6g}") for mark in judged_at},
+        # Both by the saved picture; "unclamped" is the reference's best loss with pixels outside of [0, 1].
         "reached": {}
-        if target is None
+        if reference is None
         else {
-            # The reference's.
-            "evaluations": target["evaluations"],
-            "saved": search(list(target["saved"].values())[-1]),
-            "unclamped": search(min(optimizers_report.numbers(target["losses"]))),
+            "evaluations": reference["evaluations"],
+            "saved": search(list(reference["saved"].values())[-1]),
+            "unclamped": search(min(optimizers_report.numbers(reference["losses"]))),
         },
-        # Text, because thousands of numbers, each on a line of its own, are no file to look at.
+        # One string, because the JSON writer would put each of thousands of numbers on its own line.
         "losses": " ".join(f"{value:.6g}" for value in trace.losses),
         "seconds": " ".join(f"{value:.3f}" for value in trace.seconds),
     }
 
 
-def key(run: Run) -> tuple[Any, ...]:
+def run_key(run: Run) -> tuple[Any, ...]:
+    """Return the settings that identify a run."""
     return tuple(run[name] for name in ("pair", "size", "init", "optimizer"))
 
 
 class Study:
-    """The runs of a result, written down one by one."""
+    """Runs of a result, written to the JSON after each run."""
 
     def __init__(self, name: str, images: Path, resume: bool):
         settings = js.preset("gatys-notebook")
         self.name, self.images, self.objective = name, images, settings.objective
         self.meter = Meter(js.load_params(), settings.weights, settings.objective)
         self.targets = functools.lru_cache(maxsize=4)(self._targets)
-        self.warm: set[tuple[str, int]] = set()
+        self.compiled: set[tuple[str, int]] = set()
         self.result: Run = {
             "question": "loss of the saved picture after k evaluations, by optimizer",
             "reference": REFERENCE,
@@ -169,27 +165,27 @@ class Study:
         }
         if resume and (record.RESULTS / f"{name}.json").is_file():
             self.result = record.read(name)
-        self.done = {key(run): run for run in self.result["runs"]}
+        self.runs = {run_key(run): run for run in self.result["runs"]}
 
-    def add(self, pair: str, size: int, init: str, optimizer: str, evaluations: int) -> Run | None:
-        """Measure one run, unless it is there; the run if it is new."""
-        which = (pair, size, init, optimizer)
-        if which in self.done and self.done[which]["evaluations"] >= evaluations:
+    def measure_run(self, pair: str, size: int, init: str, optimizer: str, evaluations: int) -> Run | None:
+        """Measure one run and return it, or None if the result has it already."""
+        key = (pair, size, init, optimizer)
+        if key in self.runs and self.runs[key]["evaluations"] >= evaluations:
             return None
         content, style, targets = self.targets(pair, size)
         contestant = CONTESTANTS[optimizer]
         start = initial_image(init, content, [style], *content.shape[:2], mosaic=contestant.mosaic, seed=SEED)
-        if (optimizer, size) not in self.warm:
-            # Compiles everything: the first steps of a run that nobody sees.
+        if (optimizer, size) not in self.compiled:
+            # A short run that is discarded compiles everything.
             measure(contestant, self.meter, targets, start, 3)
-            self.warm.add((optimizer, size))
+            self.compiled.add((optimizer, size))
         trace = measure(contestant, self.meter, targets, start, evaluations)
         loss = functools.cache(lambda i: self.meter.saved_loss(trace.pictures[i]))
-        target = None if optimizer == REFERENCE else self.done.get((pair, size, init, REFERENCE))
+        reference = None if optimizer == REFERENCE else self.runs.get((pair, size, init, REFERENCE))
         run = {"pair": pair, "size": size, "init": init, "optimizer": optimizer}
-        run |= summarize(trace, loss, evaluations, target, contestant.box)
-        self.done[which] = run
-        self.result["runs"] = list(self.done.values())
+        run |= summarize(trace, loss, evaluations, reference, contestant.box)
+        self.runs[key] = run
+        self.result["runs"] = list(self.runs.values())
         for path in files(self.images, pair):
             self.result["pictures"][path.name] = checksum(path)
         record.write(self.name, self.result)
@@ -201,61 +197,61 @@ class Study:
 
 
 def merge(names: Sequence[str], name: str) -> None:
-    """One result of several; of equal runs the first counts."""
-    results = [record.read(each) for each in names]
+    """Merge results into one; of runs with equal settings the first is used."""
+    results = [record.read(source) for source in names]
     runs: dict[tuple[Any, ...], Run] = {}
     for run in itertools.chain.from_iterable(result["runs"] for result in results):
-        runs.setdefault(key(run), run)
+        runs.setdefault(run_key(run), run)
     pictures = {file: checksum for result in results for file, checksum in result["pictures"].items()}
     if any(pictures[file] != checksum for result in results for file, checksum in result["pictures"].items()):
-        raise js.InputError(f"the results {', '.join(names)} are of different pictures, expected the same ones")
+        raise js.InputError(f"the results {', '.join(names)} are for different images, expected the same ones")
     record.write(name, {**results[0], "pictures": pictures, "runs": list(runs.values())})
 
 
 def available(optimizers: Sequence[str] | None, default: Sequence[str]) -> list[str]:
-    """The contestants to run, in the order of `CONTESTANTS`: a missing package matters if one was asked for by name."""
-    chosen = []
+    """Return the contestants to run, in the order of `CONTESTANTS`; skip those of missing packages unless requested."""
+    selected = []
     for name in CONTESTANTS:
         if name not in (optimizers or default):
             continue
         package = CONTESTANTS[name].package
         if not package or importlib.util.find_spec(package) is not None:
-            chosen.append(name)
+            selected.append(name)
         elif optimizers:
             raise js.InputError(f"{name} needs {package}, which is not installed: pip install {package}")
         else:
-            print(f"{name} is left out: pip install {package}", flush=True)
-    return chosen
+            print(f"skipping {name}: pip install {package}", flush=True)
+    return selected
 
 
-def sentence(run: Run, seconds: float) -> str:
-    """The line about a run."""
-    took, last = float(run["seconds"].split()[-1]), list(run["saved"].values())[-1]
-    goal = ""
+def describe(run: Run, seconds: float) -> str:
+    """Return the progress line of a run."""
+    run_seconds, last = float(run["seconds"].split()[-1]), list(run["saved"].values())[-1]
+    reached = ""
     if run["reached"]:
-        after = run["reached"]["saved"]
-        goal = f", {'never' if after is None else f'from {after} on'} as good as {REFERENCE}'s"
+        evaluation = run["reached"]["saved"]
+        reached = f", {REFERENCE}'s loss {'not reached' if evaluation is None else f'reached after {evaluation}'}"
     return (
         f"{run['pair']} {run['size']} {run['init']} {run['optimizer']}: {len(run['losses'].split())} evaluations in "
-        f"{took:.1f} s ({seconds:.1f} s with everything), saved {last:.4g}{goal}"
+        f"{run_seconds:.1f} s ({seconds:.1f} s in total), saved loss {last:.4g}{reached}"
         + (f", stopped: {run['stopped']}" if run["stopped"] else "")
     )
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = arguments.parser("optimizers", __doc__)
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
-    parser.add_argument("--pairs", nargs="+", metavar="CONTENT+STYLE", help="default: the six of the study")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder with content_NAME.jpg and style_NAME.jpg")
+    parser.add_argument("--pairs", nargs="+", metavar="CONTENT+STYLE", help="default: the six pairs of the study")
     parser.add_argument("--sizes", type=arguments.positive, nargs="+", help="long sides in pixels, 48 or more")
     parser.add_argument("--inits", nargs="+", choices=["content", "noise"], default=["content", "noise"])
     parser.add_argument("--optimizers", nargs="+", choices=CONTESTANTS, metavar="NAME", help=", ".join(CONTESTANTS))
     parser.add_argument(
-        "--evaluations", type=arguments.positive, help="of each run, instead of the study's own numbers"
+        "--evaluations", type=arguments.positive, help="evaluations of each run (default: those of the study)"
     )
-    parser.add_argument("--quick", action="store_true", help="other defaults: a study of minutes, optimizers_quick")
-    parser.add_argument("--resume", action="store_true", help="keep the runs that the result has, add what is missing")
-    parser.add_argument("--merge", nargs="+", metavar="NAME", help="make the result from others, measure nothing")
-    parser.add_argument("--compare", nargs=2, metavar="NAME", help="whether two results rank the contestants alike")
+    parser.add_argument("--quick", action="store_true", help="defaults for a study of minutes, named optimizers_quick")
+    parser.add_argument("--resume", action="store_true", help="keep existing runs and add missing ones")
+    parser.add_argument("--merge", nargs="+", metavar="NAME", help="merge results into one without measuring")
+    parser.add_argument("--compare", nargs=2, metavar="NAME", help="compare the rankings of two results")
     options = parser.parse_args(argv)
     if options.quick and options.name == parser.get_default("name"):
         options.name = "optimizers_quick"
@@ -276,27 +272,29 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_all(options: argparse.Namespace, default: dict[str, Any]) -> None:
     if options.images is None:
-        raise js.InputError("no pictures, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
-    chosen = available(options.optimizers, default["optimizers"])
+        raise js.InputError("no images, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
+    selected = available(options.optimizers, default["optimizers"])
     pairs: list[str] = options.pairs or default["pairs"]
     sizes: list[int] = options.sizes or default["sizes"]
     inits: list[str] = options.inits
-    least, longer = default["evaluations"], default["longer"]
-    evaluations: dict[str, int] = {name: options.evaluations or longer.get(name, least) for name in chosen}
+    evaluations_by_optimizer: dict[str, int] = default["evaluations_by_optimizer"]
+    evaluations: dict[str, int] = {
+        name: options.evaluations or evaluations_by_optimizer.get(name, default["evaluations"]) for name in selected
+    }
     for pair in pairs:
         files(options.images, pair)
     study = Study(options.name, options.images, options.resume)
-    # Without the content there is nothing to mix a mosaic into.
+    # A start from noise has no mosaic.
     runs = [
         (pair, size, init, name)
-        for pair, size, init, name in itertools.product(pairs, sizes, inits, chosen)
-        if init == "content" or name not in ONLY_CONTENT
+        for pair, size, init, name in itertools.product(pairs, sizes, inits, selected)
+        if init == "content" or name not in CONTENT_ONLY
     ]
     for i, (pair, size, init, optimizer) in enumerate(runs, 1):
-        begin = time.perf_counter()
-        run = study.add(pair, size, init, optimizer, evaluations[optimizer])
+        start = time.perf_counter()
+        run = study.measure_run(pair, size, init, optimizer, evaluations[optimizer])
         if run is not None:
-            print(f"{i}/{len(runs)} {sentence(run, time.perf_counter() - begin)}", flush=True)
+            print(f"{i}/{len(runs)} {describe(run, time.perf_counter() - start)}", flush=True)
 
 
 if __name__ == "__main__":

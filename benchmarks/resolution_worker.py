@@ -1,4 +1,4 @@
-"""One step at one size, as a worker of `resolution`: compiled, timed, its memory read."""
+"""Worker of `resolution`: time and memory of one step at one size."""
 
 import dataclasses
 import statistics
@@ -14,12 +14,12 @@ from jaxstyle.transfer.memory import USABLE, memory
 
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:
-    """Measure a square picture of `size`; everything is in the answer, further requests have none."""
+    """Measure a square image of `size`; the first answer contains everything."""
     size, settings = options["size"], js.preset()
     objective = dataclasses.replace(settings.objective, window=options["window"])
-    begin = time.perf_counter()
+    start = time.perf_counter()
     planned = memory(size, size, objective, settings.optimizer)
-    compile_seconds = time.perf_counter() - begin
+    compile_seconds = time.perf_counter() - start
     free = free_memory()
     fits = free is None or planned.peak <= USABLE * free
     seconds = _steps(size, objective, options["repeats"], options["limit"]) if options["repeats"] and fits else []
@@ -40,19 +40,19 @@ def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.M
 
 
 def _steps(size: int, objective: js.Objective, repeats: int, limit: float) -> list[float]:
-    """Seconds of each step; at least two, whatever the limit."""
+    """Time steps until `repeats` or the limit in seconds, at least two."""
     settings = js.preset()
-    params, photo = js.load_params(), js.white_noise(1, size, size)
-    # The style's own size costs nothing in a step.
-    targets = js.whiten(js.make_targets(params, photo, [js.white_noise(2, 128, 128)], objective))
+    params, content = js.load_params(), js.white_noise(1, size, size)
+    # The size of the style does not affect the step.
+    targets = js.whiten(js.make_targets(params, content, [js.white_noise(2, 128, 128)], objective))
     static = objective, settings.optimizer
-    state = js.init(photo, params, targets, settings.weights, *static)
+    state = js.init(content, params, targets, settings.weights, *static)
     step = js.step.lower(state, params, targets, settings.weights, *static).compile()
     seconds = []
     while len(seconds) < 2 or (len(seconds) <= repeats and sum(seconds) < limit):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         state = jax.block_until_ready(step(state, params, targets, settings.weights))
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - start)
     return seconds
 
 

@@ -1,9 +1,9 @@
-"""Is it better to optimize small copies of the picture first, at the same cost?
+"""At equal cost, is it better to optimize small copies first?
 
-A run at the full size alone, with so many steps, and runs from coarse to fine with as many steps as cost the same (a
-step costs its pixels): the loss of the saved picture, always that of the full size, and the pictures side by side.
+Compares a run at the full size with a coarse-to-fine run whose steps cost the same in total (the cost of a step is
+proportional to its pixels), by the full-size loss of the saved picture and by the pictures side by side.
 
-`FOLDER` holds `content_NAME.jpg` and `style_NAME.jpg`; a pair is called `CONTENT+STYLE`.
+`FOLDER` contains `content_NAME.jpg` and `style_NAME.jpg`; a pair is written `CONTENT+STYLE`.
 
     python -m benchmarks scales --images FOLDER --sizes 512
 """
@@ -26,20 +26,20 @@ PAIRS = FULL["pairs"][0], FULL["pairs"][4]
 
 
 def cost(plan: tuple[Scale, ...]) -> float:
-    """In steps of the full size."""
+    """Return the cost in steps at the full size."""
     full = plan[-1].height * plan[-1].width
     return sum(scale.steps * scale.height * scale.width / full for scale in plan)
 
 
 def equal_steps(steps: int, plan: Callable[[int], tuple[Scale, ...]]) -> int:
-    """How many steps of a plan cost about as much as so many at the full size: the next one would be too many."""
+    """Return the largest number of steps of a plan that costs no more than `steps` at the full size."""
     return next(total - 1 for total in itertools.count(steps + 1) if cost(plan(total)) > steps)
 
 
 def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
     settings, params = js.preset(), js.load_params()
     result: Run = {
-        "question": "loss and picture from coarse to fine, at the cost of so many steps of the full size",
+        "question": "loss and picture from coarse to fine, at the cost of a number of steps at the full size",
         "steps": steps,
         "machine": record.machine(),
         "runs": [],
@@ -51,32 +51,32 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
         )
         total = equal_steps(steps, lambda total, plan=plan: plan(steps=total))
         if scales != 1 and len(plan(steps=total)) == 1:
-            raise js.InputError(f"{pair} at {size} pixels has one scale alone, expected a larger size or more steps")
-        made = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
+            raise js.InputError(f"{pair} at {size} pixels has only one scale, expected a larger size or more steps")
+        stylized = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
         targets = js.make_targets(params, content, [style], settings.objective)
-        saved = jnp.round(made.image * 255) / 255
+        saved = jnp.round(stylized.image * 255) / 255
         losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)
         run = {
             "pair": pair,
             "size": size,
             "scales": str(scales),
-            "steps": [[f"{each.width}x{each.height}", each.steps] for each in made.scales],
-            "cost": round(cost(made.scales), 1),
+            "steps": [[f"{scale.width}x{scale.height}", scale.steps] for scale in stylized.scales],
+            "cost": round(cost(stylized.scales), 1),
             **{term: round(float(getattr(losses, term))) for term in ("total", "content", "style")},
         }
         result["runs"].append(run)
         record.write(name, result)
-        js.save_image(picture(name, run), made.image, quality=90)
+        js.save_image(picture_path(name, run), stylized.image, quality=90)
         print(f"{pair} {size} {scales}: {run['total']:,}", flush=True)
 
 
-def picture(name: str, run: Run) -> Path:
-    """Where a run's picture goes."""
+def picture_path(name: str, run: Run) -> Path:
+    """Return the path of a run's picture."""
     return record.RESULTS / f"{name}_{run['size']}_{run['pair']}_{run['scales']}.jpg"
 
 
 def table(result: Run) -> str:
-    header = ("pair", "long side", "scales", "steps", "loss saved", "content's part", "style's part")
+    header = ("pair", "long side", "scales", "steps", "saved loss", "content part", "style part")
     rows = [
         (
             run["pair"],
@@ -91,7 +91,7 @@ def table(result: Run) -> str:
 
 
 def plot(result: Run, name: str) -> None:
-    """A row for each pair and size, a column for each variant."""
+    """Show the pictures: one row per pair and size, one column per variant."""
     from matplotlib.figure import Figure
 
     rows = list(dict.fromkeys((run["pair"], run["size"]) for run in result["runs"]))
@@ -100,24 +100,28 @@ def plot(result: Run, name: str) -> None:
     for axes in grid.ravel():
         axes.axis("off")
     for run in result["runs"]:
-        where = rows.index((run["pair"], run["size"])), [str(each) for each in VARIANTS].index(run["scales"])
-        grid[where].imshow(np.asarray(js.load_image(picture(name, run))))
-        grid[where].set_title(f"{run['size']}, scales {run['scales']}: loss {run['total']:,}")
+        cell = rows.index((run["pair"], run["size"])), [str(variant) for variant in VARIANTS].index(run["scales"])
+        grid[cell].imshow(np.asarray(js.load_image(picture_path(name, run))))
+        grid[cell].set_title(f"{run['size']}, scales {run['scales']}: loss {run['total']:,}")
     figure.savefig(record.plot_path(name).with_suffix(".jpg"), dpi=110)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("scales", __doc__)
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder with content_NAME.jpg and style_NAME.jpg")
     parser.add_argument(
         "--pairs", nargs="+", default=PAIRS, metavar="CONTENT+STYLE", help=f"default: {' '.join(PAIRS)}"
     )
-    parser.add_argument("--sizes", type=arguments.positive, nargs="+", default=[512], help="long sides in pixels (512)")
-    parser.add_argument("--steps", type=arguments.positive, default=40, help="of the full size alone (%(default)s)")
+    parser.add_argument(
+        "--sizes", type=arguments.positive, nargs="+", default=[512], help="long sides in pixels (default: 512)"
+    )
+    parser.add_argument(
+        "--steps", type=arguments.positive, default=40, help="steps at the full size (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
     if not options.plot:
         if options.images is None:
-            raise js.InputError("no pictures, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
+            raise js.InputError("no images, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
         for pair in options.pairs:
             files(options.images, pair)
         measure(options.images, options.pairs, options.sizes, options.steps, options.name)

@@ -1,4 +1,4 @@
-"""Tables and the plot of `step`, from its JSON alone."""
+"""Tables and plot of `step`, from its JSON."""
 
 import statistics
 from pathlib import Path
@@ -10,18 +10,25 @@ Run = dict[str, Any]
 
 
 def limit(run: Run, peaks: Run) -> float:
-    """The roofline: seconds below which direct convolution cannot go on this machine."""
+    """Return the roofline: a lower bound for the seconds of direct convolution on this machine."""
     return max(run["flops"] / peaks["flops"], run["bytes"] / peaks["bytes"])
 
 
 def seconds(result: Run) -> str:
-    """Every contestant at every size."""
-    header = ("pixels a side", "program", "median, ms", "of torch eager", "of torch compiled", "roofline, ms")
-    header = (*header, "roofline / median", "compile, s", "temporaries, MB", "process's peak, MB")
+    """Tabulate every contestant at every size."""
+    header = (
+        "side, pixels",
+        "program",
+        "median, ms",
+        "ratio to torch eager",
+        "ratio to torch compiled",
+        "roofline, ms",
+    )
+    header = (*header, "roofline / median", "compile, s", "temporaries, MB", "process peak, MB")
     rows = []
     for run in result["runs"]:
-        medians = {name: statistics.median(each["seconds"]) for name, each in run["contestants"].items()}
-        for name, about in run["contestants"].items():
+        medians = {name: statistics.median(contestant["seconds"]) for name, contestant in run["contestants"].items()}
+        for name, contestant in run["contestants"].items():
             precision = name.split()[1]
             roof = limit(run, result["peaks"][precision])
             peers = [medians.get(f"torch {precision} {kind}") for kind in ("eager", "compiled")]
@@ -33,32 +40,34 @@ def seconds(result: Run) -> str:
                     *(None if peer is None else f"{medians[name] / peer:.2f}" for peer in peers),
                     _milliseconds(roof),
                     f"{roof / medians[name]:.2f}",
-                    _number(about.get("compile_seconds"), 1, 1),
-                    _number(about.get("temporary_bytes"), 1e6, 0),
-                    _number(about.get("peak_resident_bytes"), 1e6, 0),
+                    _number(contestant.get("compile_seconds"), 1, 1),
+                    _number(contestant.get("temporary_bytes"), 1e6, 0),
+                    _number(contestant.get("peak_resident_bytes"), 1e6, 0),
                 )
             )
     return record.table(header, rows)
 
 
 def accuracy(result: Run) -> str:
-    """Relative distance of the gradient from float64's: middle and largest of the pictures, and the final loss."""
+    """Tabulate relative differences of the gradient from float64 over the images, and the loss after a whole run."""
     header = ("program", "noise, median", "noise, largest", "photo with noise, median", "photo with noise, largest")
-    finals = {each["name"]: each for each in result["finals"]}
+    finals = {final["name"]: final for final in result["finals"]}
     rows = []
-    for name in dict.fromkeys([each["name"] for each in result["accuracy"]] + list(finals)):
+    for name in dict.fromkeys([row["name"] for row in result["accuracy"]] + list(finals)):
         errors = [
-            [each["error"] for each in result["accuracy"] if (each["name"], each["picture"]) == (name, picture)]
+            [row["error"] for row in result["accuracy"] if (row["name"], row["picture"]) == (name, picture)]
             for picture in ("noise", "mixed")
         ]
-        cells = [f"{how(each):.1e}" if each else None for each in errors for how in (statistics.median, max)]
+        cells = [
+            f"{reduce(values):.1e}" if values else None for values in errors for reduce in (statistics.median, max)
+        ]
         final = finals.get(name)
         rows.append((name, *cells, None if final is None else f"{final['loss']:,.0f} after {final['steps']} steps"))
     return record.table((*header, "loss of the saved picture"), rows)
 
 
 def write(name: str) -> None:
-    """Tables and plot of a result."""
+    """Write and print the tables of a result, and write its plot."""
     result = record.read(name)
     plot(result, record.plot_path(name))
     tables = [seconds(result)] + ([accuracy(result)] if result["accuracy"] or result["finals"] else [])
@@ -81,7 +90,7 @@ def plot(result: Run, path: Path) -> None:
     sizes = [run["size"] for run in result["runs"]]
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, map(str, sizes))
-    axis.set(xlabel="pixels a side", ylabel="ns a pixel", title=result["machine"]["device"], ylim=(0, None))
+    axis.set(xlabel="side, pixels", ylabel="ns per pixel", title=result["machine"]["device"], ylim=(0, None))
     axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,6 +1,6 @@
-"""PyTorch's side of `layers` and `step`: the same work, and its own memory. Imports nothing of jaxstyle or JAX.
+"""PyTorch's part of `layers` and `step`. Imports neither jaxstyle nor JAX.
 
-`python -m benchmarks.step_torch SIZE PRECISION` prints the peak bytes of a process that evaluates a picture.
+`python -m benchmarks.step_torch SIZE PRECISION` prints the peak bytes of a process that evaluates an image.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Threads of OpenMP that wait by spinning would take the cores from whoever has the next turn.
+# Waiting OpenMP threads that spin would take processor time from the next contestant.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch  # pyright: ignore[reportMissingImports]
@@ -24,24 +24,24 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Evaluation:
-    """The notebook's loss of a picture, and its gradient, as `value_and_grad` gives them with the default objective."""
+    """The notebook's loss and its gradient, equal to `value_and_grad` with the default objective."""
 
-    def __init__(self, photo: np.ndarray, painting: np.ndarray, dtype: torch.dtype = torch.float32):
+    def __init__(self, content: np.ndarray, style: np.ndarray, dtype: torch.dtype = torch.float32):
         self._network = Network(DEVICE, dtype)
         self._dtype = dtype
         with torch.no_grad():
-            self._content = self._network(self.tensor(photo))[CONTENT]
-            taps = self._network(self.tensor(painting))
+            self._content = self._network(self.tensor(content))[CONTENT]
+            taps = self._network(self.tensor(style))
             self._grams = {layer: gram(taps[layer]) for layer in STYLE}
 
     def tensor(self, pixels: np.ndarray) -> torch.Tensor:
-        """`(H, W, 3)` in [0, 1] to the network's input."""
+        """Convert `(H, W, 3)` in [0, 1] to the network's input."""
         channels = torch.tensor(pixels, dtype=self._dtype, device=DEVICE).permute(2, 0, 1)
         return (channels * self._network.scale + self._network.shift)[None].contiguous()
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
-        """Of a network's input."""
-        taps = {layer: each.to(self._dtype) for layer, each in self._network(x).items()}
+        """Compute the loss of a network input."""
+        taps = {layer: features.to(self._dtype) for layer, features in self._network(x).items()}
         with torch.autocast(DEVICE, enabled=False):
             terms = [
                 1e3 / target.shape[0] ** 2 * functional.mse_loss(gram(taps[layer]), target)
@@ -50,14 +50,14 @@ class Evaluation:
             return functional.mse_loss(taps[CONTENT], self._content) + sum(terms)
 
     def gradient(self, pixels: np.ndarray) -> np.ndarray:
-        """`(H, W, 3)`, with respect to pixels in [0, 1]."""
+        """Compute the gradient with respect to pixels in [0, 1], `(H, W, 3)`."""
         x = self.tensor(pixels).requires_grad_()
         self.loss(x).backward()
         assert x.grad is not None
         return (x.grad * self._network.scale)[0].permute(1, 2, 0).cpu().numpy()
 
-    def work(self, pixels: np.ndarray, precision: str, compiled: bool) -> Callable[[], Any]:
-        """One evaluation, for timing."""
+    def timed(self, pixels: np.ndarray, precision: str, compiled: bool) -> Callable[[], Any]:
+        """Return a function that runs one evaluation, for timing."""
         x = self.tensor(pixels).requires_grad_()
         loss = torch.compile(self.loss) if compiled else self.loss
 
@@ -74,8 +74,10 @@ class Evaluation:
 def layer(
     x: np.ndarray, cotangent: np.ndarray, kernel: np.ndarray, bias: np.ndarray, precision: str
 ) -> Callable[[], Any]:
-    """One convolution with bias and ReLU, forward and the gradient of its input; pixels last in channels, as in JAX."""
-    image, back = (torch.tensor(each, device=DEVICE).permute(2, 0, 1)[None].contiguous() for each in (x, cotangent))
+    """Return a function that runs a convolution with bias and ReLU and its input gradient; channels last, as in JAX."""
+    image, output_gradient = (
+        torch.tensor(array, device=DEVICE).permute(2, 0, 1)[None].contiguous() for array in (x, cotangent)
+    )
     weights = torch.tensor(kernel, device=DEVICE).permute(3, 2, 0, 1).contiguous()
     shift = torch.tensor(bias, device=DEVICE)
     image.requires_grad_()
@@ -84,7 +86,7 @@ def layer(
         image.grad = None
         with _precision(precision):
             y = functional.relu(functional.conv2d(image, weights, shift, padding=1))
-        y.backward(back.to(y.dtype))
+        y.backward(output_gradient.to(y.dtype))
         _wait()
 
     return work
@@ -92,7 +94,7 @@ def layer(
 
 @contextlib.contextmanager
 def _precision(precision: str):
-    """Convolutions as jaxstyle's option of this name has them; all else in float32."""
+    """Set the precision of convolutions as in jaxstyle; everything else is float32."""
     torch.backends.cudnn.allow_tf32 = precision == "default"
     torch.backends.cuda.matmul.allow_tf32 = False
     with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -106,10 +108,10 @@ def _wait() -> None:
 
 def main(size: int, precision: str) -> None:
     random = np.random.default_rng(0)
-    photo, painting, picture = (random.random((size, size, 3), np.float32) for _ in range(3))
-    work = Evaluation(photo, painting).work(picture, precision, compiled=False)
+    content, style, image = (random.random((size, size, 3), np.float32) for _ in range(3))
+    evaluate = Evaluation(content, style).timed(image, precision, compiled=False)
     for _ in range(3):
-        work()
+        evaluate()
     print(peak_resident_bytes())
 
 

@@ -1,7 +1,7 @@
-"""Does a sheet of many settings, in one compiled program, cost more than its pictures one by one?
+"""Does a contact sheet cost more than its cells run separately?
 
-Strengths and style scales of one pair of pictures: all cells by `stylize_batch`, then each by `stylize`, in turn, both
-with their programs compiled by a first round; seconds an evaluation of a picture, from call to result.
+Strengths and style scales of one pair: all cells by one call of `stylize_batch`, alternating with one call of `stylize`
+per cell, after a first round that compiles. Measures wall time per evaluation and cell.
 
     python -m benchmarks sweep --images FOLDER
 """
@@ -22,29 +22,29 @@ STYLE_SCALES = (0.5, 1.0, 2.0)
 
 
 def measure(images: Path, pair: str, size: int, steps: int, rounds: int, name: str) -> None:
-    photo_path, painting_path = files(images, pair)
-    content = js.load_image(photo_path, size=size)
-    paintings = [js.load_image(painting_path, size=round(scale * size)) for scale in STYLE_SCALES]
-    cells = list(itertools.product(paintings, STRENGTHS))
+    content_path, style_path = files(images, pair)
+    content = js.load_image(content_path, size=size)
+    styles = [js.load_image(style_path, size=round(scale * size)) for scale in STYLE_SCALES]
+    cells = list(itertools.product(styles, STRENGTHS))
     options: dict[str, Any] = {"params": js.load_params(), "steps": steps, "scales": 1, "tolerance": 0.0}
 
     def together() -> float:
-        styles, strengths = zip(*cells, strict=True)
-        begin = time.perf_counter()
-        made = js.stylize_batch(content, list(styles), strength=list(strengths), **options)
-        return (time.perf_counter() - begin) / sum(result.evaluations for result in made)
+        cell_styles, strengths = zip(*cells, strict=True)
+        start = time.perf_counter()
+        results = js.stylize_batch(content, list(cell_styles), strength=list(strengths), **options)
+        return (time.perf_counter() - start) / sum(result.evaluations for result in results)
 
-    def alone() -> float:
-        begin = time.perf_counter()
-        made = [js.stylize(content, style, strength=strength, **options) for style, strength in cells]
-        return (time.perf_counter() - begin) / sum(result.evaluations for result in made)
+    def separately() -> float:
+        start = time.perf_counter()
+        results = [js.stylize(content, style, strength=strength, **options) for style, strength in cells]
+        return (time.perf_counter() - start) / sum(result.evaluations for result in results)
 
     compiled = run_batch._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
     together()
     compiled = run_batch._cache_size() - compiled  # pyright: ignore[reportAttributeAccessIssue]
-    alone()
+    separately()
     result: Run = {
-        "question": "seconds an evaluation of a picture, all cells together and one by one",
+        "question": "seconds per evaluation of a cell, all cells together and separately",
         "pair": pair,
         "size": size,
         "cells": len(cells),
@@ -54,30 +54,30 @@ def measure(images: Path, pair: str, size: int, steps: int, rounds: int, name: s
         "rounds": [],
     }
     for _ in range(rounds):
-        result["rounds"].append({"together": together(), "alone": alone()})
+        result["rounds"].append({"together": together(), "alone": separately()})
         record.write(name, result)
         print(result["rounds"][-1], flush=True)
 
 
 def table(result: Run) -> str:
-    header = ("cells", "long side", "together", "one by one", "ratio", "programs compiled for the steps")
-    both = {way: statistics.median(each[way] for each in result["rounds"]) for way in ("together", "alone")}
-    ratio = statistics.median(each["together"] / each["alone"] for each in result["rounds"])
-    row = result["cells"], result["size"], f"{both['together']:.3f} s", f"{both['alone']:.3f} s", f"{ratio:.2f}"
+    header = ("cells", "long side", "together", "separately", "ratio", "programs compiled for the steps")
+    medians = {key: statistics.median(times[key] for times in result["rounds"]) for key in ("together", "alone")}
+    ratio = statistics.median(times["together"] / times["alone"] for times in result["rounds"])
+    row = result["cells"], result["size"], f"{medians['together']:.3f} s", f"{medians['alone']:.3f} s", f"{ratio:.2f}"
     return record.table(header, [(*row, result["programs"])])
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("sweep", __doc__)
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="holds content_NAME.jpg and style_NAME.jpg")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder with content_NAME.jpg and style_NAME.jpg")
     parser.add_argument("--pair", default=FULL["pairs"][0], metavar="CONTENT+STYLE")
     parser.add_argument("--size", type=arguments.positive, default=192, help="long side in pixels (%(default)s)")
-    parser.add_argument("--steps", type=arguments.positive, default=20, help="of each picture (%(default)s)")
-    parser.add_argument("--rounds", type=arguments.positive, default=3, help="that are measured (%(default)s)")
+    parser.add_argument("--steps", type=arguments.positive, default=20, help="evaluations of each cell (%(default)s)")
+    parser.add_argument("--rounds", type=arguments.positive, default=3, help="timed rounds (%(default)s)")
     options = parser.parse_args(argv)
     if not options.plot:
         if options.images is None:
-            raise js.InputError("no pictures, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
+            raise js.InputError("no images, expected --images FOLDER with content_NAME.jpg and style_NAME.jpg")
         measure(options.images, options.pair, options.size, options.steps, options.rounds, options.name)
     record.report(options.name, table(record.read(options.name)))
 

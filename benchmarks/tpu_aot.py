@@ -1,12 +1,11 @@
-"""Does a whole optimizer step fit on TPUs that are not here? The TPU's own compiler says so, ahead of time.
+"""Does a whole optimizer step fit on TPUs, according to the TPU compiler?
 
-Needs the extra `tpu-aot`, whose libtpu compiles on a machine that has only a CPU. Each case compiles the loop of steps
-that `stylize` runs (network, losses, gradient, L-BFGS with its memory) for chips of a kind, and records whether it
-fits, bytes a chip, operations, and what the chips send each other. That is the compiler's word: it compiles, it fits,
-it communicates so much. It is no measurement: how long a step takes on a TPU is not known from it.
+Requires the extra `tpu-aot`, whose libtpu compiles on a machine without a TPU. Each case compiles the loop of steps
+that `stylize` runs (network, losses, gradient, L-BFGS with its history), and records memory, operations and
+communication per chip. It does not show that the program runs or how long a step takes.
 
-A case compiles for one to fifteen minutes on two cores, so each is written as soon as it is there, and those in the
-JSON are not compiled again.
+A case compiles for up to 15 minutes on two cores. The JSON is written after each case, and cases in it are not compiled
+again.
 
     python -m benchmarks tpu_aot
 """
@@ -23,19 +22,19 @@ import jaxstyle as js
 from benchmarks import arguments, record
 from jaxstyle.errors import InputError
 
-# Chip to what `get_topology_desc` wants for one of them, and for slices.
-ONE = {"v5e": "v5e:1x1", "v6e": "v6e:1x1", "v5p": "v5p:1x1x1", "v4": "v4:1x1x1"}
-OPTIONS = {"v4": {"chip_config_name": "megacore"}}
-# Of a chip's memory, as Google's documentation of each generation says.
+# Names of single-chip topologies, and topology options, for `get_topology_desc`.
+SINGLE_CHIP_TOPOLOGIES = {"v5e": "v5e:1x1", "v6e": "v6e:1x1", "v5p": "v5p:1x1x1", "v4": "v4:1x1x1"}
+TOPOLOGY_OPTIONS = {"v4": {"chip_config_name": "megacore"}}
 GIB = 2**30
-MEMORY = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
-# Less optimization, a fraction of the time; memory comes out a little larger than it could be.
-COMPILER = {"exec_time_optimization_effort": -1.0}
+# Memory of a chip in GiB, from Google's documentation.
+MEMORY_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+# Compiles in a fraction of the time; tends to need slightly more memory.
+COMPILER_OPTIONS = {"exec_time_optimization_effort": -1.0}
 Run = dict[str, Any]
 
 
 class Case(NamedTuple):
-    """What to compile: a chip's kind, how many hold rows and columns, the picture's side, and the options."""
+    """Chip, mesh, topology, side of the square image in pixels, window and history size."""
 
     chip: str
     rows: int
@@ -47,24 +46,24 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What identifies it."""
+        """Identifier in the JSON."""
         window = "" if self.window is None else f", windows of {self.window}"
         return f"{self.chip} {self.rows}x{self.columns}, {self.side}{window}, {self.memory_size} pairs"
 
 
-def one(chip: str, side: int, window: int | None = None) -> Case:
-    """A single chip."""
-    return Case(chip, 1, 1, ONE[chip], side, window)
+def single_chip(chip: str, side: int, window: int | None = None) -> Case:
+    """Return a case for one chip."""
+    return Case(chip, 1, 1, SINGLE_CHIP_TOPOLOGIES[chip], side, window)
 
 
 CASES = (
-    one("v5e", 512),
-    one("v5e", 1024),
-    one("v5e", 2048),
+    single_chip("v5e", 512),
+    single_chip("v5e", 1024),
+    single_chip("v5e", 2048),
     Case("v5e", 4, 4, "v5e:4x4", 8192),
-    one("v5e", 4096, 512),
+    single_chip("v5e", 4096, 512),
     Case("v5e", 4, 4, "v5e:4x4", 4096),
-    one("v5e", 4096),
+    single_chip("v5e", 4096),
     Case("v5e", 4, 4, "v5e:4x4", 2048),
     Case("v5e", 2, 4, "v5e:2x4", 4096),
     Case("v4", 2, 2, "v4:2x2x1", 4096),
@@ -78,17 +77,17 @@ def measure(options: argparse.Namespace) -> None:
         result = record.read(options.name)
     except InputError:
         result = {"question": "does a whole optimizer step fit on TPUs", "runs": []}
-    done = {run["name"] for run in result["runs"]}
+    compiled = {run["name"] for run in result["runs"]}
     for case in CASES:
-        if case.name in done or options.only not in case.name:
+        if case.name in compiled or options.only not in case.name:
             continue
-        # A process of its own: libtpu ends it where it finds an error of its own, and its memory is given back.
+        # In a separate process, because libtpu may abort it; this also releases its memory.
         command = [sys.executable, "-m", "benchmarks.tpu_aot", str(CASES.index(case))]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, env=_environment())
         lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
         if answer.returncode or not lines:
             raise InputError(
-                f"{case.name}: the compiler's process ended with {answer.returncode}: {answer.stderr[-500:]}"
+                f"{case.name}: the compiler process exited with status {answer.returncode}: {answer.stderr[-500:]}"
             )
         run = record.json.loads(lines[-1])
         result["machine"] = run.pop("machine")
@@ -97,14 +96,14 @@ def measure(options: argparse.Namespace) -> None:
         print(f"{case.name}: {'fits' if run['fits'] else 'does not fit'}, {run['compile_seconds']:.0f} s", flush=True)
 
 
-def compiled(case: Case) -> Run:
-    """One case, in this process."""
+def compile_case(case: Case) -> Run:
+    """Compile a case in this process."""
     from jax.errors import JaxRuntimeError
     from jax.experimental import topologies
 
     from benchmarks.collectives import collectives, lowered
 
-    options: dict[str, Any] = dict(OPTIONS.get(case.chip, {}))
+    options: dict[str, Any] = dict(TOPOLOGY_OPTIONS.get(case.chip, {}))
     if case.rows * case.columns == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
     topology = topologies.get_topology_desc(platform="tpu", topology_name=case.topology, **options)
@@ -112,10 +111,10 @@ def compiled(case: Case) -> Run:
     optimizer = js.lbfgs(case.memory_size, precondition="pyramid")
     program = lowered(case.side, case.side, js.Objective(window=case.window), optimizer, mesh)
     run: Run = case._asdict() | {"name": case.name, "kind": topology.devices[0].device_kind, "fits": False}
-    run |= {"chip_bytes": MEMORY[case.chip] * GIB, "compiler_options": COMPILER}
+    run |= {"chip_bytes": MEMORY_GIB[case.chip] * GIB, "compiler_options": COMPILER_OPTIONS}
     start = time.perf_counter()
     try:
-        program = program.compile(COMPILER)
+        program = program.compile(COMPILER_OPTIONS)
     except JaxRuntimeError as error:
         run |= {"compile_seconds": time.perf_counter() - start}
         if not re.search("RESOURCE_EXHAUSTED|Ran out of memory", str(error)):
@@ -125,7 +124,7 @@ def compiled(case: Case) -> Run:
     memory, cost = program.memory_analysis(), program.cost_analysis()
     peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return run | {
-        # The compiler itself leaves out the program's own code.
+        # The compiler's own check ignores the program's code.
         "fits": peak <= run["chip_bytes"],
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
@@ -137,8 +136,8 @@ def compiled(case: Case) -> Run:
 
 
 def table(result: Run) -> str:
-    header = ("chips", "picture", "fits", "a chip, GB", "of", "arguments", "temporaries", "code", "TFLOP a chip")
-    header = (*header, "permutes", "all-reduces", "others (largest)", "compiled in")
+    header = ("chips", "image", "fits", "GB per chip", "limit, GB", "arguments, GB", "temporaries, GB", "code, GB")
+    header = (*header, "TFLOP per chip", "permutes", "all-reduces", "other collectives (largest)", "compile time")
     rows = []
     for run in result["runs"]:
         chips = run["rows"] * run["columns"]
@@ -151,7 +150,9 @@ def table(result: Run) -> str:
         sizes = [f"{run[key] / 1e9:.2f}" for key in ("argument_bytes", "temporary_bytes", "code_bytes")]
         sent = run["collectives"]
         others = {kind: sent[kind] for kind in ("all-gather", "all-to-all", "reduce-scatter") if kind in sent}
-        told = ", ".join(f"{each['count']} {kind} ({each['largest'] / 1e6:.2f} MB)" for kind, each in others.items())
+        others_text = ", ".join(
+            f"{total['count']} {kind} ({total['largest'] / 1e6:.2f} MB)" for kind, total in others.items()
+        )
         rows.append(
             [
                 *head,
@@ -160,27 +161,27 @@ def table(result: Run) -> str:
                 *sizes,
                 None if run["flops"] is None else f"{run['flops'] / 1e12:.2f}",
                 *(_sent(sent.get(kind)) for kind in ("collective-permute", "all-reduce")),
-                told or "none",
+                others_text or "none",
                 f"{run['compile_seconds']:.0f} s",
             ]
         )
     return record.table(header, rows)
 
 
-def _sent(each: dict[str, int] | None) -> str:
-    return "none" if each is None else f"{each['count']}, {each['bytes'] / 1e6:.1f} MB"
+def _sent(total: dict[str, int] | None) -> str:
+    return "none" if total is None else f"{total['count']}, {total['bytes'] / 1e6:.1f} MB"
 
 
 def _environment() -> dict[str, str]:
-    # Without these libtpu asks a metadata server that is not there, and allows one process at a time.
-    quiet = {"TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"}
-    return os.environ | quiet | {"JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    # Otherwise libtpu queries a metadata server that does not exist, and allows only one process at a time.
+    libtpu = {"TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"}
+    return os.environ | libtpu | {"JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("tpu_aot", __doc__)
-    parser.add_argument("--only", default="", help="cases whose name contains this, such as 'v5e 1x1'")
-    parser.add_argument("--limit", type=arguments.positive, default=3600, help="seconds for a case (default: 3600)")
+    parser.add_argument("--only", default="", help="compile only cases whose name contains this, such as 'v5e 1x1'")
+    parser.add_argument("--limit", type=arguments.positive, default=3600, help="seconds per case (default: 3600)")
     options = parser.parse_args(argv)
     if not options.plot:
         measure(options)
@@ -188,5 +189,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    found = compiled(CASES[int(sys.argv[1])])
-    print(record.json.dumps(found | {"machine": record.machine()}))
+    run = compile_case(CASES[int(sys.argv[1])])
+    print(record.json.dumps(run | {"machine": record.machine()}))

@@ -1,7 +1,7 @@
-"""A process of its own for everything that is measured, and the pipe between: one JSON object a line, each way.
+"""Separate processes for measurements, connected by pipes with one JSON object per line.
 
-The parent's end is `Worker`; the child's end is `serve`, which hands requests to a function and returns what it says. A
-child waits in a blocking read, so it costs nothing while another one works; it ends when its parent is gone.
+`Worker` is the parent's end; `serve` is the child's end, which answers requests by a function. An idle child waits in a
+blocking read and uses no processor time. It ends with its parent.
 """
 
 import contextlib
@@ -21,28 +21,28 @@ Message = dict[str, Any]
 
 
 class WorkerError(RuntimeError):
-    """A worker ended too early; the message has what it wrote to stderr."""
+    """A worker ended too early; the message contains the end of its stderr."""
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a worker."""
-    # OpenMP's threads, which PyTorch works with, spin where they wait for each other: with anything else running on a
-    # core, a step was seen to take ten times as long. With sleeping threads even its fastest steps were no slower.
-    # And a program that JAX compiled in an earlier run would hide the time to compile.
+    """Return the environment variables of a worker."""
+    # PyTorch's OpenMP threads spin while they wait for each other; if another program used a core, a step took up to
+    # ten times as long. With sleeping threads even the fastest steps were no slower.
+    # A program in JAX's compilation cache would hide the compilation time.
     return {"OMP_WAIT_POLICY": "passive", **os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
 
 
 class Worker:
-    """The parent's end: starts `python -m benchmarks.MODULE`, asks, and kills it when the `with` block ends.
+    """Start `python -m benchmarks.MODULE`, send requests, and kill it at the end of the `with` block.
 
-    The first request is `options`; `start_up_seconds` is the time from starting the process to its answer, which is in
-    `answer`.
+    The first request is `options`, its reply `answer`; `start_up_seconds` is the time from the start of the process to
+    that reply.
     """
 
     def __init__(self, module: str, options: Message):
         self.module = module
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by `close`
-        begin = time.perf_counter()
+        start = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"benchmarks.{module}"],
             stdin=subprocess.PIPE,
@@ -53,18 +53,18 @@ class Worker:
             env=environment(),
         )
         try:
-            self.answer = self.ask(**options)
-        except BaseException:  # Ctrl-C too: nobody else knows of the process yet.
+            self.answer = self.request(**options)
+        except BaseException:  # Including Ctrl-C: no one else can close the process yet.
             self.close()
             raise
-        self.start_up_seconds = time.perf_counter() - begin
+        self.start_up_seconds = time.perf_counter() - start
 
-    def ask(self, **request: Any) -> Message:
-        """Send one request and wait for the answer."""
+    def request(self, **message: Any) -> Message:
+        """Send a request and wait for the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._crash() from None
@@ -74,13 +74,13 @@ class Worker:
         return json.loads(answer)
 
     def close(self) -> None:
-        """End the process, whatever it is doing, and wait until it is gone."""
+        """Kill the process and wait for its end."""
         self._process.kill()
         self._process.wait()
         self._stderr.close()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            # What is left in the buffer cannot be delivered any more.
+            # Closing flushes the buffer, which cannot be delivered any more.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
@@ -93,14 +93,14 @@ class Worker:
     def _crash(self) -> WorkerError:
         code = self._process.wait()
         self._stderr.seek(0)
-        said = "".join(self._stderr.readlines()[-20:]).rstrip()
-        how = f"was killed by signal {-code} (9: often too little memory)" if code < 0 else f"ended with status {code}"
-        return WorkerError(f"the worker {self.module} {how}" + (f" and wrote:\n{said}" if said else ""))
+        stderr = "".join(self._stderr.readlines()[-20:]).rstrip()
+        ending = f"was killed by signal {-code} (9: often out of memory)" if code < 0 else f"ended with status {code}"
+        return WorkerError(f"the worker {self.module} {ending}" + (f" and wrote:\n{stderr}" if stderr else ""))
 
 
 def serve(prepare: Callable[[Message], tuple[Message, Callable[[Message], Message]]]) -> None:
-    """The child's end: answer the first request by `prepare`, the others by the function that it returns as well."""
-    # What a library prints must not come between the answers.
+    """Answer the first request by `prepare`, and the following ones by the function that it also returns."""
+    # Output that libraries print must not mix with the replies.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -114,17 +114,17 @@ def serve(prepare: Callable[[Message], tuple[Message, Callable[[Message], Messag
         while line := sys.stdin.readline():
             reply(handle(json.loads(line)))
     except KeyboardInterrupt:
-        pass  # Ctrl-C reaches every process of the terminal; the parent is the one to say so.
+        pass  # Ctrl-C reaches every process of the terminal; the parent reports it.
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this process ever had in RAM."""
+    """Return the peak resident memory of this process."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: on Linux that starts from the size of the process that started this one.
+        # On Linux ru_maxrss is not used, because it starts at the size of the parent process.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
-    import resource  # Not there on Windows, where nothing but this function needs it.
+    import resource  # Not available on Windows.
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""The benchmarks' own logic, on made-up figures: nothing is measured here, and PyTorch is not needed."""
+"""Logic of the benchmarks on invented figures, without measurements and without PyTorch."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def results(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
-def test_without_a_name_all_are_listed(argv, capsys):
+def test_benchmarks_are_listed_without_a_name(argv, capsys):
     assert dispatcher.main(argv) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in ("optimizers", "peers", "gatys_trace", "scales", "resolution"))
@@ -73,7 +73,7 @@ def test_plot_before_any_measurement_is_one_sentence(results, capsys):
     assert "measure first" in capsys.readouterr().err
 
 
-def test_too_small_a_picture_is_one_sentence(results, capsys):
+def test_too_small_an_image_is_one_sentence(results, capsys):
     assert dispatcher.main(["resolution", "--sizes", "64", "16"]) == 2
     assert capsys.readouterr().err == "got a size of 16, expected at least 32 pixels\n"
 
@@ -120,7 +120,7 @@ def test_busy_seconds_grow():
 # Workers
 
 
-def test_a_crash_is_reported_with_what_it_wrote():
+def test_a_crash_is_reported_with_its_stderr():
     with pytest.raises(worker.WorkerError, match=r"no_such_worker ended with status 1 and wrote:\n.*No module named"):
         worker.Worker("no_such_worker", {})
 
@@ -133,7 +133,7 @@ def test_peak_memory_outlives_the_memory():
 # Peers
 
 
-def test_our_painter_is_stylize_one_evaluation_at_a_time(tmp_path, tiny_params, monkeypatch):
+def test_peer_jaxstyle_is_stylize_one_evaluation_at_a_time(tmp_path, tiny_params, monkeypatch):
     monkeypatch.setattr(js, "load_params", lambda: tiny_params)
     paths = [tmp_path / "content.png", tmp_path / "style.png"]
     for seed, path in enumerate(paths):
@@ -153,10 +153,10 @@ def test_our_painter_is_stylize_one_evaluation_at_a_time(tmp_path, tiny_params, 
 
 @pytest.mark.parametrize("limit", [1, 10, 20, 50, 300])
 def test_marks_end_at_the_limit(limit):
-    found = peers.marks(limit)
-    assert found == sorted(set(found))
-    assert found[-1] == limit
-    assert found[0] >= min(10, limit)
+    marks = peers.marks(limit)
+    assert marks == sorted(set(marks))
+    assert marks[-1] == limit
+    assert marks[0] >= min(10, limit)
 
 
 @pytest.mark.parametrize(("limit", "chunk"), [(1, 10), (37, 10), (300, 7), (100, 1000)])
@@ -171,12 +171,12 @@ def test_chunks_stop_at_every_mark(limit, chunk):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 300])
-def test_first_good_one(count):
+def test_first_true(count):
     for start in range(1, count + 2):
-        asked = []
-        found = peers.first(count, lambda k, start=start, asked=asked: asked.append(k) or k >= start)
-        assert found == (start if start <= count else None)
-        assert len(asked) <= 1 + count.bit_length()
+        calls = []
+        first = peers.first_true(count, lambda k, start=start, calls=calls: calls.append(k) or k >= start)
+        assert first == (start if start <= count else None)
+        assert len(calls) <= 1 + count.bit_length()
 
 
 def test_summary():
@@ -207,20 +207,20 @@ def race():
     return ours, theirs
 
 
-def test_reach():
-    found = peers.reach(*race(), 8)
-    assert found["peer_loss"] == 40.0
-    assert [found[f"seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [8.0, 14.0, 17.0]
-    assert [found[f"peer_seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [40.0, 40.0, 50.0]
-    assert [found[f"ratio{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [0.2, 0.35, 0.34]
-    assert found["ratio_undisturbed"] == 0.2
+def test_compare_times():
+    times = peers.compare_times(*race(), 8)
+    assert times["peer_loss"] == 40.0
+    assert [times[f"seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [8.0, 14.0, 17.0]
+    assert [times[f"peer_seconds{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [40.0, 40.0, 50.0]
+    assert [times[f"ratio{kind}"] for kind in ("", "_with_compile", "_with_start_up")] == [0.2, 0.35, 0.34]
+    assert times["ratio_undisturbed"] == 0.2
 
 
 def test_never_reached():
-    found = peers.reach(*race(), None)
-    assert found["evaluation"] is found["seconds"] is found["ratio"] is found["ratio_with_start_up"] is None
-    assert found["ratio_undisturbed"] is None
-    assert found["peer_seconds"] == 40.0
+    times = peers.compare_times(*race(), None)
+    assert times["evaluation"] is times["seconds"] is times["ratio"] is times["ratio_with_start_up"] is None
+    assert times["ratio_undisturbed"] is None
+    assert times["peer_seconds"] == 40.0
 
 
 def test_peers_report(results):
@@ -230,7 +230,7 @@ def test_peers_report(results):
         "shapes": {"content": [43, 64, 3], "style": [50, 64, 3]},
         "foreign_cpu_share": 0.25,
         "programs": {"jaxstyle": ours, "pastiche": theirs, "torch": theirs},
-        "reached": {"pastiche": peers.reach(ours, theirs, 8), "torch": peers.reach(ours, theirs, None)},
+        "reached": {"pastiche": peers.compare_times(ours, theirs, 8), "torch": peers.compare_times(ours, theirs, None)},
     }
     record.write("peers", {"runs": [run, run]})
     assert dispatcher.main(["peers", "--plot"]) == 0
@@ -271,7 +271,7 @@ def test_resolution_report(results):
     assert (results / "other.png").stat().st_size > 1000
 
 
-def test_the_committed_trace_can_be_drawn_again(results):
+def test_the_committed_trace_can_be_plotted(results):
     shutil.copy(COMMITTED / "gatys_trace.json", results)
     gatys_trace.main(["--plot"])
     lines = (results / "gatys_trace.md").read_text().splitlines()
@@ -281,7 +281,7 @@ def test_the_committed_trace_can_be_drawn_again(results):
     assert (results / "gatys_trace.png").stat().st_size > 1000
 
 
-def test_a_short_trace_has_the_marks_it_came_to(results):
+def test_the_table_of_a_short_trace_ends_with_the_run(results):
     result = json.loads((COMMITTED / "gatys_trace.json").read_text())
     result["losses"] = result["losses"][:120]
     result["best_so_far"] = {k: loss for k, loss in result["best_so_far"].items() if int(k) <= 120}

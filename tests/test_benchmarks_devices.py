@@ -1,4 +1,4 @@
-"""What the benchmarks of many devices read from compiled programs, and the tables they make of it."""
+"""Benchmarks of compiled programs, and their committed tables."""
 
 import jax
 import PIL.Image
@@ -19,7 +19,7 @@ TEXT = """
 """
 
 
-def test_a_programs_text_is_counted_by_hand():
+def test_collectives_are_counted_in_a_programs_text():
     assert collectives(TEXT) == {
         "collective-permute": {"count": 2, "bytes": 4 * (2 * 8 * 64 + 8), "largest": 4 * 2 * 8 * 64},
         "all-reduce": {"count": 2, "bytes": 4 * (64**2 + 128**2) + 1, "largest": 4 * (64**2 + 128**2)},
@@ -30,14 +30,14 @@ def test_a_programs_text_is_counted_by_hand():
 def test_a_sum_over_a_mesh_is_one_all_reduce():
     mesh = js.make_mesh(4)
     x = jax.ShapeDtypeStruct((8, 8), jax.numpy.float32, sharding=NamedSharding(mesh, PartitionSpec("rows")))
-    found = collectives(jax.jit(jax.numpy.sum).lower(x).compile().as_text())
-    assert found == {"all-reduce": {"count": 1, "bytes": 4, "largest": 4}}
+    totals = collectives(jax.jit(jax.numpy.sum).lower(x).compile().as_text())
+    assert totals == {"all-reduce": {"count": 1, "bytes": 4, "largest": 4}}
 
 
-def test_the_scaling_of_a_small_picture_is_measured():
-    run = scaling.measured(2, 1, 64, 64, repeats=1)
-    # 361,152 multiply-adds a pixel forward and about as many back, and the neighbors' rows, which are many in so small
-    # a picture: a device has two rows of conv5_1.
+def test_the_scaling_of_a_small_image_is_measured():
+    run = scaling.measure_mesh(2, 1, 64, 64, repeats=1)
+    # 361,152 multiply-adds per pixel forward and about as many backward, and the halo rows, which are many in so small
+    # an image: a device has two rows of conv5_1.
     assert 1 <= run["flops"] / (2 * 2 * 361_152 * 32 * 64) < 2
     assert set(run["collectives"]) >= {"collective-permute", "all-reduce"}
     assert "2 (2x1)" in scaling.table({"runs": [{"kind": "strong", **run}]})
@@ -49,11 +49,11 @@ def test_committed_tables_are_those_of_the_committed_json(name):
     modules |= {"checkpoint": checkpoint, "layers": layers}
     module = modules[name]
     assert (record.RESULTS / f"{name}.md").read_text() == module.table(record.read(name))
-    # And the README's, which are copies.
+    # The README contains a copy.
     assert module.table(record.read(name)).strip() in (record.RESULTS.parent / "README.md").read_text()
 
 
-def test_what_fits_on_a_tpu_is_less_than_it_has():
+def test_programs_that_fit_need_less_memory_than_the_tpu_has():
     runs = record.read("tpu_aot")["runs"]
     for run in runs:
         assert run["fits"] == (run.get("peak_bytes", float("inf")) <= run["chip_bytes"]), run["name"]
@@ -64,7 +64,7 @@ def test_what_fits_on_a_tpu_is_less_than_it_has():
 
 
 def test_twelve_photos_have_six_sizes(tmp_path):
-    assert folder.photos(tmp_path, 96) == 12
+    assert folder.write_photos(tmp_path, 96) == 12
     sizes = set()
     for path in tmp_path.iterdir():
         with PIL.Image.open(path) as picture:
@@ -72,12 +72,12 @@ def test_twelve_photos_have_six_sizes(tmp_path):
     assert len(sizes) == 6
 
 
-def test_saves_and_runs_of_a_small_picture_are_measured(tmp_path, monkeypatch):
+def test_saves_and_runs_of_a_small_image_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     checkpoint.main(["--sizes", "64", "--saves", "2", "--rounds", "0"])
     result = record.read("checkpoint")
     assert len(result["saves"][0]["seconds"]) == 2
-    # Pictures of 64x43: 23 for L-BFGS with 10 pairs, and the state's own two; and words.
+    # Images of 64x43: 23 for L-BFGS with 10 pairs and 2 of the run state, plus metadata.
     assert 25 < result["saves"][0]["bytes"] / (12 * 64 * 43) < 25.2
     assert "| 64 |" in (tmp_path / "checkpoint.md").read_text()
 
@@ -90,11 +90,11 @@ def test_the_committed_tables_of_steps_are_those_of_their_json_and_the_readmes()
     assert all(table.strip() in readme for table in tables)
 
 
-def test_the_works_of_a_step_are_counted_by_hand():
+def test_operations_and_bytes_of_a_step():
     shapes = rates.convolutions(512, 512)
     assert next(iter(shapes)) == "conv1_1"
     assert (shapes["conv1_1"], shapes["conv5_1"]) == ((512, 512, 3, 64), (32, 32, 512, 512))
-    # 361,152 multiply-adds a pixel forward, and as many back.
+    # 361,152 multiply-adds per pixel forward, and as many backward.
     assert sum(rates.operations(*shape) for shape in shapes.values()) == 2 * 2 * 361_152 * 512**2
     assert rates.operations(1, 1, 1, 1) == 2 * 2 * 9
     assert rates.traffic(10, 10, 1, 2) == 4 * (100 * (2 + 6) + 2 * 9 * 2)
@@ -103,18 +103,18 @@ def test_the_works_of_a_step_are_counted_by_hand():
     assert step_report.limit(run, {"flops": 6.0, "bytes": 2.0}) == 4.0
 
 
-def test_works_take_turns_and_the_first_round_does_not_count():
-    done = []
-    seconds = rates.in_turn({name: lambda name=name: done.append(name) for name in "ab"}, 3)
-    assert "".join(done) == "abababab"
-    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
+def test_functions_alternate_after_a_warm_up_round():
+    calls = []
+    seconds = rates.alternate({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
+    assert "".join(calls) == "abababab"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
     assert min(map(min, seconds.values())) >= 0
 
 
-def test_layers_and_steps_of_small_pictures_are_measured(tmp_path, monkeypatch):
+def test_layers_and_steps_of_small_images_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
-    monkeypatch.setattr(rates, "PRODUCTS", {"cpu": (64,)})
-    monkeypatch.setattr(rates, "STREAM", {"cpu": 2**16})
+    monkeypatch.setattr(rates, "PRODUCT_SIDES", {"cpu": (64,)})
+    monkeypatch.setattr(rates, "STREAM_BYTES", {"cpu": 2**16})
     layers.main(["--size", "32", "--repeats", "1"])
     runs = record.read("layers")["runs"]
     assert [run["layer"] for run in runs] == list(rates.convolutions(32, 32))

@@ -26,12 +26,12 @@ def test_a_run_and_its_report(tmp_path, tiny_params, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for name, shape in (("content_photo", (192, 256)), ("style_one", (200, 160))):
         Pillow.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(tmp_path / f"{name}.jpg")
-    chosen = ["--images", str(tmp_path), "--pairs", "photo+one", "--steps", "20"]
-    assert dispatcher.main(["scales", *chosen, "--sizes", "256"]) == 0
+    options = ["--images", str(tmp_path), "--pairs", "photo+one", "--steps", "20"]
+    assert dispatcher.main(["scales", *options, "--sizes", "256"]) == 0
     runs = json.loads((tmp_path / "scales.json").read_text())["runs"]
     assert [run["scales"] for run in runs] == ["1", "auto"]
     assert runs[0]["steps"] == [["256x192", 20]]
-    # Steps of a quarter of the cost leave some for more of both.
+    # A step at half the size costs a quarter.
     assert [size for size, _ in runs[1]["steps"]] == ["128x96", "256x192"]
     assert all(run["cost"] <= 20 for run in runs)
     assert all(run["total"] == pytest.approx(run["content"] + run["style"], abs=2) for run in runs)
@@ -39,10 +39,10 @@ def test_a_run_and_its_report(tmp_path, tiny_params, monkeypatch, capsys):
     assert (tmp_path / "scales_256_photo+one_auto.jpg").is_file()
     rows = (tmp_path / "scales.md").read_text().splitlines()[2:]
     assert rows[0].startswith("| photo+one | 256 | 1 | 20 at 256x192 |")
-    assert dispatcher.main(["scales", *chosen, "--sizes", "96", "--name", "small"]) == 2
-    assert "photo+one at 96 pixels has one scale alone" in capsys.readouterr().err
+    assert dispatcher.main(["scales", *options, "--sizes", "96", "--name", "small"]) == 2
+    assert "photo+one at 96 pixels has only one scale" in capsys.readouterr().err
 
 
 def test_wrong_use_is_one_sentence(capsys):
     assert dispatcher.main(["scales"]) == 2
-    assert "no pictures" in capsys.readouterr().err
+    assert "no images" in capsys.readouterr().err
