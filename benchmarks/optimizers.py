@@ -278,8 +278,9 @@ def run_all(options: argparse.Namespace, default: dict[str, Any]) -> None:
     sizes: list[int] = options.sizes or default["sizes"]
     inits: list[str] = options.inits
     evaluations_by_optimizer: dict[str, int] = default["evaluations_by_optimizer"]
-    evaluations: dict[str, int] = {
-        name: options.evaluations or evaluations_by_optimizer.get(name, default["evaluations"]) for name in selected
+    default_evaluations: int = options.evaluations or default["evaluations"]
+    evaluations = {
+        name: options.evaluations or evaluations_by_optimizer.get(name, default_evaluations) for name in selected
     }
     for pair in pairs:
         files(options.images, pair)

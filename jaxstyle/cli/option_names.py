@@ -49,7 +49,7 @@ def options_with_values(command: type) -> dict[str, str]:
 def takes_several(command: type, name: str) -> bool:
     """True if the option of a field can be followed by several values."""
     kind = typing.get_type_hints(command)[name]
-    return tuple in map(typing.get_origin, (kind, *typing.get_args(kind)))
+    return any(typing.get_origin(option) is tuple for option in (kind, *typing.get_args(kind)))
 
 
 def option_name(name: str) -> str:

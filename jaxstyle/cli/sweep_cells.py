@@ -31,13 +31,13 @@ class CellInputs(NamedTuple):
     """The options of one cell, with its images.
 
     Attributes:
-        index: position of the cell on the sheet, row by row.
+        position: of the cell on the sheet, row by row.
         options: of the cell.
         photo: `(H, W, 3)`.
         paintings: each at its size for this cell.
     """
 
-    index: int
+    position: int
     options: Stylize
     photo: AnyImage
     paintings: list[AnyImage]
@@ -185,7 +185,7 @@ def _group(members: Sequence[CellInputs]) -> Group:
     }
     shared_arguments |= {"init": read_start(first), "params": weights.load_params(first.weights)}
     batch_size = _batch_size(len(cells), photo, objective, common)
-    return Group([member.index for member in members], batch_size, shared_arguments, cell_arguments)
+    return Group([member.position for member in members], batch_size, shared_arguments, cell_arguments)
 
 
 def _batch_size(count: int, photo: AnyImage, objective: Objective, options: Stylize) -> int:
