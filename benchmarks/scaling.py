@@ -64,7 +64,7 @@ def measured(rows: int, columns: int, height: int, width: int, repeats: int) -> 
 def seconds_a_step(mesh: Any, optimizer: Any, height: int, width: int, repeats: int) -> float:
     """Median of a step, after a loop of them as warm-up; ten in each loop."""
     objective = js.on_mesh(js.Objective(), mesh)
-    photo, painting = (js.spread(js.white_noise(seed, height, width), mesh, objective) for seed in (1, 2))
+    photo, painting = (js.shard(js.white_noise(seed, height, width), mesh, objective) for seed in (1, 2))
     params, weights = js.replicated((js.load_params(), broadcast_weights(js.LossWeights(), objective)), mesh)
     targets = js.whiten(js.make_targets(params, photo, [painting], objective))
     problem = Problem(params, targets, weights, objective, optimizer)

@@ -1,6 +1,5 @@
 """Adam as an optax transform that keeps pixels in [0, 1]."""
 
-
 import jax.numpy as jnp
 import optax
 
