@@ -64,7 +64,7 @@ def measure_mesh(rows: int, columns: int, height: int, width: int, repeats: int)
 def seconds_per_step(mesh: Any, optimizer: Any, height: int, width: int, repeats: int) -> float:
     """Return the median time of a step over loops of ten, after one warm-up loop."""
     objective = js.on_mesh(js.Objective(), mesh)
-    content, style = (js.spread(js.white_noise(seed, height, width), mesh, objective) for seed in (1, 2))
+    content, style = (js.shard(js.white_noise(seed, height, width), mesh, objective) for seed in (1, 2))
     params, weights = js.replicated((js.load_params(), broadcast_weights(js.LossWeights(), objective)), mesh)
     targets = js.whiten(js.make_targets(params, content, [style], objective))
     problem = Problem(params, targets, weights, objective, optimizer)

@@ -121,7 +121,7 @@ def test_guided_grams_against_numpy(tiny_params, china, starry):
     np.testing.assert_allclose(losses.style, expected, rtol=1e-4)
 
 
-def test_what_no_region_covers_keeps_the_photo(tiny_params, china, starry):
+def test_pixels_without_a_region_stay(tiny_params, china, starry):
     masks = halves(*china.shape[:2])[:, :, :1]
     result = js.stylize(
         china, starry, params=tiny_params, regions=Regions(masks, (np.ones(1, np.float32),)), steps=5, tolerance=0.0
@@ -132,7 +132,7 @@ def test_what_no_region_covers_keeps_the_photo(tiny_params, china, starry):
 
 
 @pytest.mark.parametrize("optimizer", [js.lbfgs(), js.averaged(js.lbfgs(), 0.9)])
-def test_it_keeps_the_photo_on_every_way_out(tiny_params, photograph, starry, optimizer):
+def test_pixels_without_a_region_stay_in_every_kind_of_result(tiny_params, photograph, starry, optimizer):
     """As an average, and where a run is stopped at a coarse scale, whose picture is enlarged; alone and in a batch."""
     photo, mask = photograph("china.jpg", 144, 96), halves(96, 144)[:, :, :1]
     options = {"params": tiny_params, "steps": 40, "scales": 2, "optimizer": optimizer, "callback": lambda now: True}

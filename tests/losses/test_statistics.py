@@ -39,7 +39,7 @@ def test_outer_products_are_the_plain_sum_symmetric_and_positive(seed, shape, sc
 
 
 @given(seed=seeds, shape=shapes)
-def test_outer_products_do_not_care_where(seed, shape):
+def test_outer_products_do_not_depend_on_the_order_of_positions(seed, shape):
     features = draw(seed, shape)
     flat = np.asarray(features).reshape(-1, shape[2])
     shuffled = np.random.default_rng(seed).permutation(flat).reshape(shape)

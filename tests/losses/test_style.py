@@ -165,7 +165,7 @@ def test_the_ridge_is_added_to_both_covariances(matrix_root, ridge):
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "covariance"])
-def test_a_metric_changes_the_guide_alone(style_loss):
+def test_a_metric_changes_the_surrogate_alone(style_loss):
     here, style = moments(samples(0)), moments(samples(1))
     power = {each: whitening({"a": style.gram}, each)["a"] for each in (0.0, 1.0)}
     plain, _ = style_distance(here, style, style_loss)

@@ -71,7 +71,7 @@ def test_power_zero_is_the_loss_itself(problem, normalization):
 
 
 @pytest.mark.parametrize("normalization", ["notebook", "paper"])
-def test_the_guide_against_the_reference(problem, normalization):
+def test_the_surrogate_against_the_reference(problem, normalization):
     """Only the style is measured anew; the loss stays."""
     image, params, targets, _ = problem
     objective, weights = js.Objective(normalization=normalization), js.LossWeights(content=2.0, style=1e3, tv=3.0)
@@ -106,7 +106,7 @@ def test_the_power_is_traced(problem):
     assert count() == before
 
 
-def test_the_best_picture_is_the_losss_not_the_guides(problem):
+def test_the_best_image_is_selected_by_the_loss_not_the_surrogate(problem):
     image, params, targets, objective = problem
     arguments = (params, js.whiten(targets), js.LossWeights(), objective, js.lbfgs(5))
     state = js.init(image, *arguments)
@@ -120,7 +120,7 @@ def test_the_best_picture_is_the_losss_not_the_guides(problem):
     np.testing.assert_allclose(found, state.best_loss, rtol=1e-4)
 
 
-def test_a_converged_guide_gives_way_to_the_loss(tiny_params):
+def test_a_converged_surrogate_is_replaced_by_the_loss(tiny_params):
     """A large tolerance ends the whitened descent after 40 evaluations, and then the plain one after 40 more."""
     photo, painting = js.white_noise(0, 32, 48), js.white_noise(1, 40, 32)
     options = {"params": tiny_params, "steps": 100, "scales": 1, "tolerance": 0.9}

@@ -23,7 +23,7 @@ import jaxstyle as js
 from jaxstyle.minimize import checkpoint as saving
 from jaxstyle.minimize import checkpoint_file, checkpoint_shards
 from jaxstyle.minimize.checkpoint_shards import Shards, bit_sums, read_shards, shards_folder
-from jaxstyle.objective.mesh import put, spec
+from jaxstyle.objective.mesh import image_spec, put
 
 # Bad input must meet the library's own messages.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -100,7 +100,7 @@ def test_every_device_saves_its_shards_and_nothing_is_gathered(run, tmp_path, mo
 
 def test_arrays_return_with_any_sharding(tmp_path, mesh):
     image = np.random.default_rng(0).random((64, 48, 3), np.float32)
-    shards = {"image": put(image, NamedSharding(mesh, spec(mesh)))}
+    shards = {"image": put(image, NamedSharding(mesh, image_spec(mesh)))}
     tmp_path = tmp_path / "shards"
     tmp_path.mkdir()
     checkpoint_shards.write_shards(tmp_path, shards)
@@ -108,7 +108,7 @@ def test_arrays_return_with_any_sharding(tmp_path, mesh):
     stored = Shards(tmp_path, checkpoint_file.layout_of(shards), bit_sums(shards))
     for shape in ((4, 2), (1, 1), (1, 8)):
         other = js.make_mesh(*shape)
-        sharding = NamedSharding(other, spec(other))
+        sharding = NamedSharding(other, image_spec(other))
         found = read_shards(stored, {"image": jax.ShapeDtypeStruct(image.shape, image.dtype, sharding=sharding)})
         assert found["image"].sharding == sharding
         np.testing.assert_array_equal(found["image"], image, strict=True)
@@ -261,7 +261,7 @@ def test_bit_sums_are_equal_on_every_mesh_and_see_every_change():
     expected = bit_sums({"image": image})
     for shape in ((2, 2), (8, 1)):
         mesh = js.make_mesh(*shape)
-        assert bit_sums({"image": put(image, NamedSharding(mesh, spec(mesh)))}) == expected
+        assert bit_sums({"image": put(image, NamedSharding(mesh, image_spec(mesh)))}) == expected
     for k in np.ndindex(image.shape):
         changed = image.copy()
         changed[k] = np.nextafter(changed[k], np.float32(2))

@@ -22,7 +22,7 @@ def mosaic(china, starry):
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.5])
-def test_every_layer_pulls_alike_at_its_far_end(problem, china, mosaic, strength):
+def test_the_weighted_gradients_of_all_layers_have_equal_norms(problem, china, mosaic, strength):
     """Gradients of one term at a time, with the weights that were found."""
     params, targets, objective = problem
     weights = balance(china, mosaic, *problem, strength)
@@ -38,7 +38,7 @@ def test_every_layer_pulls_alike_at_its_far_end(problem, china, mosaic, strength
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_ends_are_one_side_alone(problem, china, mosaic, strength):
+def test_strengths_0_and_1_weight_one_term_alone(problem, china, mosaic, strength):
     weights = balance(china, mosaic, *problem, strength)
     assert (float(weights.content[0]) == 0) == (strength == 1)
     assert (float(jnp.max(weights.style)) == 0) == (strength == 0)
@@ -56,14 +56,14 @@ def test_more_strength_is_less_content(tiny_params, china, starry):
     assert errors[0][1] > errors[1][1] > errors[2][1]
 
 
-def test_a_layer_of_weight_zero_stays_out(problem, china, mosaic):
-    told = js.LossWeights(1.0, (1.0, 0.0, 1.0, 1.0, 0.0), 3.0)
-    weights = balance(china, mosaic, *problem, 0.5, told)
+def test_a_layer_of_weight_zero_keeps_it(problem, china, mosaic):
+    given = js.LossWeights(1.0, (1.0, 0.0, 1.0, 1.0, 0.0), 3.0)
+    weights = balance(china, mosaic, *problem, 0.5, given)
     assert np.flatnonzero(np.asarray(weights.style) == 0).tolist() == [1, 4]
     assert float(weights.tv) == 3.0
 
 
-def test_the_result_says_the_weights(tiny_params, china, starry):
+def test_the_result_has_the_weights(tiny_params, china, starry):
     found = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2)
     again = js.stylize(china, starry, params=tiny_params, weights=found.weights, steps=2)
     np.testing.assert_allclose(again.losses.total, found.losses.total, rtol=1e-6)

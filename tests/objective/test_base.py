@@ -57,7 +57,7 @@ def test_wrong_objectives_are_refused(arguments, message):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_layers_in_a_list_are_taken():
+def test_layers_in_a_list_are_accepted():
     """As they are, a list could not be hashed, and an objective is a static argument."""
     objective = js.Objective(content_layers=["relu2_1"], style_layers=["relu1_1"])  # type: ignore
     assert objective == js.Objective(("relu2_1",), ("relu1_1",))
@@ -75,7 +75,7 @@ def test_layers_in_a_list_are_taken():
         js.LossWeights(style=np.float32(3.0)),
     ],
 )
-def test_right_weights_are_taken(weights):
+def test_right_weights_are_accepted(weights):
     check_weights(weights, SMALL)
 
 
@@ -101,7 +101,7 @@ def test_wrong_weights_are_refused(weights, message):
         check_weights(weights, SMALL)
 
 
-def test_a_weight_without_layers_is_no_weight():
+def test_the_weight_of_a_term_without_layers_does_not_count():
     with pytest.raises(InputError, match="all weights are zero"):
         check_weights(js.LossWeights(content=5.0, style=0.0), js.Objective(content_layers=()))
 
@@ -188,7 +188,7 @@ def test_weights_are_traced_not_baked_in():
     assert len(traces) == 1
 
 
-def test_a_layer_each_has_the_same_shapes_for_all_weights():
+def test_broadcast_weights_have_the_same_shapes_for_all_weights():
     for weights, style in (
         (js.LossWeights(2.0, 3.0, 4.0), (3.0, 3.0)),
         (js.LossWeights((2.0,), (3.0, 5.0), 4.0), (3.0, 5.0)),

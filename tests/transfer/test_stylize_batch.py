@@ -8,7 +8,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.minimize import batch_loop, status
-from jaxstyle.objective.targets import measure_styles
+from jaxstyle.objective.targets import style_statistics
 
 STEPS = 6
 
@@ -127,9 +127,9 @@ def test_each_style_is_measured_once(tiny_params, photos, starry, china, monkeyp
 
     def measure(params, styles, *others):
         calls.append(len(styles))
-        return measure_styles(params, styles, *others)
+        return style_statistics(params, styles, *others)
 
-    monkeypatch.setattr(sys.modules["jaxstyle.transfer.stylize_batch"], "measure_styles", measure)
+    monkeypatch.setattr(sys.modules["jaxstyle.transfer.stylize_batch"], "style_statistics", measure)
     one, two = np.asarray(starry), np.asarray(china)
     options = {"params": tiny_params, "steps": 1, "scales": 1, "color": color}
     js.stylize_batch(photos, [one, one, [one, two]], **options)
