@@ -18,7 +18,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.cli import app
 from jaxstyle.cli import stylize as commands
-from jaxstyle.image import io
+from jaxstyle.image import encode, io
 from jaxstyle.transfer.presets import PRESETS
 
 # tyro's placeholder for a required argument is no path; and bad input must meet the library's own messages.
@@ -382,7 +382,7 @@ def test_a_snapshot_that_fails_does_not_end_the_run(run, tiny_weights, tmp_path)
 
 def test_a_recipe_that_cannot_be_stored_is_refused_before_the_run(run, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
-    monkeypatch.setattr(io, "_LONGEST_RECIPE", 500)
+    monkeypatch.setattr(encode, "MAX_RECIPE_LENGTH", 500)
     words = ("-o", tmp_path / "out.png", "--size", 64, "--weights", tiny_weights)
     code, _, error = run("stylize", PHOTO, PAINTING, *words)
     assert code == 2

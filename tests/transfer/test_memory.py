@@ -37,7 +37,7 @@ def test_the_estimate_is_an_upper_bound_with_and_without_the_compilers_option(
     objective, optimizer = js.Objective(window=window), js.lbfgs()
     params, held, state = memory.step_shapes(side, side, objective, optimizer)
     weights, length = broadcast_weights(js.LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
-    program = jax.jit(loop.steps, static_argnames=("objective", "optimizer"), donate_argnames="state")
+    program = jax.jit(loop.run_steps, static_argnames=("objective", "optimizer"), donate_argnames="state")
     lowered = program.lower(state, params, held, weights, objective, optimizer, length)
     options = compiler.COMPILER_OPTIONS if optimized else {}
     compiled = lowered.compile(options).memory_analysis().temp_size_in_bytes
@@ -91,7 +91,7 @@ def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
     objective = js.Objective(window=window)
     params = jax.eval_shape(js.init_params, jax.random.key(0))
     image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    analysis = targets._moments.lower(params, Canvas(image), objective, None).compile().memory_analysis()
+    analysis = targets._compute_style_statistics.lower(params, Canvas(image), objective, None).compile().memory_analysis()
     assert memory.style_pass_bytes([(side, side)], objective) == pytest.approx(analysis.temp_size_in_bytes, rel=1 / 6)
 
 
