@@ -91,7 +91,8 @@ def test_a_styles_forward_pass_is_the_compilers_figure(side, window):
     objective = js.Objective(window=window)
     params = jax.eval_shape(js.init_params, jax.random.key(0))
     image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    analysis = targets._compute_style_statistics.lower(params, Canvas(image), objective, None).compile().memory_analysis()
+    compiled = targets._compute_style_statistics.lower(params, Canvas(image), objective, None).compile()
+    analysis = compiled.memory_analysis()
     assert memory.style_pass_bytes([(side, side)], objective) == pytest.approx(analysis.temp_size_in_bytes, rel=1 / 6)
 
 
