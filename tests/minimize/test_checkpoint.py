@@ -295,7 +295,7 @@ def test_what_can_never_be_saved_is_refused_before_the_run(run, tmp_path):
     for options, message in (({"path": 5}, "path is 5"), ({"path": path, "note": {"when": object()}}, "no JSON")):
         with pytest.raises(js.InputError, match=message):
             js.Checkpoint(**options)
-    with pytest.raises(js.InputError, match="path is 5"):
+    with pytest.raises(js.InputError, match="checkpoint is 5, expected the path"):
         run(checkpoint=5)
     with pytest.raises(js.InputError, match="File name too long"):
         run(checkpoint=tmp_path / ("x" * 300))
