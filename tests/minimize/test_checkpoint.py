@@ -65,7 +65,7 @@ def run(tiny_params):
 def test_a_run_killed_anywhere_resumes_bit_identically(run, tmp_path, monkeypatch, optimizer, scales, window):
     """Also across scales, and across the switch to the plain gradient, which comes early here."""
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
-    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70}
+    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70, "whitening": 1.0}
     expected = run(**options)
     assert len(expected.scales) == scales
     places = [2, *np.sort(np.random.default_rng([scales, window or 0]).integers(3, 60, 3)).tolist(), 65]

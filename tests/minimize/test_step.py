@@ -45,7 +45,7 @@ def test_a_step_is_one_evaluation_and_one_update(problem):
 
 
 def test_it_compiles_once(tiny_params):
-    """For many steps, other pictures, targets, params and weights: a trace runs the Python of the optimizer."""
+    """One trace, which runs the optimizer's Python, serves other steps, images, targets, params and weights."""
     inner, traces = js.lbfgs(2), []
 
     def update(gradient, state, image, **values):
@@ -70,7 +70,7 @@ def test_it_compiles_once(tiny_params):
 
 
 def test_the_objective_is_in_the_compiled_step_once(problem):
-    """Every convolution once forward and once backward, however the optimizer decides."""
+    """Every convolution runs once forward and once backward, whatever the optimizer decides."""
     state = js.init(*problem)
     text = js.step.lower(state, *problem[1:]).as_text()
     # conv1_1, conv1_2, conv2_1, conv2_2; each needs its input's gradient, and the unused kernel's is removed later.
@@ -81,22 +81,22 @@ def test_a_step_reuses_the_old_states_buffers(problem):
     image, params, targets = problem[:3]
     state = js.init(*problem)
     leaves = jax.tree.leaves(state)
-    # No two fields share a buffer, or it could not be given away, and none is the caller's.
+    # A shared buffer could not be donated; nor may the caller's be.
     pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
     assert len(set(pointers)) == len(pointers)
     assert image.unsafe_buffer_pointer() not in pointers
     for _ in range(3):
-        # Pictures, and the pairs, which are the bulk; single numbers that a step does not read are not given away.
+        # Images and pairs; scalars that a step does not read are not donated.
         old = [leaf for leaf in jax.tree.leaves(state) if leaf.size > 1]
         pointers = {leaf.unsafe_buffer_pointer() for leaf in old}
         state = js.step(state, *problem[1:])
         assert all(leaf.is_deleted() for leaf in old)
         assert {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state) if leaf.size > 1} == pointers
-    # What came as an argument is still there.
+    # The caller's arrays remain.
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((image, params, targets)))
 
 
-def test_the_best_picture_is_the_one_with_the_best_loss(problem):
+def test_the_best_image_has_the_least_loss(problem):
     image, params, targets, weights, objective, _ = problem
     # Down the gradient three times, then up.
     optimizer = optax.sgd(lambda count: jnp.where(count < 3, 1e-3, -2e-3))
@@ -124,7 +124,7 @@ def test_evaluations_that_are_not_finite_are_counted(problem):
         assert np.isnan(state.losses.total)
         np.testing.assert_array_equal(state.best_image, best_image)
         assert state.best_loss == best_loss
-        # The optimizer goes back to what it knows.
+        # The optimizer returns to finite images.
         assert np.all(np.isfinite(state.image))
     state = js.step(state, *problem[1:])
     assert state.num_nonfinite == 0
@@ -139,7 +139,7 @@ def test_twenty_steps_with_the_real_weights(real_params, china, starry):
     for _ in range(20):
         state = js.step(state, real_params, targets, weights, objective, optimizer)
         history.append(float(state.losses.total))
-    # Content and style of a photograph that is not stylized at all, against a twentieth of that.
+    # The loss of the content itself falls to a twentieth.
     assert history[0] == pytest.approx(max(history))
     assert min(history) < 0.05 * history[0]
     assert state.best_loss == min(history)
@@ -150,7 +150,7 @@ def test_twenty_steps_with_the_real_weights(real_params, china, starry):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_wrong_starts_are_refused(problem):
+def test_invalid_starts_are_refused(problem):
     image, params, targets, weights, objective, optimizer = problem
     for start, aims, weight, message in (
         (image[..., 0], targets, weights, r"image has shape \(8, 12\)"),

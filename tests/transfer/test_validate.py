@@ -33,7 +33,7 @@ SHARED = {
     "share": [0, *NO_FRACTIONS],
     "window": [1.5, NAN, "whole", "512", -1, 3, True, [64], (64, 64), np.float32([64, 64])],
     "mesh": ["x", 3, jax.devices()[:1]],
-    "whitening": [None, *NO_FRACTIONS],
+    "whitening": NO_FRACTIONS,
     "init": [3.0, "sky", {}, [0.5], IMAGE[0], IMAGE * 255, IMAGE * NAN],
     "mosaic": NO_FRACTIONS[:5],
     "tolerance": [None, 1.0, *NO_FRACTIONS],
