@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 Size = tuple[int, int]
 BatchMaker = Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
 
-# Extensions of files that are taken for photos.
+# Extensions of photo files.
 PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
-# Sides of canvases are multiples of this, in pixels: at most a few percent more work, and few programs.
-CANVAS_STEP = 64
-# The canvas of pictures that fill it.
+# Canvas sides are rounded up to a multiple of this many pixels: slightly more computation, but few programs to compile.
+CANVAS_MULTIPLE = 64
+# Sentinel for batches whose images all have the same size and need no padding to a common canvas.
 NO_CANVAS = (0, 0)
 
 
@@ -56,16 +56,16 @@ class Folder:
         format: extension of the pictures.
         batch: number of photos per batch.
         size: long side of the pictures in pixels.
-        size_of: height and width at which a photo will be read, from its header.
-        read: reads a photo.
-        num_scales: number of scales for a photo of this size; all photos of a batch have the same number.
-        make: stylizes photos together, on a canvas of this size.
-        recipe: of the run.
-        quality: of JPEG and WebP.
+        size_of: function that returns the height and width at which a photo will be read, from its header.
+        read: function that reads a photo.
+        num_scales: function that returns the number of scales for a size; all photos of a batch have the same number.
+        make: function that stylizes photos together, on a canvas of the given size.
+        recipe: recipe of the run.
+        quality: quality of JPEG and WebP.
         force: If True, pictures of other photos or settings are replaced.
-        quiet: If True, there is no progress bar.
-        log_event: logs an event.
-        print_result: prints a result.
+        quiet: If True, show no progress bar.
+        log_event: function that logs an event.
+        print_result: function that prints a result.
     """
 
     photos: Path
@@ -110,20 +110,20 @@ class Loaded(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Photos that are stylized together, and how many photos precede them."""
+    """Photos that are stylized together, and the number of photos in the batches before."""
 
     photos: list[Loaded]
     canvas: Size
-    position: int
+    num_preceding: int
 
 
 def stylize_folder(folder: Folder) -> int:
-    """Make every picture that does not exist yet. A failure is reported, and the others continue.
+    """Make every picture that does not exist yet. A failure is logged, and the other photos continue.
 
     A picture exists if its recipe has the same settings and the same files.
 
     Returns:
-        Exit code: 0 if all pictures exist now, 1 if some failed or could not be written to their places, 130 after
+        Exit code: 0 if all pictures exist now, 1 if some failed or had to be written to a fallback path, 130 after
         Ctrl-C.
 
     Raises:
@@ -131,8 +131,9 @@ def stylize_folder(folder: Folder) -> int:
     """
     start, outputs = time.perf_counter(), _outputs(folder)
     checksum_of = functools.cache(checksum)
-    sizes, tasks = _open_tasks(outputs, folder, checksum_of)
-    # Of all photos, so that a continued run has the programs of an uninterrupted one.
+    sizes, tasks = _pending_tasks(outputs, folder, checksum_of)
+    # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
+    # uninterrupted one.
     groups = group_sizes(sizes.values(), folder.size, folder.num_scales)
     failed = len(outputs) - len(sizes)
     if not tasks and is_first():
@@ -145,15 +146,15 @@ def stylize_folder(folder: Folder) -> int:
             made += sum(_save(batch, k, result, folder) for k, result in enumerate(results))
             stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
             if stopped:
-                _log_info(f"{stopped} after {made} pictures; the same command makes the others")
+                _log_info(f"{stopped} after {made} pictures; run the same command again to make the rest")
                 return EXIT_CODES[stopped]
     failed += len(tasks) - made
     if made and is_first():
         seconds = time.perf_counter() - start
         programs = len({groups[task.size] for task in tasks})
         folder.print_result(
-            f"{folder.output}: {made} picture{'s' if made > 1 else ''} on {programs} canvas"
-            f"{'es' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} a minute"
+            f"{folder.output}: {made} picture{'s' if made > 1 else ''} with {programs} compiled program"
+            f"{'s' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} per minute"
             + (f"; {failed} failed" if failed else "")
         )
     return 1 if failed else 0
@@ -174,11 +175,11 @@ def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size]
     """
 
     def rounded(side: int) -> int:
-        return min(-(-side // CANVAS_STEP) * CANVAS_STEP, max(side, longest))
+        return min(-(-side // CANVAS_MULTIPLE) * CANVAS_MULTIPLE, max(side, longest))
 
     groups = {size: Group((rounded(size[0]), rounded(size[1])), num_scales(size)) for size in set(sizes)}
     shared = Counter(groups.values())
-    # A size alone on its canvas is its own canvas, and needs no mask.
+    # If only one size maps to a canvas, use that size as the canvas: no padding or mask is needed.
     return {size: group if shared[group] > 1 else group._replace(canvas=size) for size, group in groups.items()}
 
 
@@ -190,9 +191,9 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
         if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
     )
     if not photos:
-        raise InputError(f"{folder.photos} has no photos, expected files such as .jpg or .png in it")
+        raise InputError(f"{folder.photos} contains no photos, expected files such as .jpg or .png")
     if folder.output.exists() and not folder.output.is_dir():
-        raise InputError(f"the output {folder.output} is a file, expected a folder for the pictures of a folder")
+        raise InputError(f"the output {folder.output} is a file, expected a folder for the pictures")
     if folder.output.exists() and folder.output.samefile(folder.photos):
         raise InputError(f"the output {folder.output} is the folder of the photos, expected another one")
     stems = Counter(photo.stem.casefold() for photo in photos)
@@ -217,12 +218,12 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
     return outputs
 
 
-def _open_tasks(
+def _pending_tasks(
     outputs: dict[Path, Path], folder: Folder, checksum_of: Callable[[Path], str]
 ) -> tuple[dict[Path, Size], list[Task]]:
-    """Return the sizes of all photos whose header can be read, and the pictures to make.
+    """Return the sizes of all photos with a readable header, and the pictures to make.
 
-    With several hosts the first one decides: the pictures may exist only there.
+    In a multi-host run the first host decides: the pictures may exist only there.
     """
     sizes, is_pending, blocking = np.zeros((len(outputs), 2), np.int32), np.zeros(len(outputs), bool), []
     for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
@@ -246,12 +247,12 @@ def _open_tasks(
     sizes, is_pending, num_blocking = broadcast_from_first_host((sizes, is_pending, np.int32(len(blocking))))
     num_finished = int(np.count_nonzero(sizes.all(axis=1) & ~is_pending))
     if num_finished:
-        _log_info(f"{num_finished} of {len(outputs)} pictures exist already, with these settings")
+        _log_info(f"{num_finished} of {len(outputs)} pictures exist already with these settings")
     if num_blocking:
         example = f", such as {blocking[0].name}" if blocking else ""
         raise InputError(
-            f"{folder.output} has {num_blocking} pictures already that were made otherwise{example}: expected another "
-            "folder, or --force to replace them"
+            f"{folder.output} already contains {num_blocking} picture{'s' if num_blocking > 1 else ''} made with "
+            f"different settings or inputs{example}: choose another folder, or use --force to replace them"
         )
     readable = {photo: (int(size[0]), int(size[1])) for photo, size in zip(outputs, sizes, strict=True) if all(size)}
     pending = [photo for photo, flag in zip(outputs, is_pending, strict=True) if flag]
@@ -261,14 +262,14 @@ def _open_tasks(
 def _batches(
     tasks: Sequence[Task], groups: dict[Size, Group], folder: Folder, checksum_of: Callable[[Path], str]
 ) -> Iterator[Batch]:
-    """Read the photos, and yield those that share a program together. One that cannot be read is reported."""
+    """Read the photos, and yield them in batches that share a program. Log those that cannot be read."""
     members: dict[Group, list[Task]] = {}
     for task in tasks:
         members.setdefault(groups[task.size], []).append(task)
     shared = Counter(groups.values())
-    position = 0
+    num_preceding = 0
     for group in sorted(members):
-        # Equal sizes fill their canvas.
+        # Images of equal size fill their canvas.
         canvas = group.canvas if shared[group] > 1 else NO_CANVAS
         loaded: list[Loaded] = []
         for task in members[group]:
@@ -278,31 +279,33 @@ def _batches(
                 _log_failure(task.photo, error)
                 continue
             if photo.picture.pixels.shape[:2] != task.size:
-                # The file has changed, or the header of a PNG did not say its orientation.
-                yield Batch([photo], NO_CANVAS, position)
-                position += 1
+                # The file has changed, or its header lacks the orientation (PNG).
+                yield Batch([photo], NO_CANVAS, num_preceding)
+                num_preceding += 1
                 continue
             loaded.append(photo)
             if len(loaded) == folder.batch:
-                yield Batch(loaded, canvas, position)
-                position += len(loaded)
+                yield Batch(loaded, canvas, num_preceding)
+                num_preceding += len(loaded)
                 loaded = []
         if loaded:
-            yield Batch(loaded, canvas, position)
-            position += len(loaded)
+            yield Batch(loaded, canvas, num_preceding)
+            num_preceding += len(loaded)
 
 
 def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list[Result]:
-    """Stylize a batch; none if the memory does not suffice, which is reported."""
+    """Stylize a batch. On invalid input or out of memory, log the failure and return an empty list."""
     names = [photo.task.photo.name for photo in batch.photos]
 
     def show(progress: BatchProgress) -> None:
         evaluations = max(progress.evaluations)
-        bar.set_postfix_str(f"{batch.position} of {num_tasks} done, {evaluations} evaluations of the next", False)
-        bar.update(batch.position + progress.fraction * len(names) - bar.n)
-        folder.log_event("chunk", **batch_line(progress), photos=names, done=batch.position)
+        bar.set_postfix_str(
+            f"{batch.num_preceding} of {num_tasks} done, current batch: {evaluations} evaluations", False
+        )
+        bar.update(batch.num_preceding + progress.fraction * len(names) - bar.n)
+        folder.log_event("chunk", **batch_line(progress), photos=names, done=batch.num_preceding)
 
-    # Copies fill the batch: another number of pictures would be another program.
+    # Pad the batch with copies of the last photo: a different batch size would require another compilation.
     copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
     pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
     try:
@@ -316,19 +319,19 @@ def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list
 
 
 def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
-    """Write a picture; return True if it is in its place. Unfinished ones are dropped."""
+    """Write a picture; return True if it is at its intended path. Results of interrupted runs are discarded."""
     if result.status in INTERRUPTED:
         return False
     task, picture, sha256 = batch.photos[index]
     loss = final_loss(result)
     if result.status is Status.NOT_FINITE or loss == float("inf"):
-        message = "its loss was not finite: expected weights of ordinary size, or --precision highest"
+        message = "its loss was not finite: use smaller loss weights, or --precision highest"
         _log_failure(task.photo, InputError(message))
         return False
     if not is_first():
         return True
     recipe = photo_recipe(folder.recipe, task.photo, task.output, sha256)
-    # A file that has appeared during the run is not ours.
+    # Never replace a file that another program has created during the run.
     replace = folder.force or is_unfinished(task.output, recipe)
     recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas)._asdict()}
     options = {"alpha": picture.alpha, "recipe": recipe, "quality": folder.quality}

@@ -1,4 +1,4 @@
-"""`jaxstyle rerun`: make a picture again from the recipe in it, and compare."""
+"""`jaxstyle rerun`: reproduce a picture from its embedded recipe and compare the two."""
 
 import dataclasses
 import logging
@@ -36,25 +36,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rerun:
-    """Make a picture again from the recipe in it, and compare: exit code 0 if it is identical, 1 if not."""
+    """Reproduce a picture from its embedded recipe and compare the two: exit code 0 if they are identical, 1 if not."""
 
     picture: Annotated[Positional[Path], arg(metavar="PICTURE")]
     """A picture that jaxstyle stylize wrote."""
     inputs: tuple[Path, ...] = ()
-    """Folders to search for photo, paintings and all other inputs, besides the picture's folder and the current one."""
+    """Folders to search for the inputs of the run, in addition to the picture's folder and the current one."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
-    """The file for the new picture; None only compares."""
+    """File to write the new picture to; if omitted, the pictures are only compared."""
     force: bool = False
     """Replace the output if it exists already."""
     max_pixels: int = io.MAX_PIXELS
-    """Refuse picture files that unpack to more pixels than this."""
+    """Reject image files that decode to more pixels than this."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False
     """Show more details."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
     """Show only warnings, errors and the result."""
 
     def run(self) -> int:
-        """Make the picture again, compare, and return the exit code."""
+        """Reproduce the picture, compare, and return the exit code."""
         set_level(self.verbose, self.quiet)
         enable_compilation_cache()
         recipe = io.read_recipe(self.picture)
@@ -71,13 +71,18 @@ class Rerun:
                 if stored.get(name) != current[name]
             ]
             if differences:
-                log.warning("it was made with %s: an identical picture is not to be expected", "; ".join(differences))
+                log.warning(
+                    "the picture was made in a different environment (%s): the result may not be identical",
+                    "; ".join(differences),
+                )
             made = _make(options) if place is None else _make_in_batch(options, place)
             if made.result.status not in COMPLETED:
-                log.error("%s, so nothing is known of %s", made.result.status, self.picture)
+                log.error(
+                    "the rerun did not finish (%s), so %s could not be compared", made.result.status, self.picture
+                )
                 return EXIT_CODES.get(made.result.status, 1)
             image = made.result.image
-            # The stored settings say "auto" where these options have a number.
+            # Write the original settings to the new recipe: they keep "auto" where `options` has the resolved value.
             saving: dict[str, Any] = {
                 "alpha": made.photo.alpha,
                 "recipe": made.recipe | {"settings": recipe["settings"]},
@@ -91,7 +96,7 @@ class Rerun:
                 path = save_with_fallback(self.output, image, replace=self.force, **saving)
             except InputError as error:
                 log.error("%s", error)
-        print(f"{self.picture}: {verdict}" + (f"; the new one is in {path}" if path else ""))
+        print(f"{self.picture}: {verdict}" + (f"; the new picture is in {path}" if path else ""))
         return 0 if is_same and path == self.output else 1
 
     def _options(self, recipe: Any) -> Stylize:
@@ -100,18 +105,20 @@ class Rerun:
             raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
         settings = recipe["settings"]
         if "axes" in recipe or "cells" in settings:
-            raise InputError(f"{self.picture} is of a sweep, whose pictures are made together: run the sweep again")
+            raise InputError(
+                f"{self.picture} is part of a sweep and cannot be rerun on its own: run the whole sweep again"
+            )
         if recipe.get("status") not in COMPLETED:
             raise InputError(
-                f"{self.picture} is of a run that did not finish ({recipe.get('status')}), and when it was stopped is "
-                "not repeatable: expected the picture of a finished run"
+                f"{self.picture} comes from a run that did not finish ({recipe.get('status')}); the point at which it "
+                "stopped cannot be reproduced: expected a picture from a finished run"
             )
         if recipe.get("forced"):
             raise InputError(
-                f"{self.picture} was resumed by force from a run with other {recipe['forced']}, which its recipe does "
-                "not hold: expected the picture of a single run"
+                f"{self.picture} comes from a run that was resumed by force with other {recipe['forced']}; its recipe "
+                "lacks the earlier ones: expected a picture from a single run"
             )
-        # Recipes without an algorithm are of direct convolutions; those without a ridge had one by `matrix_root`.
+        # Recipes without an algorithm come from direct convolutions; in those without a ridge, it depends on `matrix_root`.
         ridge = 1e-4 if settings.get("matrix_root") == "newton-schulz" else None
         settings = {"algorithm": "direct", "ridge": ridge} | settings
         # The batch of a picture is not in the settings: see `_batch_place`.
@@ -120,16 +127,16 @@ class Rerun:
         checksums = recipe.get("inputs_sha256")
         if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):
             raise InputError(f"{self.picture} has no checksums of its inputs: expected a recipe of this release")
-        network = options.weights
-        if network not in NAMES:
-            network = str(self._find(Path(network), recipe.get("weights_sha256")))
-        elif weights_sha256(network) != recipe.get("weights_sha256"):
-            raise InputError(f"{self.picture} was made with other weights named {network!r}: get those first")
+        network_weights = options.weights
+        if network_weights not in NAMES:
+            network_weights = str(self._find(Path(network_weights), recipe.get("weights_sha256")))
+        elif weights_sha256(network_weights) != recipe.get("weights_sha256"):
+            raise InputError(f"{self.picture} was made with other weights named {network_weights!r}: get those first")
         pairs = zip(options.inputs(), checksums, strict=True)
         options = with_inputs(options, [self._find(path, sha256) for path, sha256 in pairs])
-        # Other windows round differently.
+        # Other windows change floating-point rounding.
         window = recipe["window"] if isinstance(recipe.get("window"), int) else "whole"
-        changes: dict[str, Any] = {"weights": network, "window": window, "max_pixels": self.max_pixels}
+        changes: dict[str, Any] = {"weights": network_weights, "window": window, "max_pixels": self.max_pixels}
         options = dataclasses.replace(options, **changes, verbose=self.verbose, quiet=self.quiet)
         check_options(options)
         return options
@@ -138,7 +145,7 @@ class Rerun:
         """Return the file with this name and checksum."""
         bundled = Path(str(resources.files("jaxstyle") / "data"))
         folders = dict.fromkeys((*self.inputs, self.picture.absolute().parent, Path.cwd(), bundled))
-        # Recipes hold names only; a path in one was not written by jaxstyle.
+        # jaxstyle records file names only, so ignore any directory in the recipe: it is untrusted.
         name = path.name
         candidates = [folder / name for folder in folders if os.path.isfile(folder / name)]
         for candidate in candidates:
@@ -148,7 +155,7 @@ class Rerun:
             raise InputError(
                 f"{candidates[0]} is not the file that {self.picture} was made from: expected the same contents"
             )
-        raise InputError(f"{name}, which {self.picture} was made from, is not here: name its folder with --inputs")
+        raise InputError(f"{name}, an input of {self.picture}, was not found: add its folder with --inputs")
 
 
 def _make(options: Stylize) -> Made:
@@ -157,7 +164,7 @@ def _make(options: Stylize) -> Made:
 
 
 def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
-    """Make the picture in the program that made it in a folder, with copies of its photo in place of the others."""
+    """Reproduce a picture from a folder run with the same batched program, filled up with copies of its photo."""
     min_side = options.objective().min_side
     photo = read_photo(options, options.photo, min_side)
     make = dataclasses.replace(options, batch=place.photos).batch_maker(read_paintings(options, min_side))
@@ -172,7 +179,7 @@ def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
 
 
 def _batch_place(recipe: Any, picture: Path) -> BatchPlace | None:
-    """Return the picture's place in the batch of a folder; None for the picture of a single photo."""
+    """Return the position of a picture in the batch of a folder; None for the picture of a single photo."""
     stored = recipe.get("batch")
     if stored is None:
         return None
@@ -194,22 +201,22 @@ def _batch_place(recipe: Any, picture: Path) -> BatchPlace | None:
 
 
 def _environment(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return versions and device, which decide how sums are rounded."""
+    """Return versions and device, which determine floating-point rounding."""
     versions = recipe.get("versions")
     return (versions if isinstance(versions, dict) else {}) | {"device": recipe.get("device")}
 
 
 def _compare(old: Path, new: Path) -> tuple[bool, str]:
-    """Return True if two files hold the same picture, and a sentence about the difference."""
+    """Return True if two files contain the same pixels, and a description of the difference."""
     if checksum(old) == checksum(new):
-        return True, "identical, every byte of the file"
+        return True, "identical, byte for byte"
     pixels = [np.asarray(io.load_image(path, min_side=1)) for path in (old, new)]
     if pixels[0].shape != pixels[1].shape:
         return False, f"different: the sizes are {pixels[0].shape[:2]} and {pixels[1].shape[:2]}"
     levels = np.abs(np.rint(255 * pixels[0]) - np.rint(255 * pixels[1])).max(axis=2)
     if not levels.any():
-        return True, "identical in every pixel; the recipes differ in what they say of the run"
+        return True, "identical pixels; the files differ only in their metadata"
     return False, (
-        f"different: {100 * np.count_nonzero(levels) / levels.size:.3g} % of the pixels, by {int(levels.max())} of 255 "
-        f"at most and {levels.mean():.3g} on average"
+        f"different: {100 * np.count_nonzero(levels) / levels.size:.3g} % of the pixels differ; maximum difference "
+        f"{int(levels.max())}/255, mean {levels.mean():.3g}/255 over all pixels"
     )

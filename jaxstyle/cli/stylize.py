@@ -39,7 +39,7 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import estimate_shard, with_auto_window
+from jaxstyle.transfer.memory import estimate_shard, with_window
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
@@ -135,7 +135,7 @@ class Stylize(Options):
                 self.scales,
                 MIN_STEPS,
             )
-        planned = with_auto_window(objective, window, height, width, optimizer, style_sizes, mesh=arguments["mesh"])
+        planned = with_window(objective, window, height, width, optimizer, style_sizes, mesh=arguments["mesh"])
         needs = estimate_shard(height, width, planned, optimizer, style_sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))

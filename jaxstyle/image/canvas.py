@@ -96,22 +96,22 @@ def area(height: Dim, width: Dim) -> float | Scalar:
     return jnp.asarray(height, jnp.float32) * jnp.asarray(width, jnp.float32)
 
 
-def mask_outside(x: AnyFeatures, frame: Placement | None, spacing: int = 1) -> AnyFeatures:
+def mask_outside(x: AnyFeatures, placement: Placement | None, spacing: int = 1) -> AnyFeatures:
     """Zero the positions of a piece that are outside of the map.
 
     Args:
         x: feature map of the piece.
-        frame: placement of the piece; None masks nothing.
-        spacing: stride of the layer in positions of the frame's map; a side of `n` has `n // spacing` positions.
+        placement: position of the piece in the map; None masks nothing.
+        spacing: stride of the layer in positions of the placement's map; a side of `n` has `n // spacing` positions.
 
     Returns:
         The same shape.
     """
-    if frame is None:
+    if placement is None:
         return x
     rows, columns = (
         (start // spacing + jnp.arange(length) >= 0) & (start // spacing + jnp.arange(length) < side // spacing)
-        for start, length, side in zip(frame[:2], x.shape[:2], frame[2:], strict=True)
+        for start, length, side in zip(placement[:2], x.shape[:2], placement[2:], strict=True)
     )
     return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0.0)
 

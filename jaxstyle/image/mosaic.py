@@ -1,9 +1,9 @@
-"""The start image of a run: the content with a mosaic of the styles mixed in, white noise, gray, or a given image.
+"""The initial image of a run: the content with a mosaic of the styles mixed in, white noise, gray, or a given image.
 
-The content image alone is a poor start. The gradient of a Gram matrix scales features that the image already has. Where
-the content is flat, such as a clear sky, it has none of the style's, and all pixels have the same gradient: a saddle
-point, which a descent leaves only slowly. Faint pieces of the style at random positions are seeds for strokes.
-Measured: docs/optimizers.md.
+The content image alone is a poor start. The gradient of the Gram-matrix loss only amplifies or attenuates features that
+are already present. A flat area of the content, such as a clear sky, has none of the style's features, and all of its
+pixels have the same gradient: a saddle point, which gradient descent escapes only slowly. Faint pieces of the style at
+random positions are seeds for strokes. Measurements: docs/optimizers.md.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from jaxstyle.errors import InputError, check_integer, check_number, check_seque
 from jaxstyle.image.ops import MAX_SIDE, check_image, check_range, check_seed, check_size, fit, white_noise
 from jaxstyle.typing import AnyImage, Image
 
-# Side of the mosaic's pieces in pixels of the full size: smaller than the strokes of most paintings. Coarse scales have
-# smaller pieces, down to the smallest that still contains an edge.
+# Side of the mosaic's pieces in pixels at the full size: smaller than the strokes of most paintings. Pieces shrink in
+# proportion at coarser scales, but not below MIN_PIECE, the smallest that can still contain an edge.
 PIECE = 16
 MIN_PIECE = 4
 
@@ -34,18 +34,18 @@ def initial_image(
     seed: int = 0,
     factor: float = 1.0,
 ) -> Image:
-    """Make the image that a run starts from.
+    """Return the initial image of a run.
 
     Args:
-        init: `"content"`, `"noise"`, `"gray"`, or an image, which is used as it is.
+        init: `"content"`, `"noise"`, `"gray"`, or an image, which is resized to the given size.
         content: `(h, w, 3)` in [0, 1].
-        styles: one or more such images, at the scale of the start.
-        height: of the start image in pixels.
-        width: of the start image in pixels.
-        mosaic: weight of the styles' mosaic in a start from the content, 0 to 1.
+        styles: one or more `(h, w, 3)` images, already resized to the scale of the initial image.
+        height: height of the initial image in pixels.
+        width: width of the initial image in pixels.
+        mosaic: blend weight, 0 to 1, of the mosaic of the styles if `init` is `"content"`.
         shares: fraction of the pieces from each style, with a sum of 1; equal if None.
-        seed: of the noise and of the mosaic, 0 to 2^32 - 1.
-        factor: size of the start image relative to the full size.
+        seed: seed of the noise and of the mosaic, 0 to 2^32 - 1.
+        factor: size of the initial image relative to the full size.
 
     Returns:
         `(height, width, 3)`.
@@ -81,23 +81,23 @@ def style_mosaic(
 ) -> Image:
     """Tile an image with irregular pieces from random positions in the styles.
 
-    The pieces are nearly the cells of a Voronoi diagram: a pixel belongs to the nearest of nine points, one at a random
-    position in the pixel's own square of a grid and in each of the eight squares around it. The straight edges of
-    square pieces would remain visible in a result.
+    The pieces approximate the cells of a Voronoi diagram. Each grid cell contains one random point (a jittered grid),
+    and a pixel belongs to the nearest of the points in its own cell and the eight neighboring cells. The straight edges
+    of square pieces would remain visible in the result.
 
     Args:
         seed: 0 to 2^32 - 1; the same seed, styles and size give the same mosaic.
-        styles: one or more `(h, w, 3)`; a piece that reaches beyond the border continues mirrored.
-        height: in pixels, 1 to 65536.
-        width: in pixels, 1 to 65536.
+        styles: one or more `(h, w, 3)`; a piece that extends past the border is filled by reflection.
+        height: height of the mosaic in pixels, 1 to 65536.
+        width: width of the mosaic in pixels, 1 to 65536.
         shares: fraction of the pieces from each style, with a sum of 1; equal if None.
-        piece: side of the grid's squares in pixels, 1 to 65536.
+        piece: side of the grid cells in pixels, 1 to 65536.
 
     Returns:
         `(height, width, 3)`.
 
     Raises:
-        InputError: for an argument of another type or out of range.
+        InputError: for an argument of the wrong type or out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,18 +114,19 @@ def style_mosaic(
         _check_shares(shares, len(styles))
     random = np.random.default_rng(seed)
     shares = [1 / len(styles)] * len(styles) if shares is None else shares
-    # One square more on each side: the nearest point of a pixel may be outside of the image.
+    # Pad the grid by one cell on every side: the point nearest to a pixel may lie outside the image.
     grid = -(-height // piece) + 2, -(-width // piece) + 2
     points = (np.moveaxis(np.indices(grid), 0, -1) - 1 + random.random((*grid, 2))) * piece
-    owner = random.choice(len(styles), grid, p=shares)
+    style_of_cell = random.choice(len(styles), grid, p=shares)
     row, column = _nearest(points, height, width, piece)
     mosaic = np.empty((height, width, 3), np.float32)
     for index, style in enumerate(styles):
         # Offset of a position in the style from its position in the mosaic.
-        down, right = (random.integers(0, side, grid) for side in style.shape[:2])
-        top = _mirrored(np.arange(height)[:, None] + down[row, column], style.shape[0])
-        left = _mirrored(np.arange(width)[None, :] + right[row, column], style.shape[1])
-        mosaic = np.where((owner == index)[row, column][:, :, None], np.asarray(style)[top, left], mosaic)
+        row_offset, column_offset = (random.integers(0, side, grid) for side in style.shape[:2])
+        style_rows = _reflect_indices(np.arange(height)[:, None] + row_offset[row, column], style.shape[0])
+        style_columns = _reflect_indices(np.arange(width)[None, :] + column_offset[row, column], style.shape[1])
+        is_from_style = (style_of_cell == index)[row, column][:, :, None]
+        mosaic = np.where(is_from_style, np.asarray(style)[style_rows, style_columns], mosaic)
     return jnp.asarray(mosaic, jnp.float32)
 
 
@@ -143,22 +144,22 @@ def _check_shares(shares: Sequence[float], count: int) -> None:
 def _nearest(
     points: Float[np.ndarray, "rows columns 2"], height: int, width: int, piece: int
 ) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
-    """Row and column of the nearest point in a pixel's own square and the eight around it, for each pixel."""
+    """Row and column of the cell with the nearest point, among each pixel's own cell and its eight neighbors."""
     row, column = (np.arange(side, dtype=np.int32) // piece + 1 for side in (height, width))
     row, column, points = row[:, None], column[None, :], points.astype(np.float32)
     smallest = np.full((height, width), np.inf, np.float32)
     nearest = np.zeros((2, height, width), np.int32)
     for step in itertools.product((-1, 0, 1), repeat=2):
-        square = row + step[0], column + step[1]
-        down = points[square][:, :, 0] - np.arange(height, dtype=np.float32)[:, None]
-        right = points[square][:, :, 1] - np.arange(width, dtype=np.float32)[None, :]
-        distance = down**2 + right**2
-        nearest = np.where(distance < smallest, np.stack(np.broadcast_arrays(*square)), nearest)
-        smallest = np.minimum(smallest, distance)
+        cell = row + step[0], column + step[1]
+        row_distance = points[cell][:, :, 0] - np.arange(height, dtype=np.float32)[:, None]
+        column_distance = points[cell][:, :, 1] - np.arange(width, dtype=np.float32)[None, :]
+        squared_distance = row_distance**2 + column_distance**2
+        nearest = np.where(squared_distance < smallest, np.stack(np.broadcast_arrays(*cell)), nearest)
+        smallest = np.minimum(smallest, squared_distance)
     return nearest[0], nearest[1]
 
 
-def _mirrored(index: Int[np.ndarray, "..."], length: int) -> Int[np.ndarray, "..."]:
+def _reflect_indices(index: Int[np.ndarray, "..."], length: int) -> Int[np.ndarray, "..."]:
     """Fold integers to 0 .. length - 1 by reflection."""
     index = index % (2 * length)
     return np.minimum(index, 2 * length - 1 - index)

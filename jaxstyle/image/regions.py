@@ -1,4 +1,4 @@
-"""Regions of an image: the style of each part of the content image, and the part of a style image it comes from."""
+"""Spatial guidance: masks that assign a style, or a part of a style image, to each region of the content image."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -20,8 +20,8 @@ class Regions(NamedTuple):
     Attributes:
         content: `(H, W, regions)` in [0, 1], membership of each content pixel in each region. Pixels with a total
             membership below 0.5 keep the content image.
-        styles: one entry for each style image, `(h, w, regions)`: membership of each style pixel in the model of each
-            region; or `(regions,)`, the same membership for all of its pixels.
+        styles: one entry for each style image, `(h, w, regions)`: weight of each style pixel in the target Gram matrix
+            of each region; or `(regions,)`, the same weight for all of its pixels.
         guidance: `"simple"`, `"inside"` or `"all"`: see `guides.py`.
     """
 
@@ -30,47 +30,59 @@ class Regions(NamedTuple):
     guidance: Guidance = "simple"
 
 
-def covered(masks: Masks) -> Bool[Array, "_ _ 1"]:
+def stylized_pixels(masks: Masks) -> Bool[Array, "_ _ 1"]:
     """Mask of the pixels with a total membership of at least 0.5; all others keep the content image."""
     return jnp.sum(jnp.asarray(masks), axis=2, keepdims=True) >= 0.5
 
 
-def check_regions(regions: Regions, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]) -> None:
-    """Raise InputError for masks that do not match these images. Needs numbers, not tracers.
+def check_regions(regions: Regions, content_shape: tuple[int, ...], style_shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise InputError for masks that do not match these images.
+
+    Requires concrete arrays, so it cannot be called inside `jit`.
 
     Args:
         regions: the masks.
-        content: shape of the content image.
-        styles: shape of each style image.
+        content_shape: shape of the content image.
+        style_shapes: shape of each style image.
 
     Raises:
-        InputError: for another type or size, values out of range, a region without pixels or without a style.
+        InputError: for a wrong type or size, values out of range, or a region without pixels or without a style.
     """
     if not isinstance(regions, Regions):
         raise InputError(f"regions is {quote(regions)}, expected Regions(content, styles)")
     check_choice(regions.guidance, "guidance", get_args(Guidance))
     check_sequence(regions.styles, "styles of regions", "masks, one for each style")
-    if len(regions.styles) != len(styles):
-        raise InputError(f"regions have masks of {len(regions.styles)} styles, expected one for each of {len(styles)}")
+    if len(regions.styles) != len(style_shapes):
+        raise InputError(
+            f"regions.styles has {len(regions.styles)} entries, expected one for each of the {len(style_shapes)} style "
+            "images"
+        )
     for name, mask in (("content mask", regions.content), *_named_masks(regions)):
         _check_values(mask, name)
     shape = np.shape(regions.content)
-    if len(shape) != 3 or shape[:2] != tuple(content[:2]) or shape[2] < 1:
+    height, width = content_shape[:2]
+    if len(shape) != 3 or shape[:2] != (height, width) or shape[2] < 1:
         raise InputError(
-            f"the content mask has shape {shape}, expected {(*content[:2], 'regions')}: the size of its image"
+            f"the content mask has shape {shape}, expected ({height}, {width}, regions): the height and width of the "
+            "content image"
         )
     count = shape[2]
-    for (name, mask), style in zip(_named_masks(regions), styles, strict=True):
-        if np.shape(mask) not in ((count,), (*style[:2], count)):
+    for (name, mask), style_shape in zip(_named_masks(regions), style_shapes, strict=True):
+        if np.shape(mask) not in ((count,), (*style_shape[:2], count)):
             raise InputError(
-                f"the {name} has shape {np.shape(mask)}, expected {(*style[:2], count)} or {(count,)}: as many regions "
-                "as the content mask"
+                f"the {name} has shape {np.shape(mask)}, expected {(*style_shape[:2], count)} or {(count,)}: "
+                "as many regions as the content mask"
             )
     for region in range(count):
         if not np.any(np.asarray(regions.content)[:, :, region]):
-            raise InputError(f"region {region + 1} has no pixel of the content, expected some: leave the region out")
+            raise InputError(
+                f"region {region + 1} covers no content pixels: remove the region, or mark some pixels in the "
+                "content mask"
+            )
         if not any(np.any(np.asarray(mask)[..., region]) for mask in regions.styles):
-            raise InputError(f"region {region + 1} has no pixel of any style, expected some: mark it in a style's mask")
+            raise InputError(
+                f"region {region + 1} covers no pixels of any style: mark some pixels in the mask of a style"
+            )
 
 
 def _named_masks(regions: Regions) -> list[tuple[str, Any]]:
@@ -81,13 +93,13 @@ def _check_values(mask: Any, name: str) -> None:
     values = np.asarray(mask) if hasattr(mask, "shape") else np.array(None)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise InputError(f"the {name} is {quote(mask)}, expected an array of numbers")
-    # Written so that NaN fails, and an array without elements passes.
+    # In this form NaN fails, and an array without elements passes.
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError(f"the {name} has values outside of [0, 1], expected the membership of pixels in a region")
 
 
 def resize_mask(mask: Masks, height: int, width: int) -> Float[Array, "{height} {width} _"]:
-    """Resize a mask linearly; its edges become soft where it shrinks.
+    """Resize a mask with bilinear interpolation; downsampling softens its edges.
 
     Args:
         mask: `(h, w, regions)` in [0, 1].

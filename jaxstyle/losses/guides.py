@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, area, mask_outside, sides
-from jaxstyle.image.regions import Guidance, Masks, covered
+from jaxstyle.image.regions import Guidance, Masks, stylized_pixels
 from jaxstyle.typing import AnyFeatures, Extent
 from jaxstyle.vgg import network
 from jaxstyle.vgg.layers import pool
@@ -59,7 +59,7 @@ def make_guides(
     masks = mask_outside(masks, whole)
     weights = {layer: _normalized(mask) for layer, mask in propagate(masks, layers, guidance, whole).items()}
     shares = jnp.sum(masks, axis=(0, 1)) / area(height, width)
-    return Guides(weights, shares, covered(masks))
+    return Guides(weights, shares, stylized_pixels(masks))
 
 
 def propagate(

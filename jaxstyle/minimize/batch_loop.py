@@ -19,7 +19,7 @@ from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guide
 from jaxstyle.losses.whitening import Metric
 from jaxstyle.minimize.loop import Limits, run_steps, steps_per_chunk
 from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
-from jaxstyle.minimize.step import State, init_unchecked, restarted_state, result_image
+from jaxstyle.minimize.step import State, init_unchecked, restart_pure, result_image
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import (
@@ -120,7 +120,7 @@ def minimize_batch(
     progress = BatchRunState(
         [rows[:0] for rows in history], [item.status for item in items], _unstack_weights(weights, count)
     )
-    since, done, length = np.zeros(count, int), 0, 1
+    objective_start, done, length = np.zeros(count, int), 0, 1
     while None in progress.statuses and done < limits.steps:
         running = np.array([status is None for status in progress.statuses])
         length = int(allreduce_max(limits.next_chunk(done, length), mesh))
@@ -135,7 +135,7 @@ def minimize_batch(
             history[k, done - length : done] = rows[k, :length]
             progress.histories[k] = history[k, :done]
             statuses[k] = verdict(
-                int(num_nonfinite[k]), history[k, :done], limits.tolerance, bool(power[k]), int(since[k])
+                int(num_nonfinite[k]), history[k, :done], limits.tolerance, bool(power[k]), int(objective_start[k])
             )
         # A request overrides the verdicts, as for a single image.
         requested = callback(progress)
@@ -147,7 +147,8 @@ def minimize_batch(
         )
         # Without steps left a restart would only discard what the optimizer has.
         if switching.any() and done < limits.steps:
-            power, since = np.where(switching, np.float32(0), power), np.where(switching, done, since)
+            power = np.where(switching, np.float32(0), power)
+            objective_start = np.where(switching, done, objective_start)
             targets = targets._replace(metric=_metrics(items, power, mesh))
             states = _restart(states, shard_batch(switching, mesh), optimizer)
         length = steps_per_chunk(done, length, seconds)
@@ -289,7 +290,7 @@ def run_batch(
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="states")
 def _restart(states: State, selected: Bool[Array, " batch"], optimizer: optax.GradientTransformation) -> State:
     """Restart the selected items from their best image."""
-    restarted = jax.vmap(functools.partial(restarted_state, optimizer=optimizer))(states)
+    restarted = jax.vmap(functools.partial(restart_pure, optimizer=optimizer))(states)
 
     def select(new: Array, old: Array) -> Array:
         return jnp.where(jnp.expand_dims(selected, range(1, new.ndim)), new, old)

@@ -204,7 +204,7 @@ def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapp
     tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
     tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
     run = {name: getattr(snapshot, name) for name in ("scale", "size", "windows", "seconds")}
-    run |= {name: getattr(snapshot.run_state, name) for name in ("since", "on_final_objective")}
+    run |= {name: getattr(snapshot.run_state, name) for name in ("objective_start", "on_final_objective")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
     return Contents({name: np.require(array, requirements="C") for name, array in tensors.items()}, metadata)
 

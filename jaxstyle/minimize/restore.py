@@ -21,7 +21,7 @@ from jaxstyle.minimize.checkpoint_file import PathLike, check_layout, layout_of,
 from jaxstyle.minimize.checkpoint_shards import Shards, read_shards, shards_folder
 from jaxstyle.minimize.loop import RunState
 from jaxstyle.minimize.status import History
-from jaxstyle.minimize.step import state_like
+from jaxstyle.minimize.step import abstract_state
 from jaxstyle.objective.base import Losses, LossWeights
 from jaxstyle.objective.mesh import allreduce_max, mesh_of
 from jaxstyle.typing import Image
@@ -45,7 +45,7 @@ class StoredRun(NamedTuple):
     seconds: float
     arrays: MutableMapping[str, np.ndarray] | Shards
     history: History
-    since: int
+    objective_start: int
     on_final_objective: bool
     changed: tuple[str, ...]
 
@@ -121,7 +121,7 @@ def restore_state(run: StoredRun, image: Image, optimizer: optax.GradientTransfo
     """
     if len(run.history) > steps or run.history.shape[1:] != (len(Losses._fields),):
         raise InputError(f"the checkpoint has {len(run.history)} evaluations of this scale, the run takes {steps}")
-    like, stored = state_like(image, optimizer), run.arrays
+    like, stored = abstract_state(image, optimizer), run.arrays
     if isinstance(stored, Shards):
         leaves = named_leaves(like, "state")
         check_layout(layout_of(leaves), stored.layout)
@@ -129,7 +129,7 @@ def restore_state(run: StoredRun, image: Image, optimizer: optax.GradientTransfo
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
     else:
         state = unflatten(like, stored, "state")
-    return RunState(state, run.history, run.since, run.on_final_objective)
+    return RunState(state, run.history, run.objective_start, run.on_final_objective)
 
 
 def best_image(run: StoredRun, height: int, width: int, mesh: Any = None) -> Image:
@@ -177,7 +177,7 @@ def _stored_run(
         if shards is None
         else Shards(shards_folder(path, shards["folder"]), shards["layout"], shards["sums"]),
         history=tensors["history"],
-        since=run["since"],
+        objective_start=run["objective_start"],
         on_final_objective=run["on_final_objective"],
         changed=tuple(name for name in names if stored.get(name) != run_fingerprint.get(name)),
     )

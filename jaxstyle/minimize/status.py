@@ -59,7 +59,7 @@ def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bo
 
 
 def verdict(
-    num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool, since: int = 0
+    num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool, objective_start: int = 0
 ) -> Status | None:
     """Return the reason to stop that the numbers give, or None to continue.
 
@@ -68,15 +68,15 @@ def verdict(
         history: losses of all evaluations at this size.
         tolerance: see `Limits`.
         on_surrogate: True while the surrogate is minimized: it ends where progress is slow.
-        since: evaluations before the present objective; convergence is judged after them.
+        objective_start: evaluations before the present objective; convergence is judged after them.
     """
-    evaluations = len(history) - since
+    evaluations = len(history) - objective_start
     # Judged at the first evaluation, and where convergence is: the ends of chunks depend on the clock.
     if num_nonfinite > 0 and (
         num_nonfinite == evaluations == 1 or (num_nonfinite >= PATIENCE and evaluations % PATIENCE == 0)
     ):
         return Status.NOT_FINITE
     totals = history[:, 0]
-    if not converged(totals[since:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
+    if not converged(totals[objective_start:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
         return None
     return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED

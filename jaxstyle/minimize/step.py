@@ -25,7 +25,7 @@ class State(NamedTuple):
     Attributes:
         image: the next image to evaluate.
         optimizer: state of the optimizer.
-        losses: of the last evaluated image; zeros before the first step.
+        losses: losses of the last evaluated image; zeros before the first step.
         best_image: the evaluated image with the least total loss.
         best_loss: its total loss; infinity before the first step.
         evaluations: number of steps taken; each evaluates one value and gradient.
@@ -54,9 +54,9 @@ def init(
     The values of the arguments are checked, so this function cannot run inside `jit`.
 
     Args:
-        image: `(H, W, 3)`, where the optimization starts; clipped to [0, 1].
+        image: `(H, W, 3)`, the initial image; clipped to [0, 1].
         params: see `load_params`.
-        targets: see `make_targets`; of a content of the image's size.
+        targets: see `make_targets`; made from a content image of the same size as `image`.
         weights: see `LossWeights`.
         objective: static.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one gradient a step.
@@ -65,8 +65,9 @@ def init(
         A state that owns all its buffers, so that `step` can reuse them.
 
     Raises:
-        InputError: for an image of wrong shape, targets of another size or objective, or invalid weights.
+        InputError: for an image of the wrong shape, targets of another size or objective, or invalid weights.
     """
+    # Unused; accepted so that `init` and `step` take the same arguments.
     del params
     check_image(image, min_side=objective.min_side)
     check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
@@ -79,11 +80,11 @@ def init(
         size = tuple(side // stride(layer) for side in image.shape[:2])
         if target.shape[:2] != size:
             raise InputError(
-                f"the targets' {layer} has {target.shape[:2]} positions, an image of {image.shape[:2]} pixels has "
-                f"{size}: make the targets from a content of the image's size"
+                f"the target feature map of {layer} has size {target.shape[:2]}, but an image of size "
+                f"{image.shape[:2]} gives {size}: make the targets from a content image of that size"
             )
     if not bool(jnp.all(jnp.isfinite(image))):
-        raise InputError("the image to start from has NaN or infinite pixels, expected values in [0, 1]")
+        raise InputError("the initial image has NaN or infinite pixels, expected values in [0, 1]")
     return init_unchecked(image, optimizer)
 
 
@@ -94,7 +95,7 @@ def init_unchecked(image: Image, optimizer: optax.GradientTransformation) -> Sta
     return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
 
 
-def state_like(image: Image, optimizer: optax.GradientTransformation) -> State:
+def abstract_state(image: Image, optimizer: optax.GradientTransformation) -> State:
     """Return the shapes, types and shardings of `init_unchecked` as `jax.ShapeDtypeStruct`; nothing is computed."""
     shapes = jax.eval_shape(functools.partial(_initial_state, optimizer=optimizer), image)
     shardings = shardings_like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
@@ -104,17 +105,17 @@ def state_like(image: Image, optimizer: optax.GradientTransformation) -> State:
 
 
 def restart(state: State, optimizer: optax.GradientTransformation) -> State:
-    """Return the state before the first step from the best image, on the same devices.
+    """Return a fresh state that starts from the best image so far, with the same shardings.
 
-    The count of evaluations and averages of images continue. The old state's buffers are reused.
+    The evaluation count and any running averages of the image are carried over. The old state's buffers are reused.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    restarted = functools.partial(restarted_state, optimizer=optimizer)
+    restarted = functools.partial(restart_pure, optimizer=optimizer)
     return jax.jit(restarted, donate_argnums=0, out_shardings=shardings)(state)
 
 
-def restarted_state(state: State, optimizer: optax.GradientTransformation) -> State:
-    """Return the state of `restart`, as a pure function of one image."""
+def restart_pure(state: State, optimizer: optax.GradientTransformation) -> State:
+    """`restart` without `jit` or shardings: pure, so it can be vmapped over a batch."""
     fresh = _initial_state(state.best_image, optimizer)
     return fresh._replace(
         optimizer=with_averages_of(state.optimizer, fresh.optimizer), evaluations=jnp.copy(state.evaluations)
@@ -128,12 +129,12 @@ def result_image(state: State) -> Image:
 
 
 def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> State:
-    start = jnp.clip(image, 0.0, 1.0)
+    clipped = jnp.clip(image, 0.0, 1.0)
     return State(
-        image=start,
-        optimizer=_copy_shared(optimizer.init(start), start),
+        image=clipped,
+        optimizer=_copy_shared(optimizer.init(clipped), clipped),
         losses=Losses(*(jnp.array(0.0, jnp.float32) for _ in Losses._fields)),
-        best_image=jnp.array(start, copy=True),
+        best_image=jnp.array(clipped, copy=True),
         best_loss=jnp.array(jnp.inf, jnp.float32),
         evaluations=jnp.array(0, jnp.int32),
         num_nonfinite=jnp.array(0, jnp.int32),
@@ -157,7 +158,7 @@ def _overflowed(state: Any, fresh: Any) -> Bool[Array, ""]:
     """True if a value of an optimizer's state is not finite although it is finite in a fresh state.
 
     Adam's squares of a large gradient overflow, and these pixels would never move again. Infinities in a fresh state
-    stand for values that are not known yet.
+    are placeholders, such as an initial best loss, and do not count as overflow.
     """
     pairs = zip(jax.tree.leaves(state), jax.tree.leaves(fresh), strict=True)
     overflows = [
@@ -181,9 +182,10 @@ def step(
 
     Other images, targets or weights of the same shapes do not recompile.
 
-    An evaluation that is not finite reaches the optimizer as a gradient of NaN. An optimizer such as `lbfgs` answers
-    with a shorter step. Where the answer is not finite either, or does not move, or the optimizer's state has
-    overflowed, the next image is half way back to the best one, and the optimizer starts afresh.
+    If the loss or gradient is not finite, the optimizer receives an all-NaN gradient; `lbfgs`, for example, responds by
+    backtracking to a shorter step. If the image that it then proposes is unchanged, or if any proposed image is not
+    finite or the optimizer's state has overflowed, the next image is the midpoint between the current and the best
+    image, and the optimizer is reinitialized.
 
     Args:
         state: from `init` or an earlier step; not usable afterwards.
@@ -209,31 +211,31 @@ def step(
         3
     """
     losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
-    free = None if targets.guides is None else targets.guides.free
-    if free is not None:
-        # Fixed pixels are no variables of the optimizer.
-        gradient = jnp.where(free, gradient, 0.0)
+    free_mask = None if targets.guides is None else targets.guides.free
+    if free_mask is not None:
+        # Fixed pixels are not optimization variables.
+        gradient = jnp.where(free_mask, gradient, 0.0)
     finite = jnp.isfinite(losses.total) & jnp.isfinite(losses.surrogate) & jnp.all(jnp.isfinite(gradient))
     gradient = jnp.where(finite, gradient, jnp.nan)
     update = optax.with_extra_args_support(optimizer).update
-    extra = {"value": losses.surrogate, "extent": targets.extent, "free": free}
+    extra = {"value": losses.surrogate, "extent": targets.extent, "free": free_mask}
     updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
-    if free is not None:
-        updates = jax.tree.map(lambda leaf: jnp.where(free, leaf, 0.0), updates)
+    if free_mask is not None:
+        updates = jax.tree.map(lambda leaf: jnp.where(free_mask, leaf, 0.0), updates)
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
 
     fresh = optimizer.init(state.best_image)
-    moves = jnp.any(image != state.image)
-    usable = (finite | moves) & jnp.all(jnp.isfinite(image)) & ~_overflowed(optimizer_state, fresh)
-    half_way = 0.5 * (state.best_image + state.image)
+    changed = jnp.any(image != state.image)
+    usable = (finite | changed) & jnp.all(jnp.isfinite(image)) & ~_overflowed(optimizer_state, fresh)
+    midpoint = 0.5 * (state.best_image + state.image)
     fresh = with_averages_of(optimizer_state, fresh)
-    better = finite & (losses.total < state.best_loss)
+    is_best = finite & (losses.total < state.best_loss)
     return State(
-        image=jnp.where(usable, image, half_way),
+        image=jnp.where(usable, image, midpoint),
         optimizer=jax.tree.map(lambda new, initial: jnp.where(usable, new, initial), optimizer_state, fresh),
         losses=losses,
-        best_image=jnp.where(better, state.image, state.best_image),
-        best_loss=jnp.where(better, losses.total, state.best_loss),
+        best_image=jnp.where(is_best, state.image, state.best_image),
+        best_loss=jnp.where(is_best, losses.total, state.best_loss),
         evaluations=state.evaluations + 1,
         num_nonfinite=jnp.where(finite & usable, 0, state.num_nonfinite + 1),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxstyle.image.color import Color, prepare
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_images, fit
-from jaxstyle.image.regions import Regions, check_regions, covered, resize_mask
+from jaxstyle.image.regions import Regions, check_regions, resize_mask, stylized_pixels
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
 from jaxstyle.objective.targets import normalize_style_weights
 from jaxstyle.transfer.pyramid import Scale, pyramid, scaled_size
@@ -130,7 +130,7 @@ def restore_fixed_pixels(image: Image, job: Job) -> Image:
     """Return the image with the content's pixels outside of all regions."""
     if job.regions is None:
         return image
-    return jnp.where(covered(job.regions.content), image, job.content)
+    return jnp.where(stylized_pixels(job.regions.content), image, job.content)
 
 
 def _initial_image(job: Job, init: str | AnyImage, mosaic: float) -> Image:

@@ -39,24 +39,24 @@ class _Temporaries(NamedTuple):
     """Linear model of the bytes that a compiled step allocates while it runs."""
 
     # Multiple of the largest window's activations.
-    activations: float
+    activation_factor: float
     # Bytes per pixel of the image: the map between the stages, gradients, buffers of the optimizer.
-    pixel: int
+    bytes_per_pixel: int
     # Bytes at any size, mostly transformed kernels.
-    constant: int
+    fixed_bytes: int
 
 
-# Upper bounds of the compiler's figures for the default objective, 128 to 4096 pixels a side, whole and in windows,
-# for programs compiled with and without `MEMORY_OPTIMIZED`.
+# Upper bounds on the memory reported by the compiler for the default objective, images of 128 to 4096 pixels per side,
+# with and without windows; for programs compiled with and without `MEMORY_OPTIMIZED`.
 _CPU = {True: _Temporaries(1.4, 97, 65_000_000), False: _Temporaries(1.4, 160, 65_000_000)}
-# Not measured: a cautious guess.
+# A conservative guess, not a measurement.
 _ACCELERATOR = _Temporaries(2.05, 125, 65_000_000)
 # A style's forward pass keeps no activations for a gradient.
 _STYLE_PASS = _Temporaries(0.6, 18, 0)
 
-# Bytes per pixel beside a step's own: the content, the start, the best image, and a callback's copy.
+# Bytes per pixel in addition to those of a step: the content, the initial image, the best image, a callback's copy.
 IMAGE_BYTES = 4 * 12
-# Bytes per pixel of a style: as given, and resized.
+# Bytes per pixel of a style: the original and its resized copy.
 STYLE_BYTES = 2 * 12
 # Bytes of Python, JAX and its compiler, measured on Linux.
 PROCESS_BYTES = 600_000_000
@@ -66,19 +66,19 @@ class Memory(NamedTuple):
     """Memory of a run, in bytes.
 
     Attributes:
-        parameters: of the network.
+        parameters: parameters of the network.
         targets: the content's features and the style's Gram matrices.
         state: the image, the best image, and the optimizer's history.
-        temporary: allocated while a step runs.
-        pictures: images held beside the step.
-        process: Python, JAX and its compiler, where they share the memory.
+        temporary: buffers allocated while a step runs.
+        images: image buffers held in addition to those of the step.
+        process: Python, JAX and its compiler, if the device shares their memory.
     """
 
     parameters: int
     targets: int
     state: int
     temporary: int
-    pictures: int
+    images: int
     process: int
 
     @property
@@ -94,12 +94,14 @@ def memory(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """Return the memory of a run, with that of a step from its compiled program: compiling takes some seconds.
+    """Return the memory of a run.
+
+    The temporary memory of a step is what the compiler reports, so the step is compiled, which takes several seconds.
 
     Args:
         height: of the image in pixels.
         width: of the image in pixels.
-        objective: its layers and window count.
+        objective: only its layers and its window matter.
         optimizer: `lbfgs()` keeps 24 bytes per pixel for every pair of its history.
         styles: height and width of each style image.
 
@@ -122,7 +124,7 @@ def estimate(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """Return the memory of a run without compiling: as `memory`, but with a linear model of a step's temporaries.
+    """Return the memory of a run without compiling: like `memory`, with a linear model of a step's temporaries.
 
     The model is an upper bound where it was measured: bytes proportional to the activations of the largest window,
     plus bytes per pixel, plus a constant.
@@ -130,10 +132,10 @@ def estimate(
     on_cpu = jax.devices()[0].platform == "cpu"
     model = _CPU[compiler.MEMORY_OPTIMIZED] if on_cpu else _ACCELERATOR
     return Memory(
-        # The same for every window.
+        # Without the window, which does not affect them, so that the cache has one entry for all windows.
         *_held_bytes(height, width, dataclasses.replace(objective, window=None), optimizer),
         temporary=max(_temporary_bytes(model, height, width, objective), style_pass_bytes(styles, objective)),
-        pictures=IMAGE_BYTES * height * width + STYLE_BYTES * sum(map(math.prod, styles)),
+        images=IMAGE_BYTES * height * width + STYLE_BYTES * sum(map(math.prod, styles)),
         process=PROCESS_BYTES if on_cpu else 0,
     )
 
@@ -166,20 +168,21 @@ def _temporary_bytes(model: _Temporaries, height: int, width: int, objective: Ob
         sum(positions * out for _, out, positions in window_maps(stage, height, width, network.WIDTHS))
         for stage in stages(objective)
     )
-    return round(model.activations * activations) + model.pixel * height * width + model.constant
+    return round(model.activation_factor * activations) + model.bytes_per_pixel * height * width + model.fixed_bytes
 
 
 def style_pass_bytes(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
-    """Return the temporary bytes for the Gram matrices of the largest style; styles are measured one by one."""
+    """Return the temporary bytes for the largest style: the styles' Gram matrices are computed one style at a time."""
     return max((_temporary_bytes(_STYLE_PASS, *style, objective) for style in styles), default=0)
 
 
 def fits(needs: Memory, free: int | None) -> bool:
-    """Return True if a run fits into the free memory with some to spare, or if that is unknown.
+    """Return True if a run fits into the usable fraction of the free memory, or if the free memory is unknown.
 
     Args:
         needs: see `memory`.
-        free: see `free_memory`; the running process is no longer part of it.
+        free: see `free_memory`; memory already used by this process is not part of it, so `needs.process` is not
+            counted.
     """
     return free is None or needs.peak - needs.process <= USABLE * free
 
@@ -197,13 +200,13 @@ def choose_window(
     Args:
         height: of the image in pixels.
         width: of the image in pixels.
-        objective: its own window does not matter.
+        objective: its window is ignored.
         optimizer: see `memory`.
         styles: height and width of each style image.
-        free: bytes; those of the default device if None.
+        free: free memory in bytes; that of the default device if None.
 
     Returns:
-        A window for `Objective`; None, the whole image, if that fits.
+        A window for `Objective`; None if the whole image fits.
     """
     free = free_memory() if free is None else free
     for window in (None, *windows_below(max(height, width, *itertools.chain(*styles)))):
@@ -223,7 +226,7 @@ def windows_below(side: int) -> tuple[int, ...]:
     return tuple(window for window in WINDOWS if window < side)
 
 
-def with_auto_window(
+def with_window(
     objective: Objective,
     window: WindowOption,
     height: int,
@@ -233,20 +236,20 @@ def with_auto_window(
     batch_size: int = 1,
     mesh: Mesh | None = None,
 ) -> Objective:
-    """Return the objective with the window that `stylize` uses: every device's shard then fits into its memory.
+    """Return the objective with the window that `stylize` uses, so that every device's shard fits into its memory.
 
     Args:
-        objective: its own window counts if the option is "auto".
+        objective: if `window` is "auto" and the objective already has a window, that window is kept.
         window: see `stylize`.
         height: of the image in pixels.
         width: of the image in pixels.
         optimizer: see `memory`.
         styles: height and width of each style image.
-        batch_size: images that a device optimizes at once.
-        mesh: of the run; all of its hosts use the same window.
+        batch_size: number of images that a device optimizes at once.
+        mesh: mesh of the run; all of its hosts use the same window.
 
     Raises:
-        InputError: for a window too small.
+        InputError: for a window that is too small.
     """
     if window == "auto" and objective.window is None:
         (height, width), *styles = (shard_size(size, objective) for size in ((height, width), *styles))
@@ -267,7 +270,7 @@ def estimate_shard(
     optimizer: optax.GradientTransformation,
     styles: Sequence[tuple[int, int]] = (),
 ) -> Memory:
-    """Return what `estimate` gives for the shard of an image on each device; sizes are those of whole images."""
+    """Return `estimate` for the shard of an image on each device; the sizes are those of whole images."""
     (rows, columns), *shards = (shard_size(size, objective) for size in ((height, width), *styles))
     return estimate(rows, columns, dataclasses.replace(objective, shards=(1, 1)), optimizer, shards)
 
@@ -283,15 +286,15 @@ def shard_size(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
 def retry_with_smaller_windows(
     work: Callable[[Objective], T], objective: Objective, side: int, retry: bool = True
 ) -> tuple[T, int | None]:
-    """Call `work`, and once more with smaller windows and a warning if it runs out of memory.
+    """Call `work`; if it runs out of memory, warn and retry once with smaller windows.
 
     An estimate can be wrong, and other programs may have allocated memory since.
 
     Args:
         work: a function of the objective.
-        objective: with the first window.
+        objective: objective with the first window.
         side: long side of the image in pixels.
-        retry: False for a single call.
+        retry: If False, do not retry.
 
     Returns:
         The result of `work`, and the window that it was called with.
@@ -303,9 +306,9 @@ def retry_with_smaller_windows(
         return work(objective), objective.window
     except jax.errors.JaxRuntimeError as error:
         smaller = windows_below(objective.window or side)
-        # Hosts that work together cannot retry alone.
+        # In a multi-host run, one host cannot retry on its own.
         if not (retry and jax.process_count() == 1 and smaller and OUT_OF_MEMORY.search(str(error))):
             raise
     # Outside of the handler: the error keeps the failed call's arrays alive.
-    warnings.warn(f"out of memory: once more, in windows of {smaller[0]} pixels", stacklevel=2)
+    warnings.warn(f"out of memory: retrying with windows of {smaller[0]} pixels", stacklevel=2)
     return work(dataclasses.replace(objective, window=smaller[0])), smaller[0]

@@ -1,4 +1,4 @@
-"""`stylize`: a whole run, from content and style to a result, scale by scale."""
+"""`stylize`: a whole run from content and style to a result, one scale after the other."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, Problem, RunState, initial_run_state, minimize
 from jaxstyle.minimize.restore import StoredRun, best_image, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, History, Status
-from jaxstyle.minimize.step import State, result_image, state_like
+from jaxstyle.minimize.step import State, abstract_state, result_image
 from jaxstyle.minimize.step import init as init_state
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
@@ -36,7 +36,7 @@ from jaxstyle.transfer.job import (
     start_image,
     style_sizes,
 )
-from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_auto_window
+from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
 from jaxstyle.transfer.pyramid import Scale, ScaleCount, completed_fraction
 from jaxstyle.transfer.result import Callback, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
@@ -77,53 +77,54 @@ def stylize(
 ) -> Result:
     """Return the content image in the style of the style image.
 
-    Minimizes `content + style + tv` over the pixels (see `gatys.py` for the formulas), from the start that `init`
-    names. With several `scales`, small copies of all images come first, then larger ones (see `pyramid`), each time
-    from the enlarged best image of the scale before, with a new optimizer state. The optimizer follows the gradient of
-    a surrogate loss with whitened style residuals (see `whiten`), which takes fewer evaluations. Losses and the best
-    image are those of the loss itself; where the surrogate makes slow progress the run continues with the loss's own
-    gradient. Ctrl-C or SIGTERM end the run after the current chunk of steps with the best image so far; a second signal
-    has its usual effect. An image whose loss or gradient is not finite is rejected, and the run continues from a better
-    one; after 20 of them in a row, as judged at every twentieth evaluation, the run ends.
+    Minimizes `content + style + tv` over the pixels (see `gatys.py` for the formulas), from the initial image `init`.
+    With several `scales`, the run goes from coarse to fine (see `pyramid`): each scale starts from the upsampled best
+    image of the previous one, with a fresh optimizer state. The optimizer follows the gradient of a surrogate loss with
+    whitened style residuals (see `whiten`), which takes fewer evaluations. The reported losses and the best image are
+    those of the loss itself. When the surrogate makes slow progress, the run continues with the gradient of the loss
+    itself. Ctrl-C or SIGTERM ends the run after the current chunk of steps with the best image so far; a second signal
+    has its default effect. An image whose loss or gradient is not finite is rejected, and the run continues from a
+    better one; the run ends if a check, made every 20 evaluations, finds that at least the last 20 were rejected.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
-        style: one such image of any size, or a sequence of them, which blend.
+        style: one such image of any size, or a sequence of them, which are blended.
         params: see `load_params`; the embedded weights if None.
-        preset: name of the settings that the parameters below replace one by one; see `preset`.
+        preset: named set of default settings; each parameter below that is given overrides one of them; see `preset`.
         objective: layers, normalization, pooling, precision.
-        weights: of the loss's terms.
-        strength: of the style, 0 to 1, comparable between images and sizes: it determines the weights of content and
-            style at each scale, see `balance`, and of `weights` only `tv` and `regions` count. If neither is given, and
-            the style loss is not the preset's, it is 0.5.
-        style_weights: one relative number per style; equal if None.
-        regions: which pixels get which style, and which keep the content: see `Regions`.
+        weights: weights of the loss terms.
+        strength: strength of the style, 0 to 1, with a comparable effect across images and sizes. It sets the content
+            and style weights at each scale (see `balance`), so only `tv` and `regions` of `weights` are used. Defaults
+            to 0.5 if neither `strength` nor `weights` is given and the objective's style loss differs from the
+            preset's.
+        style_weights: relative weight of each style in the blend; equal if None.
+        regions: masks that assign styles to parts of the content, and parts that keep the content: see `Regions`.
         color: `"style"` for the style's colors, or the content's by `"luminance"`, `"symmetric"`, `"cholesky"` or
             `"histogram"`: see `color.py`.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient per step.
-        steps: maximum number of evaluations, at all scales together; steps that a converged scale does not use are not
-            spent at others.
-        scales: `"auto"`, or the maximum number of sizes, 1 to 16; 1 is the full size alone.
-        share: of the steps, for the full size, where there are several scales; a large image that starts from a good
-            small one needs few.
+        steps: maximum number of evaluations at all scales together; steps left over when a scale converges are not
+            carried over to other scales.
+        scales: `"auto"`, or the maximum number of scales, 1 to 16; 1 is the full size alone.
+        share: fraction of the steps reserved for the full size when there are several scales; an image initialized from
+            a good coarser result needs few.
         window: side in pixels of the windows in which a larger image is evaluated (see `windows.py`); None evaluates it
-            whole; `"auto"` takes the objective's or, if that is None, the largest windows that fit into the memory, at
-            each scale. It changes memory and time, not the result.
-        mesh: devices that share the image: see `make_mesh`. Unless an optimizer is given, it is then
+            whole; `"auto"` uses the objective's window or, if that is None, the largest windows that fit into the
+            memory, at each scale. It changes memory and time, not the result.
+        mesh: devices that share the image: see `make_mesh`. The default optimizer is then
             `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the image on every device.
-        whitening: power of the surrogate's metric, 0 to 1; 0 follows the gradient of the loss itself from the start.
+        whitening: exponent of the whitening in the surrogate loss, 0 to 1; 0 minimizes the loss itself from the start.
             None is 1 for `lbfgs` and 0 for other optimizers.
-        init: the start: `"content"` (with some `mosaic`), `"noise"` (seeded), `"gray"`, or an image, resized to the
+        init: initial image: `"content"` (with some `mosaic`), `"noise"` (seeded), `"gray"`, or an image, resized to the
             first scale.
-        mosaic: share of a mosaic of pieces of the style in a start from the content, 0 to 1: seeds for strokes where
-            the content is flat (see `mosaic.py`). 0 starts from the content itself.
-        seed: of the noise and the mosaic, 0 to 2^32 - 1.
-        tolerance: the run has converged when the best loss fell by at most this fraction per evaluation, over 20; with
-            0 when it did not fall at all.
+        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is `"content"`: seeds
+            for strokes where the content is flat (see `mosaic.py`). 0 starts from the content itself.
+        seed: seed of the noise and the mosaic, 0 to 2^32 - 1.
+        tolerance: the run has converged when, over the last 20 evaluations, the best loss decreased by no more than
+            this fraction per evaluation; with 0, when it did not decrease at all.
         callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
         callback_every: if given, the callback is also called at every multiple of this number of evaluations.
-        checkpoint: file for the state of the run, from which a later run resumes: see `Checkpoint`; a path is saved to
-            once a minute.
+        checkpoint: file for the state of the run, from which a later run resumes: see `Checkpoint`; if it is a path,
+            the state is saved once a minute.
 
     Returns:
         The result.
@@ -170,21 +171,23 @@ def stylize(
     snapshot, save = None, None
     if checkpoint is not None:
         checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        # A window does not change the result: the snapshot has the run's windows.
+        # The window does not change the result, so it is excluded from the fingerprint; the snapshot stores the windows
+        # used.
         parts = settings._asdict() | {"objective": dataclasses.replace(settings.objective, window=None), "window": None}
         parts |= options | {"content": content, "styles": styles, "weights": job.weights, "params": params}
         checksums = fingerprint(**parts, mesh=shards_of(mesh))
-        check_types(state_like(image, settings.optimizer), "state")
+        check_types(abstract_state(image, settings.optimizer), "state")
         snapshot, save = load_snapshot(checkpoint, checksums, mesh), make_saver(checkpoint, checksums, mesh)
     if snapshot is not None:
         start_time -= snapshot.seconds
     changed = () if snapshot is None else snapshot.changed
     if snapshot is not None and not changed:
-        # Whatever memory is free now: other windows would round sums differently.
+        # Keep the snapshot's windows regardless of the memory that is free now: other windows would change
+        # floating-point rounding.
         windows = snapshot.windows
     else:
         windows = [
-            with_auto_window(
+            with_window(
                 settings.objective,
                 window,
                 scale.height,
@@ -233,7 +236,7 @@ def stylize(
                 return Canvas(image) if mesh is None else shard(image, mesh, objective)
 
             content_canvas = put(scaled_job.content)
-            # Masks need plain images.
+            # Region masks require plain images, not canvases.
             style_images = (
                 scaled_job.styles if scaled_job.regions is not None else [put(style) for style in scaled_job.styles]
             )
@@ -251,7 +254,7 @@ def stylize(
             final_problem = None
             if settings.whitening:
                 problem = problem._replace(targets=whiten(targets, settings.whitening))
-                # With power 0 the same program follows the loss itself.
+                # With exponent 0 the same program minimizes the loss itself.
                 final_problem = problem._replace(targets=whiten(targets, 0.0))
             limits = Limits(scaled_job.scales[0].steps, tolerance, callback_every, sum(map(len, histories)))
             pixels = jnp.asarray(put(start).pixels)
@@ -259,9 +262,9 @@ def stylize(
                 run = initial_run_state(init_state(pixels, *problem))
             else:
                 run = restore_state(resumed, pixels, settings.optimizer, limits.steps)
-            callbacks = functools.partial(after_chunk, window=objective.window, weights=weights)
+            on_chunk = functools.partial(after_chunk, window=objective.window, weights=weights)
             # Only the image is returned: the rest of the state can be most of the memory in use.
-            state, history, status = minimize(run, problem, limits, callbacks, final_problem)
+            state, history, status = minimize(run, problem, limits, on_chunk, final_problem)
             best = result_image(state)
             return best if mesh is None else gather(best, *start.shape[:2]), history, status, weights
 
@@ -273,14 +276,14 @@ def stylize(
             image = restore_fixed_pixels(fit(image, *size), scaled_job)
             if resumed is not None and resumed.changed:
                 image, resumed = restore_fixed_pixels(best_image(resumed, *size, mesh), scaled_job), None
-            structure = dataclasses.replace(settings.objective, window=windows[index])
-            shape = "whole" if structure.window is None else f"in windows of {structure.window}"
+            scale_objective = dataclasses.replace(settings.objective, window=windows[index])
+            shape = "whole" if scale_objective.window is None else f"in windows of {scale_objective.window}"
             log.debug("scale %d of %d: %dx%d, %s", index + 1, len(job.scales), *size[::-1], shape)
             work = functools.partial(optimize, scaled_job, image, resumed)
-            # A window as large as a device's shard is none.
-            side = max(shard_size(size, structure))
+            # A window at least as large as a device's shard is the same as no window.
+            side = max(shard_size(size, scale_objective))
             (image, history, status, balanced), used_window = retry_with_smaller_windows(
-                work, structure, side, retry=window == "auto" and resumed is None
+                work, scale_objective, side, retry=window == "auto" and resumed is None
             )
             del work, resumed
             windows[index] = used_window

@@ -33,7 +33,7 @@ from jaxstyle.transfer.job import (
     style_sizes,
     with_scales,
 )
-from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_auto_window
+from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
 from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction, scaled_size
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.settings import Settings, resolve_settings
@@ -172,12 +172,12 @@ def stylize_batch(
             starts: list[AnyImage],
             statuses: list[Status | None],
             min_canvas: tuple[int, int],
-            structure: Objective,
+            scale_objective: Objective,
         ) -> tuple[list[AnyImage], BatchRunState]:
             return minimize_batch(
-                _items(index, jobs, keys, starts, statuses, params, structure),
+                _items(index, jobs, keys, starts, statuses, params, scale_objective),
                 mesh_params,
-                structure,
+                scale_objective,
                 settings.optimizer,
                 Limits(jobs[0].scales[index].steps, settings.tolerance),
                 settings.whitening,
@@ -192,7 +192,7 @@ def stylize_batch(
             largest = max(height for height, _ in sizes), max(width for _, width in sizes)
             # Styles are measured one after the other, so only the largest needs to fit.
             largest_style = max((size for job in jobs for size in style_sizes(job, scale.factor)), key=math.prod)
-            structure = with_auto_window(
+            scale_objective = with_window(
                 settings.objective,
                 window,
                 *largest,
@@ -205,8 +205,10 @@ def stylize_batch(
             if states:
                 statuses = list(map(_final_status, states[-1].statuses))
             work = functools.partial(optimize, index, images, statuses, min_canvas)
-            side = max(shard_size(largest, structure))
-            (images, state), used_window = retry_with_smaller_windows(work, structure, side, retry=window == "auto")
+            side = max(shard_size(largest, scale_objective))
+            (images, state), used_window = retry_with_smaller_windows(
+                work, scale_objective, side, retry=window == "auto"
+            )
             states.append(state)
             # A stop ends the batch, with images that converged at this scale.
             if STOPS & set(state.statuses) or None not in map(_final_status, state.statuses):

@@ -25,13 +25,13 @@ class VGG19(nn.Module):
     options: Options
 
     @nn.compact
-    def __call__(self, x: AnyFeatures, frame: Placement | None) -> dict[str, AnyFeatures]:
+    def __call__(self, x: AnyFeatures, placement: Placement | None) -> dict[str, AnyFeatures]:
         """Feature maps of the taps."""
         from_image = self.layers[0] == "conv1_1"
         if from_image:
             x = _InputScaling(name="input")(x)
         if not from_image or self.options.padding == "zeros":
-            x = mask_outside(x, frame)
+            x = mask_outside(x, placement)
         taps = {}
         widths = iter(self.widths)
         spacing = 1
@@ -42,13 +42,13 @@ class VGG19(nn.Module):
                 fuse_relu = layer not in self.taps and f"relu{number}" in self.layers
                 options = self.options if layer == "conv1_1" else self.options._replace(padding="zeros")
                 x = _Convolution(next(widths), fuse_relu, options, name=layer)(x)
-                x = mask_outside(x, frame, spacing)
+                x = mask_outside(x, placement, spacing)
             elif kind == "relu":
                 is_fused = f"conv{number}" in self.layers and f"conv{number}" not in self.taps
                 x = x if is_fused else nn.relu(x)
             else:
                 spacing *= 2
-                x = mask_outside(pool(x, self.options.pooling), frame, spacing)
+                x = mask_outside(pool(x, self.options.pooling), placement, spacing)
             if layer in self.taps:
                 taps[layer] = x
         return taps

@@ -44,7 +44,7 @@ def check_layers(layers: Any) -> None:
             "VGG-19 from conv1_1, relu1_1 ... to relu5_4, pool5 (relu4_2 is after the ReLU, conv4_2 before)"
         )
     if len(set(layers)) != len(layers):
-        raise InputError(f"layers {tuple(layers)} name a layer twice, expected each once")
+        raise InputError(f"layers {tuple(layers)} contains duplicates, expected each name once")
 
 
 def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "auto") -> None:
@@ -55,7 +55,8 @@ def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "
     check_choice(algorithm, "algorithm", get_args(Algorithm))
     if (precision, algorithm) == ("bfloat16", "winograd"):
         raise InputError(
-            "Winograd convolution is float32 only, expected precision highest, or algorithm auto or direct"
+            "algorithm 'winograd' supports float32 only, got precision 'bfloat16': use precision 'highest' "
+            "or 'default', or algorithm 'auto' or 'direct'"
         )
 
 
@@ -88,7 +89,7 @@ def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int |
 
 
 def stride(layer: str) -> int:
-    """Stride of a layer in pixels: 2 to the power of the number of pools up to it.
+    """Cumulative stride of a layer in pixels: 2 to the number of pooling layers up to and including it.
 
     Example:
         >>> stride("relu1_1"), stride("relu5_1"), stride("pool5")
@@ -100,13 +101,13 @@ def stride(layer: str) -> int:
 
 
 def receptive_radius(layers: Sequence[str], after: str | None = None) -> int:
-    """Largest distance, beyond its own cell, at which an input affects a position of these layers.
+    """Radius of the receptive field of the deepest layer, on each side of the `s` x `s` cell of inputs of a position.
 
-    A position `p` of a layer with stride `s` depends on rows `s p - radius` to `s p + s - 1 + radius` at most.
-    It is the sum of the strides of the convolutions up to the deepest layer.
+    With stride `s`, position `p` of a layer depends at most on rows `s p - radius` to `s p + s - 1 + radius`. The
+    radius is the sum, over all 3x3 convolutions up to the deepest layer, of the cumulative stride at their input.
 
     Args:
-        layers: names; the deepest one counts.
+        layers: names; only the deepest one matters.
         after: layer whose feature map is the input; the image if None.
 
     Returns:
@@ -128,7 +129,9 @@ def receptive_radius(layers: Sequence[str], after: str | None = None) -> int:
 
 
 def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
-    """Return the layers to evaluate for these, in order: from the first one after `after` to the deepest.
+    """Return every layer that must be evaluated to obtain `layers`, in order.
+
+    From the first layer after `after` to the deepest requested one.
 
     Args:
         layers: names, all deeper than `after`.
@@ -143,13 +146,13 @@ def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str
     """
     check_layers(layers)
     if len(layers) == 0:
-        raise InputError("there are no layers, expected at least one such as relu4_2")
+        raise InputError("layers is empty, expected at least one name such as 'relu4_2'")
     if after is not None:
         check_layers((after,))
     start = 0 if after is None else LAYERS.index(after) + 1
     indices = [LAYERS.index(layer) for layer in layers]
     if min(indices) < start:
-        raise InputError(f"the layers {tuple(layers)} are not all deeper than {after}, expected deeper ones only")
+        raise InputError(f"layers {tuple(layers)} must all be deeper than {after}")
     return LAYERS[start : max(indices) + 1]
 
 
@@ -261,7 +264,7 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
         raise InputError(f"widths is {widths}, expected five positive integers")
     channels_out = [widths[int(layer[4]) - 1] for layer in CONVOLUTIONS]
     shapes = [(3, 3, c_in, c_out) for c_in, c_out in zip([3, *channels_out], channels_out, strict=False)]
-    # One draw for all kernels: each shape would compile a program of its own.
+    # Draw all kernels at once: one draw per kernel would compile a separate program for each shape.
     try:
         normal = jax.random.normal(key, (sum(map(math.prod, shapes)),), jnp.float32)
     except (TypeError, ValueError) as error:
@@ -271,6 +274,6 @@ def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
         "input": {"scale": jnp.full((3,), 2.0, jnp.float32), "shift": -jnp.ones((3,), jnp.float32)}
     }
     for layer, shape, kernel in zip(CONVOLUTIONS, shapes, kernels, strict=True):
-        deviation = math.sqrt(2 / math.prod(shape[:3]))
-        params[layer] = {"kernel": deviation * kernel.reshape(shape), "bias": jnp.zeros(shape[3:], jnp.float32)}
+        std = math.sqrt(2 / math.prod(shape[:3]))
+        params[layer] = {"kernel": std * kernel.reshape(shape), "bias": jnp.zeros(shape[3:], jnp.float32)}
     return params

@@ -5,15 +5,16 @@ A 4x4 tile of the output is a product of polynomials, evaluated at six points pe
     Y = A^T [(G g G^T) * (B^T d B)] A
 
 `d` is the 6x6 tile of the input, `g` the 3x3 kernel, `*` the elementwise product, `B^T` the input transform, `G` the
-kernel transform and `A^T` the output transform. The sum over input channels commutes with `A`, so that the elementwise
-products become 36 matrix products, (tiles x channels) times (channels x channels).
+kernel transform and `A^T` the output transform. The output transform is linear, so the sum over input channels can be
+taken before it. The elementwise products then become 36 matrix products, (tiles x input channels) by (input channels x
+output channels).
 
 The points are 0, p, -p, infinity, q, -q with p = sqrt(1/2), q = sqrt(2), for two reasons:
 
 - The rounding error is half of that with the usual points 0, 1, -1, 2, -2, infinity, and no larger than the error of
   direct convolution in float32.
-- 1 / p = q: evaluated at the reciprocal points, the flipped kernel has the same values. So one transformed kernel
-  serves both the convolution and its input gradient; only the order of the points differs.
+- 1 / p = q: evaluating the flipped kernel at the reciprocal points gives the same values up to scaling, so one
+  transformed kernel serves both the convolution and its input gradient; only the order of the points differs.
 
 References:
     S. Winograd, "Arithmetic Complexity of Computations", SIAM 1980. A. Lavin and S. Gray, "Fast Algorithms for
@@ -36,7 +37,7 @@ from jaxstyle.typing import Features, Scalar
 TILE, INPUT_TILE = 4, 6
 # Approximate number of tiles evaluated at a time: enough to amortize reading the kernels, few enough for the cache.
 TILES_PER_STRIP = 256
-# Multiplications in one matrix product from which XLA on CPU computes it with all threads.
+# XLA on CPU uses all threads for a matrix product with at least this many multiplications.
 MIN_PARALLEL_MULTIPLICATIONS = 2**24
 
 _P, _Q = math.sqrt(1 / 2), math.sqrt(2)
@@ -67,14 +68,14 @@ def winograd_convolution(
     """3x3 convolution with zero padding, as defined by `convolution` in `layers.py`.
 
     Args:
-        x: `(h, w, c)` float32; `(h, w, d)` with `transpose`.
-        kernel: `(3, 3, c, d)` float32.
+        x: `(h, w, c_in)` float32; `(h, w, c_out)` with `transpose`.
+        kernel: `(3, 3, c_in, c_out)` float32.
         bias: `(out,)` float32; None is zero.
         relu: if True, return `max(y, 0)`.
         transpose: if True, convolve with the flipped, transposed kernel: the input gradient of the convolution.
 
     Returns:
-        `(h, w, d)` float32; `(h, w, c)` with `transpose`.
+        `(h, w, c_out)` float32; `(h, w, c_in)` with `transpose`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,7 +88,7 @@ def winograd_convolution(
     strip_rows = -(-tile_rows // min(tile_rows, -(-tile_rows * tile_columns // TILES_PER_STRIP)))
     num_strips = -(-tile_rows // strip_rows)
     num_parts = 1 if strip_rows * tile_columns * math.prod(kernel.shape[2:]) >= MIN_PARALLEL_MULTIPLICATIONS else 2
-    zero = _zero_after(lax.stop_gradient(x))
+    zero = _zero_depending_on(lax.stop_gradient(x))
     kernels = _transform_kernel(kernel, num_parts, zero)
     bottom, right = TILE * strip_rows * num_strips - height + 1, TILE * tile_columns - width + 1
     x = jnp.pad(x, ((1, bottom), (1, right), (0, 0)))
@@ -109,8 +110,8 @@ def winograd_convolution(
 
 
 @jax.custom_batching.custom_vmap
-def _zero_after(x: Features) -> Scalar:
-    """Zero, available only once `x` is.
+def _zero_depending_on(x: Features) -> Scalar:
+    """Return 0.0 with a data dependency on `x`, so that nothing computed from it can be scheduled before `x`.
 
     XLA on CPU schedules every operation as early as possible. Without this dependency, the transformed kernels and the
     output buffers of all layers would be allocated before the first layer is finished.
@@ -118,14 +119,16 @@ def _zero_after(x: Features) -> Scalar:
     return jnp.where(jnp.isfinite(x[0, 0, 0]), 0.0 * x[0, 0, 0], 0.0)
 
 
-@_zero_after.def_vmap
-def _zero_after_batch(_size, _batched, x):
-    # Not batched, so that the transformed kernels are not either.
-    return _zero_after(x[0]), False
+@_zero_depending_on.def_vmap
+def _zero_depending_on_batch(_size, _batched, x):
+    # Return an unbatched zero so that the transformed kernels stay unbatched too.
+    return _zero_depending_on(x[0]), False
 
 
-def _transform_kernel(kernel: Float[Array, "3 3 c d"], num_parts: int, zero: Scalar) -> list[Float[Array, "_ c d"]]:
-    """Compute `G g G^T`: 36 matrices over channels, in parts along the vertical points."""
+def _transform_kernel(
+    kernel: Float[Array, "3 3 c_in c_out"], num_parts: int, zero: Scalar
+) -> list[Float[Array, "_ c_in c_out"]]:
+    """Compute `G g G^T`: 36 (c_in x c_out) matrices, split into groups by vertical evaluation point."""
     flat = kernel.reshape(9, -1)
     transforms = np.kron(_G, _G).reshape(num_parts, 36 // num_parts, 9)
     return [

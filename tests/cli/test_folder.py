@@ -58,7 +58,7 @@ def test_twelve_photos_of_six_sizes_share_one_program(photos, tmp_path, narrow, 
     assert call(photos, tmp_path / "out") == 0
     assert batch_loop.run_batch._cache_size() - before == 1
     printed = capsys.readouterr()
-    assert "12 pictures on 1 canvas in" in printed.out
+    assert "12 pictures with 1 compiled program in" in printed.out
     made = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in made] == [f"{k:02d}.png" for k in range(12)]
     for k, path in enumerate(made):
@@ -94,7 +94,9 @@ def test_finished_pictures_are_not_made_again(photos, tmp_path, narrow, capsys):
     shutil.copy(photos / "02.png", photos / "01.png")
     capsys.readouterr()
     assert call(photos, out) == 2
-    assert "has 1 pictures already that were made otherwise, such as 01.png" in capsys.readouterr().err
+    assert (
+        "already contains 1 picture made with different settings or inputs, such as 01.png" in capsys.readouterr().err
+    )
     assert (out / "01.png").stat().st_mtime_ns == first["01.png"]
     assert call(photos, out, "--force") == 0
     assert "2 of 3 pictures exist already" in capsys.readouterr().err
@@ -325,7 +327,7 @@ def test_rerun_of_a_folders_picture_is_identical(photos, tmp_path, narrow, capsy
             app.main(["rerun", str(out / name), "--inputs", str(photos), "-q"])
         printed = capsys.readouterr()
         assert (end.value.code, printed.err) == (0, ""), printed
-        assert "identical, every byte of the file" in printed.out
+        assert "identical, byte for byte" in printed.out
 
 
 @pytest.mark.parametrize(

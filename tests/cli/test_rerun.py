@@ -174,7 +174,7 @@ def test_rerun_gives_the_same_file(run, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     code, output, error = run("rerun", folder / "out.jpg", "-q", "-o", folder / "again.jpg")
     assert (code, error) == (0, "")
-    assert output.startswith(f"{folder / 'out.jpg'}: identical, every byte of the file; the new one is in ")
+    assert output.startswith(f"{folder / 'out.jpg'}: identical, byte for byte; the new picture is in ")
     assert (folder / "again.jpg").read_bytes() == (folder / "out.jpg").read_bytes()
     assert run("rerun", folder / "out.jpg", "-o", folder / "again.jpg")[0] == 2
 
@@ -188,8 +188,8 @@ def test_rerun_tells_what_differs_and_why_that_may_be(run, folder):
     io.save_image(folder / "out.png", pixels, recipe=recipe)
     code, output, error = run("rerun", folder / "out.png")
     assert code == 1
-    assert "different: 1.25 % of the pixels, by 26 of 255 at most" in output
-    assert "it was made with jax 0.1, here" in error
+    assert "different: 1.25 % of the pixels differ; maximum difference 26/255" in output
+    assert "made in a different environment (jax 0.1, here" in error
 
 
 def test_rerun_finds_inputs_by_their_contents(run, folder, tmp_path_factory):
@@ -198,7 +198,11 @@ def test_rerun_finds_inputs_by_their_contents(run, folder, tmp_path_factory):
     for name in ("photo.png", "painting.png"):
         shutil.move(folder / name, elsewhere / name)
     code, _, error = run("rerun", folder / "out.png")
-    assert (code, "photo.png, which" in error, "is not here: name its folder with --inputs" in error) == (2, True, True)
+    assert (code, "photo.png, an input of" in error, "was not found: add its folder with --inputs" in error) == (
+        2,
+        True,
+        True,
+    )
     (folder / "photo.png").write_bytes(b"another one")
     assert "is not the file that" in run("rerun", folder / "out.png")[2]
     assert run("rerun", folder / "out.png", "--inputs", elsewhere)[0] == 0
@@ -214,7 +218,7 @@ def test_rerun_refuses_what_it_cannot_make_again(run, folder, monkeypatch):
     image = np.zeros((32, 32, 3), np.float32)
     words_of = {"photo": "a", "painting": "b", "output": "c"}
     for recipe, message in (
-        ({"settings": {}, "axes": {}}, "is of a sweep"),
+        ({"settings": {}, "axes": {}}, "is part of a sweep"),
         ({"settings": {**words_of, "size": "large"}, "status": "converged"}, "has size = 'large'"),
         ({"settings": 5}, "holds no recipe"),
         (
@@ -372,12 +376,12 @@ def test_rerun_replaces_a_file_that_appears_only_with_force(run, folder, monkeyp
     monkeypatch.setattr(commands, "bar_text", text)
     code, output, error = run("rerun", folder / "out.png", "-o", again, *(["--force"] if force else []))
     assert code == (0 if force else 1)
-    assert "identical, every byte" in output
+    assert "identical, byte for byte" in output
     assert (again.read_bytes() == b"precious") != force
     assert ("another file has appeared there during the run" in error) != force
     rescued = list(folder.glob("jaxstyle-*/again.png"))
     assert len(rescued) == (0 if force else 1)
-    assert f"the new one is in {again if force else rescued[0]}" in output
+    assert f"the new picture is in {again if force else rescued[0]}" in output
 
 
 def test_the_coordinators_address_is_in_no_recipe_or_checkpoint(folder):

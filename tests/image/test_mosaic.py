@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.mosaic import PIECE, _mirrored, _nearest, initial_image, style_mosaic
+from jaxstyle.image.mosaic import PIECE, _nearest, _reflect_indices, initial_image, style_mosaic
 from jaxstyle.image.ops import resize, white_noise
 
 
@@ -53,8 +53,8 @@ def test_each_pixel_belongs_to_the_nearest_point_around_it():
             assert (row[y, x], column[y, x]) == min(distances, key=distances.__getitem__)
 
 
-def test_a_style_smaller_than_a_piece_is_continued_mirrored():
-    np.testing.assert_array_equal(_mirrored(np.arange(-3, 7), 3), [2, 1, 0, 0, 1, 2, 2, 1, 0, 0])
+def test_a_style_smaller_than_a_piece_is_continued_by_reflection():
+    np.testing.assert_array_equal(_reflect_indices(np.arange(-3, 7), 3), [2, 1, 0, 0, 1, 2, 2, 1, 0, 0])
     source = np.rint(256 * np.asarray(style_mosaic(0, [places((5, 90))], 64, 64))).astype(int)
     assert set(np.unique(source[..., 0])) == set(range(5))
     assert np.mean(np.isin(np.diff(source[..., 0], axis=0), (-1, 0, 1))) > 0.85

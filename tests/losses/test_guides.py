@@ -182,8 +182,8 @@ def test_masks_resize_softly():
         (Regions(np.full((64, 96, 1), 2, "f4"), (np.ones(1, "f4"),)), r"outside of \[0, 1\]"),
         (Regions(np.ones((64, 96, 1), "f4"), (np.full(1, np.nan, "f4"),)), r"outside of \[0, 1\]"),
         (Regions(np.ones((64, 96, 2), "f4"), (np.ones(3, "f4"),)), "mask of style 1 has shape"),
-        (Regions(np.zeros((64, 96, 1), "f4"), (np.ones(1, "f4"),)), "region 1 has no pixel of the content"),
-        (Regions(np.ones((64, 96, 1), "f4"), (np.zeros(1, "f4"),)), "region 1 has no pixel of any style"),
+        (Regions(np.zeros((64, 96, 1), "f4"), (np.ones(1, "f4"),)), "region 1 covers no content pixels"),
+        (Regions(np.ones((64, 96, 1), "f4"), (np.zeros(1, "f4"),)), "region 1 covers no pixels of any style"),
     ],
 )
 def test_regions_that_do_not_fit(regions, message):

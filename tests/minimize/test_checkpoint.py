@@ -15,7 +15,7 @@ import jaxstyle as js
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize import checkpoint as saving
 from jaxstyle.minimize import checkpoint_file, restore, status
-from jaxstyle.minimize.step import state_like
+from jaxstyle.minimize.step import abstract_state
 from jaxstyle.transfer import stylize
 
 # For optax's own Adam; and bad input must meet the library's own messages.
@@ -207,11 +207,11 @@ def test_saves_are_as_often_as_requested(run, tmp_path, monkeypatch):
 
 def test_a_resumed_run_has_the_windows_of_the_checkpoint(run, tmp_path, monkeypatch):
     """Whatever window would fit into the memory now, at this scale and at later ones."""
-    real = stylize.with_auto_window
+    real = stylize.with_window
 
     def choose(window):
         monkeypatch.setattr(
-            stylize, "with_auto_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
+            stylize, "with_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
         )
 
     choose(40)
@@ -282,7 +282,7 @@ def test_hosts_save_together(run, tmp_path, monkeypatch):
 def test_resuming_needs_no_second_state(run, tmp_path, china):
     """Only shapes are made to restore the arrays."""
     before = sum(array.nbytes for array in jax.live_arrays())
-    like = state_like(china, js.lbfgs())
+    like = abstract_state(china, js.lbfgs())
     assert sum(array.nbytes for array in jax.live_arrays()) == before
     fresh = js.lbfgs().init(china)
     assert [leaf.shape for leaf in jax.tree.leaves(like.optimizer)] == [leaf.shape for leaf in jax.tree.leaves(fresh)]

@@ -44,9 +44,9 @@ def test_the_answer_ends_the_descent(problem):
     assert (len(history), status) == (8, Status.STOPPED)
 
 
-def verdict(totals, num_nonfinite=0, tolerance=1e-3, since=0):
+def verdict(totals, num_nonfinite=0, tolerance=1e-3, objective_start=0):
     history = np.repeat(np.float32(totals)[:, None], 5, axis=1)
-    return judge(num_nonfinite, history, tolerance, on_surrogate=False, since=since)
+    return judge(num_nonfinite, history, tolerance, on_surrogate=False, objective_start=objective_start)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():
@@ -74,10 +74,10 @@ def test_no_progress_is_none_better_than_the_first():
 
 def test_a_second_objective_is_judged_from_its_start_and_progress_from_the_first():
     falling, flat = np.linspace(2.0, 1.0, 40), np.append(1.0, np.full(39, 1.5))
-    assert verdict(np.append(falling, flat), since=40) is Status.CONVERGED
-    assert verdict(np.append(falling, flat[:20]), since=40) is None
-    assert verdict(np.append(np.full(40, 1.0), flat), since=40) is Status.STUCK
-    assert verdict(np.append(falling, np.nan), num_nonfinite=1, since=40) is Status.NOT_FINITE
+    assert verdict(np.append(falling, flat), objective_start=40) is Status.CONVERGED
+    assert verdict(np.append(falling, flat[:20]), objective_start=40) is None
+    assert verdict(np.append(np.full(40, 1.0), flat), objective_start=40) is Status.STUCK
+    assert verdict(np.append(falling, np.nan), num_nonfinite=1, objective_start=40) is Status.NOT_FINITE
 
 
 def test_not_finite_is_the_first_or_20_in_a_row():

@@ -141,7 +141,7 @@ def test_an_average_continues_after_the_surrogate(tiny_params, targets, monkeypa
         initial_run_state(js.init(CONTENT, *problem)),
         problem,
         # Every evaluation ends a chunk, so that every proposed image is seen.
-        Limits(steps, 0.0, pause_every=1),
+        Limits(steps, 0.0, callback_every=1),
         collect,
         problem._replace(targets=whiten(targets, 0.0)),
     )

@@ -167,5 +167,5 @@ def test_invalid_starts_are_refused(problem):
 
 
 def test_a_start_of_another_size_than_the_content_is_refused(problem):
-    with pytest.raises(InputError, match="make the targets from a content of the image's size"):
+    with pytest.raises(InputError, match="make the targets from a content image of that size"):
         js.init(draw(5, 12, 8, 3), *problem[1:])

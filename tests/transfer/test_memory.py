@@ -49,7 +49,7 @@ def test_the_estimate_is_an_upper_bound_with_and_without_the_compilers_option(
 def test_what_is_held_is_counted_by_hand():
     found = memory.estimate(96, 128, js.Objective(), js.lbfgs(7))
     pixels, floats = 96 * 128, 4
-    assert found.pictures == 48 * pixels
+    assert found.images == 48 * pixels
     # The content at stride 8; the Gram matrices, their eigenvectors and gains.
     assert found.targets == floats * (512 * pixels // 64 + 3 * (64**2 + 128**2 + 256**2 + 2 * 512**2))
     pairs = found.state - memory.estimate(96, 128, js.Objective(), js.lbfgs(6)).state
@@ -77,7 +77,7 @@ def test_a_large_style_needs_its_forward_pass_alone():
     large = memory.estimate(400, 300, js.Objective(), js.lbfgs(), styles=[(4000, 3000)])
     step = memory.estimate(4000, 3000, js.Objective(), js.lbfgs())
     assert (large.state, large.targets) == (small.state, small.targets)
-    assert large.pictures - small.pictures == 24 * 4000 * 3000
+    assert large.images - small.images == 24 * 4000 * 3000
     assert small.temporary < large.temporary < step.temporary
     free = int(large.peak / 2)
     window = memory.choose_window(400, 300, js.Objective(), js.lbfgs(), [(4000, 3000)], free)
@@ -125,9 +125,9 @@ def test_less_memory_is_tried_once():
 def test_an_option_comes_before_the_choice():
     free = {"height": 64, "width": 64, "optimizer": js.lbfgs()}
     objective = js.Objective(window=32)
-    assert memory.with_auto_window(objective, "auto", **free) == objective
-    assert memory.with_auto_window(objective, None, **free).window is None
-    assert memory.with_auto_window(js.Objective(), 40, **free).window == 40
-    assert memory.with_auto_window(js.Objective(), "auto", **free).window is None
+    assert memory.with_window(objective, "auto", **free) == objective
+    assert memory.with_window(objective, None, **free).window is None
+    assert memory.with_window(js.Objective(), 40, **free).window == 40
+    assert memory.with_window(js.Objective(), "auto", **free).window is None
     with pytest.raises(InputError, match="window is 3, expected 32"):
-        memory.with_auto_window(js.Objective(), 3, **free)
+        memory.with_window(js.Objective(), 3, **free)

@@ -363,7 +363,7 @@ def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypat
 
     monkeypatch.setattr(stylize, "minimize", full)
     photo = js.white_noise(1, 100, 140)
-    with pytest.warns(UserWarning, match="out of memory: once more, in windows of 128 pixels"):
+    with pytest.warns(UserWarning, match="out of memory: retrying with windows of 128 pixels"):
         result = js.stylize(photo, painting, params=params, steps=2)
     assert seen == [None, 128]
     assert (result.evaluations, result.window) == (2, 128)

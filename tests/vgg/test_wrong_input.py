@@ -49,7 +49,7 @@ def test_no_layers():
 
 def test_layers_that_are_not_deeper():
     for function in (network.receptive_radius, network.layers_between):
-        assert_refused("not all deeper than relu2_1", function, LAYERS, after="relu2_1")
+        assert_refused("must all be deeper than relu2_1", function, LAYERS, after="relu2_1")
 
 
 @pytest.mark.parametrize("option", ["pooling", "padding", "precision", "algorithm"])
