@@ -61,7 +61,7 @@ def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], 
     if path is None or str(path) == "-":
         return
     if os.path.realpath(path) in {os.path.realpath(other) for other in (*outputs, *inputs)}:
-        raise InputError(f"{option} is {path}, another file of this run: expected one of its own")
+        raise InputError(f"{option} is {path}, another file of this run: expected a separate file")
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
 
@@ -124,7 +124,7 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
 
 
 def _identity(recipe: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Return what decides which picture is wanted, as JSON stores it."""
+    """Return the parts of a recipe that identify the requested picture, as JSON stores them."""
     stored = json.loads(json.dumps(dict(recipe)))
     settings = stored.get("settings")
     if isinstance(settings, dict):

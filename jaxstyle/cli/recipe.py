@@ -21,8 +21,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 class BatchPlace(NamedTuple):
     """Place of a picture in the batch that it was made in.
 
-    Programs for other batches and canvases round differently, and the optimization amplifies that. The other pictures
-    of the batch have no influence.
+    Programs for other batches and canvases round differently, and the optimization amplifies the difference. The other
+    pictures of the batch have no influence.
 
     Attributes:
         photos: number of pictures in the batch.

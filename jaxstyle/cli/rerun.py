@@ -118,7 +118,7 @@ class Rerun:
                 f"{self.picture} comes from a run that was resumed by force with other {recipe['forced']}; its recipe "
                 "lacks the earlier ones: expected a picture from a single run"
             )
-        # Recipes without an algorithm come from direct convolutions; those without a ridge had one by `matrix_root`.
+        # Recipes without an algorithm come from direct convolutions; a missing ridge depends on `matrix_root`.
         ridge = 1e-4 if settings.get("matrix_root") == "newton-schulz" else None
         settings = {"algorithm": "direct", "ridge": ridge} | settings
         # The batch of a picture is not in the settings: see `_batch_place`.

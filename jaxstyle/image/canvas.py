@@ -3,8 +3,8 @@
 A compiled program has fixed array shapes, and devices divide arrays evenly. On a canvas, images of several sizes share
 a program, and an image of any size is divided over any number of devices; the extent is a pair of traced numbers. The
 network zeroes the canvas outside of the extent before every layer, as zero padding does at the border of the image:
-loss and gradient equal those of the image alone. `extent=None` means everywhere in this package that the image fills
-the canvas, and then nothing is masked.
+loss and gradient equal those of the image alone. Throughout the package `extent=None` means that the image fills the
+canvas, so nothing is masked.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.ops import check_image, check_size
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Scalar
 
-# A length or a position: a number that the program was compiled for, or a traced one.
+# A length or a position: a static or a traced number.
 Dim = int | Int[Array, ""]
 
 
@@ -48,7 +48,7 @@ class Placement(NamedTuple):
     width: Dim
 
     def shifted(self, down: Dim, right: Dim) -> "Placement":
-        """Placement of a piece of this piece."""
+        """Placement of a sub-piece at this offset in the piece."""
         return self._replace(top=self.top + down, left=self.left + right)
 
 
@@ -64,7 +64,7 @@ def on_canvas(image: AnyImage, height: int, width: int) -> Canvas:
         The canvas.
 
     Raises:
-        InputError: for an array that is no image, or a canvas that is too small.
+        InputError: for an array that is not an image, or a canvas that is too small.
 
     Example:
         >>> import jax.numpy as jnp

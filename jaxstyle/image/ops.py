@@ -57,7 +57,9 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
 
 
 def check_range(image: Any, name: str = "image") -> None:
-    """Raise InputError for pixels far from [0, 1], mostly unscaled 8-bit values. Needs numbers, not tracers.
+    """Raise InputError for pixels far from [0, 1], mostly unscaled 8-bit values.
+
+    Requires concrete arrays, so it cannot be called inside `jit`.
 
     Args:
         image: `(H, W, 3)`; resampling and some optimizers overshoot a little, which is allowed.
@@ -117,17 +119,17 @@ def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {wid
 
 
 def fit(image: AnyImage, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
-    """Resize an image; one that has this size already is returned unchanged, even beyond [0, 1]."""
+    """Resize an image; an image of this size is returned unchanged, even if it has values outside [0, 1]."""
     return jnp.asarray(image) if image.shape[:2] == (height, width) else resize(jnp.asarray(image), height, width)
 
 
 def white_noise(seed: int, height: int, width: int) -> Image:
-    """Uniform white noise in [0, 1]: the paper's starting point (section 2.3).
+    """Uniform white noise in [0, 1]: the initial image of the paper (section 2.3).
 
     Args:
         seed: 0 to 2^32 - 1; the same seed and size give the same image.
-        height: in pixels, 1 to 65536.
-        width: in pixels, 1 to 65536.
+        height: height in pixels, 1 to 65536.
+        width: width in pixels, 1 to 65536.
 
     Returns:
         `(height, width, 3)`.

@@ -1,4 +1,4 @@
-"""Minimize a batch of images: the same compiled steps for all, each with its own decisions and its own end."""
+"""Minimize a batch of images in shared compiled steps; every image accepts steps and stops independently."""
 
 import functools
 import time
@@ -55,8 +55,8 @@ class BatchItem(NamedTuple):
         content: `(H, W, 3)`; sizes may differ within a batch.
         style: target statistics.
         weights: one number per layer, and per region.
-        start: of the content's size.
-        regions: pixels of each style, if not all are alike; the same number for every item.
+        start: initial image, of the content's size.
+        regions: masks of the regions, or None; the same number of regions for every item.
         balance: if not None, the weights of content and style are computed from it; for all items or none.
         status: reason to stop at an earlier scale; None if the item continues.
     """
@@ -95,15 +95,15 @@ def minimize_batch(
     mesh: Mesh | None = None,
     min_canvas: tuple[int, int] = (0, 0),
 ) -> tuple[list[AnyImage], BatchRunState]:
-    """Take steps until every item has a reason to stop. A stopped item remains unchanged.
+    """Take steps until a stopping criterion holds for every item. A stopped item remains unchanged.
 
     Args:
-        items: contents, targets and starting images.
-        params: of the network.
+        items: contents, targets and initial images.
+        params: parameters of the network.
         objective: static.
         optimizer: static.
         limits: of each item.
-        whitening: power of the surrogate's metric; an item with slow progress continues with the loss itself.
+        whitening: exponent of the whitening; an item with slow progress continues with the loss itself.
         callback: called after every chunk, about once a second; a returned status ends the run of all items.
         mesh: its `batch` axis divides the items evenly.
         min_canvas: height and width of the canvas, if larger than the items need.
@@ -145,7 +145,7 @@ def minimize_batch(
         progress = progress._replace(
             statuses=[None if switches else status for status, switches in zip(statuses, switching, strict=True)]
         )
-        # Without steps left a restart would only discard what the optimizer has.
+        # With no steps left, a restart would only throw away the optimizer state.
         if switching.any() and done < limits.steps:
             power = np.where(switching, np.float32(0), power)
             objective_start = np.where(switching, done, objective_start)
@@ -166,7 +166,7 @@ def minimize_batch(
 def _on_canvases(
     items: Sequence[BatchItem], params: Params, objective: Objective, mesh: Mesh | None, min_canvas: tuple[int, int]
 ) -> tuple[Array, Targets, LossWeights]:
-    """Return the starting images on canvases, the targets and the weights, each with a leading axis."""
+    """Return the initial images on canvases, the targets and the weights, each with a leading axis."""
     sizes = [item.start.shape[:2] for item in items]
     max_height, max_width = (max(sides) for sides in zip(min_canvas, *sizes, strict=True))
     height, width = canvas_size(max_height, max_width, objective)
@@ -194,8 +194,8 @@ def _on_canvases(
     weights = _stacked([item.weights for item in items], mesh)
     inputs = [item.balance for item in items if item.balance is not None]
     if inputs:
-        contents, mosaics = stack([item.content for item in items]), stack([each.mosaic for each in inputs])
-        strengths = shard_batch(np.array([each.strength for each in inputs], np.float32), mesh)
+        contents, mosaics = stack([item.content for item in items]), stack([item.mosaic for item in inputs])
+        strengths = shard_batch(np.array([item.strength for item in inputs], np.float32), mesh)
         weights = _balance(contents, mosaics, params, targets, weights, strengths, objective)
     return stack([item.start for item in items]), targets, weights
 
@@ -272,7 +272,7 @@ def run_batch(
         states: with a leading axis; their buffers are reused.
         params: shared.
         targets: with a leading axis.
-        weights: likewise.
+        weights: with a leading axis.
         objective: static.
         optimizer: static.
         lengths: at most `PATIENCE`; an item with 0 remains unchanged.

@@ -1,14 +1,14 @@
-"""Reasons to stop a run, judged by its losses alone."""
+"""Stopping criteria of a run, computed from its losses alone."""
 
 import enum
 
 import numpy as np
 from jaxtyping import Float
 
-# Evaluations over which convergence is judged, at every multiple of it; so no chunk is longer.
+# Convergence is checked over this many evaluations, at every multiple of it, so no chunk is longer.
 PATIENCE = 20
 
-# The surrogate is replaced by the loss itself where the loss falls by less than this fraction per evaluation.
+# The loss itself replaces the surrogate when the loss decreases by less than this fraction per evaluation.
 SURROGATE_TOLERANCE = 4e-3
 
 # Rows of losses, one per evaluation; columns as in `Losses`.
@@ -20,8 +20,8 @@ class Status(enum.StrEnum):
 
     Attributes:
         STEP_LIMIT: all steps were taken.
-        CONVERGED: the loss no longer falls.
-        STUCK: the loss never fell: none of 40 evaluations or more was better than the first.
+        CONVERGED: the loss no longer decreases.
+        STUCK: the loss never decreased: no evaluation was better than the first.
         STOPPED: a callback requested it.
         INTERRUPTED: Ctrl-C.
         TERMINATED: SIGTERM, which clusters send before they reclaim a machine.
@@ -51,7 +51,7 @@ STATUS_CODES = (None, *Status)
 
 
 def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bool:
-    """True if the best loss fell by at most this fraction per evaluation; judged at multiples of `PATIENCE`."""
+    """True if the best loss decreased by at most this fraction per evaluation; checked at multiples of `PATIENCE`."""
     if len(totals) <= PATIENCE or len(totals) % PATIENCE:
         return False
     best = np.fmin.accumulate(totals)
@@ -61,17 +61,17 @@ def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bo
 def verdict(
     num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool, objective_start: int = 0
 ) -> Status | None:
-    """Return the reason to stop that the numbers give, or None to continue.
+    """Return the stopping criterion that holds, or None to continue.
 
     Args:
         num_nonfinite: consecutive evaluations that were not finite.
         history: losses of all evaluations at this size.
         tolerance: see `Limits`.
-        on_surrogate: True while the surrogate is minimized: it ends where progress is slow.
-        objective_start: evaluations before the present objective; convergence is judged after them.
+        on_surrogate: True while the surrogate is minimized, which ends when progress is slow.
+        objective_start: number of evaluations before the current objective, which convergence ignores.
     """
     evaluations = len(history) - objective_start
-    # Judged at the first evaluation, and where convergence is: the ends of chunks depend on the clock.
+    # Checked at the first evaluation and at multiples of PATIENCE only, as the ends of chunks depend on the clock.
     if num_nonfinite > 0 and (
         num_nonfinite == evaluations == 1 or (num_nonfinite >= PATIENCE and evaluations % PATIENCE == 0)
     ):

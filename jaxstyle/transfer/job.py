@@ -24,13 +24,13 @@ class Job(NamedTuple):
     Attributes:
         content: `(H, W, 3)`.
         styles: images whose statistics are the style.
-        shares: of the styles, in the blend.
+        shares: fraction of each style in the blend.
         weights: one number per layer, and per region.
         strength: computes the content's and the style's weights; None keeps them.
-        regions: which pixels get which style.
-        mosaic: share of the style's mosaic in a start from the content.
-        seed: of noise and mosaic.
-        scales: of the run.
+        regions: masks that assign styles to regions of the content.
+        mosaic: blend weight of the style mosaic in an initial image from the content.
+        seed: seed of noise and mosaic.
+        scales: scales of the run.
     """
 
     content: Image
@@ -117,7 +117,7 @@ def _resize_style(style: AnyImage, factor: float) -> Image:
 
 
 def start_image(job: Job, init: str | AnyImage) -> Image:
-    """Return the start of a job from `resize_job`; for `init` see `initial_image`."""
+    """Return the initial image of a job from `resize_job`; for `init` see `initial_image`."""
     return restore_fixed_pixels(_initial_image(job, init, job.mosaic), job)
 
 
@@ -139,7 +139,7 @@ def _initial_image(job: Job, init: str | AnyImage, mosaic: float) -> Image:
     if job.regions is None or not isinstance(init, str) or init != "content":
         return initial_image(init, job.content, job.styles, **options, shares=job.shares)
     image = job.content
-    # A region's mosaic has pieces of its own styles alone.
+    # The mosaic of a region contains only pieces of the styles of that region.
     for region in range(job.regions.content.shape[2]):
         marks = [np.max(np.asarray(mask)[..., region]) for mask in job.regions.styles]
         shares = normalize_style_weights(len(marks), np.multiply(job.shares, marks).tolist())

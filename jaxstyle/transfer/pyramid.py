@@ -10,16 +10,16 @@ from typing import Literal, NamedTuple
 
 from jaxstyle.transfer.validate import MAX_SCALES, check_parameters
 
-# As many scales as make sense, or at most a number.
+# "auto", or the maximum number of scales.
 ScaleCount = Literal["auto"] | int
 
-# Sides of a scale relative to those of the scale before.
+# Ratio of the sides of a scale to those of the next coarser scale.
 RATIO = 2.0
-# Pixels of the shortest long side that "auto" makes: the first scale has START to RATIO * START.
+# Minimum long side of the first scale in pixels with "auto"; its long side is START to RATIO * START.
 START = 128
-# Fraction of the steps for the full size; the coarser scales divide the rest equally.
+# Fraction of the steps reserved for the full size; the coarser scales divide the rest equally.
 SHARE = 0.5
-# Steps below which a coarse scale is not worth its compilation.
+# A coarse scale with fewer steps is not worth its compilation.
 MIN_STEPS = 10
 
 
@@ -29,8 +29,8 @@ class Scale(NamedTuple):
     Attributes:
         height: of the image in pixels.
         width: of the image in pixels.
-        factor: of the full size's sides; 1 at the last scale. It applies to the styles too.
-        steps: evaluations.
+        factor: size relative to the full size, for the content and the styles; 1 at the last scale.
+        steps: number of evaluations.
     """
 
     height: int
@@ -65,7 +65,7 @@ def pyramid(
         min_side: least pixels per side of every image: see `Objective.min_side`.
         ratio: of a scale's sides to those of the coarser one, at least 1.1.
         start: least long side of the first scale in pixels, for `"auto"`.
-        share: of the steps, for the full size, in (0, 1]; the other scales divide the rest equally.
+        share: fraction of the steps reserved for the full size, in (0, 1]; the other scales divide the rest equally.
 
     Returns:
         One or more scales, whose steps sum to `steps`.

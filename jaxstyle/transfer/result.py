@@ -13,12 +13,12 @@ class Progress(NamedTuple):
     """Argument of a callback.
 
     Attributes:
-        evaluations: so far, at all scales.
-        steps: the limit, for all scales.
+        evaluations: number of evaluations so far, at all scales.
+        steps: maximum number of evaluations, at all scales.
         losses: of the best image so far at the current scale.
         image: that image, `(scale.height, scale.width, 3)`: below the last scale smaller than the content. In a run
             on a mesh it is sharded, on its canvas: `gather(image, scale.height, scale.width)` returns it whole.
-        seconds: since the run began.
+        seconds: seconds since the start of the run.
         scale: the current one; its `steps` are the limit at this scale.
         fraction: of the run's cost that is done, 0 to 1: a step costs its pixels.
     """
@@ -39,7 +39,7 @@ class BatchProgress(NamedTuple):
         evaluations: of each image so far, at all scales.
         losses: the least total loss of each image so far, at the current scale.
         running: number of images that have not stopped yet.
-        seconds: since the batch began.
+        seconds: seconds since the start of the batch.
         fraction: of the cost that is done, 0 to 1.
     """
 
@@ -60,7 +60,7 @@ class Result(NamedTuple):
         losses: history, arrays of `(evaluations,)`: row k is the image that step k evaluated. Each scale has its own
             targets, so losses of different scales cannot be compared.
         evaluations: of value and gradient, at all scales.
-        status: reason for the end, at the last scale that the run reached.
+        status: reason why the run stopped, at the last scale that it reached.
         seconds: from call to return, compilation included.
         scales: those that the run reached, from coarse to fine; `steps` of each are its evaluations.
         weights: of the loss's terms at the last scale, one number per layer, from the strength if there is one.

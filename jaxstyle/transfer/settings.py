@@ -1,4 +1,4 @@
-"""Options of a run: a preset's settings, replaced by the caller's."""
+"""Options of a run: a preset's settings, overridden by those of the caller."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -50,11 +50,11 @@ def resolve_settings(
     whitening: Any,
     tolerance: Any,
 ) -> Settings:
-    """Return a preset's settings, replaced by the parameters of `stylize` that are not None, and checked.
+    """Return a preset's settings, overridden by the parameters of `stylize` that are not None, and checked.
 
     If neither strength nor weights are given, and the style loss is not the preset's, whose weights would mean nothing,
     the strength is 0.5. On a mesh that shards an image the default optimizer is one that can be sharded too. Only
-    `lbfgs` is whitened by default: the switch to the plain gradient throws other optimizers back.
+    `lbfgs` is whitened by default: the switch to the plain gradient sets other optimizers back.
 
     Returns:
         Settings; the objective has the window, if there is one, and the mesh's shards.

@@ -85,26 +85,26 @@ def stylize_batch(
         styles: one image, or a sequence of one for each content; where several styles blend, the content's entry is a
             list of them.
         params: as for `stylize`, like all parameters below without a range.
-        preset: name of the settings.
+        preset: named set of default settings.
         objective: layers, normalization, pooling, precision.
-        weights: of the loss's terms.
-        strength: of the style, 0 to 1, instead of weights for content and style: see `balance`.
+        weights: weights of the loss terms.
+        strength: strength of the style, 0 to 1, instead of weights for content and style: see `balance`.
         style_weights: one relative number for each style that blends; or a list of such numbers for each image.
-        regions: which pixels get which style: for all images or none, with the same number of regions and guidance.
-        color: whose colors the result has.
+        regions: masks that assign styles to regions: for all images or none, with equal number and guidance.
+        color: source of the result's colors.
         optimizer: an optax transform.
         steps: maximum number of evaluations for each image.
         scales: maximum number of sizes.
-        share: of the steps, for the full size.
+        share: fraction of the steps reserved for the full size.
         window: side of the windows in pixels, None, or "auto": chosen for all images that a device has at once.
         mesh: devices: its `batch` axis shards the batch, `rows` and `columns` shard each image; see `make_mesh`.
         canvas: least height and width, at full size, of the canvas for every image: later calls with as many images, up
             to this size, compile nothing.
-        whitening: power of the surrogate's metric, 0 to 1; None is 1 for `lbfgs` and 0 for other optimizers.
-        init: the start: "content", "noise", "gray", or an image for all.
-        mosaic: share of the style's mosaic in a start from the content, 0 to 1.
-        seeds: of noise and mosaic, 0 to 2^32 - 1.
-        tolerance: of convergence.
+        whitening: exponent of the whitening in the surrogate, 0 to 1; None is 1 for `lbfgs` and 0 for other optimizers.
+        init: initial image: "content", "noise", "gray", or an image for all.
+        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is "content".
+        seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
+        tolerance: see `stylize`.
         callback: called about once a second; returning True stops all images.
 
     Returns:

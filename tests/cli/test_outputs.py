@@ -45,7 +45,7 @@ def test_a_log_or_checkpoint_is_no_picture(tmp_path):
     for path in (None, Path("-"), tmp_path / "log"):
         check_sidecar_path("--log-json", path, [out], [photo])
     for path in (photo, out, tmp_path / "." / "out.png"):
-        with pytest.raises(InputError, match="another file of this run: expected one of its own"):
+        with pytest.raises(InputError, match="another file of this run: expected a separate file"):
             check_sidecar_path("--log-json", path, [out], [photo])
     with pytest.raises(InputError, match="no regular file"):
         check_sidecar_path("--checkpoint", tmp_path, [out], [photo])
