@@ -20,10 +20,6 @@ from jaxstyle.cli.sweep import Sweep
         ("use force=True to replace it, or another name", "use --force to replace it, or another name"),
         ("continue it with resume=True (or force=True)", "continue it with jaxstyle resume FILE (or --force)"),
         ("style_weights has 2 numbers", "--blend has 2 numbers"),
-<<<<<<< HEAD
-=======
-        ("the file exists; choose another name, or replace=True", "the file exists; choose another name, or --force"),
->>>>>>> bbe8404 (The command line shows its options where the library names parameters)
         ("use precision='highest'", "use --precision highest"),
         ('use init="noise", or a lower b2', "use --init noise, or a lower --beta2"),
         ("at size=512, with window=None", "at --size 512, with --window whole"),
@@ -35,10 +31,6 @@ from jaxstyle.cli.sweep import Sweep
         ("weights=3 and weights is no option of a loss", None),
         ("resume=False and frobnicate=True", None),
         ("raise --max-pixels, --max_pixels", None),
-<<<<<<< HEAD
-=======
-        ("resume it in Python with Checkpoint(resume=True)", None),
->>>>>>> bbe8404 (The command line shows its options where the library names parameters)
         ("XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight", None),
     ],
 )
