@@ -273,7 +273,7 @@ def _final_status(status: Status | None) -> Status | None:
 
 
 def _style_key(arguments: dict[str, Any], index: int) -> tuple[Hashable, ...]:
-    """Return a key of the arguments of `measure_styles`: the caller's objects, as conversion makes new arrays."""
+    """Return a key of the arguments of `style_statistics`: the caller's objects, as conversion makes new arrays."""
     styles, style_weights, color = (arguments[name] for name in ("styles", "style_weights", "color"))
     styles = styles if isinstance(styles, list | tuple) else [styles]
     style_weights = None if style_weights is None else tuple(style_weights)
