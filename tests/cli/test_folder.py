@@ -102,7 +102,7 @@ def test_finished_pictures_are_not_made_again(photos, tmp_path, narrow, capsys):
     assert "2 of 3 pictures exist already" in capsys.readouterr().err
     assert (out / "02.png").stat().st_mtime_ns == first["02.png"]
     assert call(photos, out, "--style-weight", "5") == 2
-    assert "has 3 pictures already" in capsys.readouterr().err
+    assert "already contains 3 pictures made with" in capsys.readouterr().err
     assert call(photos, out, "--style-weight", "5", "--force") == 0
     assert "exist already" not in capsys.readouterr().err
     assert js.read_recipe(out / "02.png")["settings"]["style_weight"] == [5.0]
@@ -182,7 +182,7 @@ def test_bad_folders_are_refused(photos, tmp_path, narrow, capsys):
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "00.png").symlink_to(photos / "00.png")
     for source, output, message in (
-        (empty, tmp_path / "out", "has no photos"),
+        (empty, tmp_path / "out", "contains no photos"),
         (photos, photos, "is the folder of the photos"),
         (photos, photos / "00.png", "is a file, expected a folder"),
         (photos, tmp_path / "linked", "is one of the inputs"),
