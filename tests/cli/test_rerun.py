@@ -148,11 +148,11 @@ def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
     (folder / "out.png").unlink()
     code, _, error = run("resume", kept)
     assert code == 2
-    assert "of a run with other content: expected the same pictures and settings" in error
+    assert "of a run with other content: expected the same images and settings" in error
     code, _, error = run("resume", kept, "--force", "-o", folder / "forced.png")
     assert code == 0
-    assert "goes on after" in error
-    assert "warning: with other content than before, so from the best picture" in error
+    assert "resumed after" in error
+    assert "warning: other content than before: from the best image, with a new optimizer" in error
     # Its recipe says so, and that it is not repeatable.
     assert io.read_recipe(folder / "forced.png")["forced"] == ["content"]
     code, _, error = run("rerun", folder / "forced.png")
@@ -262,7 +262,7 @@ def test_an_interrupted_rerun_reports_no_difference(run, folder, monkeypatch):
     stop_at(monkeypatch, 5, signal.SIGTERM)
     code, output, error = run("rerun", folder / "out.png", "-o", folder / "again.png")
     assert (code, output) == (143, "")
-    assert "terminated, so nothing is known" in error
+    assert "the rerun did not finish (terminated)" in error
     assert not (folder / "again.png").exists()
 
 
