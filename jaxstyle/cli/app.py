@@ -41,6 +41,7 @@ PLAIN_ERRORS = (
         r"\1 is \3, expected \2",
     ),
     (r"expected \{([^}]*)\}\|INT$", r"expected \1, or a whole number"),
+    (r"Error parsing (\S+): Exceeds the limit.*", r"\1 has too many digits"),
     (r"expected INT$", "expected a whole number"),
     (r"expected FLOAT$", "expected a number"),
     (r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", r"\2 is \1, expected one of \3"),

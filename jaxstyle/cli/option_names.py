@@ -17,6 +17,7 @@ from jaxstyle.cli.options import Options
 RENAMED = {
     "b2": "--beta2",
     "callback_every": "--save-every",
+    "replace=True": "--force",
     "resume=True": "jaxstyle resume FILE",
     "style_weights": "--blend",
     "window=None": "--window whole",
@@ -81,12 +82,13 @@ def _option_of(parameter: re.Match[str]) -> str:
 
 @functools.cache
 def _parameters() -> frozenset[str]:
-    return frozenset({field.name for field in dataclasses.fields(Options)} | set(RENAMED)) - DIFFERENT_MEANING
+    names = {field.name for field in dataclasses.fields(Options)} | {text for text in RENAMED if "=" not in text}
+    return frozenset(names - DIFFERENT_MEANING)
 
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
     names = "|".join(sorted(_parameters() | {text.partition("=")[0] for text in RENAMED}))
     value = r"""=(?P<value>"[^"]*"|'[^']*'|[\w.+-]*\w)"""
-    # No part of a path, of an option or of a longer name.
-    return re.compile(rf"(?<![\w./\\-])(?P<name>{names})(?:{value})?(?![\w/\\=-]|\.\w)")
+    # No part of a path, of an option, of a longer name or of a call in Python.
+    return re.compile(rf"(?<![\w./\\-])(?<!\w\()(?P<name>{names})(?:{value})?(?![\w/\\=-]|\.\w)")

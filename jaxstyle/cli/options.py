@@ -95,8 +95,8 @@ class Options:
     """Weight of the smoothness term (total variation), 0 or more.
     A visible value is about 1e6 with --normalization notebook."""
     variation: Variation = "squared"
-    """Smoothness term: squared or absolute differences of neighboring pixels, or nine-point:
-    squared differences that include diagonal neighbors."""
+    """Smoothness term: squared or absolute differences of neighboring pixels.
+    nine-point: squared differences that include diagonal neighbors."""
     blend: Annotated[tuple[float, ...] | None, _value("NUMBER ...", "equal")] = None
     """Share of each painting if there are several: one number per painting, 0 or more. Only the ratios matter."""
     content_mask: Annotated[Path | None, _value("FILE", "none")] = None
@@ -107,31 +107,30 @@ class Options:
     """One image of flat colors per painting, or none for a painting without one.
     A region of the photo gets the style of the parts of the painting that have the region's color."""
     region: Annotated[tuple[str, ...], _value("COLOR=VALUE ...", "none")] = ()
-    """Style of each color of --content-mask: COLOR=N for the Nth painting, COLOR=N:STRENGTH, or
+    """Style of each color of --content-mask: COLOR=N for the Nth painting, COLOR=N:STRENGTH to scale its style.
     COLOR=keep for the photo. Example: white=1 red=2:0.5 "#00ff00=keep"."""
     guidance: Guidance = "simple"
     """How regions apply to the deep layers, which see far beyond one pixel.
-    simple: the mask is scaled down. inside: only positions that see nothing outside of the region; styles do not bleed,
-    but regions must be wide. all: every position that sees any of the region; regions overlap."""
+    simple: the mask is scaled down.
+    inside: only positions that see nothing outside of the region. Styles do not bleed, but regions must be wide.
+    all: every position that sees any of the region. Regions overlap."""
     color: Color = "style"
     """Colors of the result: style for the painting's; all others keep the photo's.
-    luminance: only brightness is stylized. symmetric, cholesky, histogram: the painting is recolored first,
-    by its mean and covariance (two methods) or channel by channel."""
+    luminance: only the brightness is stylized.
+    symmetric, cholesky, histogram: the painting is first recolored, by its covariance or channel by channel."""
     content_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
-    """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it),
-    pool1 ... pool5."""
+    """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it).
+    Also pool1 ... pool5."""
     style_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
     """VGG-19 layers of the style loss."""
     style_loss: StyleLoss = "gram"
-    """Statistics that the style loss compares: Gram matrices, covariance matrices, means and standard deviations, or
-    means and covariances by Wasserstein distance.
+    """Statistics that the style loss compares: Gram matrices, covariances, or means and standard deviations.
+    wasserstein: the Wasserstein distance between means and covariances.
     If it is not the preset's and no weight is given, --strength is 0.5."""
     matrix_root: MatrixRoot = "auto"
-    """Matrix square root of --style-loss wasserstein: eigh (exact), newton-schulz (12 iterations), or auto (exact on
-    every device)."""
-    ridge: float | None = None
-    """Added to the diagonals of the covariances of --style-loss wasserstein, 0 or more; None is 3 % of the norm of the
-    style's covariance."""
+    """Matrix square root of --style-loss wasserstein: eigh (exact), newton-schulz (12 iterations), or auto (exact)."""
+    ridge: Annotated[float | None, _value("NUMBER", "3 % of the norm of the style's covariance")] = None
+    """Number added to the diagonals of the covariances of --style-loss wasserstein, 0 or more."""
     normalization: Normalization = "notebook"
     """Scaling of the losses: notebook (means, as in the authors' code) or paper (sums)."""
     pooling: network.Pooling = "max"
@@ -147,8 +146,8 @@ class Options:
     memory_size: int = 10
     """Number of past steps that L-BFGS stores, 1 or more; each takes 24 bytes per pixel."""
     precondition: Literal["auto", "spectral", "pyramid", "none"] = "auto"
-    """How L-BFGS rescales coarse and fine image structure: spectral (fewest steps), pyramid (works on several devices),
-    or none. auto: pyramid if --mesh divides the image, otherwise spectral."""
+    """How L-BFGS rescales coarse and fine image structure: spectral (fewest steps), pyramid (for several devices), none.
+    auto: pyramid if --mesh divides the image, otherwise spectral."""
     learning_rate: float = 0.02
     """Learning rate of Adam: about the largest change of a pixel (0 to 1) per step, above 0."""
     beta2: float = 0.999

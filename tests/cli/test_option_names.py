@@ -20,6 +20,7 @@ from jaxstyle.cli.sweep import Sweep
         ("use force=True to replace it, or another name", "use --force to replace it, or another name"),
         ("continue it with resume=True (or force=True)", "continue it with jaxstyle resume FILE (or --force)"),
         ("style_weights has 2 numbers", "--blend has 2 numbers"),
+        ("the file exists; choose another name, or replace=True", "the file exists; choose another name, or --force"),
         ("use precision='highest'", "use --precision highest"),
         ('use init="noise", or a lower b2', "use --init noise, or a lower --beta2"),
         ("at size=512, with window=None", "at --size 512, with --window whole"),
@@ -31,6 +32,7 @@ from jaxstyle.cli.sweep import Sweep
         ("weights=3 and weights is no option of a loss", None),
         ("resume=False and frobnicate=True", None),
         ("raise --max-pixels, --max_pixels", None),
+        ("resume it in Python with Checkpoint(resume=True)", None),
         ("XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight", None),
     ],
 )

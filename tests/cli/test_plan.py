@@ -89,7 +89,7 @@ def test_a_program_that_cannot_be_compiled_does_not_fit(run, monkeypatch):
         ((100, 70000), "HEIGHT is 70000, expected 32 to 65536"),
         ((100, 100, "--steps", 0), "--steps is 0, expected 1 to 1000000"),
         ((100, 100, "--window", 3), "--window is 3, expected auto, whole, or 32 pixels or more"),
-        ((100, 100, "--memory-size", 0), "memory_size is 0"),
+        ((100, 100, "--memory-size", 0), "--memory-size is 0"),
         ((100, 100, "--style-layers"), "--style-layers names no layer, expected at least one"),
         ((100, 100, "--content-layers", "relu9_9"), "unknown layer 'relu9_9'"),
     ],
