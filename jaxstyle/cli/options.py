@@ -146,7 +146,7 @@ class Options:
     memory_size: int = 10
     """Number of past steps that L-BFGS stores, 1 or more; each takes 24 bytes per pixel."""
     precondition: Literal["auto", "spectral", "pyramid", "none"] = "auto"
-    """How L-BFGS rescales coarse and fine image structure: spectral (fewest steps), pyramid (for several devices), none.
+    """How L-BFGS rescales coarse and fine structure: spectral (fewest steps), pyramid (for several devices), or none.
     auto: pyramid if --mesh divides the image, otherwise spectral."""
     learning_rate: float = 0.02
     """Learning rate of Adam: about the largest change of a pixel (0 to 1) per step, above 0."""
