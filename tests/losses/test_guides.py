@@ -177,7 +177,7 @@ def test_masks_resize_softly():
     [
         ("left", "expected Regions"),
         (Regions(np.ones((64, 96, 1), "f4"), (np.ones(1, "f4"),), "outside"), "unknown guidance 'outside'"),
-        (Regions(np.ones((64, 96, 1), "f4"), ()), "masks of 0 styles, expected one for each of 1"),
+        (Regions(np.ones((64, 96, 1), "f4"), ()), "regions.styles has 0 entries, expected one for each of the 1"),
         (Regions(np.ones((64, 95, 1), "f4"), (np.ones(1, "f4"),)), "mask has shape"),
         (Regions(np.full((64, 96, 1), 2, "f4"), (np.ones(1, "f4"),)), r"outside of \[0, 1\]"),
         (Regions(np.ones((64, 96, 1), "f4"), (np.full(1, np.nan, "f4"),)), r"outside of \[0, 1\]"),

@@ -44,7 +44,7 @@ def test_layer(tiny_params, layer):
 
 def test_no_layers():
     for function in (network.receptive_radius, network.layers_between):
-        assert_refused("no layers, expected at least one", function, ())
+        assert_refused("layers is empty, expected at least one", function, ())
 
 
 def test_layers_that_are_not_deeper():
