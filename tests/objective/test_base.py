@@ -40,7 +40,7 @@ def test_objectives_are_values():
     ("arguments", "message"),
     [
         ({"content_layers": ("relu4_9",)}, "unknown layer 'relu4_9'"),
-        ({"style_layers": ("relu1_1", "relu1_1")}, "twice"),
+        ({"style_layers": ("relu1_1", "relu1_1")}, "contains duplicates"),
         ({"content_layers": "relu4_2"}, "expected a list of layer names"),
         ({"style_layers": "relu4_2"}, "expected a list of layer names"),
         ({"content_layers": (), "style_layers": ()}, "no layers at all, expected at least one"),
