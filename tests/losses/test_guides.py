@@ -131,7 +131,7 @@ def test_pixels_without_a_region_stay(tiny_params, china, starry):
     assert np.abs(np.asarray(result.image - china))[~kept].mean() > 0.01
 
 
-@pytest.mark.parametrize("optimizer", [js.lbfgs(), js.averaged(js.lbfgs(), 0.9)])
+@pytest.mark.parametrize("optimizer", [pytest.param(js.lbfgs(), marks=pytest.mark.long), js.averaged(js.lbfgs(), 0.9)])
 def test_pixels_without_a_region_stay_in_every_kind_of_result(tiny_params, photograph, starry, optimizer):
     """As an average, and where a run is stopped at a coarse scale, whose picture is enlarged; alone and in a batch."""
     photo, mask = photograph("china.jpg", 144, 96), halves(96, 144)[:, :, :1]
@@ -143,6 +143,7 @@ def test_pixels_without_a_region_stay_in_every_kind_of_result(tiny_params, photo
         np.testing.assert_array_equal(np.asarray(result.image)[kept], np.asarray(photo)[kept])
 
 
+@pytest.mark.long
 def test_each_side_of_an_edge_gets_its_own_style(real_params, photograph):
     """Nothing bleeds: either half's Gram matrices are nearer to its own style's than to the other's, by far."""
     photo = photograph("china.jpg", 288, 96)

@@ -84,7 +84,9 @@ def check(found, expected, last=1e-4):
 PAIRS = [(SIZES[0], MESHES[1]), (SIZES[1], MESHES[2]), (SIZES[2], MESHES[0])]
 
 
-@pytest.mark.parametrize(("size", "shape"), PAIRS)
+@pytest.mark.parametrize(
+    ("size", "shape"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.long) for pair in PAIRS[1:])]
+)
 def test_value_gradient_and_a_run_are_those_of_one_device(real_params, pictures, alone, size, shape):
     photo = js.resize(pictures[0], *size)
     found = evaluated(photo, pictures[1], real_params, DIRECT, js.make_mesh(*shape))
@@ -121,6 +123,7 @@ def tiny_alone(tiny_params, pictures):
     return evaluated(*pictures, tiny_params, js.Objective(), None)[:3]
 
 
+@pytest.mark.long
 def test_windows_of_every_devices_part_are_exact_too(tiny_params, pictures, tiny_alone):
     """With a tiny network; tests/test_windows.py has windows of the real one."""
     found = evaluated(*pictures, tiny_params, js.Objective(window=64), js.make_mesh(2, 2))
@@ -129,7 +132,7 @@ def test_windows_of_every_devices_part_are_exact_too(tiny_params, pictures, tiny
     check(found, tiny_alone, last=1e-3)
 
 
-@pytest.mark.parametrize("shape", MESHES)
+@pytest.mark.parametrize("shape", [MESHES[0], *(pytest.param(shape, marks=pytest.mark.long) for shape in MESHES[1:])])
 def test_a_step_exchanges_edges_and_sums(shape):
     """13 convolutions forward and backward need a row from both neighbors, and Gram matrices are summed once."""
     program = lowered(512, 512, js.Objective(), OPTIMIZER, js.make_mesh(*shape)).compile()
@@ -156,6 +159,7 @@ def test_value_and_gradient_gather_nothing(tiny_params, photograph, window):
     assert found["collective-permute"]["count"] < 60 if window else found["collective-permute"]["count"] >= 104
 
 
+@pytest.mark.long
 def test_a_version_without_halos_fails(tiny_params, pictures, tiny_alone, monkeypatch):
     """Each device's part as if it were alone, with zeros around it: the test above is not fooled."""
     split = windows.split
@@ -175,6 +179,7 @@ def test_a_version_without_halos_fails(tiny_params, pictures, tiny_alone, monkey
     assert relative(gradient, tiny_alone[0]) > 1e-4
 
 
+@pytest.mark.long
 def test_stylize_on_a_mesh_is_stylize(tiny_params, photograph):
     photo, painting = photograph("china.jpg", 100, 75), photograph("starry_night.jpg", 90, 64)
     options = {"params": tiny_params, "steps": 24, "scales": 2, "whitening": 1.0}

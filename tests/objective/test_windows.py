@@ -48,8 +48,10 @@ def check(found, tolerance):
         assert distance(one, other) < tolerance
 
 
-@pytest.mark.parametrize("size", [(256, 192), (131, 199), (64, 290), (250, 33)])
-@pytest.mark.parametrize("window", [32, 56])
+@pytest.mark.parametrize(
+    "size", [(256, 192), (131, 199), *(pytest.param(size, marks=pytest.mark.long) for size in ((64, 290), (250, 33)))]
+)
+@pytest.mark.parametrize("window", [32, pytest.param(56, marks=pytest.mark.long)])
 def test_windows_of_a_tiny_network_are_exact(tiny_params, size, window):
     pictures = draw(0, *size, 3), draw(1, *size, 3), draw(2, 150, 90, 3) ** 2
     check(both_ways(tiny_params, *pictures, js.Objective(), window), 5e-6)
@@ -79,6 +81,7 @@ def test_windows_are_exact_for_every_kind_of_layer(tiny_params, pooling, padding
     check(both_ways(tiny_params, *pictures, objective, 32), 5e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("size", "window"), [((384, 512), 64), ((333, 500), 96), ((251, 1023), 128)])
 def test_windows_of_the_real_network_are_exact(real_params, starry, size, window):
     photo = js.load_image(DATA / "china.jpg")
@@ -87,6 +90,7 @@ def test_windows_of_the_real_network_are_exact(real_params, starry, size, window
     check(both_ways(real_params, image, content, style, js.Objective(algorithm="direct"), window), 5e-6)
 
 
+@pytest.mark.long
 def test_windows_by_winograd_agree_but_for_nearly_equal_values(real_params, starry):
     """Its rounding depends on where tiles begin, and decides which of two equal values max pooling takes."""
     content, style = fit(js.load_image(DATA / "china.jpg"), 256, 320), fit(starry, 160, 192)
@@ -140,6 +144,7 @@ def test_the_radius_is_that_of_the_network(tiny_params):
         assert columns.max() - columns.min() > 1.2 * reach
 
 
+@pytest.mark.long
 def test_the_memory_is_that_of_a_window():
     """256 times the pixels, the same window of the real network: beside the picture's own buffers the compiler's
     temporaries stay the same. Its own are the map between the stages (4 floats a pixel) and its gradient, the gradient
