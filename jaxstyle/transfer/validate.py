@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.image.color import check_color
 from jaxstyle.image.ops import check_image, check_range
 from jaxstyle.image.regions import Regions
@@ -51,14 +51,10 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and value == value and abs(value) != math.inf
 
 
-def _shown(value: Any) -> str:
-    return " ".join(repr(value).split())[:80]
-
-
 def _integer(low: int, high: int) -> Rule:
     def check(name: str, value: Any) -> None:
         if not is_integer(value):
-            raise InputError(f"{name} is {_shown(value)}, expected a whole number")
+            raise InputError(f"{name} is {quote(value)}, expected a whole number")
         if not low <= value <= high:
             raise InputError(f"{name} is {value}, expected {low} to {high}")
 
@@ -68,7 +64,7 @@ def _integer(low: int, high: int) -> Rule:
 def _number(accepts: Callable[[float], bool], expected: str) -> Rule:
     def check(name: str, value: Any) -> None:
         if not (is_number(value) and accepts(value)):
-            raise InputError(f"{name} is {_shown(value)}, expected {expected}")
+            raise InputError(f"{name} is {quote(value)}, expected {expected}")
 
     return check
 
@@ -76,7 +72,7 @@ def _number(accepts: Callable[[float], bool], expected: str) -> Rule:
 def _instance(kind: type | tuple[type, ...], expected: str) -> Rule:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, kind):
-            raise InputError(f"{name} is {_shown(value)}, expected {expected}")
+            raise InputError(f"{name} is {quote(value)}, expected {expected}")
 
     return check
 
@@ -92,13 +88,13 @@ def _optional(rule: Rule) -> Rule:
 def _scales(name: str, value: Any) -> None:
     known = value == "auto" if isinstance(value, str) else is_integer(value) and 1 <= value <= MAX_SCALES
     if not known:
-        raise InputError(f"{name} is {_shown(value)}, expected 'auto' or a number from 1 to {MAX_SCALES}")
+        raise InputError(f"{name} is {quote(value)}, expected 'auto' or a number from 1 to {MAX_SCALES}")
 
 
 def _window(name: str, value: Any) -> None:
     # `Objective` checks the least number of pixels.
     if value is not None and not is_integer(value) and not (isinstance(value, str) and value == "auto"):
-        raise InputError(f"{name} is {_shown(value)}, expected 'auto', a number of pixels, or None for the whole image")
+        raise InputError(f"{name} is {quote(value)}, expected 'auto', a number of pixels, or None for the whole image")
 
 
 def _init(name: str, value: Any) -> None:
@@ -116,7 +112,7 @@ def _color(name: str, value: Any) -> None:
 
 def _callback(name: str, value: Any) -> None:
     if not callable(value):
-        raise InputError(f"{name} is {_shown(value)}, expected a function of the progress")
+        raise InputError(f"{name} is {quote(value)}, expected a function of the progress")
 
 
 def _canvas(name: str, value: Any) -> None:
@@ -124,13 +120,13 @@ def _canvas(name: str, value: Any) -> None:
         isinstance(value, tuple | list) and len(value) == 2 and all(is_integer(side) and side >= 0 for side in value)
     )
     if not sides:
-        raise InputError(f"{name} is {_shown(value)}, expected a height and a width in pixels")
+        raise InputError(f"{name} is {quote(value)}, expected a height and a width in pixels")
 
 
 def _params(name: str, value: Any) -> None:
     layers = isinstance(value, Mapping) and all(isinstance(part, Mapping) for part in value.values())
     if not layers or not {"input", "conv1_1"} <= set(value):
-        raise InputError(f"{name} is {_shown(value)}, expected the network's parameters: load_params loads them")
+        raise InputError(f"{name} is {quote(value)}, expected the network's parameters: load_params loads them")
 
 
 def _weights(name: str, value: Any) -> None:
@@ -139,13 +135,13 @@ def _weights(name: str, value: Any) -> None:
         try:
             np.asarray(weight, np.float64)
         except (TypeError, ValueError):
-            raise InputError(f"the {term} weight is {_shown(weight)}, expected one number, or one per layer") from None
+            raise InputError(f"the {term} weight is {quote(weight)}, expected one number, or one per layer") from None
 
 
 def _style_weights(name: str, value: Any) -> None:
     numbers = value.tolist() if getattr(value, "ndim", None) == 1 else value
     if not (isinstance(numbers, tuple | list) and all(map(is_number, numbers))):
-        raise InputError(f"{name} is {_shown(value)}, expected a sequence of one finite number for each style")
+        raise InputError(f"{name} is {quote(value)}, expected a sequence of one finite number for each style")
 
 
 _TEXT = _instance(str, "a string")
