@@ -71,6 +71,6 @@ def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny
         return {path.name for path in (tmp_path / "programs").glob("*-cache")}
 
     first = stored("a.png")
-    assert any(name.startswith("jit_run-") for name in first)
+    assert any(name.startswith("jit_run_steps-") for name in first)
     assert stored("b.png") == first
     np.testing.assert_array_equal(*(js.load_image(tmp_path / name) for name in ("a.png", "b.png")))

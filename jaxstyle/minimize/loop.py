@@ -158,7 +158,7 @@ def steps_per_chunk(done: int, length: int, seconds: float) -> int:
     """Return the number of steps that take about `CHUNK_SECONDS`.
 
     Args:
-        done: steps objective_start the program was compiled.
+        done: steps since the program was compiled.
         length: steps of the last chunk.
         seconds: duration of the last chunk; ignored for the first one, which includes compilation.
     """
