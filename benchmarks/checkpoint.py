@@ -62,14 +62,14 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
         state = js.step(state, *others)
     jax.block_until_ready(state)
     size = photo.shape[0], photo.shape[1]
-    snapshot = checkpoint.Snapshot(0, size, [], [None], settings.weights, initial_run_state(state), 0.0)
+    snapshot = checkpoint.Snapshot(0, [size], [], [None], settings.weights, initial_run_state(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         save = checkpoint.make_saver(js.Checkpoint(path, every=0.0), {})
         for _ in range(count):
             start = time.perf_counter()
-            save(lambda: snapshot, True)
+            save(snapshot, True)
             seconds.append(time.perf_counter() - start)
         return {"width": photo.shape[1], "height": photo.shape[0], "seconds": seconds, "bytes": path.stat().st_size}
 

@@ -15,7 +15,7 @@ from typing import Any
 import jaxstyle as js
 from benchmarks import arguments, record
 from benchmarks.optimizers import FULL, Run, files
-from jaxstyle.minimize.batch_loop import run_batch
+from jaxstyle.minimize.loop import run
 
 STRENGTHS = (0.1, 0.3, 0.5, 0.7)
 STYLE_SCALES = (0.5, 1.0, 2.0)
@@ -39,9 +39,9 @@ def measure(images: Path, pair: str, size: int, steps: int, rounds: int, name: s
         results = [js.stylize(content, style, strength=strength, **options) for style, strength in cells]
         return (time.perf_counter() - start) / sum(result.evaluations for result in results)
 
-    compiled = run_batch._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    compiled = run._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
     together()
-    compiled = run_batch._cache_size() - compiled  # pyright: ignore[reportAttributeAccessIssue]
+    compiled = run._cache_size() - compiled  # pyright: ignore[reportAttributeAccessIssue]
     separately()
     result: Run = {
         "question": "seconds per evaluation of a cell, all cells together and separately",

@@ -128,7 +128,7 @@ def kill_a_run(name: str, options: tuple[str, ...], rng: random.Random, kills: i
             assert not (folder / "out.png").exists() or process.returncode == 0, "a picture of a run that was killed"
             if kept.exists():
                 found = checkpoint_file.read(kept)
-                taken = len(found.tensors["history"])
+                taken = len(found.tensors[f"history.{found.metadata['run']['stage']}.0"])
             else:
                 taken = None
             if process.returncode == 0:

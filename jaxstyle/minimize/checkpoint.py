@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -33,6 +33,7 @@ from jaxstyle.minimize.checkpoint_shards import (
 )
 from jaxstyle.minimize.loop import RunState
 from jaxstyle.minimize.status import History
+from jaxstyle.minimize.step import is_batched
 from jaxstyle.objective.base import LossWeights
 from jaxstyle.objective.mesh import allreduce_max, to_host
 
@@ -89,19 +90,19 @@ class Snapshot(NamedTuple):
     """A run between two chunks of steps.
 
     Attributes:
-        scale: index of the present scale.
-        size: height and width of its image, without a canvas.
-        histories: losses of the scales before.
-        windows: side of the windows at every scale; None where the image is evaluated whole.
-        weights: weights of the loss terms at this scale.
-        run_state: progress at this scale.
+        stage: index of the present stage.
+        sizes: height and width of each image at this stage, without a canvas.
+        histories: losses of the stages before, of each image.
+        windows: side of the windows at every stage; None where the image is evaluated whole.
+        weights: weights of the loss terms at this stage, with a leading axis for several images.
+        run_state: progress at this stage.
         seconds: duration of the run so far.
     """
 
-    scale: int
-    size: tuple[int, int]
-    histories: list[History]
-    windows: list[int | None]
+    stage: int
+    sizes: Sequence[tuple[int, int]]
+    histories: Sequence[tuple[History, ...]]
+    windows: Sequence[int | None]
     weights: LossWeights
     run_state: RunState
     seconds: float
@@ -109,7 +110,7 @@ class Snapshot(NamedTuple):
 
 def make_saver(
     checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], mesh: Any = None
-) -> Callable[[Callable[[], Snapshot], bool], None]:
+) -> Callable[[Snapshot, bool], None]:
     """Return a function that saves a run when it is due.
 
     A save that fails is a warning, on all hosts alike: the run continues, and the last checkpoint is still there.
@@ -120,17 +121,17 @@ def make_saver(
         mesh: mesh of the run; all of its hosts have to call the function together.
 
     Returns:
-        A function of a function that makes the snapshot, and of True if the save is due now.
+        A function of a snapshot, and of True if the save is due now.
     """
     last = time.perf_counter()
 
-    def save(make_snapshot: Callable[[], Snapshot], due: bool) -> None:
+    def save(snapshot: Snapshot, due: bool) -> None:
         nonlocal last
         if not allreduce_max(int(due or time.perf_counter() - last >= checkpoint.every), mesh):
             return
         start = time.perf_counter()
         try:
-            _save(checkpoint, make_snapshot(), run_fingerprint, mesh)
+            _save(checkpoint, snapshot, run_fingerprint, mesh)
             log.debug("checkpoint %s written in %.2f s", checkpoint.path, time.perf_counter() - start)
         except SAVE_ERRORS as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or "out of memory"
@@ -153,6 +154,9 @@ def remove_checkpoint(path: PathLike) -> None:
 
 def _save(checkpoint: Checkpoint, snapshot: Snapshot, run_fingerprint: Mapping[str, str], mesh: Any) -> None:
     path, state = checkpoint.path, snapshot.run_state.state
+    if is_batched(state):
+        # Here, where all hosts are; those of a single image are on each of them.
+        snapshot = snapshot._replace(weights=jax.tree.map(to_host, snapshot.weights))
     if mesh is None:
         tensors = {
             name: np.require(to_host(leaf), requirements="C") for name, leaf in named_leaves(state, "state").items()
@@ -200,11 +204,13 @@ def on_all_hosts(action: Callable[[], Value], mesh: Any) -> Value:
 
 def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapping[str, Any]) -> Contents:
     """Return the checkpoint file of a run, but for the state."""
-    tensors = {"history": snapshot.run_state.history}
-    tensors |= {f"history.{k}": rows for k, rows in enumerate(snapshot.histories)}
+    state = snapshot.run_state
+    stages = [*snapshot.histories, state.histories]
+    tensors = {f"history.{k}.{image}": rows for k, stage in enumerate(stages) for image, rows in enumerate(stage)}
+    tensors |= {f"image.{k}": np.asarray(image) for k, image in enumerate(state.images) if image is not None}
     tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
-    run = {name: getattr(snapshot, name) for name in ("scale", "size", "windows", "seconds")}
-    run |= {name: getattr(snapshot.run_state, name) for name in ("objective_start", "on_final_objective")}
+    run = {name: getattr(snapshot, name) for name in ("stage", "sizes", "windows", "seconds")}
+    run |= {name: getattr(state, name) for name in ("statuses", "powers", "objective_starts")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
     return Contents({name: np.require(array, requirements="C") for name, array in tensors.items()}, metadata)
 

@@ -1,19 +1,23 @@
-"""Minimize at one size: compiled chunks of steps, with stopping criteria checked between chunks."""
+"""Minimize at one size: compiled chunks of steps, with stopping criteria checked between chunks.
+
+One loop serves one image and a batch, whose images accept steps, switch objectives and stop independently. What stops
+is taken out: the loop keeps its image, and ignores what later steps of the batch do to its part of the state.
+"""
 
 import logging
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
-from jaxstyle.minimize.step import State, restart, step
+from jaxstyle.minimize.step import State, is_batched, restart, result_image, step
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
 from jaxstyle.objective.targets import Targets
@@ -31,7 +35,7 @@ class Problem(NamedTuple):
 
     Attributes:
         params: parameters of the network.
-        targets: targets of the state's size.
+        targets: targets of the state's size; of a batch, with a leading axis, as the weights.
         weights: weights of the loss terms.
         objective: static.
         optimizer: static.
@@ -71,87 +75,148 @@ class Limits(NamedTuple):
 class RunState(NamedTuple):
     """Everything that a run at one size needs, besides its problem, to continue bit-identically.
 
+    All but the state have one entry for each image.
+
     Attributes:
-        state: state of the optimization; the next chunk of steps reuses its buffers.
-        history: losses of all evaluations so far.
-        objective_start: number of evaluations taken before the switch to the current objective.
-        on_final_objective: True once the run has switched from the surrogate to the loss itself.
+        state: state of the optimization, with a leading axis for a batch; the next chunk of steps reuses its buffers.
+        histories: losses of all evaluations so far.
+        statuses: reason to stop; None for an image that continues.
+        powers: exponent of the whitening in the surrogate; 0 once the image has switched to the loss itself.
+        objective_starts: number of evaluations taken before that switch.
+        images: result of an image that has stopped, on its canvas; None for one that continues.
     """
 
     state: State
-    history: History
-    objective_start: int = 0
-    on_final_objective: bool = False
+    histories: tuple[History, ...]
+    statuses: tuple[Status | None, ...]
+    powers: tuple[float, ...]
+    objective_starts: tuple[int, ...]
+    images: tuple[Any, ...]
+
+    @property
+    def done(self) -> int:
+        """Number of evaluations so far at this size."""
+        return max(map(len, self.histories))
 
 
-def initial_run_state(state: State) -> RunState:
-    """Return the run state before the first step."""
-    return RunState(state, np.empty((0, len(Losses._fields)), np.float32))
+def initial_run_state(
+    state: State, power: float = 0.0, statuses: Sequence[Status | None] = (None,), images: Sequence[Any] = (None,)
+) -> RunState:
+    """Return the run state before the first step.
+
+    Args:
+        state: from `init`.
+        power: exponent of the whitening in the surrogate; 0 minimizes the loss itself.
+        statuses: of each image; those that stopped at an earlier size do not run.
+        images: their results.
+    """
+    count = len(statuses)
+    empty = np.empty((0, len(Losses._fields)), np.float32)
+    return RunState(state, (empty,) * count, tuple(statuses), (power,) * count, (0,) * count, tuple(images))
 
 
 def minimize(
     run_state: RunState,
-    problem: Problem,
+    make_problem: Callable[[tuple[float, ...]], Problem],
     limits: Limits,
     callback: Callable[[RunState], Status | None],
-    final_problem: Problem | None = None,
-) -> tuple[State, History, Status]:
-    """Take steps until a stopping criterion holds.
+) -> tuple[tuple[Any, ...], tuple[History, ...], tuple[Status, ...]]:
+    """Take steps until every image has a stopping criterion that holds.
 
     Args:
         run_state: initial or restored run state; its state is not usable afterwards.
-        problem: the surrogate, or the loss itself if there is no `final_problem`.
+        make_problem: returns the problem with these exponents of the whitening, one for each image. An image with slow
+            progress continues with exponent 0, the loss itself: the optimizer restarts from its best image.
         limits: number of steps, tolerance and interval of callbacks.
-        callback: called after every chunk, about once a second; a returned status ends the run.
-        final_problem: replaces `problem` once that makes slow progress; the optimizer restarts from the best image.
+        callback: called after every chunk, about once a second; a returned status ends the run of all images.
 
     Returns:
-        The last state, the losses of all evaluations, and the reason to stop.
+        The resulting image, the losses of all evaluations, and the reason to stop, of each image.
     """
-    history = np.empty((limits.steps, len(Losses._fields)), np.float32)
-    state, done, objective_start = run_state.state, len(run_state.history), run_state.objective_start
-    history[:done] = run_state.history
-    has_surrogate = final_problem is not None or run_state.on_final_objective
-    if run_state.on_final_objective and final_problem is not None:
-        problem, final_problem = final_problem, None
+    state, others, done = run_state.state, run_state._replace(state=None), run_state.done  # pyright: ignore
     # No other reference to the state may remain: `run` reuses its buffers.
     del run_state
+    rows = np.full((len(others.histories), limits.steps, len(Losses._fields)), np.nan, np.float32)
+    for k, history in enumerate(others.histories):
+        rows[k, : len(history)] = history
+    problem, mesh = make_problem(others.powers), mesh_of(state.image)
     resumed_at, length, requested_status = done, 1, None
-    mesh = mesh_of(state.image)
     while True:
         # Before the steps, so that a run resumed from a checkpoint of the callback gets the same verdict.
-        num_nonfinite, on_surrogate = int(to_host(state.num_nonfinite)), final_problem is not None
-        status = requested_status or verdict(
-            num_nonfinite, history[:done], limits.tolerance, on_surrogate, objective_start
-        )
-        status = STATUS_CODES[int(allreduce_max(STATUS_CODES.index(status), mesh))]
-        if status in STALLED and final_problem is not None:
-            status = None
-            # With no steps left, a restart would only throw away the optimizer state.
-            if done < limits.steps:
-                log.debug("slow progress after %d evaluations: switching from the surrogate to the loss itself", done)
-                problem, final_problem, objective_start = final_problem, None, done
-                state = restart(state, problem.optimizer)
-                # Take a single step first, so that the stopping criteria are checked after the first evaluation of
-                # the new objective.
-                length = 1
-        if status is None and done == limits.steps:
-            status = Status.NOT_FINITE if num_nonfinite >= PATIENCE else Status.STEP_LIMIT
-        if status is not None:
-            return state, history[:done], status
+        others, switching = _judge(others, to_host(state.num_nonfinite), limits, requested_status, mesh)
+        if switching.any() and done < limits.steps:
+            log.debug("slow progress after %d evaluations: switching from the surrogate to the loss itself", done)
+            powers = tuple(0.0 if flag else power for flag, power in zip(switching, others.powers, strict=True))
+            starts = tuple(
+                done if flag else start for flag, start in zip(switching, others.objective_starts, strict=True)
+            )
+            others, problem = others._replace(powers=powers, objective_starts=starts), make_problem(powers)
+            state = restart(state, problem.optimizer, switching)
+            # Take a single step first, so that the stopping criteria are checked after the first evaluation of the new
+            # objective.
+            length = 1
+        others = others._replace(images=_results(state, others))
+        if None not in others.statuses:
+            return others.images, others.histories, others.statuses  # pyright: ignore[reportReturnType]
         length = int(allreduce_max(limits.next_chunk(done, length), mesh))
         start = time.perf_counter()
-        state, rows = run(state, *problem, np.int32(length))
-        history[done : done + length] = to_host(rows)[:length]
+        state, chunk = run(state, *problem, np.int32(length))
+        chunk = to_host(chunk)[..., :length, :].reshape(-1, length, len(Losses._fields))
         seconds = time.perf_counter() - start
-        num_failed = int(length - np.isfinite(history[done : done + length, 0]).sum())
+        running = [k for k, status in enumerate(others.statuses) if status is None]
+        num_failed = int((~np.isfinite(chunk[running, :, 0])).sum())
         if num_failed:
-            log.warning("%d of the last %d evaluations were not finite and were rejected", num_failed, length)
+            log.warning(
+                "%d of the last %d evaluations were not finite and were rejected", num_failed, length * len(running)
+            )
+        rows[running, done : done + length] = chunk[running]
         done += length
-        requested_status = callback(
-            RunState(state, history[:done], objective_start, has_surrogate and final_problem is None)
-        )
+        histories = tuple(rows[k, :done] if k in running else history for k, history in enumerate(others.histories))
+        others = others._replace(histories=histories)
+        requested_status = callback(others._replace(state=state))
         length = steps_per_chunk(done - resumed_at, length, seconds)
+
+
+def _judge(
+    run: RunState, num_nonfinite: np.ndarray, limits: Limits, requested: Status | None, mesh: Any
+) -> tuple[RunState, Bool[np.ndarray, " images"]]:
+    """Return the run with the statuses that hold, and which images switch to the loss itself."""
+    counts = np.atleast_1d(num_nonfinite)
+    statuses = [
+        status or requested or verdict(int(count), history, limits.tolerance, power > 0, start)
+        for status, count, history, power, start in zip(
+            run.statuses, counts, run.histories, run.powers, run.objective_starts, strict=True
+        )
+    ]
+    codes = allreduce_max(np.array([STATUS_CODES.index(status) for status in statuses]), mesh)
+    statuses = [STATUS_CODES[code] for code in codes]
+    switching = np.array(
+        [
+            before is None and status in STALLED and power > 0
+            for before, status, power in zip(run.statuses, statuses, run.powers, strict=True)
+        ]
+    )
+    for k, count in enumerate(counts):
+        if switching[k]:
+            statuses[k] = None
+        # With no steps left, a switch would only throw away the optimizer state.
+        if statuses[k] is None and run.done == limits.steps:
+            statuses[k] = Status.NOT_FINITE if count >= PATIENCE else Status.STEP_LIMIT
+    return run._replace(statuses=tuple(statuses)), switching
+
+
+def _results(state: State, run: RunState) -> tuple[Any, ...]:
+    """Return the images of `RunState`, with those that have just stopped."""
+    stopped = [k for k, status in enumerate(run.statuses) if status is not None and run.images[k] is None]
+    if not stopped:
+        return run.images
+    if not is_batched(state):
+        return (result_image(state),)
+    results = to_host(_result_images(state))
+    return tuple(results[k] if k in stopped else image for k, image in enumerate(run.images))
+
+
+_result_images = jax.jit(result_image)
 
 
 def steps_per_chunk(done: int, length: int, seconds: float) -> int:
@@ -177,7 +242,7 @@ def run_steps(
     """Take `length` steps in one loop. The length is traced, so chunks of any length share one compiled program.
 
     Args:
-        state: from `init` or an earlier step.
+        state: from `init` or an earlier step; of a batch, with a leading axis, like its targets and weights.
         params: see `step`.
         targets: see `step`.
         weights: see `step`.
@@ -186,15 +251,22 @@ def run_steps(
         length: number of steps, at most `PATIENCE`.
 
     Returns:
-        The next state, and an array of `(PATIENCE, 5)` whose first `length` rows are the losses of the steps.
+        The next state, and an array of `(PATIENCE, 5)`, for a batch `(batch, PATIENCE, 5)`, whose first `length` rows
+        are the losses of the steps.
     """
+
+    def step_one(state: State, targets: Targets, weights: LossWeights) -> State:
+        return step(state, params, targets, weights, objective, optimizer)
+
+    step_all = jax.vmap(step_one) if is_batched(state) else step_one
 
     def body(k, carry):
         state, rows = carry
-        state = step(state, params, targets, weights, objective, optimizer)
-        return state, rows.at[k].set(jnp.stack(state.losses))
+        state = step_all(state, targets, weights)
+        return state, rows.at[..., k, :].set(jnp.stack(state.losses, axis=-1))
 
-    return jax.lax.fori_loop(0, length, body, (state, jnp.zeros((PATIENCE, len(Losses._fields)), jnp.float32)))
+    rows = jnp.zeros((*state.best_loss.shape, PATIENCE, len(Losses._fields)), jnp.float32)
+    return jax.lax.fori_loop(0, length, body, (state, rows))
 
 
 # `run_steps` as a compiled program that reuses the state's buffers. JAX allows compiler options only at the top level:

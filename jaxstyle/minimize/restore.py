@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,33 +20,32 @@ from jaxstyle.minimize.checkpoint import Checkpoint, current_versions, on_all_ho
 from jaxstyle.minimize.checkpoint_file import PathLike, check_layout, layout_of, named_leaves, unflatten
 from jaxstyle.minimize.checkpoint_shards import Shards, read_shards, shards_folder
 from jaxstyle.minimize.loop import RunState
-from jaxstyle.minimize.status import History
+from jaxstyle.minimize.status import History, Status
 from jaxstyle.minimize.step import abstract_state
 from jaxstyle.objective.base import Losses, LossWeights
 from jaxstyle.objective.mesh import allreduce_max, mesh_of
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage, Image, Images
 
 log = logging.getLogger(__name__)
 
 
 class StoredRun(NamedTuple):
-    """A snapshot as read from a checkpoint. Attributes that `Snapshot` and `RunState` lack:
+    """A snapshot as read from a checkpoint. Attributes that `Snapshot` lacks:
 
     Attributes:
         arrays: the state by name, or the shards that hold it.
-        changed: arguments of the run that differ now, so that only the best image counts.
+        run_state: progress at this stage, without the state.
+        changed: arguments of the run that differ now, so that only the best images count.
     """
 
-    scale: int
-    size: tuple[int, int]
-    histories: list[History]
+    stage: int
+    sizes: list[tuple[int, int]]
+    histories: list[tuple[History, ...]]
     windows: list[int | None]
     weights: LossWeights
     seconds: float
     arrays: MutableMapping[str, np.ndarray] | Shards
-    history: History
-    objective_start: int
-    on_final_objective: bool
+    run_state: RunState
     changed: tuple[str, ...]
 
 
@@ -98,20 +97,23 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
         )
     if differ:
         log.warning("the checkpoint was made with %s: the result can differ in its last digits", ", ".join(differ))
-    log.info("resumed after %d evaluations, from %s", sum(map(len, run.histories)) + len(run.history), path)
+    done = sum(max(map(len, stage)) for stage in run.histories) + run.run_state.done
+    log.info("resumed after %d evaluations, from %s", done, path)
     if run.changed:
         log.warning("other %s than before: from the best image, with a new optimizer", ", ".join(run.changed))
     return run
 
 
-def restore_state(run: StoredRun, image: Image, optimizer: optax.GradientTransformation, steps: int) -> RunState:
-    """Restore the progress at the present scale.
+def restore_state(
+    run: StoredRun, image: Image | Images, optimizer: optax.GradientTransformation, steps: int
+) -> RunState:
+    """Restore the progress at the present stage.
 
     Args:
         run: from `load_snapshot`; its arrays are removed.
-        image: an image of the scale's size with the sharding of the run.
+        image: an image of the stage's size with the sharding of the run, or a batch.
         optimizer: optimizer of the run.
-        steps: evaluations of the scale.
+        steps: evaluations of the stage.
 
     Returns:
         The progress, with the shardings of `image`.
@@ -119,8 +121,9 @@ def restore_state(run: StoredRun, image: Image, optimizer: optax.GradientTransfo
     Raises:
         InputError: if the checkpoint is of another size or optimizer, or damaged.
     """
-    if len(run.history) > steps or run.history.shape[1:] != (len(Losses._fields),):
-        raise InputError(f"the checkpoint has {len(run.history)} evaluations of this scale, the run takes {steps}")
+    done = run.run_state.done
+    if done > steps or any(rows.shape[1:] != (len(Losses._fields),) for rows in run.run_state.histories):
+        raise InputError(f"the checkpoint has {done} evaluations of this stage, the run takes {steps}")
     like, stored = abstract_state(image, optimizer), run.arrays
     if isinstance(stored, Shards):
         leaves = named_leaves(like, "state")
@@ -129,35 +132,38 @@ def restore_state(run: StoredRun, image: Image, optimizer: optax.GradientTransfo
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
     else:
         state = unflatten(like, stored, "state")
-    return RunState(state, run.history, run.objective_start, run.on_final_objective)
+    return run.run_state._replace(state=state)
 
 
-def best_image(run: StoredRun, height: int, width: int, mesh: Any = None) -> Image:
-    """Return the best image of a run that is resumed with other images or settings.
+def best_images(run: StoredRun, sizes: Sequence[tuple[int, int]], mesh: Any = None) -> list[AnyImage]:
+    """Return the best images of a run that is resumed with other images or settings.
 
     Args:
         run: from `load_snapshot`.
-        height: height to resize it to, in pixels.
-        width: width to resize it to, in pixels.
+        sizes: height and width in pixels to resize each image to.
         mesh: mesh of the present run.
 
     Returns:
-        `(height, width, 3)`.
+        One image of `(height, width, 3)` for each size.
 
     Raises:
-        InputError: if the checkpoint is damaged.
+        InputError: if the checkpoint is damaged, or has another number of images.
     """
     name, stored = "state.best_image", run.arrays
     if isinstance(stored, Shards):
         shape, dtype = stored.layout.get(name, ((), "float32"))
         like = {name: jax.ShapeDtypeStruct(tuple(shape), dtype)}
-        image = on_all_hosts(lambda: read_shards(stored, like)[name], mesh)
+        images = on_all_hosts(lambda: read_shards(stored, like)[name], mesh)
     else:
-        image = stored.get(name, np.zeros(()))
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"the checkpoint's best image is {image.shape}, expected (H, W, 3): start the run anew")
-    # Without its canvas.
-    return fit(jnp.asarray(image[: run.size[0], : run.size[1]]), height, width)
+        images = stored.get(name, np.zeros(()))
+    if images.ndim not in (3, 4) or images.shape[-1] != 3:
+        raise InputError(f"the checkpoint's best image is {images.shape}, expected (H, W, 3): start the run anew")
+    images = images[None] if images.ndim == 3 else images
+    if len(images) != len(sizes) or len(run.sizes) != len(sizes):
+        raise InputError(f"the checkpoint has {len(images)} images, expected {len(sizes)}: start the run anew")
+    # Without their canvas.
+    without = [jnp.asarray(image[:height, :width]) for image, (height, width) in zip(images, run.sizes, strict=True)]
+    return [fit(image, *size) for image, size in zip(without, sizes, strict=True)]
 
 
 def _stored_run(
@@ -165,19 +171,26 @@ def _stored_run(
 ) -> StoredRun:
     run, stored, shards = metadata["run"], metadata["fingerprint"], metadata.get("shards")
     names = sorted({*stored, *run_fingerprint})
-    height, width = run["size"]
+    stage, count = run["stage"], len(run["sizes"])
+    histories = [tuple(tensors[f"history.{k}.{image}"] for image in range(count)) for k in range(stage + 1)]
+    state = RunState(
+        state=None,  # pyright: ignore[reportArgumentType]
+        histories=histories.pop(),
+        statuses=tuple(None if status is None else Status(status) for status in run["statuses"]),
+        powers=tuple(map(float, run["powers"])),
+        objective_starts=tuple(run["objective_starts"]),
+        images=tuple(tensors.get(f"image.{image}") for image in range(count)),
+    )
     return StoredRun(
-        scale=run["scale"],
-        size=(height, width),
-        histories=[tensors[f"history.{k}"] for k in range(run["scale"])],
+        stage=stage,
+        sizes=[(height, width) for height, width in run["sizes"]],
+        histories=histories,
         windows=list(run["windows"]),
         weights=LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields)),
         seconds=run["seconds"],
         arrays=tensors
         if shards is None
         else Shards(shards_folder(path, shards["folder"]), shards["layout"], shards["sums"]),
-        history=tensors["history"],
-        objective_start=run["objective_start"],
-        on_final_objective=run["on_final_objective"],
+        run_state=state,
         changed=tuple(name for name in names if stored.get(name) != run_fingerprint.get(name)),
     )

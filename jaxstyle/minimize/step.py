@@ -1,10 +1,15 @@
-"""One optimization step: one evaluation, one update. The state is a pytree; the step is one compiled program."""
+"""One optimization step: one evaluation, one update. The state is a pytree; the step is one compiled program.
+
+The state of a batch has a leading axis of images; `is_batched` tells them apart.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int
 
@@ -12,10 +17,10 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.ops import check_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weights
 from jaxstyle.objective.evaluate import value_and_grad
-from jaxstyle.objective.mesh import shardings_like
+from jaxstyle.objective.mesh import mesh_of, shardings_like
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optim.averaging import average_of, with_averages_of
-from jaxstyle.typing import Image, Params, Scalar
+from jaxstyle.typing import Image, Images, Params, Scalar
 from jaxstyle.vgg.network import stride
 
 
@@ -88,44 +93,71 @@ def init(
     return init_unchecked(image, optimizer)
 
 
-def init_unchecked(image: Image, optimizer: optax.GradientTransformation) -> State:
-    """Return the state of `init` without its checks; on a mesh it is sharded like the image."""
-    make = functools.partial(_initial_state, optimizer=optimizer)
-    shardings = shardings_like(jax.eval_shape(make, image), image)
-    return make(image) if shardings is None else jax.jit(make, out_shardings=shardings)(image)
+def init_unchecked(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
+    """Return the state of `init` without its checks, sharded like the image; of each image of a batch."""
+    make = _initial_states(image.ndim == 4, optimizer)
+    shardings = shardings_like(jax.eval_shape(make, image), image, batched=image.ndim == 4)
+    if shardings is None and image.ndim == 3:
+        return make(image)
+    return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(image)
 
 
-def abstract_state(image: Image, optimizer: optax.GradientTransformation) -> State:
+def abstract_state(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
     """Return the shapes, types and shardings of `init_unchecked` as `jax.ShapeDtypeStruct`; nothing is computed."""
-    shapes = jax.eval_shape(functools.partial(_initial_state, optimizer=optimizer), image)
-    shardings = shardings_like(shapes, image) or jax.tree.map(lambda _: image.sharding, shapes)
+    batched = image.ndim == 4
+    shapes = jax.eval_shape(_initial_states(batched, optimizer), image)
+    shardings = shardings_like(shapes, image, batched) or jax.tree.map(lambda _: image.sharding, shapes)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
     )
 
 
-def restart(state: State, optimizer: optax.GradientTransformation) -> State:
+def is_batched(state: State) -> bool:
+    """Return True for the state of a batch."""
+    return state.best_loss.ndim == 1
+
+
+def restart(state: State, optimizer: optax.GradientTransformation, selected: Bool[np.ndarray, " batch"]) -> State:
     """Return a fresh state that starts from the best image so far, with the same shardings.
 
     The evaluation count and any running averages of the image are carried over. The old state's buffers are reused.
+
+    Args:
+        state: of an image, or of a batch.
+        optimizer: of the state.
+        selected: which images to restart; the others of a batch remain as they are.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    restarted = functools.partial(restart_pure, optimizer=optimizer)
-    return jax.jit(restarted, donate_argnums=0, out_shardings=shardings)(state)
+    shardings = None if mesh_of(state.image) is None else tuple(leaf.sharding for leaf in jax.tree.leaves(state))
+    flags = jnp.asarray(selected if is_batched(state) else selected[0])
+    return _restart(state, flags, optimizer, shardings)
 
 
-def restart_pure(state: State, optimizer: optax.GradientTransformation) -> State:
-    """`restart` without `jit` or shardings: pure, so it can be vmapped over a batch."""
-    fresh = _initial_state(state.best_image, optimizer)
-    return fresh._replace(
-        optimizer=with_averages_of(state.optimizer, fresh.optimizer), evaluations=jnp.copy(state.evaluations)
-    )
+@functools.partial(jax.jit, static_argnames=("optimizer", "shardings"), donate_argnames="state")
+def _restart(
+    state: State, selected: Array, optimizer: optax.GradientTransformation, shardings: tuple[Any, ...] | None
+) -> State:
+    def restart_one(state: State, selected: Array) -> State:
+        fresh = _initial_state(state.best_image, optimizer)
+        fresh = fresh._replace(
+            optimizer=with_averages_of(state.optimizer, fresh.optimizer), evaluations=state.evaluations
+        )
+        return jax.tree.map(lambda new, old: jnp.where(selected, new, old), fresh, state)
+
+    restarted = (jax.vmap(restart_one) if is_batched(state) else restart_one)(state, selected)
+    if shardings is None:
+        return restarted
+    return jax.lax.with_sharding_constraint(restarted, jax.tree.unflatten(jax.tree.structure(restarted), shardings))
 
 
-def result_image(state: State) -> Image:
+def result_image(state: State) -> Image | Images:
     """Return the result of a run: the average of an optimizer that averages, otherwise the best image."""
-    average = average_of(state.optimizer)
+    average = average_of(state.optimizer) if not is_batched(state) else jax.vmap(average_of)(state.optimizer)
     return state.best_image if average is None else average
+
+
+def _initial_states(batched: bool, optimizer: optax.GradientTransformation) -> Callable[[Any], State]:
+    make = functools.partial(_initial_state, optimizer=optimizer)
+    return jax.vmap(make) if batched else make
 
 
 def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> State:

@@ -1,18 +1,18 @@
-"""A job: one image to make, with its colors and regions, checked, at every scale of the run."""
+"""A job: one image to make, with its colors and regions, checked, at any size of the run."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle.image.color import Color, prepare
+from jaxstyle.image.color import Color, prepare, restore
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_images, fit
 from jaxstyle.image.regions import Regions, check_regions, resize_mask, stylized_pixels
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
 from jaxstyle.objective.targets import normalize_style_weights
-from jaxstyle.transfer.pyramid import Scale, pyramid, scaled_size
+from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.validate import check_parameters
 from jaxstyle.typing import AnyImage, Image
@@ -30,7 +30,10 @@ class Job(NamedTuple):
         regions: masks that assign styles to regions of the content.
         mosaic: blend weight of the style mosaic in an initial image from the content.
         seed: seed of noise and mosaic.
-        scales: scales of the run.
+        color: source of the result's colors.
+        original: the content at full size, in its own colors.
+        factor: size of the images, relative to the full size.
+        style_key: equal for jobs with the same styles, which are measured once; None if there is none.
     """
 
     content: Image
@@ -41,7 +44,10 @@ class Job(NamedTuple):
     regions: Regions | None
     mosaic: float
     seed: int
-    scales: tuple[Scale, ...]
+    color: Color
+    original: AnyImage
+    factor: float = 1.0
+    style_key: Hashable = None
 
 
 def make_job(
@@ -54,7 +60,7 @@ def make_job(
     color: Color = "style",
     seed: int = 0,
 ) -> Job:
-    """Check the inputs of an image, match their colors, and choose the scales.
+    """Check the inputs of an image, and match their colors.
 
     Raises:
         InputError: for a wrong image, or a value of the wrong type or out of range.
@@ -67,53 +73,43 @@ def make_job(
         check_regions(regions, content.shape, [style.shape for style in styles])
         count = regions.content.shape[2]
     check_weights(settings.weights, settings.objective, count)
-    content, styles = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], color)
+    prepared, styles = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], color)
     weights = broadcast_weights(settings.weights, settings.objective, count)
-    job = Job(content, tuple(styles), shares, weights, settings.strength, regions, settings.mosaic, seed, ())
-    return with_scales(job, settings)
+    strength, mosaic = settings.strength, settings.mosaic
+    return Job(prepared, tuple(styles), shares, weights, strength, regions, mosaic, seed, color, content)
 
 
-def with_scales(job: Job, settings: Settings) -> Job:
-    """Return the job with the scales of these settings."""
-    height, width = job.content.shape[:2]
-    return job._replace(
-        scales=pyramid(
-            height,
-            width,
-            settings.steps,
-            settings.scales,
-            share=settings.share,
-            ratio=settings.ratio,
-            styles=style_sizes(job),
-            min_side=settings.objective.min_side,
-        )
-    )
+def content_size(job: Job, factor: float = 1.0) -> tuple[int, int]:
+    """Return height and width of the image at a size of the run."""
+    return scaled_size(job.content.shape[0], job.content.shape[1], factor)
 
 
 def style_sizes(job: Job, factor: float = 1.0) -> list[tuple[int, int]]:
-    """Return height and width of each style at a scale."""
+    """Return height and width of each style at a size of the run."""
     return [scaled_size(style.shape[0], style.shape[1], factor) for style in job.styles]
 
 
-def resize_job(job: Job, scale: Scale) -> Job:
-    """Return the job at one of its scales: with its images and masks resized, and this scale alone."""
-    regions = job.regions
+def resize_job(job: Job, factor: float) -> Job:
+    """Return the job with its images and masks resized."""
+    size, regions = content_size(job, factor), job.regions
     if regions is not None:
         styles = tuple(
             mask if np.ndim(mask) == 1 else resize_mask(mask, *size)
-            for mask, size in zip(regions.styles, style_sizes(job, scale.factor), strict=True)
+            for mask, size in zip(regions.styles, style_sizes(job, factor), strict=True)
         )
-        regions = regions._replace(content=resize_mask(regions.content, scale.height, scale.width), styles=styles)
+        regions = regions._replace(content=resize_mask(regions.content, *size), styles=styles)
+    styles = zip(job.styles, style_sizes(job, factor), strict=True)
     return job._replace(
-        content=fit(job.content, scale.height, scale.width),
-        styles=tuple(_resize_style(style, scale.factor) for style in job.styles),
+        content=fit(job.content, *size),
+        styles=tuple(fit(style, *style_size) for style, style_size in styles),
         regions=regions,
-        scales=(scale,),
+        factor=factor,
     )
 
 
-def _resize_style(style: AnyImage, factor: float) -> Image:
-    return fit(style, *scaled_size(style.shape[0], style.shape[1], factor))
+def finished_image(job: Job, image: AnyImage) -> Image:
+    """Return an image of the run at full size, with the pixels outside of all regions, and the job's colors."""
+    return restore(restore_fixed_pixels(fit(image, *content_size(job)), job), job.original, job.color)
 
 
 def start_image(job: Job, init: str | AnyImage) -> Image:
@@ -134,8 +130,8 @@ def restore_fixed_pixels(image: Image, job: Job) -> Image:
 
 
 def _initial_image(job: Job, init: str | AnyImage, mosaic: float) -> Image:
-    scale = job.scales[0]
-    options = {"height": scale.height, "width": scale.width, "seed": job.seed, "factor": scale.factor, "mosaic": mosaic}
+    height, width = job.content.shape[:2]
+    options = {"height": height, "width": width, "seed": job.seed, "factor": job.factor, "mosaic": mosaic}
     if job.regions is None or not isinstance(init, str) or init != "content":
         return initial_image(init, job.content, job.styles, **options, shares=job.shares)
     image = job.content

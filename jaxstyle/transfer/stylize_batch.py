@@ -1,49 +1,31 @@
 """`stylize_batch`: many images at once in one compiled program, each as if it were alone."""
 
-import functools
-import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.color import Color, restore
-from jaxstyle.image.ops import fit
+from jaxstyle.image.color import Color
 from jaxstyle.image.regions import Regions
-from jaxstyle.minimize.batch_loop import BalanceInputs, BatchItem, BatchRunState, minimize_batch
-from jaxstyle.minimize.loop import Limits
-from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
-from jaxstyle.objective.base import Losses, LossWeights, Objective
-from jaxstyle.objective.mesh import replicated
-from jaxstyle.objective.targets import style_statistics
-from jaxstyle.transfer.job import (
-    Job,
-    make_job,
-    mosaic_image,
-    resize_job,
-    restore_fixed_pixels,
-    start_image,
-    style_sizes,
-    with_scales,
-)
-from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
-from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction, scaled_size
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
+from jaxstyle.minimize.checkpoint_file import PathLike
+from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.transfer.job import Job, make_job
+from jaxstyle.transfer.memory import WindowOption
+from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
 from jaxstyle.transfer.result import BatchProgress, Result
+from jaxstyle.transfer.run import Plan, run_jobs, with_checkpoint
 from jaxstyle.transfer.settings import Settings, resolve_settings
-from jaxstyle.transfer.signals import stop_flag
+from jaxstyle.transfer.stage import Stage, scales_of, stages_of
 from jaxstyle.transfer.validate import check_parameters, is_integer
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
-
-# Statuses that end the whole batch.
-STOPS = {Status.STOPPED, *INTERRUPTED}
 
 
 def stylize_batch(
@@ -71,6 +53,7 @@ def stylize_batch(
     seeds: int | Sequence[int] = 0,
     tolerance: float = 1e-6,
     callback: Callable[[BatchProgress], bool | None] | None = None,
+    checkpoint: Checkpoint | PathLike | None = None,
 ) -> list[Result]:
     """Return what `stylize` returns for each of many contents, styles, weights or seeds, from one compiled program.
 
@@ -106,6 +89,7 @@ def stylize_batch(
         seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
         tolerance: see `stylize`.
         callback: called about once a second; returning True stops all images.
+        checkpoint: file for the state of the run: see `stylize`.
 
     Returns:
         One result per image, in their order; `seconds` are those of the whole batch.
@@ -122,7 +106,7 @@ def stylize_batch(
         [(32, 48, 3), (40, 32, 3)]
     """
     start_time = time.perf_counter()
-    check_parameters({"params": params, "canvas": canvas, "callback": callback})
+    check_parameters({"params": params, "canvas": canvas, "callback": callback, "checkpoint": checkpoint})
     inputs = _inputs_per_image(
         contents=contents,
         styles=styles,
@@ -144,77 +128,19 @@ def stylize_batch(
         for image in inputs
     ]
     settings = all_settings[0]
-    jobs = [_job(*pair) for pair in zip(inputs, all_settings, strict=True)]
+    jobs = [_job(k, *pair) for k, pair in enumerate(zip(inputs, all_settings, strict=True))]
     _check_same_structure(jobs)
-    groups = 1 if mesh is None else mesh.shape.get("batch", 1)
     # Every device gets the same number of images; results of the added ones are dropped.
+    groups = 1 if mesh is None else mesh.shape.get("batch", 1)
     jobs += [jobs[-1]] * (-len(jobs) % groups)
-    keys = [_style_key(image, k) for k, image in enumerate(inputs)]
-    keys += keys[-1:] * (len(jobs) - len(keys))
-    count = min(len(job.scales) for job in jobs)
-    jobs = [with_scales(job, settings._replace(scales=count)) for job in jobs]
+    stages = stages_of(jobs, settings)
     params = load_params() if params is None else params
-    mesh_params = params if mesh is None else replicated(params, mesh)
-
-    # One for each scale that the run reached.
-    states: list[BatchRunState] = []
-    images: list[AnyImage] = [start_image(resize_job(job, job.scales[0]), settings.init) for job in jobs]
-    used_window = None
-    with stop_flag() as stop:
-
-        def after_chunk(state: BatchRunState) -> Status | None:
-            if callback is not None and callback(_progress(jobs, len(inputs), [*states, state], start_time)):
-                return Status.STOPPED
-            return stop.status
-
-        def optimize(
-            index: int,
-            starts: list[AnyImage],
-            statuses: list[Status | None],
-            min_canvas: tuple[int, int],
-            scale_objective: Objective,
-        ) -> tuple[list[AnyImage], BatchRunState]:
-            return minimize_batch(
-                _items(index, jobs, keys, starts, statuses, params, scale_objective),
-                mesh_params,
-                scale_objective,
-                settings.optimizer,
-                Limits(jobs[0].scales[index].steps, settings.tolerance),
-                settings.whitening,
-                after_chunk,
-                mesh,
-                min_canvas,
-            )
-
-        for index, scale in enumerate(jobs[0].scales):
-            min_canvas = scaled_size(*canvas, scale.factor)
-            sizes = [min_canvas, *((job.scales[index].height, job.scales[index].width) for job in jobs)]
-            largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-            # Styles are measured one after the other, so only the largest needs to fit.
-            largest_style = max((size for job in jobs for size in style_sizes(job, scale.factor)), key=math.prod)
-            scale_objective = with_window(
-                settings.objective,
-                window,
-                *largest,
-                settings.optimizer,
-                [largest_style],
-                batch_size=len(jobs) // groups,
-                mesh=mesh,
-            )
-            statuses: list[Status | None] = [None] * len(jobs)
-            if states:
-                statuses = list(map(_final_status, states[-1].statuses))
-            work = functools.partial(optimize, index, images, statuses, min_canvas)
-            side = max(shard_size(largest, scale_objective))
-            (images, state), used_window = retry_with_smaller_windows(
-                work, scale_objective, side, retry=window == "auto"
-            )
-            states.append(state)
-            # A stop ends the batch, with images that converged at this scale.
-            if STOPS & set(state.statuses) or None not in map(_final_status, state.statuses):
-                break
-    seconds = time.perf_counter() - start_time
-    return [_result(k, jobs[k], inputs[k], images[k], states, seconds, used_window) for k in range(len(inputs))]
+    plan = Plan(settings.init, window, tolerance, mesh, canvas, start_time=start_time)
+    if checkpoint is not None:
+        plan = with_checkpoint(plan, checkpoint, settings, params, {"images": inputs, "canvas": canvas})
+    if callback is not None:
+        plan = plan._replace(callback=lambda snapshot: callback(_progress(jobs, len(inputs), stages, snapshot)))
+    return run_jobs(jobs, stages, params, plan)[: len(inputs)]
 
 
 def _inputs_per_image(**parameters: Any) -> list[dict[str, Any]]:
@@ -248,11 +174,12 @@ def _is_single(name: str, value: Any) -> bool:
     return value is None or isinstance(value, LossWeights | Regions | str | Real)
 
 
-def _job(parameters: dict[str, Any], settings: Settings) -> Job:
+def _job(index: int, parameters: dict[str, Any], settings: Settings) -> Job:
     style = parameters["styles"]
     styles = list(style) if isinstance(style, list | tuple) else [style]
     seed, options = parameters["seeds"], {name: parameters[name] for name in ("style_weights", "regions", "color")}
-    return make_job(parameters["contents"], styles, settings, seed=seed, **options)
+    job = make_job(parameters["contents"], styles, settings, seed=seed, **options)
+    return job._replace(style_key=_style_key(parameters, index))
 
 
 def _check_same_structure(jobs: Sequence[Job]) -> None:
@@ -267,11 +194,6 @@ def _check_same_structure(jobs: Sequence[Job]) -> None:
         )
 
 
-def _final_status(status: Status | None) -> Status | None:
-    """Return the status if it ends an image's whole run, None if it ends only a scale."""
-    return None if status in COMPLETED else status
-
-
 def _style_key(arguments: dict[str, Any], index: int) -> tuple[Hashable, ...]:
     """Return a key of the arguments of `style_statistics`: the caller's objects, as conversion makes new arrays."""
     styles, style_weights, color = (arguments[name] for name in ("styles", "style_weights", "color"))
@@ -281,70 +203,14 @@ def _style_key(arguments: dict[str, Any], index: int) -> tuple[Hashable, ...]:
     return (*map(id, styles), style_weights, id(arguments["regions"]), None if color == "style" else index)
 
 
-def _items(
-    index: int,
-    jobs: Sequence[Job],
-    keys: Sequence[Hashable],
-    starts: Sequence[AnyImage],
-    statuses: Sequence[Status | None],
-    params: Params,
-    objective: Objective,
-) -> list[BatchItem]:
-    """Return the jobs at one of their scales, from the images of the scale before."""
-    # Jobs with the same styles share their statistics.
-    statistics, items = {}, []
-    for job, key, start, status in zip(jobs, keys, starts, statuses, strict=True):
-        scaled_job = resize_job(job, job.scales[index])
-        if key not in statistics:
-            statistics[key] = style_statistics(
-                params, scaled_job.styles, objective, scaled_job.shares, scaled_job.regions
-            )
-        start = restore_fixed_pixels(fit(start, *scaled_job.content.shape[:2]), scaled_job)
-        strength = scaled_job.strength
-        balance = None if strength is None else BalanceInputs(strength, mosaic_image(scaled_job))
-        items.append(
-            BatchItem(
-                scaled_job.content, statistics[key], scaled_job.weights, start, scaled_job.regions, balance, status
-            )
-        )
-    return items
-
-
-def _progress(jobs: Sequence[Job], count: int, states: Sequence[BatchRunState], start_time: float) -> BatchProgress:
+def _progress(jobs: Sequence[Job], count: int, stages: Sequence[Stage], snapshot: Snapshot) -> BatchProgress:
     """Return the progress of the first `count` images: the others only fill the devices."""
-    state = states[-1]
+    run = snapshot.run_state
+    totals = [history[:, 0] for history in run.histories[:count]]
     return BatchProgress(
-        evaluations=tuple(sum(len(scale.histories[k]) for scale in states) for k in range(count)),
-        losses=tuple(float(np.fmin.reduce(history[:, 0], initial=np.inf)) for history in state.histories[:count]),
-        running=state.statuses[:count].count(None),
-        seconds=time.perf_counter() - start_time,
-        fraction=completed_fraction(jobs[0].scales, len(states) - 1, max(map(len, state.histories))),
-    )
-
-
-def _result(
-    k: int,
-    job: Job,
-    parameters: dict[str, Any],
-    image: AnyImage,
-    states: Sequence[BatchRunState],
-    seconds: float,
-    window: int | None,
-) -> Result:
-    histories = [state.histories[k] for state in states]
-    rows, content, status = np.concatenate(histories), parameters["contents"], states[-1].statuses[k]
-    assert status is not None
-    return Result(
-        image=restore(restore_fixed_pixels(fit(image, *content.shape[:2]), job), content, parameters["color"]),
-        losses=Losses(*map(jnp.asarray, rows.T)),
-        evaluations=len(rows),
-        status=status,
-        seconds=seconds,
-        weights=states[-1].weights[k],
-        window=window,
-        scales=tuple(
-            scale._replace(steps=len(history))
-            for scale, history in zip(job.scales, histories, strict=False)
-            if len(history)
-        ),
+        evaluations=tuple(sum(len(stage[k]) for stage in (*snapshot.histories, run.histories)) for k in range(count)),
+        losses=tuple(float(np.fmin.reduce(total, initial=np.inf)) for total in totals),
+        running=run.statuses[:count].count(None),
+        seconds=snapshot.seconds,
+        fraction=completed_fraction(scales_of(jobs[0], stages), snapshot.stage, run.done),
     )

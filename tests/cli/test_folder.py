@@ -17,7 +17,7 @@ from jaxstyle.cli import stylize as commands
 from jaxstyle.cli.folder import group_sizes
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.image import io
-from jaxstyle.minimize import batch_loop
+from jaxstyle.minimize import loop
 
 # tyro's placeholder for a required argument is no path.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -54,9 +54,9 @@ def call(photos, output, *options):
 
 @pytest.mark.long
 def test_twelve_photos_of_six_sizes_share_one_program(photos, tmp_path, narrow, capsys):
-    before = batch_loop.run_batch._cache_size()
+    before = loop.run._cache_size()
     assert call(photos, tmp_path / "out") == 0
-    assert batch_loop.run_batch._cache_size() - before == 1
+    assert loop.run._cache_size() - before == 1
     printed = capsys.readouterr()
     assert "12 pictures with 1 compiled program in" in printed.out
     made = sorted((tmp_path / "out").iterdir())
@@ -217,9 +217,9 @@ def test_equal_sizes_need_no_mask_and_share_one_program(photos, tmp_path, narrow
     shutil.copy(photos / "00.png", photos / "02.png")
     with PIL.Image.open(photos / "01.png") as photo:
         photo.resize((32, 96)).save(photos / "01.png")
-    before = batch_loop.run_batch._cache_size()
+    before = loop.run._cache_size()
     assert call(photos, tmp_path / "out", "--size", "96") == 0
-    assert batch_loop.run_batch._cache_size() - before == 2
+    assert loop.run._cache_size() - before == 2
     for path in (tmp_path / "out").iterdir():
         assert js.read_recipe(path)["batch"] == {"photos": 1, "position": 0, "canvas": [0, 0]}
 

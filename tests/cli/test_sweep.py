@@ -6,7 +6,7 @@ import jaxstyle as js
 from jaxstyle.cli.app import main
 from jaxstyle.cli.sweep import read_axes
 from jaxstyle.errors import InputError
-from jaxstyle.minimize.batch_loop import run_batch
+from jaxstyle.minimize import loop
 
 # Options of the command line are no paths before they are parsed.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -61,10 +61,10 @@ def test_axes_that_cannot_be_drawn(words, message):
 
 
 def test_a_grid_of_traced_options_compiles_once_and_each_cell_is_its_own_run(run, tmp_path):
-    before = run_batch._cache_size()
+    before = loop.run._cache_size()
     words = ["--strength", "0.3,0.8", "--style-layers", "relu1_1+relu2_1+relu3_1,relu2_1", "--init", "content"]
     assert run(*words, "--cells", str(tmp_path / "cells")) == 0
-    assert run_batch._cache_size() == before + 1
+    assert loop.run._cache_size() == before + 1
     sheet = js.load_image(tmp_path / "sheet.png")
     recipe = js.read_recipe(tmp_path / "sheet.png")
     assert recipe["axes"] == {
@@ -152,9 +152,9 @@ def test_ctrl_c_keeps_what_is_there(run, tmp_path, monkeypatch):
 
 def test_what_does_not_fit_at_once_goes_in_equal_parts(run, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxstyle.cli.sweep_cells.free_memory", lambda: 1)
-    before = run_batch._cache_size()
+    before = loop.run._cache_size()
     assert run("--seed", "0,1,2", "--cells", str(tmp_path / "cells")) == 0
-    assert run_batch._cache_size() <= before + 1
+    assert loop.run._cache_size() <= before + 1
     assert len(list((tmp_path / "cells").iterdir())) == 3
 
 

@@ -16,7 +16,7 @@ from jaxstyle.image.ops import resize
 from jaxstyle.minimize import checkpoint as saving
 from jaxstyle.minimize import checkpoint_file, restore, status
 from jaxstyle.minimize.step import abstract_state
-from jaxstyle.transfer import stylize
+from jaxstyle.transfer import run as driver
 
 # For optax's own Adam; and bad input must meet the library's own messages.
 pytestmark = pytest.mark.usefixtures("lenient_promotion", "unchecked")
@@ -74,7 +74,7 @@ def test_a_run_killed_anywhere_resumes_bit_identically(run, tmp_path, monkeypatc
         checkpoint = js.Checkpoint(tmp_path / f"{k}", every=0)
         with pytest.raises(KilledError):
             run(**options, checkpoint=checkpoint, callback=killed_at(place), callback_every=1)
-        finishing.append(checkpoint_file.read(checkpoint.path).metadata["run"]["on_final_objective"])
+        finishing.append(checkpoint_file.read(checkpoint.path).metadata["run"]["powers"] == [0.0])
         assert_same(run(**options, checkpoint=dataclasses.replace(checkpoint, resume=True)), expected)
     # At one size it comes after 40 evaluations.
     assert finishing[-1] or scales == 2
@@ -207,11 +207,11 @@ def test_saves_are_as_often_as_requested(run, tmp_path, monkeypatch):
 
 def test_a_resumed_run_has_the_windows_of_the_checkpoint(run, tmp_path, monkeypatch):
     """Whatever window would fit into the memory now, at this scale and at later ones."""
-    real = stylize.with_window
+    real = driver.with_window
 
     def choose(window):
         monkeypatch.setattr(
-            stylize, "with_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
+            driver, "with_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
         )
 
     choose(40)
@@ -248,7 +248,7 @@ def test_a_forced_run_may_have_another_size_or_fewer_scales(run, tmp_path, tiny_
     checkpoint = js.Checkpoint(tmp_path / "run", every=0)
     with pytest.raises(KilledError):
         run(scales=2, checkpoint=checkpoint, callback=killed_at(35), callback_every=1)
-    assert checkpoint_file.read(checkpoint.path).metadata["run"]["scale"] == 1
+    assert checkpoint_file.read(checkpoint.path).metadata["run"]["stage"] == 1
     best = checkpoint_file.read(checkpoint.path).tensors["state.best_image"]
     assert best.shape == (64, 72, 3)
     height, width = other.get("height", 64), other.get("width", 72)

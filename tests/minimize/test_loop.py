@@ -23,10 +23,10 @@ def test_chunks_end_at_every_multiple_and_at_the_limit(problem, steps, every, be
     seen = []
     state = js.init(js.white_noise(1, 33, 48), *problem)
     limits = Limits(steps, 0.0, every, before)
-    state, history, status = minimize(
-        initial_run_state(state), problem, limits, lambda run_state: seen.append(len(run_state.history))
+    _, (history,), (status,) = minimize(
+        initial_run_state(state), lambda _: problem, limits, lambda run_state: seen.append(run_state.done)
     )
-    assert len(history) == int(state.evaluations) == steps
+    assert len(history) == steps
     assert status is Status.STEP_LIMIT
     assert seen == sorted(set(seen))
     assert set(seen) >= {steps, *(k for k in range(1, steps + 1) if (before + k) % every == 0)}
@@ -38,9 +38,9 @@ def test_the_answer_ends_the_descent(problem):
     limits = Limits(50, 0.0, 4)
 
     def stop_at_eight(run_state):
-        return Status.STOPPED if len(run_state.history) >= 8 else None
+        return Status.STOPPED if run_state.done >= 8 else None
 
-    _, history, status = minimize(initial_run_state(state), problem, limits, stop_at_eight)
+    _, (history,), (status,) = minimize(initial_run_state(state), lambda _: problem, limits, stop_at_eight)
     assert (len(history), status) == (8, Status.STOPPED)
 
 

@@ -13,7 +13,7 @@ import jaxstyle as js
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.minimize import loop
 from jaxstyle.minimize.status import Status
-from jaxstyle.transfer import job, stylize
+from jaxstyle.transfer import run, stage
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
         seen.append((arguments, options))
         raise js.InputError("enough")
 
-    monkeypatch.setattr(job, "pyramid", spy)
+    monkeypatch.setattr(stage, "pyramid", spy)
     photo, paintings = js.white_noise(1, 64, 256), [js.white_noise(2, 40, 50), js.white_noise(2, 33, 70)]
     for options in ({}, {"preset": "gatys-notebook"}, {"scales": 3}, {"preset": "paper", "scales": "auto"}):
         with pytest.raises(js.InputError, match="enough"):
@@ -353,15 +353,15 @@ def test_presets_with_the_real_weights(real_params, china, starry, name):
 
 def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypatch):
     seen = []
-    real = stylize.minimize
+    real = run.minimize
 
-    def full(state, problem, *rest):
-        seen.append(problem.objective.window)
+    def full(state, make_problem, *rest):
+        seen.append(make_problem((0.0,)).objective.window)
         if len(seen) == 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
-        return real(state, problem, *rest)
+        return real(state, make_problem, *rest)
 
-    monkeypatch.setattr(stylize, "minimize", full)
+    monkeypatch.setattr(run, "minimize", full)
     photo = js.white_noise(1, 100, 140)
     with pytest.warns(UserWarning, match="out of memory: retrying with windows of 128 pixels"):
         result = js.stylize(photo, painting, params=params, steps=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.transfer import stylize, stylize_batch
+from jaxstyle.transfer import run, stylize, stylize_batch
 
 NAN, INFINITE = float("nan"), float("inf")
 IMAGE = np.full((40, 48, 3), 0.5, np.float32)
@@ -38,6 +38,7 @@ SHARED = {
     "mosaic": NO_FRACTIONS[:5],
     "tolerance": [None, 1.0, *NO_FRACTIONS],
     "callback": ["x", 3, [print]],
+    "checkpoint": [3, b"x", {}, ["x"]],
 }
 WRONG = {
     "stylize": SHARED
@@ -46,7 +47,6 @@ WRONG = {
         "style": [*NO_IMAGES, [], [None], [IMAGE, "x"], np.stack([IMAGE, IMAGE])],
         "seed": [None, -1, 2**32, 1.5, NAN, "1", True, [1]],
         "callback_every": NO_COUNTS,
-        "checkpoint": [3, b"x", {}, ["x"]],
     },
     "stylize_batch": SHARED
     | {
@@ -80,7 +80,7 @@ def nothing_computed(monkeypatch, unchecked):
     """The first steps of a run fail."""
     for module in (stylize, stylize_batch):
         monkeypatch.setattr(module, "load_params", lambda: pytest.fail("parameters were loaded"))
-        monkeypatch.setattr(module, "start_image", lambda *_: pytest.fail("the start was computed"))
+    monkeypatch.setattr(run, "start_image", lambda *_: pytest.fail("the start was computed"))
 
 
 @pytest.mark.parametrize("function", WRONG)

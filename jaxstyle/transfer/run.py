@@ -1,0 +1,276 @@
+"""The driver: takes a list of jobs through a list of stages, together, from checks of the memory to the results."""
+
+import dataclasses
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxstyle.image.ops import fit
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
+from jaxstyle.minimize.checkpoint_file import PathLike, check_types
+from jaxstyle.minimize.fingerprint import fingerprint
+from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
+from jaxstyle.minimize.restore import StoredRun, best_images, load_snapshot, restore_state
+from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status
+from jaxstyle.minimize.step import abstract_state, init_unchecked
+from jaxstyle.objective.base import Losses, LossWeights, Objective
+from jaxstyle.objective.mesh import gather, shards_of
+from jaxstyle.transfer.job import (
+    Job,
+    content_size,
+    finished_image,
+    resize_job,
+    restore_fixed_pixels,
+    start_image,
+    style_sizes,
+)
+from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
+from jaxstyle.transfer.problem import Placement, make_problem, unstack
+from jaxstyle.transfer.pyramid import scaled_size
+from jaxstyle.transfer.result import Result
+from jaxstyle.transfer.settings import Settings
+from jaxstyle.transfer.signals import stop_flag
+from jaxstyle.transfer.stage import Stage, scales_of
+from jaxstyle.typing import AnyImage, Params
+
+log = logging.getLogger(__name__)
+
+# Statuses that end the run of all jobs.
+STOPS = (Status.STOPPED, *INTERRUPTED)
+
+
+class Plan(NamedTuple):
+    """How to run the jobs: what does not belong to one of them, or to one stage.
+
+    Attributes:
+        init: initial image: see `initial_image`.
+        window: see `stylize`.
+        tolerance: see `Limits`.
+        mesh: devices; None for the default device.
+        canvas: least height and width of the canvas, at full size.
+        callback: called after every chunk of steps; returning True stops the run.
+        callback_every: see `Limits`.
+        checkpoint: settings of the checkpoint; None for a run without one.
+        fingerprint: of the arguments of the run.
+        start_time: value of `time.perf_counter` at the start of the run.
+    """
+
+    init: str | AnyImage
+    window: WindowOption
+    tolerance: float
+    mesh: Mesh | None = None
+    canvas: tuple[int, int] = (0, 0)
+    callback: Callable[[Snapshot], bool | None] | None = None
+    callback_every: int | None = None
+    checkpoint: Checkpoint | None = None
+    fingerprint: Mapping[str, str] = {}
+    start_time: float = 0.0
+
+
+def with_checkpoint(
+    plan: Plan,
+    checkpoint: Checkpoint | PathLike,
+    settings: Settings,
+    params: Params,
+    arguments: Mapping[str, Any],
+) -> Plan:
+    """Return the plan of a run that is saved, and resumed only with the same settings and arguments."""
+    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    # The window does not change the result, so it is excluded; the snapshot stores the windows used.
+    parts = settings._asdict() | {"objective": dataclasses.replace(settings.objective, window=None), "window": None}
+    parts |= dict(arguments) | {"params": params, "mesh": shards_of(plan.mesh)}
+    return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
+
+
+class Outcome(NamedTuple):
+    """What a stage returns.
+
+    Attributes:
+        images: result of each job, at the stage's size.
+        histories: losses of all evaluations of each job.
+        statuses: reason to stop of each job.
+        weights: weights of the loss terms, with a leading axis for several jobs.
+    """
+
+    images: list[AnyImage]
+    histories: tuple[History, ...]
+    statuses: tuple[Status, ...]
+    weights: LossWeights
+
+
+def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], params: Params, plan: Plan) -> list[Result]:
+    """Minimize stage after stage, each from the images of the stage before.
+
+    Ctrl-C and SIGTERM end the run after the present chunk of steps, with the best images so far. A job whose loss is
+    not finite takes no part in later stages.
+
+    Args:
+        jobs: at full size; several share compiled programs.
+        stages: in order.
+        params: parameters of the network.
+        plan: everything else.
+
+    Returns:
+        The result of each job.
+    """
+    start_time, mesh = plan.start_time, plan.mesh
+    images: list[AnyImage] = [start_image(resize_job(job, stages[0].factor), plan.init) for job in jobs]
+    snapshot, save = None, None
+    if plan.checkpoint is not None:
+        for stage in stages:
+            check_types(abstract_state(jnp.asarray(images[0]), stage.optimizer), "state")
+        snapshot = load_snapshot(plan.checkpoint, plan.fingerprint, mesh)
+        save = make_saver(plan.checkpoint, plan.fingerprint, mesh)
+    if snapshot is not None:
+        start_time -= snapshot.seconds
+    changed = () if snapshot is None else snapshot.changed
+    if snapshot is not None and not changed:
+        # Keep the snapshot's windows regardless of the memory that is free now: other windows would change
+        # floating-point rounding.
+        windows = snapshot.windows
+    else:
+        windows = [_window(jobs, stage, plan) for stage in stages]
+    # Of the finished stages. A run that is resumed by force can have fewer stages.
+    histories: list[tuple[History, ...]] = [] if snapshot is None else snapshot.histories[: len(stages) - 1]
+    outcome = None
+    with stop_flag() as stop:
+
+        def after_chunk(snapshot: Snapshot) -> Status | None:
+            status = Status.STOPPED if plan.callback is not None and plan.callback(snapshot) else stop.status
+            if save is not None:
+                save(snapshot, status is not None)
+            return status
+
+        for index in range(len(histories), len(stages)):
+            stage, resumed, snapshot = stages[index], snapshot, None
+            stage_jobs = [resize_job(job, stage.factor) for job in jobs]
+            sizes = [content_size(job) for job in stage_jobs]
+            images = [fit(image, *size) for image, size in zip(images, sizes, strict=True)]
+            if resumed is not None and resumed.changed:
+                images, resumed = best_images(resumed, sizes, mesh), None
+            images = [
+                restore_fixed_pixels(jnp.asarray(image), job) for image, job in zip(images, stage_jobs, strict=True)
+            ]
+            statuses = [None] * len(jobs) if outcome is None else [_final(status) for status in outcome.statuses]
+
+            def report(window, weights, run_state, index=index, sizes=sizes) -> Status | None:
+                seconds = time.perf_counter() - start_time
+                all_windows = [*windows[:index], window, *windows[index + 1 :]]
+                return after_chunk(Snapshot(index, sizes, histories, all_windows, weights, run_state, seconds))
+
+            stage = stage._replace(objective=dataclasses.replace(stage.objective, window=windows[index]))
+            _log_stage(index, stages, sizes, stage.objective)
+            work = functools.partial(
+                _run_stage, stage_jobs, images, statuses, params, stage, plan, resumed, histories, report
+            )
+            # A window at least as large as a device's shard is the same as no window.
+            side = max(shard_size(_largest(sizes), stage.objective))
+            outcome, windows[index] = retry_with_smaller_windows(
+                work, stage.objective, side, retry=plan.window == "auto" and resumed is None
+            )
+            del work, resumed
+            images = outcome.images
+            histories.append(outcome.histories)
+            if set(STOPS) & set(outcome.statuses) or not set(COMPLETED) & set(outcome.statuses):
+                break
+        # Inside the block: a signal must not discard a finished run.
+        assert outcome is not None
+        weights = unstack(outcome.weights, len(jobs))
+        return [
+            _result(k, job, stages, outcome, histories, weights[k])._replace(
+                seconds=time.perf_counter() - start_time, window=windows[len(histories) - 1], changed=changed
+            )
+            for k, job in enumerate(jobs)
+        ]
+
+
+def _run_stage(
+    jobs: Sequence[Job],
+    starts: Sequence[AnyImage],
+    statuses: Sequence[Status | None],
+    params: Params,
+    stage: Stage,
+    plan: Plan,
+    resumed: StoredRun | None,
+    histories: Sequence[tuple[History, ...]],
+    report: Callable[..., Status | None],
+    objective: Objective,
+) -> Outcome:
+    stage = stage._replace(objective=objective)
+    placement = Placement(plan.mesh, scaled_size(*plan.canvas, stage.factor))
+    weights = None if resumed is None else resumed.weights
+    pixels, weights, problem = make_problem(jobs, starts, params, stage, placement, weights)
+    prior = sum(max(map(len, rows)) for rows in histories)
+    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, prior)
+    if resumed is None:
+        state = init_unchecked(pixels, stage.optimizer)
+        images = [None if status is None else start for status, start in zip(statuses, starts, strict=True)]
+        run = initial_run_state(state, stage.whitening, statuses, images)
+        del state
+    else:
+        run = restore_state(resumed, pixels, stage.optimizer, limits.steps)
+    del pixels
+    on_chunk = functools.partial(report, objective.window, weights)
+    images, rows, ends = minimize(run, problem, limits, on_chunk)
+    sizes = [content_size(job) for job in jobs]
+    return Outcome([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
+
+
+def _window(jobs: Sequence[Job], stage: Stage, plan: Plan) -> int | None:
+    """Return the window of a stage: as large as the memory allows for what a device has at once."""
+    sizes = [content_size(job, stage.factor) for job in jobs]
+    groups = 1 if plan.mesh is None else plan.mesh.shape.get("batch", 1)
+    # The styles of one job are measured after those of another.
+    styles = max((style_sizes(job, stage.factor) for job in jobs), key=lambda sizes: sum(map(math.prod, sizes)))
+    canvas = _largest([scaled_size(*plan.canvas, stage.factor), *sizes])
+    options = {"batch_size": -(-len(jobs) // groups), "mesh": plan.mesh}
+    return with_window(stage.objective, plan.window, *canvas, stage.optimizer, styles, **options).window
+
+
+def _result(
+    k: int,
+    job: Job,
+    stages: Sequence[Stage],
+    outcome: Outcome,
+    histories: Sequence[tuple[History, ...]],
+    weights: LossWeights,
+) -> Result:
+    rows = np.concatenate([history[k] for history in histories])
+    steps = [len(history[k]) for history in histories]
+    return Result(
+        image=finished_image(job, outcome.images[k]),
+        losses=Losses(*map(jnp.asarray, rows.T)),
+        evaluations=len(rows),
+        status=outcome.statuses[k],
+        seconds=0.0,
+        scales=tuple(
+            scale._replace(steps=count) for scale, count in zip(scales_of(job, stages), steps, strict=False) if count
+        ),
+        weights=weights,
+    )
+
+
+def _without_canvas(image: Any, size: tuple[int, int]) -> AnyImage:
+    return jnp.asarray(image[: size[0], : size[1]]) if isinstance(image, np.ndarray) else gather(image, *size)
+
+
+def _largest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return max(height for height, _ in sizes), max(width for _, width in sizes)
+
+
+def _final(status: Status) -> Status | None:
+    """Return the status if it ends a job's whole run, None if it ends only a stage."""
+    return None if status in COMPLETED else status
+
+
+def _log_stage(index: int, stages: Sequence[Stage], sizes: Sequence[tuple[int, int]], objective: Objective) -> None:
+    height, width = _largest(sizes)
+    shape = "whole" if objective.window is None else f"in windows of {objective.window}"
+    log.debug("stage %d of %d: %dx%d, %s", index + 1, len(stages), width, height, shape)
