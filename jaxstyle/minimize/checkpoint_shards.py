@@ -153,8 +153,8 @@ def _handler() -> Iterator[Any]:
     import orbax.checkpoint as ocp
 
     # Without `Checkpointer`, whose barriers would leave the other hosts waiting where one fails.
-    options = {"use_ocdbt": True, "use_zarr3": True, "use_compression": False}
-    with contextlib.closing(ocp.PyTreeCheckpointHandler(**options)) as handler:
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
+    with contextlib.closing(handler):
         yield handler
 
 
