@@ -186,6 +186,42 @@ def parse(text: str) -> tuple[str | None, int | None, int | None]:
     )
 
 
+def share(text: str) -> tuple[int, int]:
+    """Return the index of this host and the number of hosts, for work that they divide without joining.
+
+    Args:
+        text: `no`, `auto` (Slurm, Open MPI or a TPU pod), or `ADDRESS:PORT,PROCESSES,INDEX`.
+
+    Raises:
+        InputError: for another text, or without a known cluster.
+
+    Example:
+        >>> share("no"), share("10.0.0.1:1234,4,3")
+        ((0, 1), (3, 4))
+    """
+    if text == "no":
+        return 0, 1
+    coordinator, processes, index = parse(text)
+    if processes is None or index is None:
+        processes, index = _cluster()
+    _check(coordinator or "none:0", processes, index, START_TIMEOUT_SECONDS)
+    return index, processes
+
+
+def _cluster() -> tuple[int, int]:
+    """Number of processes, and index of this one, from the variables that clusters set."""
+    environment = os.environ
+    for count, index in (("SLURM_NTASKS", "SLURM_PROCID"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")):
+        if environment.get(count, "").isdecimal() and environment.get(index, "").isdecimal():
+            return int(environment[count]), int(environment[index])
+    if environment.get("TPU_WORKER_HOSTNAMES") and environment.get("TPU_WORKER_ID", "").isdecimal():
+        return len(environment["TPU_WORKER_HOSTNAMES"].split(",")), int(environment["TPU_WORKER_ID"])
+    raise InputError(
+        "there is no known cluster here, expected Slurm, Open MPI or a TPU pod: elsewhere use "
+        "distributed='ADDRESS:PORT,PROCESSES,INDEX'"
+    )
+
+
 def is_first() -> bool:
     """Return True in the process that writes the files: the first, or the only one."""
     return jax.process_index() == 0

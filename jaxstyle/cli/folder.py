@@ -18,13 +18,15 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.logs import EventLogger
-from jaxstyle.cli.outputs import blocks_output, is_finished, is_unfinished, save_with_fallback
+from jaxstyle.cli.outputs import blocks_output, is_finished, is_unfinished, numbered, save_with_fallback
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
 from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
+from jaxstyle.image.ops import resize
+from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.mesh import broadcast_from_first_host
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
@@ -35,7 +37,11 @@ from jaxstyle.typing import AnyImage
 log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
-BatchMaker = Callable[[Sequence[AnyImage], Size, Callable[[BatchProgress], None]], list[Result]]
+# Stylizes photos together, on a canvas, with a callback and a checkpoint.
+BatchMaker = Callable[
+    [Sequence[AnyImage], Size, Callable[[BatchProgress], None], Checkpoint | None],
+    list[Result],
+]
 
 # Extensions of photo files.
 PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
@@ -55,11 +61,14 @@ class Folder:
         inputs: other files that are read.
         format: extension of the pictures.
         batch: number of photos per batch.
+        share: index of this host and number of hosts: each makes every so many-th picture.
         size: long side of the pictures in pixels.
         size_of: function that returns the height and width at which a photo will be read, from its header.
         read: function that reads a photo.
         num_scales: function that returns the number of scales for a size; all photos of a batch have the same number.
         make: function that stylizes photos together, on a canvas of the given size.
+        checkpoint: settings of the checkpoint of the batch in progress; None for none.
+        save_every: evaluations between numbered pictures; None for none.
         recipe: recipe of the run.
         quality: quality of JPEG and WebP.
         force: If True, pictures of other photos or settings are replaced.
@@ -73,11 +82,14 @@ class Folder:
     inputs: Sequence[Path]
     format: str
     batch: int
+    share: tuple[int, int]
     size: int
     size_of: Callable[[Path], Size]
     read: Callable[[Path], io.Picture]
     num_scales: Callable[[Size], int]
     make: BatchMaker
+    checkpoint: Checkpoint | None
+    save_every: int | None
     recipe: dict[str, Any]
     quality: int
     force: bool
@@ -145,6 +157,8 @@ def stylize_folder(folder: Folder) -> int:
             results = _make_batch(batch, len(tasks), folder, bar)
             made += sum(_save(batch, k, result, folder) for k, result in enumerate(results))
             stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
+            if folder.checkpoint is not None and not stopped and is_first():
+                remove_checkpoint(folder.checkpoint.path)
             if stopped:
                 _log_info(f"{stopped} after {made} pictures; run the same command again to make the rest")
                 return EXIT_CODES[stopped]
@@ -226,9 +240,12 @@ def _pending_tasks(
     In a multi-host run the first host decides: the pictures may exist only there.
     """
     sizes, is_pending, blocking = np.zeros((len(outputs), 2), np.int32), np.zeros(len(outputs), bool), []
+    index, hosts = folder.share
     for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
         try:
             sizes[k] = folder.size_of(photo)
+            if k % hosts != index:
+                continue
             is_pending[k] = True
             if os.path.lexists(output):
                 recipe = photo_recipe(folder.recipe, photo, output, checksum_of(photo))
@@ -245,9 +262,10 @@ def _pending_tasks(
             f"{folder.photos} has {len(outputs)} photos here and {num_photos} on the first host, expected the same"
         )
     sizes, is_pending, num_blocking = broadcast_from_first_host((sizes, is_pending, np.int32(len(blocking))))
-    num_finished = int(np.count_nonzero(sizes.all(axis=1) & ~is_pending))
+    own = np.arange(len(outputs)) % hosts == index
+    num_finished = int(np.count_nonzero(own & sizes.all(axis=1) & ~is_pending))
     if num_finished:
-        _log_info(f"{num_finished} of {len(outputs)} pictures exist already with these settings")
+        _log_info(f"{num_finished} of {np.count_nonzero(own)} pictures exist already with these settings")
     if num_blocking:
         example = f", such as {blocking[0].name}" if blocking else ""
         raise InputError(
@@ -304,12 +322,14 @@ def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list
         )
         bar.update(batch.num_preceding + progress.fraction * len(names) - bar.n)
         folder.log_event("chunk", **batch_line(progress), photos=names, done=batch.num_preceding)
+        if folder.save_every and max(progress.evaluations) % folder.save_every == 0:
+            _save_snapshots(batch, progress, folder)
 
     # Pad the batch with copies of the last photo: a different batch size would require another compilation.
     copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
     pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
     try:
-        return folder.make(pixels, batch.canvas, show)[: len(batch.photos)]
+        return folder.make(pixels, batch.canvas, show, folder.checkpoint)[: len(batch.photos)]
     except (InputError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise
@@ -333,7 +353,7 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
     recipe = photo_recipe(folder.recipe, task.photo, task.output, sha256)
     # Never replace a file that another program has created during the run.
     replace = folder.force or is_unfinished(task.output, recipe)
-    recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas)._asdict()}
+    recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas).to_json()}
     options = {"alpha": picture.alpha, "recipe": recipe, "quality": folder.quality}
     try:
         path = save_with_fallback(task.output, result.image, replace=replace, **options)
@@ -345,6 +365,22 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
         f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})"
     )
     return path == task.output
+
+
+def _save_snapshots(batch: Batch, progress: BatchProgress, folder: Folder) -> None:
+    """Write the best pictures so far, at full size, to numbered files beside the outputs."""
+    images, evaluations = progress.images(), max(progress.evaluations)
+    for photo, image in zip(batch.photos, images, strict=False):
+        path = numbered(photo.task.output, evaluations)
+        recipe = photo_recipe(folder.recipe, photo.task.photo, photo.task.output, photo.sha256)
+        recipe |= {"status": "snapshot", "evaluations": evaluations}
+        options = {"alpha": photo.picture.alpha, "recipe": recipe, "quality": folder.quality}
+        if is_first():
+            try:
+                full = resize(image, *photo.picture.pixels.shape[:2])
+                save_with_fallback(path, full, replace=folder.force or is_unfinished(path, recipe), **options)
+            except InputError as error:
+                log.error("%s", error)
 
 
 def _log_failure(photo: Path, error: Exception) -> None:

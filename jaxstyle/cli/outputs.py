@@ -66,6 +66,11 @@ def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], 
         raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
 
 
+def numbered(path: Path, evaluations: int) -> Path:
+    """Return the file of a snapshot beside an output."""
+    return path.with_name(f"{path.stem}_{evaluations:05d}{path.suffix}")
+
+
 def blocks_output(path: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> bool:
     """Return True if a file or link is there that may not be replaced; the run's own unfinished picture may be."""
     return not force and os.path.lexists(path) and not (recipe is not None and is_unfinished(path, recipe))

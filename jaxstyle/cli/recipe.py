@@ -28,11 +28,25 @@ class BatchPlace(NamedTuple):
         photos: number of pictures in the batch.
         position: of the picture, from 0.
         canvas: height and width that the batch was padded to; (0, 0) if its pictures needed no padding.
+        content_layers: of all cells of a sweep that share a program; empty for the options' own.
+        style_layers: the same for the style.
     """
 
     photos: int
     position: int
-    canvas: tuple[int, int]
+    canvas: tuple[int, int] = (0, 0)
+    content_layers: tuple[str, ...] = ()
+    style_layers: tuple[str, ...] = ()
+
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """Return the layers of all cells of a sweep, by the names of the objective's; nothing for a folder."""
+        if not (self.content_layers and self.style_layers):
+            return {}
+        return {"content_layers": self.content_layers, "style_layers": self.style_layers}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the place as a recipe stores it."""
+        return {name: value for name, value in self._asdict().items() if value != ()}
 
 
 def recipe_of(options: Options) -> dict[str, Any]:

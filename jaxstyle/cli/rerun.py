@@ -1,7 +1,12 @@
 """`jaxstyle rerun`: reproduce a picture from its embedded recipe and compare the two."""
 
+import contextlib
 import dataclasses
+import functools
+import itertools
 import logging
+import math
+import operator
 import os
 import tempfile
 from dataclasses import dataclass
@@ -20,13 +25,15 @@ from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, save_with_fallbac
 from jaxstyle.cli.recipe import BatchPlace, recipe_of
 from jaxstyle.cli.report import BAR, run_summary
 from jaxstyle.cli.serialize import options_from_json
-from jaxstyle.cli.stylize import Made, Stylize
+from jaxstyle.cli.stylize import AnyStylize, Made, Stylize
+from jaxstyle.cli.sweep import MAX_CELLS, Sheet, Sweep
+from jaxstyle.cli.sweep_cells import CellInputs, group_of, run_call
 from jaxstyle.cli.validate import MAX_BATCH, MAX_SIDE, check_options
 from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
-from jaxstyle.minimize.status import COMPLETED
+from jaxstyle.minimize.status import COMPLETED, Status
 from jaxstyle.transfer.result import BatchProgress
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.vgg.weights import NAMES, weights_sha256
@@ -58,38 +65,30 @@ class Rerun:
         set_level(self.verbose, self.quiet)
         enable_compilation_cache()
         recipe = io.read_recipe(self.picture)
-        options, place = self._options(recipe), _batch_place(recipe, self.picture)
+        sheet = self._sheet(recipe) if recipe is not None and "axes" in recipe else None
+        options = self._options(recipe) if sheet is None else sheet.base
+        place = _batch_place(recipe, self.picture)
         if self.output is not None:
             check_outputs([self.output], [self.picture, *options.inputs()], self.force)
         assert recipe is not None
-        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
-            options = dataclasses.replace(options, output=Path(folder) / options.output.name)
-            stored, current = _environment(recipe), _environment(recipe_of(options))
-            differences = [
-                f"{name} {stored.get(name)}, here {current[name]}"
-                for name in current
-                if stored.get(name) != current[name]
-            ]
-            if differences:
-                log.warning(
-                    "the picture was made in a different environment (%s): the result may not be identical",
-                    "; ".join(differences),
-                )
+        _warn_of_other_versions(_environment(recipe), _environment(recipe_of(options)))
+        if sheet is not None:
+            with json_lines(None) as line:
+                image, _, new_recipe, _ = sheet.make(line)
+            alpha, status = None, Status(new_recipe["status"])
+        else:
             made = _make(options) if place is None else _make_in_batch(options, place)
-            if made.result.status not in COMPLETED:
-                log.error(
-                    "the rerun did not finish (%s), so %s could not be compared", made.result.status, self.picture
-                )
-                return EXIT_CODES.get(made.result.status, 1)
-            image = made.result.image
-            # Write the original settings to the new recipe: they keep "auto" where `options` has the resolved value.
-            saving: dict[str, Any] = {
-                "alpha": made.photo.alpha,
-                "recipe": made.recipe | {"settings": recipe["settings"]},
-                "quality": options.quality,
-            }
-            io.save_image(options.output, image, **saving)
-            is_same, verdict = _compare(self.picture, options.output)
+            image, status, alpha, new_recipe = made.result.image, made.result.status, made.photo.alpha, made.recipe
+        if status not in COMPLETED:
+            log.error("the rerun did not finish (%s), so %s could not be compared", status, self.picture)
+            return EXIT_CODES.get(status, 1)
+        # The original settings keep "auto" where `options` has the resolved value.
+        new_recipe |= {"settings": recipe["settings"]}
+        saving: dict[str, Any] = {"alpha": alpha, "recipe": new_recipe, "quality": options.quality}
+        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
+            path = Path(folder) / options.output.name
+            io.save_image(path, image, **saving)
+            is_same, verdict = _compare(self.picture, path)
         path = None
         if self.output is not None:
             try:
@@ -99,15 +98,31 @@ class Rerun:
         print(f"{self.picture}: {verdict}" + (f"; the new picture is in {path}" if path else ""))
         return 0 if is_same and path == self.output else 1
 
-    def _options(self, recipe: Any) -> Stylize:
+    def _sheet(self, recipe: dict[str, Any]) -> Sheet:
+        """Return the sweep of a sheet: every cell has the settings of the first one, changed along the axes."""
+        try:
+            axes = {str(name): tuple(map(str, values)) for name, values in recipe["axes"].items()}
+            changes = [recipe["axis_settings"][name] for name in axes]
+            sizes = [int(size) for size in recipe["batch_sizes"]]
+            # The first axis changes fastest, as in `combinations`.
+            settings = [
+                functools.reduce(operator.or_, reversed(parts), recipe["settings"])
+                for parts in itertools.islice(itertools.product(*reversed(changes)), MAX_CELLS + 1)
+            ]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"the recipe of {self.picture} lacks {error}, expected one that this release of jaxstyle sweep wrote"
+            ) from error
+        if not 1 <= len(settings) <= MAX_CELLS or math.prod(map(len, axes.values())) != len(settings):
+            raise InputError(f"the recipe of {self.picture} has {len(settings)} cells, expected 1 to {MAX_CELLS}")
+        cells = [self._options(recipe | {"settings": each}, Sweep) for each in settings]
+        return Sheet(cells[0], axes, cells, sizes)
+
+    def _options(self, recipe: Any, kind: type[AnyStylize] = Stylize) -> AnyStylize:
         """Return the options in the recipe, with the paths of its inputs on this machine."""
         if recipe is None or not isinstance(recipe.get("settings"), dict):
             raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
         settings = recipe["settings"]
-        if "axes" in recipe or "cells" in settings:
-            raise InputError(
-                f"{self.picture} is part of a sweep and cannot be rerun on its own: run the whole sweep again"
-            )
         if recipe.get("status") not in COMPLETED:
             raise InputError(
                 f"{self.picture} comes from a run that did not finish ({recipe.get('status')}); the point at which it "
@@ -122,8 +137,8 @@ class Rerun:
         ridge = 1e-4 if settings.get("matrix_root") == "newton-schulz" else None
         settings = {"algorithm": "direct", "ridge": ridge} | settings
         # The batch of a picture is not in the settings: see `_batch_place`.
-        source, ignored = f"the recipe of {self.picture}", (*NOT_IN_RECIPE, "batch")
-        options = options_from_json(Stylize, settings, source, ignored)
+        source, ignored = f"the recipe of {self.picture}", (*NOT_IN_RECIPE, "batch", "cells")
+        options = options_from_json(kind, settings, source, ignored)
         checksums = recipe.get("inputs_sha256")
         if not isinstance(checksums, list) or len(checksums) != len(options.inputs()):
             raise InputError(f"{self.picture} has no checksums of its inputs: expected a recipe of this release")
@@ -135,8 +150,9 @@ class Rerun:
         pairs = zip(options.inputs(), checksums, strict=True)
         options = with_inputs(options, [self._find(path, sha256) for path, sha256 in pairs])
         # Other windows change floating-point rounding.
-        window = recipe["window"] if isinstance(recipe.get("window"), int) else "whole"
-        changes: dict[str, Any] = {"weights": network_weights, "window": window, "max_pixels": self.max_pixels}
+        changes: dict[str, Any] = {"weights": network_weights, "max_pixels": self.max_pixels}
+        if "window" in recipe:
+            changes["window"] = recipe["window"] if isinstance(recipe["window"], int) else "whole"
         options = dataclasses.replace(options, **changes, verbose=self.verbose, quiet=self.quiet)
         check_options(options)
         return options
@@ -159,27 +175,33 @@ class Rerun:
 
 
 def _make(options: Stylize) -> Made:
-    with json_lines(None) as log_event:
-        return options.make(log_event)
+    # Not where the picture is: a run refuses outputs that exist.
+    with json_lines(None) as log_event, tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
+        return dataclasses.replace(options, output=Path(folder) / options.output.name).make(log_event)
 
 
 def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
-    """Reproduce a picture from a folder run with the same batched program, filled up with copies of its photo."""
-    min_side = options.objective().min_side
-    photo = read_photo(options, options.photo, min_side)
-    make = dataclasses.replace(options, batch=place.photos).batch_maker(read_paintings(options, min_side))
+    """Reproduce a picture of a folder or a sweep with the same batched program, filled up with copies of it."""
+    objective = dataclasses.replace(options.objective(), **place.layers())
+    photo = read_photo(options, options.photo, objective.min_side)
+    paintings = read_paintings(options, objective.min_side)
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, disable=options.quiet) as bar:
 
         def show(progress: BatchProgress) -> None:
             bar.set_postfix_str(f"{max(progress.evaluations)} evaluations", refresh=False)
             bar.update(progress.fraction - bar.n)
 
-        result = make([photo.pixels] * place.photos, place.canvas, show)[place.position]
-    return Made(result, photo, recipe_of(options) | run_summary(result) | {"batch": place._asdict()})
+        if place.layers():
+            group = group_of([CellInputs(0, options, photo.pixels, paintings)] * place.photos, place)
+            result = run_call(group, range(place.photos), show)[place.position]
+        else:
+            make = dataclasses.replace(options, batch=place.photos).batch_maker(paintings)
+            result = make([photo.pixels] * place.photos, place.canvas, show, None)[place.position]
+    return Made(result, photo, recipe_of(options) | run_summary(result) | {"batch": place.to_json()})
 
 
 def _batch_place(recipe: Any, picture: Path) -> BatchPlace | None:
-    """Return the position of a picture in the batch of a folder; None for the picture of a single photo."""
+    """Return the place of a picture in the batch of a folder or a sweep; None for the picture of a single photo."""
     stored = recipe.get("batch")
     if stored is None:
         return None
@@ -187,17 +209,36 @@ def _batch_place(recipe: Any, picture: Path) -> BatchPlace | None:
     def valid(value: Any, least: int, most: int) -> bool:
         return type(value) is int and least <= value <= most
 
-    if isinstance(stored, dict) and set(stored) == set(BatchPlace._fields):
-        photos, position, canvas = (stored[name] for name in BatchPlace._fields)
+    def names(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+    with contextlib.suppress(TypeError):
+        place = BatchPlace(**stored)
         if (
-            valid(photos, 1, MAX_BATCH)
-            and valid(position, 0, photos - 1)
-            and isinstance(canvas, list)
-            and len(canvas) == 2
-            and all(valid(side, 0, MAX_SIDE) for side in canvas)
+            valid(place.photos, 1, MAX_BATCH)
+            and valid(place.position, 0, place.photos - 1)
+            and isinstance(place.canvas, list)
+            and len(place.canvas) == 2
+            and all(valid(side, 0, MAX_SIDE) for side in place.canvas)
+            and names(place.content_layers)
+            and names(place.style_layers)
         ):
-            return BatchPlace(photos, position, (canvas[0], canvas[1]))
+            height, width = place.canvas
+            return BatchPlace(
+                place.photos, place.position, (height, width), tuple(place.content_layers), tuple(place.style_layers)
+            )
     raise InputError(f"the recipe of {picture} has batch = {str(stored)[:80]!r}, expected photos, position and canvas")
+
+
+def _warn_of_other_versions(stored: dict[str, Any], current: dict[str, Any]) -> None:
+    differences = [
+        f"{name} {stored.get(name)}, here {current[name]}" for name in current if stored.get(name) != current[name]
+    ]
+    if differences:
+        log.warning(
+            "the picture was made in a different environment (%s): the result may not be identical",
+            "; ".join(differences),
+        )
 
 
 def _environment(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options
-from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, save_with_fallback
+from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, numbered, save_with_fallback
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
     BAR,
@@ -66,7 +66,8 @@ class Stylize(Options):
         """Do what `run` does, from the checkpoint on if `resume` is True; return the exit code."""
         set_level(self.verbose, self.quiet)
         enable_compilation_cache(self.compile_cache)
-        if self.distributed != "no":
+        # Hosts that share no picture need not join.
+        if self.distributed != "no" and not self._shares_photos():
             distributed.initialize(*distributed.parse(self.distributed))
         check_options(self)
         outputs = self._outputs()
@@ -105,8 +106,14 @@ class Stylize(Options):
         arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
         arguments |= {"params": weights.load_params(self.weights)}
 
-        def make(photos: Sequence[AnyImage], canvas: Size, callback: Callable[[BatchProgress], None]) -> list[Result]:
-            return stylize_batch(photos, [list(styles)] * len(photos), canvas=canvas, callback=callback, **arguments)
+        def make(
+            photos: Sequence[AnyImage],
+            canvas: Size,
+            callback: Callable[[BatchProgress], None],
+            checkpoint: Checkpoint | None,
+        ) -> list[Result]:
+            options = {"callback": callback, "callback_every": self.save_every, "checkpoint": checkpoint}
+            return stylize_batch(photos, [list(styles)] * len(photos), canvas=canvas, **options, **arguments)
 
         return make
 
@@ -192,11 +199,14 @@ class Stylize(Options):
             self.inputs()[1:],
             self.format,
             self.batch,
+            self._share(),
             self.size,
             size_of=lambda path: photo_size(self, path, min_side),
             read=lambda path: read_photo(self, path, min_side),
             num_scales=lambda size: len(self.scales_of(size, style_sizes, min_side)),
             make=self.batch_maker(styles),
+            checkpoint=self._folder_checkpoint(),
+            save_every=self.save_every,
             recipe=recipe_of(self),
             quality=self.quality,
             force=self.force,
@@ -262,7 +272,7 @@ class Stylize(Options):
         image = resize(gather(progress.image, scale.height, scale.width), height, width)
         if not distributed.is_first():
             return True
-        path = self._snapshot(progress.evaluations)
+        path = numbered(self.output, progress.evaluations)
         recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
         replace = self.force or is_unfinished(path, recipe)
         options = {"alpha": photo.alpha, "recipe": recipe, "quality": self.quality}
@@ -278,14 +288,28 @@ class Stylize(Options):
         note = {"options": options_to_json(self)}
         return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
 
+    def _folder_checkpoint(self) -> Checkpoint | None:
+        checkpoint = self._checkpoint(resume=True)
+        if checkpoint is None:
+            return None
+        index, hosts = self._share()
+        path = self.checkpoint if hosts == 1 else f"{self.checkpoint}.{index}"
+        # The same command continues a folder, whatever batch the checkpoint is of.
+        return dataclasses.replace(checkpoint, path=path, force=False, restart=True)
+
+    def _shares_photos(self) -> bool:
+        """Return True if each host makes a share of a folder's pictures, and no picture is divided over hosts."""
+        return os.path.isdir(self.photo) and self.mesh == "1x1"
+
+    def _share(self) -> tuple[int, int]:
+        return distributed.share(self.distributed) if self._shares_photos() else (0, 1)
+
     def _outputs(self) -> list[Path]:
         """Return the picture's file and those of its snapshots."""
         if self.save_every is None:
             return [self.output]
-        return [self.output, *map(self._snapshot, range(self.save_every, self.steps + 1, self.save_every))]
-
-    def _snapshot(self, evaluations: int) -> Path:
-        return self.output.with_name(f"{self.output.stem}_{evaluations:05d}{self.output.suffix}")
+        every = range(self.save_every, self.steps + 1, self.save_every)
+        return [self.output, *(numbered(self.output, evaluations) for evaluations in every)]
 
 
 class Made(NamedTuple):

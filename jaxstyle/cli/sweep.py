@@ -1,5 +1,6 @@
 """`jaxstyle sweep`: many settings of one pair of pictures, side by side on a contact sheet."""
 
+import contextlib
 import itertools
 import logging
 import math
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 from tyro.conf import arg
@@ -17,8 +18,15 @@ from tyro.conf import arg
 from jaxstyle.cli.inputs import read_photo
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.option_names import option_name, options_with_values, takes_several
-from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, check_sidecar_path, save_with_fallback
-from jaxstyle.cli.recipe import recipe_of
+from jaxstyle.cli.outputs import (
+    NOT_IN_RECIPE,
+    check_outputs,
+    check_sidecar_path,
+    is_finished,
+    is_unfinished,
+    save_with_fallback,
+)
+from jaxstyle.cli.recipe import BatchPlace, recipe_of
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep_cells import prepare_groups, run_groups
@@ -27,10 +35,11 @@ from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.contact_sheet import contact_sheet
-from jaxstyle.minimize.status import INTERRUPTED, Status
+from jaxstyle.minimize.checkpoint import Checkpoint
+from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.signals import EXIT_CODES
-from jaxstyle.typing import Image
+from jaxstyle.typing import AnyImage, Image
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +77,13 @@ class Sheet:
         base: options, with the first value of each axis.
         axes: name of each option that varies, with its values as text; the first axis runs along the rows.
         cells: options of each cell, row by row.
+        batch_sizes: number of cells per call in each group, of a sheet that is made again; None finds them.
     """
 
     base: Sweep
     axes: Axes
     cells: Sequence[Sweep]
+    batch_sizes: Sequence[int] | None = None
 
     def run(self) -> int:
         """Compute the pictures and write the sheet; return the exit code."""
@@ -82,35 +93,49 @@ class Sheet:
         with json_lines(self.base.log_json) as line:
             return self._run(line)
 
-    def _run(self, line: EventLogger) -> int:
-        base, begin = self.base, time.perf_counter()
+    def make(self, line: EventLogger) -> "MadeSheet":
+        """Make the cells that do not exist yet, and arrange the sheet; only cells are written."""
+        base = self.base
         photo = read_photo(base, base.photo, min_side=1)
         recipes = [recipe_of(cell) for cell in self.cells]
+        recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
+        groups, paths = prepare_groups(self.cells, self.batch_sizes), self._cell_paths()
+        recipe |= {"axis_settings": self._axis_settings(recipes), "batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
-        io.recipe_text(recipes[0])
-        groups, paths = prepare_groups(self.cells), self._cell_paths()
-
+        io.recipe_text(recipe)
+        results = {k: _read_cell(path) for k, path in enumerate(paths) if is_finished(path, recipes[k])}
+        if results:
+            log.info("%d of %d cells exist already with these settings", len(results), len(self.cells))
         unsaved: list[Path] = []
 
-        def save_cell(k: int, result: Result) -> None:
-            if not paths or not math.isfinite(final_loss(result)):
+        def save_cell(k: int, result: Result, place: BatchPlace) -> None:
+            results[k] = Cell(result.image, math.isfinite(final_loss(result)), result.status)
+            if not paths or not results[k].is_finite:
                 return
             alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
-            recipe = recipes[k] | run_summary(result)
+            cell_recipe = recipes[k] | run_summary(result) | {"batch": place.to_json()}
+            replace = base.force or is_unfinished(paths[k], cell_recipe)
             try:
-                options = {"alpha": alpha, "recipe": recipe, "quality": base.quality}
-                if save_with_fallback(paths[k], result.image, replace=base.force, **options) != paths[k]:
+                options = {"alpha": alpha, "recipe": cell_recipe, "quality": base.quality}
+                if save_with_fallback(paths[k], result.image, replace=replace, **options) != paths[k]:
                     unsaved.append(paths[k])
             except InputError as error:
                 # The other cells and the sheet are still useful.
                 log.error("%s", error)
                 unsaved.append(paths[k])
 
-        results = run_groups(groups, len(self.cells), save_cell, line, base.quiet)
-        recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
+        pending = {k for k in range(len(self.cells)) if k not in results}
+        run_groups(groups, pending, save_cell, line, base.quiet, self._checkpoint())
+        ends = [cell.status for cell in results.values() if cell.status not in COMPLETED]
+        recipe |= {"status": str(ends[0] if ends else Status.STEP_LIMIT)}
+        return MadeSheet(self._draw(results), results, recipe, unsaved)
+
+    def _run(self, line: EventLogger) -> int:
+        base, begin, paths = self.base, time.perf_counter(), self._cell_paths()
+        image, results, recipe, unsaved = self.make(line)
         try:
             options = {"recipe": recipe, "quality": base.quality}
-            path = save_with_fallback(base.output, self._draw(results), replace=base.force, **options)
+            path = save_with_fallback(base.output, image, replace=base.force, **options)
         except InputError as error:
             log.error("%s", error)
             return 1
@@ -119,10 +144,16 @@ class Sheet:
             f"{path}: {len(results)} of {len(self.cells)} pictures of {width}x{height} in "
             f"{duration(time.perf_counter() - begin)}"
         )
-        interruptions = [result.status for result in results.values() if result.status in INTERRUPTED]
+        interruptions = [cell.status for cell in results.values() if cell.status in INTERRUPTED]
         if interruptions or len(results) < len(self.cells):
             return EXIT_CODES[interruptions[0] if interruptions else Status.INTERRUPTED]
-        num_nonfinite = sum(not math.isfinite(final_loss(result)) for result in results.values())
+        if base.cells is None and base.checkpoint is not None and path == base.output:
+            # The cells were kept for a second run only.
+            for cell_path in paths:
+                cell_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                paths[0].parent.rmdir()
+        num_nonfinite = sum(not cell.is_finite for cell in results.values())
         if num_nonfinite:
             log.error(
                 "%d of the pictures had no finite loss and are blank on the sheet: lower the weights or use "
@@ -131,10 +162,34 @@ class Sheet:
             )
         return 1 if num_nonfinite or unsaved or path != base.output else 0
 
-    def _draw(self, results: Mapping[int, Result]) -> Image:
+    def _axis_settings(self, recipes: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Return, for each value of each axis, the settings of its first cell that differ from the first cell's."""
+        base, settings, step = recipes[0]["settings"], {}, 1
+        for name, values in self.axes.items():
+            firsts = [recipes[step * k]["settings"] for k in range(len(values))]
+            settings[name] = [
+                {field: value for field, value in first.items() if value != base[field]} for first in firsts
+            ]
+            step *= len(values)
+        return settings
+
+    def _checkpoint(self) -> Checkpoint | None:
+        base = self.base
+        if base.checkpoint is None:
+            return None
+        note = {"command": "sweep"}
+        return Checkpoint(base.checkpoint, base.checkpoint_every, resume=True, restart=True, note=note)
+
+    def _cells_folder(self) -> Path | None:
+        """Folder of the separate pictures; with a checkpoint, a second run reads from it what is finished."""
+        if self.base.cells is None and self.base.checkpoint is not None:
+            return Path(f"{self.base.checkpoint}.cells")
+        return self.base.cells
+
+    def _draw(self, results: Mapping[int, "Cell"]) -> Image:
         """Arrange the sheet; a cell without a result, or without a finite loss, is blank."""
         blank = jnp.ones_like(next(iter(results.values())).image)
-        finite = {k: result.image for k, result in results.items() if math.isfinite(final_loss(result))}
+        finite = {k: cell.image for k, cell in results.items() if cell.is_finite}
         pictures = [finite.get(k, blank) for k in range(len(self.cells))]
         labels = [[f"--{name} {value}" for value in values] for name, values in self.axes.items()]
         if len(labels) == 2:
@@ -159,21 +214,28 @@ class Sheet:
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
         if base.distributed != "no":
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
-        for name in ("save_every", "checkpoint"):
-            if getattr(base, name) is not None:
-                raise InputError(f"{option_name(name)} does not apply to a sweep: omit it, or use jaxstyle stylize")
+        if base.save_every is not None:
+            raise InputError("--save-every does not apply to a sweep: omit it, or use jaxstyle stylize")
         check_outputs([base.output], base.inputs(), base.force)
-        check_sidecar_path("--log-json", base.log_json, [base.output, *self._cell_paths()], base.inputs())
-        if base.cells is not None:
+        outputs = [base.output, *self._cell_paths()]
+        check_sidecar_path("--checkpoint", base.checkpoint, outputs, base.inputs())
+        outputs += [] if base.checkpoint is None else [base.checkpoint]
+        check_sidecar_path("--log-json", base.log_json, outputs, base.inputs())
+        folder = self._cells_folder()
+        if folder is not None:
             try:
-                base.cells.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise InputError(f"cannot make the folder {base.cells}: {error.strerror}; choose another") from error
-        check_outputs(self._cell_paths(), base.inputs(), base.force)
+                raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
+        for path, cell in zip(self._cell_paths(), self.cells, strict=bool(folder)):
+            recipe = recipe_of(cell) if path.exists() else {}
+            if not is_finished(path, recipe):
+                check_outputs([path], base.inputs(), base.force, recipe)
 
     def _cell_paths(self) -> list[Path]:
         """Files of the separate pictures, named after their values."""
-        if self.base.cells is None:
+        folder = self._cells_folder()
+        if folder is None:
             return []
         names = [
             "_".join(f"{name}-{value}" for name, value in zip(self.axes, values, strict=True))
@@ -181,7 +243,37 @@ class Sheet:
         ]
         # Characters and lengths that any file system takes.
         safe = [re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:200] for name in names]
-        return [self.base.cells / f"{k:03d}_{name}.png" for k, name in enumerate(safe, 1)]
+        return [folder / f"{k:03d}_{name}.png" for k, name in enumerate(safe, 1)]
+
+
+class Cell(NamedTuple):
+    """A picture on the sheet."""
+
+    image: AnyImage
+    is_finite: bool
+    status: Status
+
+
+class MadeSheet(NamedTuple):
+    """A sheet before it is written.
+
+    Attributes:
+        image: the sheet.
+        cells: its pictures, by index.
+        recipe: to store in the file.
+        unsaved: files of cells that could not be written.
+    """
+
+    image: Image
+    cells: dict[int, Cell]
+    recipe: dict[str, Any]
+    unsaved: list[Path]
+
+
+def _read_cell(path: Path) -> Cell:
+    recipe = io.read_recipe(path)
+    assert recipe is not None
+    return Cell(io.load_image(path, min_side=1), True, Status(recipe["status"]))
 
 
 def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:

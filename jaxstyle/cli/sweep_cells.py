@@ -1,7 +1,7 @@
 """The cells of a sweep: those that share a structure run in one compiled program, as many at once as fit in memory."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,10 @@ from tqdm import tqdm
 
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger
+from jaxstyle.cli.recipe import BatchPlace
 from jaxstyle.cli.report import BAR, batch_line
 from jaxstyle.cli.stylize import Stylize
+from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_weights
 from jaxstyle.transfer.free_memory import free_memory
@@ -49,21 +51,24 @@ class Group(NamedTuple):
     Attributes:
         indices: positions of the cells on the sheet.
         batch_size: number of cells per call of `stylize_batch`.
+        layers: content layers and style layers of all cells together.
         shared_arguments: arguments of `stylize_batch` that are the same for all cells.
         cell_arguments: arguments of `stylize_batch` with one entry per cell.
     """
 
     indices: list[int]
     batch_size: int
+    layers: tuple[tuple[str, ...], tuple[str, ...]]
     shared_arguments: dict[str, Any]
     cell_arguments: dict[str, list[Any]]
 
 
-def prepare_groups(cells: Sequence[Stylize]) -> list[Group]:
+def prepare_groups(cells: Sequence[Stylize], batch_sizes: Sequence[int] | None = None) -> list[Group]:
     """Read and check the inputs of all cells before the first one runs, and group the cells by structure.
 
     Args:
         cells: options of each cell; all have the same photo.
+        batch_sizes: of each group, if they are known.
 
     Returns:
         The groups.
@@ -74,40 +79,59 @@ def prepare_groups(cells: Sequence[Stylize]) -> list[Group]:
     groups: dict[str, list[CellInputs]] = {}
     for inputs in _read_inputs(cells):
         groups.setdefault(_structure(inputs), []).append(inputs)
-    return [_group(members) for members in groups.values()]
+    prepared = [group_of(members) for members in groups.values()]
+    if batch_sizes is None:
+        return prepared
+    return [group._replace(batch_size=size) for group, size in zip(prepared, batch_sizes, strict=True)]
 
 
 def run_groups(
-    groups: Sequence[Group], count: int, on_result: Callable[[int, Result], None], line: EventLogger, quiet: bool
-) -> dict[int, Result]:
-    """Run group after group; after Ctrl-C return the results so far.
+    groups: Sequence[Group],
+    pending: Collection[int],
+    on_result: Callable[[int, Result, BatchPlace], None],
+    line: EventLogger,
+    quiet: bool,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Run group after group, until Ctrl-C.
 
     Args:
         groups: from `prepare_groups`.
-        count: number of cells in all groups.
-        on_result: called with the index and the result of each cell as soon as it is done.
+        pending: indices of the cells to make.
+        on_result: called with the index of each cell, its result, and its place in the batch, as soon as it is done.
         line: logs an event.
         quiet: if True, there is no progress bar.
-
-    Returns:
-        Index to result.
+        checkpoint: of the call in progress.
     """
-    results: dict[int, Result] = {}
+    done = 0
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
         for group in groups:
-            for start in range(0, len(group.indices), group.batch_size):
-                indices = group.indices[start : start + group.batch_size]
-                # The last batch is filled up with its last cell: the same size reuses the compiled program.
-                rows = [min(start + k, len(group.indices) - 1) for k in range(group.batch_size)]
-                arguments = {name: [values[k] for k in rows] for name, values in group.cell_arguments.items()}
-                callback = _progress_callback(bar, line, len(results), len(indices), count)
-                batch = stylize_batch(**arguments, **group.shared_arguments, callback=callback)[: len(indices)]
-                results |= dict(zip(indices, batch, strict=True))
-                for index, result in zip(indices, batch, strict=True):
-                    on_result(index, result)
+            rows = [row for row, index in enumerate(group.indices) if index in pending]
+            for start in range(0, len(rows), group.batch_size):
+                chosen = rows[start : start + group.batch_size]
+                callback = _progress_callback(bar, line, done, len(chosen), len(pending))
+                batch = run_call(group, chosen, callback, checkpoint)
+                for k, (row, result) in enumerate(zip(chosen, batch, strict=True)):
+                    on_result(group.indices[row], result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
                 if any(result.status in INTERRUPTED for result in batch):
-                    return results
-    return results
+                    return
+                if checkpoint is not None:
+                    remove_checkpoint(checkpoint.path)
+                done += len(chosen)
+
+
+def run_call(
+    group: Group,
+    rows: Sequence[int],
+    callback: Callable[[BatchProgress], None],
+    checkpoint: Checkpoint | None = None,
+) -> list[Result]:
+    """Make the cells in these rows of a group, at most `group.batch_size`, in one call."""
+    # Filled up with the last cell: the same size reuses the compiled program.
+    filled = [*rows, *[rows[-1]] * (group.batch_size - len(rows))]
+    arguments = {name: [values[row] for row in filled] for name, values in group.cell_arguments.items()}
+    options = group.shared_arguments | {"callback": callback, "checkpoint": checkpoint}
+    return stylize_batch(**arguments, **options)[: len(rows)]
 
 
 def _progress_callback(
@@ -153,15 +177,23 @@ def _structure(inputs: CellInputs) -> str:
     return repr((fixed, cell.resolved_strength() is None, scales))
 
 
-def _group(members: Sequence[CellInputs]) -> Group:
-    """Arguments for cells of one structure: every cell has the layers of all, with weight 0 where it leaves one out."""
+def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> Group:
+    """Return a group of cells of one structure.
+
+    Every cell has the layers of all, with weight 0 where it leaves one out.
+
+    Args:
+        members: the cells.
+        place: of a cell that is made again: its layers and its number of cells; None finds them.
+    """
     cells, photo = [member.options for member in members], members[0].photo
     first = cells[0]
-    layers = {
-        name: tuple(dict.fromkeys(layer for cell in cells for layer in getattr(cell, name)))
+    layers = (
+        tuple(dict.fromkeys(layer for cell in cells for layer in getattr(cell, name)))
         for name in ("content_layers", "style_layers")
-    }
-    common = dataclasses.replace(first, **layers)
+    )
+    content_layers, style_layers = layers if place is None else (place.content_layers, place.style_layers)
+    common = dataclasses.replace(first, content_layers=content_layers, style_layers=style_layers)
     objective = common.objective()
     regions = [read_regions(member.options, photo, member.paintings) for member in members]
     cell_arguments: dict[str, list] = {
@@ -184,8 +216,9 @@ def _group(members: Sequence[CellInputs]) -> Group:
         name: value for name, value in common.arguments().items() if name not in cell_arguments and name != "strength"
     }
     shared_arguments |= {"init": read_start(first), "params": weights.load_params(first.weights)}
-    batch_size = _batch_size(len(cells), photo, objective, common)
-    return Group([member.position for member in members], batch_size, shared_arguments, cell_arguments)
+    batch_size = _batch_size(len(cells), photo, objective, common) if place is None else place.photos
+    indices, layers = [member.position for member in members], (content_layers, style_layers)
+    return Group(indices, batch_size, layers, shared_arguments, cell_arguments)
 
 
 def _batch_size(count: int, photo: AnyImage, objective: Objective, options: Stylize) -> int:

@@ -139,13 +139,8 @@ def _check_files(options: Options) -> None:
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")
         return
-    if options.checkpoint is not None:
-        raise InputError(
-            "--checkpoint is for a single photo: omit it; the same command continues an interrupted folder"
-        )
-    for name in ("save_every", "content_mask"):
-        if getattr(options, name) is not None:
-            raise InputError(f"{option_name(name)} is for a single photo, and {options.photo} is a folder: omit it")
+    if options.content_mask is not None:
+        raise InputError(f"--content-mask is for a single photo, and {options.photo} is a folder: omit it")
 
 
 def _words(values: Sequence[float]) -> str:

@@ -64,6 +64,8 @@ class Checkpoint:
             is left of a run.
         force: If True, resume even with other images or settings, from the best image of the scale that the run was at,
             resized, with a new optimizer; without `resume`, start anew and replace the file.
+        restart: If True, `resume` does not refuse a checkpoint of other images or settings, but replaces it by a new
+            run.
         note: JSON that is stored too, for the caller.
     """
 
@@ -71,6 +73,7 @@ class Checkpoint:
     every: float = 60.0
     resume: bool = False
     force: bool = False
+    restart: bool = False
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

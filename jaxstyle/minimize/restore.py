@@ -90,6 +90,9 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the checkpoint {path} is damaged: it lacks {error}; use another one") from error
+    if run.changed and checkpoint.restart:
+        log.info("the checkpoint %s is of a run with other %s: starting anew", path, ", ".join(run.changed))
+        return None
     if run.changed and not checkpoint.force:
         raise InputError(
             f"the checkpoint {path} is of a run with other {', '.join(run.changed)}: expected the same images and "

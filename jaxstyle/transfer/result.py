@@ -41,6 +41,8 @@ class BatchProgress(NamedTuple):
         running: number of images that have not stopped yet.
         seconds: seconds since the start of the batch.
         fraction: of the cost that is done, 0 to 1.
+        images: function that returns the best image so far of each, at the current scale, in the result's colors. To be
+            called within the callback.
     """
 
     evaluations: tuple[int, ...]
@@ -48,6 +50,7 @@ class BatchProgress(NamedTuple):
     running: int
     seconds: float
     fraction: float
+    images: Callable[[], list[Image]]
 
 
 class Result(NamedTuple):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxstyle.image.color import restore
 from jaxstyle.image.ops import fit
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
@@ -19,9 +20,9 @@ from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
 from jaxstyle.minimize.restore import StoredRun, best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status
-from jaxstyle.minimize.step import abstract_state, init_unchecked
+from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
-from jaxstyle.objective.mesh import gather, shards_of
+from jaxstyle.objective.mesh import gather, shards_of, to_host
 from jaxstyle.transfer.job import (
     Job,
     content_size,
@@ -38,7 +39,7 @@ from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.signals import stop_flag
 from jaxstyle.transfer.stage import Stage, scales_of
-from jaxstyle.typing import AnyImage, Params
+from jaxstyle.typing import AnyImage, Image, Params
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,18 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], params: Params, plan:
             )
             for k, job in enumerate(jobs)
         ]
+
+
+def present_images(jobs: Sequence[Job], snapshot: Snapshot) -> list[Image]:
+    """Return the best image so far of each job, at the present stage's size, in the job's colors."""
+    run = snapshot.run_state
+    results = result_image(run.state)
+    results = to_host(results) if is_batched(run.state) else [results]
+    images = []
+    for job, size, result, stopped in zip(jobs, snapshot.sizes, results, run.images, strict=False):
+        image = _without_canvas(result if stopped is None else stopped, size)
+        images.append(restore(image, job.original, job.color))
+    return images
 
 
 def _run_stage(

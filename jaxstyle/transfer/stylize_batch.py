@@ -20,7 +20,7 @@ from jaxstyle.transfer.job import Job, make_job
 from jaxstyle.transfer.memory import WindowOption
 from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
 from jaxstyle.transfer.result import BatchProgress, Result
-from jaxstyle.transfer.run import Plan, run_jobs, with_checkpoint
+from jaxstyle.transfer.run import Plan, present_images, run_jobs, with_checkpoint
 from jaxstyle.transfer.settings import Settings, resolve_settings
 from jaxstyle.transfer.stage import Stage, scales_of, stages_of
 from jaxstyle.transfer.validate import check_parameters, is_integer
@@ -53,6 +53,7 @@ def stylize_batch(
     seeds: int | Sequence[int] = 0,
     tolerance: float = 1e-6,
     callback: Callable[[BatchProgress], bool | None] | None = None,
+    callback_every: int | None = None,
     checkpoint: Checkpoint | PathLike | None = None,
 ) -> list[Result]:
     """Return what `stylize` returns for each of many contents, styles, weights or seeds, from one compiled program.
@@ -89,6 +90,7 @@ def stylize_batch(
         seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
         tolerance: see `stylize`.
         callback: called about once a second; returning True stops all images.
+        callback_every: see `stylize`; evaluations of each image.
         checkpoint: file for the state of the run: see `stylize`.
 
     Returns:
@@ -106,7 +108,8 @@ def stylize_batch(
         [(32, 48, 3), (40, 32, 3)]
     """
     start_time = time.perf_counter()
-    check_parameters({"params": params, "canvas": canvas, "callback": callback, "checkpoint": checkpoint})
+    check_parameters({"params": params, "canvas": canvas, "checkpoint": checkpoint})
+    check_parameters({"callback": callback, "callback_every": callback_every})
     inputs = _inputs_per_image(
         contents=contents,
         styles=styles,
@@ -135,7 +138,7 @@ def stylize_batch(
     jobs += [jobs[-1]] * (-len(jobs) % groups)
     stages = stages_of(jobs, settings)
     params = load_params() if params is None else params
-    plan = Plan(settings.init, window, tolerance, mesh, canvas, start_time=start_time)
+    plan = Plan(settings.init, window, tolerance, mesh, canvas, callback_every=callback_every, start_time=start_time)
     if checkpoint is not None:
         plan = with_checkpoint(plan, checkpoint, settings, params, {"images": inputs, "canvas": canvas})
     if callback is not None:
@@ -213,4 +216,5 @@ def _progress(jobs: Sequence[Job], count: int, stages: Sequence[Stage], snapshot
         running=run.statuses[:count].count(None),
         seconds=snapshot.seconds,
         fraction=completed_fraction(scales_of(jobs[0], stages), snapshot.stage, run.done),
+        images=lambda: present_images(jobs[:count], snapshot),
     )

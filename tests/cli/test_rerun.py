@@ -218,7 +218,8 @@ def test_rerun_refuses_what_it_cannot_make_again(run, folder, monkeypatch):
     image = np.zeros((32, 32, 3), np.float32)
     words_of = {"photo": "a", "painting": "b", "output": "c"}
     for recipe, message in (
-        ({"settings": {}, "axes": {}}, "is part of a sweep"),
+        ({"settings": {}, "axes": {}}, "lacks 'batch_sizes', expected one that this release of jaxstyle sweep wrote"),
+        ({"settings": {}, "axes": {"seed": 5}, "batch_sizes": [1]}, "expected one that this release"),
         ({"settings": {**words_of, "size": "large"}, "status": "converged"}, "has size = 'large'"),
         ({"settings": 5}, "holds no recipe"),
         (

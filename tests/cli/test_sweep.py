@@ -110,7 +110,7 @@ def test_many_values_of_one_option_go_on_in_the_next_row(run, tmp_path):
         (["--sed", "1,2"], "--sed"),
         (["--strength", "0.5,1.5"], "strength is 1.5"),
         (["--seed", "0,1", "--save-every", "2"], "--save-every does not apply to a sweep"),
-        (["--seed", "0,1", "--checkpoint", "x"], "--checkpoint does not apply to a sweep"),
+        (["--seed", "0,1", "--checkpoint", "{folder}/sheet.png"], "--checkpoint is {folder}/sheet.png, another file"),
         (["--seed", "0,1", "--distributed", "auto"], "--distributed does not apply to a sweep"),
         (["--style-weight", "1+2,3+4"], "style weight has 2 numbers"),
         # The second structure, before anything of the first is computed.
@@ -120,7 +120,7 @@ def test_many_values_of_one_option_go_on_in_the_next_row(run, tmp_path):
 )
 def test_sweeps_that_cannot_be(run, tmp_path, capsys, words, message):
     assert run(*(word.format(folder=tmp_path) for word in words)) == 2
-    assert message in capsys.readouterr().err
+    assert message.format(folder=tmp_path) in capsys.readouterr().err
     assert not (tmp_path / "sheet.png").exists()
 
 

@@ -38,6 +38,7 @@ SHARED = {
     "mosaic": NO_FRACTIONS[:5],
     "tolerance": [None, 1.0, *NO_FRACTIONS],
     "callback": ["x", 3, [print]],
+    "callback_every": NO_COUNTS,
     "checkpoint": [3, b"x", {}, ["x"]],
 }
 WRONG = {
@@ -46,7 +47,6 @@ WRONG = {
         "content": NO_IMAGES,
         "style": [*NO_IMAGES, [], [None], [IMAGE, "x"], np.stack([IMAGE, IMAGE])],
         "seed": [None, -1, 2**32, 1.5, NAN, "1", True, [1]],
-        "callback_every": NO_COUNTS,
     },
     "stylize_batch": SHARED
     | {

@@ -1,0 +1,153 @@
+"""What holds for every kind of run: one photo, a folder, and a sweep."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import jaxstyle as js
+from jaxstyle.cli import app
+from jaxstyle.image import io
+from jaxstyle.minimize import checkpoint, loop
+
+pytestmark = pytest.mark.usefixtures("unchecked", "lenient_promotion")
+
+SIZES = [(48, 40), (40, 48), (48, 48), (48, 36)]
+
+
+class KilledError(BaseException):
+    """As by SIGKILL: nothing is saved any more."""
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """A painting, and a folder of four photos of several sizes."""
+    rng, folder = np.random.default_rng(0), tmp_path / "photos"
+    folder.mkdir()
+    for path, (width, height) in (
+        (tmp_path / "painting.png", (48, 48)),
+        *((folder / f"{k}.png", size) for k, size in enumerate(SIZES)),
+    ):
+        PIL.Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(inputs, tiny_weights):
+    """Run a kind in a folder of its own; return the exit code."""
+
+    def call(kind, out, *words):
+        out.mkdir(exist_ok=True)
+        source = inputs / "photos" / ("" if kind == "folder" else "2.png")
+        verb, output = ("sweep", out / "sheet.png") if kind == "sweep" else ("stylize", out / "out.png")
+        output = out if kind == "folder" else output
+        options = {
+            "one": [],
+            "folder": ["--batch", "3"],
+            "sweep": ["--pooling", "max,avg", "--seed", "0,1", "--cells", str(out / "cells")],
+        }[kind]
+        common = ["--size", "48", "--steps", "24", "--weights", tiny_weights, "-q"]
+        arguments = [verb, str(source), str(inputs / "painting.png"), "-o", str(output), *common, *options, *words]
+        return main(arguments)
+
+    return call
+
+
+def main(arguments):
+    with pytest.raises(SystemExit) as end:
+        app.main(list(map(str, arguments)))
+    return end.value.code
+
+
+def pictures(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def die_after(monkeypatch, saves):
+    """Every evaluation ends a chunk and is saved; the process dies after so many saves."""
+    real, count = checkpoint._save, 0
+
+    def save(*arguments):
+        nonlocal count
+        real(*arguments)
+        count += 1
+        if count == saves:
+            raise KilledError
+
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_save", save)
+
+
+KINDS = [
+    pytest.param(kind, optimizer, count, marks=marks)
+    for kind in ("one", "folder", "sweep")
+    for optimizer, count, marks in (("lbfgs", 1, ()), ("lbfgs", 5, pytest.mark.long), ("adam", 5, pytest.mark.long))
+]
+
+
+@pytest.mark.parametrize(("kind", "optimizer", "count"), KINDS)
+def test_a_run_killed_anywhere_ends_in_the_same_files(inputs, call, monkeypatch, kind, optimizer, count):
+    """A single photo continues with `jaxstyle resume`, the others with the same command."""
+    options, file = ("--optimizer", optimizer), inputs / "state"
+    assert call(kind, inputs / "expected", *options) == 0
+    expected = pictures(inputs / "expected")
+    assert len(expected) == {"one": 1, "folder": 4, "sweep": 5}[kind]
+    # The number of saves of a whole run: each call of the driver saves 24 times.
+    total = 24 * {"one": 1, "folder": 2, "sweep": 2}[kind]
+    for k, place in enumerate(np.random.default_rng(len(kind)).integers(2, total, count)):
+        out, words = inputs / f"out{k}", (*options, "--checkpoint", file, "--checkpoint-every", 0)
+        with monkeypatch.context() as patch:
+            die_after(patch, place)
+            with pytest.raises(KilledError):
+                call(kind, out, *words)
+        assert file.exists()
+        # What has ended does not start again.
+        with monkeypatch.context() as patch:
+            die_after(patch, total - place + 1)
+            assert (main(["resume", file, "-q"]) if kind == "one" else call(kind, out, *words)) == 0
+        assert pictures(out) == expected
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["one", "folder", "sweep"])
+def test_every_picture_can_be_made_again(inputs, call, capsys, tiny_weights, kind):
+    folders = inputs, inputs / "photos", Path(tiny_weights).parent
+    assert call(kind, inputs / "out") == 0
+    capsys.readouterr()
+    for path in sorted((inputs / "out").rglob("*.png")):
+        assert main(["rerun", path, "--inputs", *folders, "-q"]) == 0
+        printed = capsys.readouterr()
+        assert ("identical, byte for byte" in printed.out, printed.err) == (True, "")
+
+
+@pytest.mark.parametrize("kind", ["folder", "one"])
+def test_numbered_pictures(inputs, call, kind):
+    """At the full size, and not of the copies that fill a batch."""
+    assert call(kind, inputs / "out", "--save-every", 10) == 0
+    stems = range(4) if kind == "folder" else ("out",)
+    names = {f"{stem}{number}.png" for stem in stems for number in ("", "_00010", "_00020")}
+    assert {path.name for path in (inputs / "out").iterdir()} == names
+    for stem, (width, height) in zip(stems, SIZES if kind == "folder" else SIZES[2:], strict=False):
+        recipe = io.read_recipe(inputs / "out" / f"{stem}_00020.png")
+        assert (recipe["status"], recipe["evaluations"]) == ("snapshot", 20)
+        images = [js.load_image(inputs / "out" / f"{stem}{number}.png") for number in ("_00010", "_00020", "")]
+        assert {image.shape for image in images} == {(height, width, 3)}
+        assert np.abs(images[0] - images[2]).mean() > np.abs(images[1] - images[2]).mean() > 0
+
+
+def test_a_sweep_with_a_checkpoint_needs_no_cells(inputs, call, monkeypatch, tiny_weights, capsys):
+    """The finished cells wait beside the checkpoint, until the sheet is written."""
+    pictures_of = inputs / "photos" / "2.png", inputs / "painting.png"
+    command = ["sweep", *pictures_of, "--size", 48, "--steps", 5, "--weights", tiny_weights, "--pooling", "max,avg"]
+    saved = ["--checkpoint", inputs / "state", "--checkpoint-every", 0]
+    assert main([*command, "-o", inputs / "expected.png"]) == 0
+    with monkeypatch.context() as patch:
+        die_after(patch, 8)
+        with pytest.raises(KilledError):
+            main([*command, "-o", inputs / "sheet.png", *saved])
+    assert len(list((inputs / "state.cells").iterdir())) == 1
+    assert main([*command, "-o", inputs / "sheet.png", *saved]) == 0
+    assert "1 of 2 cells exist already" in capsys.readouterr().err
+    np.testing.assert_array_equal(*(js.load_image(inputs / name) for name in ("sheet.png", "expected.png")))
+    assert not list(inputs.glob("state*"))
