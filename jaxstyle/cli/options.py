@@ -172,10 +172,12 @@ class Options:
     """If PHOTO is a folder: file format of the results."""
     distributed: Annotated[str, arg(metavar="no|auto|ADDRESS:PORT,PROCESSES,INDEX")] = "no"
     """Run on several hosts, each with the same command; auto detects TPU pods, Slurm and others.
-    The first host writes the files."""
+    With --mesh they make a picture together, and the first host writes it.
+    If PHOTO is a folder: without --mesh, each host makes a share of the pictures on its own."""
     checkpoint: Annotated[Path | None, _value("FILE", "none")] = None
     """File to save the state of the run to. `jaxstyle resume FILE` continues an interrupted run to the same picture.
-    The file is deleted when the picture is written."""
+    For a folder, and a sweep, the same command continues: finished pictures stay, the others start where they were.
+    The file is deleted when the pictures are written."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, 0 or more."""
     log_json: Annotated[Path | None, _value("FILE|-", "none")] = None

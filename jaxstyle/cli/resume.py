@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a run from its checkpoint, with the same pictures and settings, to the same picture.
+    """Continue a run from its checkpoint, with the same pictures and settings, to the same picture or pictures.
 
     The checkpoint says which pictures are read, with which settings, and which file is written. Everything else comes
     from this command line, so that a checkpoint from elsewhere neither replaces a file nor contacts another host.
@@ -50,6 +50,8 @@ class Resume:
         """Continue the run and return the exit code."""
         set_level(self.verbose, self.quiet)
         note = checkpoint_file.read(self.file).metadata.get("note")
+        if isinstance(note, dict) and note.get("command") == "sweep":
+            raise InputError(f"{self.file} is of a sweep: the same command as before continues it")
         stored = note.get("options") if isinstance(note, dict) else None
         if stored is None:
             raise InputError(

@@ -1,5 +1,11 @@
 """What holds for every kind of run: one photo, a folder, and a sweep."""
 
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +153,67 @@ def test_a_sweep_with_a_checkpoint_needs_no_cells(inputs, call, monkeypatch, tin
         with pytest.raises(KilledError):
             main([*command, "-o", inputs / "sheet.png", *saved])
     assert len(list((inputs / "state.cells").iterdir())) == 1
+    assert main(["resume", inputs / "state"]) == 2
+    assert "is of a sweep: the same command as before continues it" in capsys.readouterr().err
     assert main([*command, "-o", inputs / "sheet.png", *saved]) == 0
     assert "1 of 2 cells exist already" in capsys.readouterr().err
     np.testing.assert_array_equal(*(js.load_image(inputs / name) for name in ("sheet.png", "expected.png")))
     assert not list(inputs.glob("state*"))
+
+
+def test_hosts_share_the_photos_without_joining(inputs, call):
+    """Every other picture each; a host that is gone leaves its share to the next command."""
+    assert call("folder", inputs / "out", "--distributed", "10.0.0.1:1,2,1") == 0
+    assert sorted(path.name for path in (inputs / "out").iterdir()) == ["1.png", "3.png"]
+    before = pictures(inputs / "out")
+    assert call("folder", inputs / "out") == 0
+    assert len(pictures(inputs / "out")) == 4
+    assert pictures(inputs / "out").items() >= before.items()
+
+
+@pytest.mark.long
+def test_a_killed_host_loses_only_the_picture_in_progress(inputs, tiny_weights):
+    def start(index):
+        words = ["stylize", inputs / "photos", inputs / "painting.png", "-o", inputs / "out", "--size", 48]
+        words += ["--steps", 300, "--tolerance", 0, "--weights", tiny_weights, "--distributed", f"10.0.0.1:1,2,{index}"]
+        command = [sys.executable, "-m", "jaxstyle", *map(str, words)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    for k in range(4, 12):
+        shutil.copy(inputs / "photos" / "3.png", inputs / "photos" / f"{k:02d}.png")
+    hosts = [start(0), start(1)]
+    deadline = time.monotonic() + 120
+    while not (inputs / "out" / "1.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    hosts[1].send_signal(signal.SIGKILL)
+    assert [host.wait(200) for host in hosts] == [0, -signal.SIGKILL]
+    before = pictures(inputs / "out")
+    assert 7 <= len(before) < 12
+    assert [host.wait(200) for host in (start(0), start(1))] == [0, 0]
+    assert len(pictures(inputs / "out")) == 12
+    assert pictures(inputs / "out").items() >= before.items()
+
+
+@pytest.mark.long
+def test_a_thousand_photos_start_soon_and_take_no_more_memory(inputs, tiny_weights):
+    def first_chunk(count):
+        """Seconds from the start of the process to the first step, and the memory there."""
+        photos = inputs / f"{count} photos"
+        photos.mkdir()
+        for k in range(count):
+            shutil.copy(inputs / "photos" / f"{k % 4}.png", photos / f"{k}.png")
+        words = [photos, inputs / "painting.png", "-o", inputs / f"{count}", "--size", 48, "--weights", tiny_weights]
+        command = [sys.executable, "-m", "jaxstyle", "stylize", *map(str, words), "--log-json", "-", "-q"]
+        begin = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            line = json.loads(process.stdout.readline())
+            seconds = time.monotonic() - begin
+            process.kill()
+        assert line["event"] == "chunk"
+        return seconds, line["memory"]
+
+    few, many = first_chunk(10), first_chunk(1000)
+    print(few, many)
+    assert many[1] - few[1] < 20e6
+    # A time is no test of speed here: reading every photo first would take minutes.
+    assert many[0] < few[0] + 10

@@ -81,6 +81,37 @@ def test_a_run_killed_anywhere_resumes_bit_identically(run, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "count"), [(js.lbfgs(memory_size=4), 2), pytest.param(js.adam(), 5, marks=pytest.mark.long)]
+)
+def test_a_batch_killed_anywhere_resumes_bit_identically(tiny_params, tmp_path, monkeypatch, optimizer, count):
+    """Images of two sizes, of which one stops before the other and one switches to the loss itself, at two scales."""
+    monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
+    contents, weights = [CONTENT, js.white_noise(3, 72, 64)], [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
+    options = {"params": tiny_params, "weights": weights, "optimizer": optimizer, "steps": 200, "scales": 2}
+    options |= {"whitening": 1.0, "tolerance": 0.003, "seeds": [1, 2], "mosaic": [0.0, 0.25]}
+    expected = js.stylize_batch(contents, STYLE, **options)
+    total = max(result.evaluations for result in expected)
+    assert min(result.evaluations for result in expected) < total
+    for k, place in enumerate(np.random.default_rng(5).integers(2, total, count)):
+        checkpoint = js.Checkpoint(tmp_path / f"{k}", every=0)
+
+        def die(progress, place=place):
+            if max(progress.evaluations) >= place:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            js.stylize_batch(contents, STYLE, **options, checkpoint=checkpoint, callback=die, callback_every=1)
+        again = js.stylize_batch(contents, STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True))
+        for result, same in zip(again, expected, strict=True):
+            assert_same(result, same)
+    with pytest.raises(js.InputError, match="of a run with other images"):
+        js.stylize_batch(contents[::-1], STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True))
+    restarted = dataclasses.replace(checkpoint, resume=True, restart=True)
+    (_, other) = js.stylize_batch(contents[::-1], STYLE, **options | {"steps": 2}, checkpoint=restarted)
+    assert other.evaluations == 2
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"strength": 0.5, "color": "luminance"},
