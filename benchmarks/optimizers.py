@@ -174,7 +174,7 @@ class Study:
             return None
         content, style, targets = self.targets(pair, size)
         contestant = CONTESTANTS[optimizer]
-        start = initial_image(init, content, [style], *content.shape[:2], mosaic=contestant.mosaic, seed=SEED)
+        start = initial_image(init, content, [style], mosaic=contestant.mosaic, seed=SEED)
         if (optimizer, size) not in self.compiled:
             # A short run that is discarded compiles everything.
             measure(contestant, self.meter, targets, start, 3)

@@ -31,8 +31,9 @@ from jaxstyle.objective.targets import Targets, make_targets, whiten
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs
-from jaxstyle.transfer.presets import Preset, preset
+from jaxstyle.transfer.presets import preset
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
+from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg.network import features, init_params
@@ -50,10 +51,10 @@ __all__ = [
     "LossWeights",
     "Losses",
     "Objective",
-    "Preset",
     "Progress",
     "Regions",
     "Result",
+    "Settings",
     "State",
     "Status",
     "Targets",

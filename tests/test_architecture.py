@@ -91,6 +91,22 @@ def test_the_import_finder_finds_imports():
     assert "flax.linen" in imported_names(MODULES["vgg.modules"])
 
 
+FRONT_DOORS = {"stylize", "stylize_batch", "features"}
+
+
+def test_functions_have_at_most_eight_parameters():
+    """Except for the public functions that take every option."""
+    long = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(parameter.arg not in ("self", "cls") for parameter in parameters)
+                if count > 8:
+                    long[f"{name}.{node.name}"] = count
+    assert {name.rsplit(".")[-1] for name in long} == FRONT_DOORS, long
+
+
 def shadowed_modules(package):
     """Modules of a package that its namespace has replaced, or could replace, by something else of their name."""
     modules = {module.name for module in pkgutil.iter_modules(package.__path__)}

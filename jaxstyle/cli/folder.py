@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.logs import EventLogger
-from jaxstyle.cli.outputs import blocks_output, is_finished, is_unfinished, numbered, save_with_fallback
+from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
 from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
 from jaxstyle.distributed import is_first
@@ -351,14 +351,10 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
     if not is_first():
         return True
     recipe = photo_recipe(folder.recipe, task.photo, task.output, sha256)
-    # Never replace a file that another program has created during the run.
-    replace = folder.force or is_unfinished(task.output, recipe)
     recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas).to_json()}
-    options = {"alpha": picture.alpha, "recipe": recipe, "quality": folder.quality}
-    try:
-        path = save_with_fallback(task.output, result.image, replace=replace, **options)
-    except InputError as error:
-        _log_failure(task.photo, error)
+    options = {"force": folder.force, "alpha": picture.alpha, "quality": folder.quality}
+    path = write_picture(task.output, result.image, recipe, **options)
+    if path is None:
         return False
     height, width = result.image.shape[:2]
     folder.print_result(
@@ -374,13 +370,9 @@ def _save_snapshots(batch: Batch, progress: BatchProgress, folder: Folder) -> No
         path = numbered(photo.task.output, evaluations)
         recipe = photo_recipe(folder.recipe, photo.task.photo, photo.task.output, photo.sha256)
         recipe |= {"status": "snapshot", "evaluations": evaluations}
-        options = {"alpha": photo.picture.alpha, "recipe": recipe, "quality": folder.quality}
+        options = {"force": folder.force, "alpha": photo.picture.alpha, "quality": folder.quality}
         if is_first():
-            try:
-                full = resize(image, *photo.picture.pixels.shape[:2])
-                save_with_fallback(path, full, replace=folder.force or is_unfinished(path, recipe), **options)
-            except InputError as error:
-                log.error("%s", error)
+            write_picture(path, resize(image, *photo.picture.pixels.shape[:2]), recipe, **options)
 
 
 def _log_failure(photo: Path, error: Exception) -> None:

@@ -119,6 +119,30 @@ def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any)
             return folder / path.name
 
 
+def write_picture(
+    path: Path, image: Any, recipe: Mapping[str, Any], *, force: bool, alpha: Any = None, quality: int
+) -> Path | None:
+    """Write a picture with its recipe, or log why that failed.
+
+    Args:
+        path: the intended file.
+        image: `(H, W, 3)`.
+        recipe: to store in the file.
+        force: If False, a file at `path` is kept, unless it is an unfinished picture of the same run.
+        alpha: see `save_image`.
+        quality: of JPEG and WebP.
+
+    Returns:
+        The file that was written, which may be in a temporary folder; None if there is none.
+    """
+    replace = force or is_unfinished(path, recipe)
+    try:
+        return save_with_fallback(path, image, replace=replace, alpha=alpha, recipe=recipe, quality=quality)
+    except InputError as error:
+        log.error("%s", error)
+        return None
+
+
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.is_file() or path.is_symlink():
         return None
@@ -128,10 +152,10 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _identity(recipe: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def _identity(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the parts of a recipe that identify the requested picture, as JSON stores them."""
     stored = json.loads(json.dumps(dict(recipe)))
     settings = stored.get("settings")
     if isinstance(settings, dict):
         settings = {name: value for name, value in settings.items() if name not in NOT_IN_IDENTITY}
-    return settings, stored.get("weights_sha256"), stored.get("inputs_sha256")
+    return settings, *(stored.get(name) for name in ("weights_sha256", "inputs_sha256", "axes"))

@@ -16,7 +16,7 @@ from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options
-from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, is_unfinished, numbered, save_with_fallback
+from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
     BAR,
@@ -31,7 +31,6 @@ from jaxstyle.cli.report import (
 from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
-from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
@@ -83,7 +82,7 @@ class Stylize(Options):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `stylize` and `stylize_batch` that do not depend on the photo."""
         return {
-            "preset": self.preset,
+            "settings": self.preset,
             "objective": self.objective(),
             "strength": self.resolved_strength(),
             "style_weights": self.blend,
@@ -232,13 +231,9 @@ class Stylize(Options):
                 "ordinary size: lower the weights or use --precision highest"
             )
             return 1
-        options = {"alpha": made.photo.alpha, "recipe": made.recipe, "quality": self.quality}
-        # A file that has appeared during the run is not ours.
-        replace = self.force or is_unfinished(self.output, made.recipe)
-        try:
-            path = save_with_fallback(self.output, result.image, replace=replace, **options)
-        except InputError as error:
-            log.error("%s", error)
+        options = {"force": self.force, "alpha": made.photo.alpha, "quality": self.quality}
+        path = write_picture(self.output, result.image, made.recipe, **options)
+        if path is None:
             return 1
         height, width = result.image.shape[:2]
         result_printer(self.log_json)(
@@ -274,13 +269,8 @@ class Stylize(Options):
             return True
         path = numbered(self.output, progress.evaluations)
         recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
-        replace = self.force or is_unfinished(path, recipe)
-        options = {"alpha": photo.alpha, "recipe": recipe, "quality": self.quality}
-        try:
-            return save_with_fallback(path, image, replace=replace, **options) == path
-        except InputError as error:
-            log.error("%s", error)
-            return False
+        options = {"force": self.force, "alpha": photo.alpha, "quality": self.quality}
+        return write_picture(path, image, recipe, **options) == path
 
     def _checkpoint(self, resume: bool) -> Checkpoint | None:
         if self.checkpoint is None:

@@ -23,8 +23,7 @@ from jaxstyle.cli.outputs import (
     check_outputs,
     check_sidecar_path,
     is_finished,
-    is_unfinished,
-    save_with_fallback,
+    write_picture,
 )
 from jaxstyle.cli.recipe import BatchPlace, recipe_of
 from jaxstyle.cli.report import duration, final_loss, run_summary
@@ -98,7 +97,7 @@ class Sheet:
         base = self.base
         photo = read_photo(base, base.photo, min_side=1)
         recipes = [recipe_of(cell) for cell in self.cells]
-        recipe = recipes[0] | {"axes": {name: list(values) for name, values in self.axes.items()}}
+        recipe = self._recipe(recipes[0])
         groups, paths = prepare_groups(self.cells, self.batch_sizes), self._cell_paths()
         recipe |= {"axis_settings": self._axis_settings(recipes), "batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
@@ -114,14 +113,9 @@ class Sheet:
                 return
             alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
             cell_recipe = recipes[k] | run_summary(result) | {"batch": place.to_json()}
-            replace = base.force or is_unfinished(paths[k], cell_recipe)
-            try:
-                options = {"alpha": alpha, "recipe": cell_recipe, "quality": base.quality}
-                if save_with_fallback(paths[k], result.image, replace=replace, **options) != paths[k]:
-                    unsaved.append(paths[k])
-            except InputError as error:
-                # The other cells and the sheet are still useful.
-                log.error("%s", error)
+            options = {"force": base.force, "alpha": alpha, "quality": base.quality}
+            # Without it, the other cells and the sheet are still useful.
+            if write_picture(paths[k], result.image, cell_recipe, **options) != paths[k]:
                 unsaved.append(paths[k])
 
         pending = {k for k in range(len(self.cells)) if k not in results}
@@ -133,11 +127,8 @@ class Sheet:
     def _run(self, line: EventLogger) -> int:
         base, begin, paths = self.base, time.perf_counter(), self._cell_paths()
         image, results, recipe, unsaved = self.make(line)
-        try:
-            options = {"recipe": recipe, "quality": base.quality}
-            path = save_with_fallback(base.output, image, replace=base.force, **options)
-        except InputError as error:
-            log.error("%s", error)
+        path = write_picture(base.output, image, recipe, force=base.force, quality=base.quality)
+        if path is None:
             return 1
         height, width = next(iter(results.values())).image.shape[:2]
         result_printer(base.log_json)(
@@ -161,6 +152,9 @@ class Sheet:
                 num_nonfinite,
             )
         return 1 if num_nonfinite or unsaved or path != base.output else 0
+
+    def _recipe(self, recipe: dict[str, Any]) -> dict[str, Any]:
+        return recipe | {"axes": {name: list(values) for name, values in self.axes.items()}}
 
     def _axis_settings(self, recipes: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Return, for each value of each axis, the settings of its first cell that differ from the first cell's."""
@@ -216,7 +210,7 @@ class Sheet:
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
         if base.save_every is not None:
             raise InputError("--save-every does not apply to a sweep: omit it, or use jaxstyle stylize")
-        check_outputs([base.output], base.inputs(), base.force)
+        check_outputs([base.output], base.inputs(), base.force, self._recipe(recipe_of(base)))
         outputs = [base.output, *self._cell_paths()]
         check_sidecar_path("--checkpoint", base.checkpoint, outputs, base.inputs())
         outputs += [] if base.checkpoint is None else [base.checkpoint]

@@ -27,8 +27,6 @@ def initial_image(
     init: str | AnyImage,
     content: AnyImage,
     styles: Sequence[AnyImage],
-    height: int,
-    width: int,
     mosaic: float = 0.0,
     shares: Sequence[float] | None = None,
     seed: int = 0,
@@ -37,11 +35,9 @@ def initial_image(
     """Return the initial image of a run.
 
     Args:
-        init: `"content"`, `"noise"`, `"gray"`, or an image, which is resized to the given size.
-        content: `(h, w, 3)` in [0, 1].
+        init: `"content"`, `"noise"`, `"gray"`, or an image, which is resized to the content's size.
+        content: `(height, width, 3)` in [0, 1].
         styles: one or more `(h, w, 3)` images, already resized to the scale of the initial image.
-        height: height of the initial image in pixels.
-        width: width of the initial image in pixels.
         mosaic: blend weight, 0 to 1, of the mosaic of the styles if `init` is `"content"`.
         shares: fraction of the pieces from each style, with a sum of 1; equal if None.
         seed: seed of the noise and of the mosaic, 0 to 2^32 - 1.
@@ -53,6 +49,7 @@ def initial_image(
     Raises:
         InputError: for an unknown name, or an image that cannot be used.
     """
+    height, width = content.shape[:2]
     if not isinstance(init, str):
         check_image(init, "init")
         check_range(init, "init")
@@ -64,11 +61,11 @@ def initial_image(
         return 0.5 + (white_noise(seed, height, width) - 0.5) / 255
     if init != "content":
         raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'gray' or an image")
-    image = fit(content, height, width)
+    content = jnp.asarray(content)
     if mosaic == 0:
-        return image
+        return content
     piece = max(MIN_PIECE, round(factor * PIECE))
-    return (1 - mosaic) * image + mosaic * style_mosaic(seed, styles, height, width, shares, piece)
+    return (1 - mosaic) * content + mosaic * style_mosaic(seed, styles, height, width, shares, piece)
 
 
 def style_mosaic(

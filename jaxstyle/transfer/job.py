@@ -57,15 +57,13 @@ def make_job(
     *,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
-    color: Color = "style",
-    seed: int = 0,
 ) -> Job:
     """Check the inputs of an image, and match their colors.
 
     Raises:
         InputError: for a wrong image, or a value of the wrong type or out of range.
     """
-    check_parameters({"style_weights": style_weights, "regions": regions, "color": color, "seed": seed})
+    check_parameters({"style_weights": style_weights, "regions": regions})
     check_images(content, styles, settings.objective.min_side)
     shares = normalize_style_weights(len(styles), style_weights)
     count = None
@@ -73,10 +71,20 @@ def make_job(
         check_regions(regions, content.shape, [style.shape for style in styles])
         count = regions.content.shape[2]
     check_weights(settings.weights, settings.objective, count)
-    prepared, styles = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], color)
+    prepared, styles = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], settings.color)
     weights = broadcast_weights(settings.weights, settings.objective, count)
-    strength, mosaic = settings.strength, settings.mosaic
-    return Job(prepared, tuple(styles), shares, weights, strength, regions, mosaic, seed, color, content)
+    return Job(
+        prepared,
+        tuple(styles),
+        shares,
+        weights,
+        settings.strength,
+        regions,
+        settings.mosaic,
+        settings.seed,
+        settings.color,
+        content,
+    )
 
 
 def content_size(job: Job, factor: float = 1.0) -> tuple[int, int]:
@@ -130,8 +138,7 @@ def restore_fixed_pixels(image: Image, job: Job) -> Image:
 
 
 def _initial_image(job: Job, init: str | AnyImage, mosaic: float) -> Image:
-    height, width = job.content.shape[:2]
-    options = {"height": height, "width": width, "seed": job.seed, "factor": job.factor, "mosaic": mosaic}
+    options = {"seed": job.seed, "factor": job.factor, "mosaic": mosaic}
     if job.regions is None or not isinstance(init, str) or init != "content":
         return initial_image(init, job.content, job.styles, **options, shares=job.shares)
     image = job.content

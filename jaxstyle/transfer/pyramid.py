@@ -48,7 +48,6 @@ def pyramid(
     styles: Sequence[tuple[int, ...]] = (),
     min_side: int = 1,
     ratio: float = RATIO,
-    start: int = START,
     share: float = SHARE,
 ) -> tuple[Scale, ...]:
     """Return the scales of a run, from coarse to fine; the last is the full size.
@@ -64,7 +63,6 @@ def pyramid(
         styles: height and width of each style image.
         min_side: least pixels per side of every image: see `Objective.min_side`.
         ratio: of a scale's sides to those of the coarser one, at least 1.1.
-        start: least long side of the first scale in pixels, for `"auto"`.
         share: fraction of the steps reserved for the full size, in (0, 1]; the other scales divide the rest equally.
 
     Returns:
@@ -81,7 +79,7 @@ def pyramid(
         Scale(height=342, width=512, factor=1.0, steps=75)
     """
     check_parameters({"scales": scales, "ratio": ratio, "share": share})
-    max_count, min_long_side = (MAX_SCALES, start) if scales == "auto" else (scales, 0)
+    max_count, min_long_side = (MAX_SCALES, START) if scales == "auto" else (scales, 0)
     shortest = min(height, width, *itertools.chain(*styles))
 
     def worthwhile(count: int) -> bool:

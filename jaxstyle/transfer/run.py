@@ -51,6 +51,7 @@ class Plan(NamedTuple):
     """How to run the jobs: what does not belong to one of them, or to one stage.
 
     Attributes:
+        params: parameters of the network.
         init: initial image: see `initial_image`.
         window: see `stylize`.
         tolerance: see `Limits`.
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
         start_time: value of `time.perf_counter` at the start of the run.
     """
 
+    params: Params
     init: str | AnyImage
     window: WindowOption
     tolerance: float
@@ -76,18 +78,32 @@ class Plan(NamedTuple):
 
 
 def with_checkpoint(
-    plan: Plan,
-    checkpoint: Checkpoint | PathLike,
-    settings: Settings,
-    params: Params,
-    arguments: Mapping[str, Any],
+    plan: Plan, checkpoint: Checkpoint | PathLike, settings: Settings, arguments: Mapping[str, Any]
 ) -> Plan:
     """Return the plan of a run that is saved, and resumed only with the same settings and arguments."""
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     # The window does not change the result, so it is excluded; the snapshot stores the windows used.
-    parts = settings._asdict() | {"objective": dataclasses.replace(settings.objective, window=None), "window": None}
-    parts |= dict(arguments) | {"params": params, "mesh": shards_of(plan.mesh)}
+    parts = settings.parts() | {"objective": dataclasses.replace(settings.objective, window=None)}
+    parts |= dict(arguments) | {"params": plan.params, "mesh": shards_of(plan.mesh)}
+    for name in ("window", "name", "source"):
+        del parts[name]
     return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
+
+
+class Begin(NamedTuple):
+    """What a stage starts from.
+
+    Attributes:
+        jobs: at the stage's size.
+        images: initial image of each job.
+        statuses: reason to stop of the jobs that ended at an earlier stage; None for the others.
+        evaluations: number of evaluations at earlier stages.
+    """
+
+    jobs: list[Job]
+    images: list[AnyImage]
+    statuses: list[Status | None]
+    evaluations: int
 
 
 class Outcome(NamedTuple):
@@ -106,7 +122,7 @@ class Outcome(NamedTuple):
     weights: LossWeights
 
 
-def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], params: Params, plan: Plan) -> list[Result]:
+def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[Result]:
     """Minimize stage after stage, each from the images of the stage before.
 
     Ctrl-C and SIGTERM end the run after the present chunk of steps, with the best images so far. A job whose loss is
@@ -115,7 +131,6 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], params: Params, plan:
     Args:
         jobs: at full size; several share compiled programs.
         stages: in order.
-        params: parameters of the network.
         plan: everything else.
 
     Returns:
@@ -168,15 +183,14 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], params: Params, plan:
 
             stage = stage._replace(objective=dataclasses.replace(stage.objective, window=windows[index]))
             _log_stage(index, stages, sizes, stage.objective)
-            work = functools.partial(
-                _run_stage, stage_jobs, images, statuses, params, stage, plan, resumed, histories, report
-            )
+            begin = Begin(stage_jobs, images, statuses, sum(max(map(len, rows)) for rows in histories))
+            work = functools.partial(_run_stage, begin, stage, plan, resumed, report)
             # A window at least as large as a device's shard is the same as no window.
             side = max(shard_size(_largest(sizes), stage.objective))
             outcome, windows[index] = retry_with_smaller_windows(
                 work, stage.objective, side, retry=plan.window == "auto" and resumed is None
             )
-            del work, resumed
+            del begin, work, resumed
             images = outcome.images
             histories.append(outcome.histories)
             if set(STOPS) & set(outcome.statuses) or not set(COMPLETED) & set(outcome.statuses):
@@ -205,34 +219,29 @@ def present_images(jobs: Sequence[Job], snapshot: Snapshot) -> list[Image]:
 
 
 def _run_stage(
-    jobs: Sequence[Job],
-    starts: Sequence[AnyImage],
-    statuses: Sequence[Status | None],
-    params: Params,
+    begin: Begin,
     stage: Stage,
     plan: Plan,
     resumed: StoredRun | None,
-    histories: Sequence[tuple[History, ...]],
     report: Callable[..., Status | None],
     objective: Objective,
 ) -> Outcome:
     stage = stage._replace(objective=objective)
     placement = Placement(plan.mesh, scaled_size(*plan.canvas, stage.factor))
     weights = None if resumed is None else resumed.weights
-    pixels, weights, problem = make_problem(jobs, starts, params, stage, placement, weights)
-    prior = sum(max(map(len, rows)) for rows in histories)
-    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, prior)
+    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, placement, weights)
+    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
-        images = [None if status is None else start for status, start in zip(statuses, starts, strict=True)]
-        run = initial_run_state(state, stage.whitening, statuses, images)
+        ended = [None if status is None else image for status, image in zip(begin.statuses, begin.images, strict=True)]
+        run = initial_run_state(state, stage.whitening, begin.statuses, ended)
         del state
     else:
         run = restore_state(resumed, pixels, stage.optimizer, limits.steps)
     del pixels
     on_chunk = functools.partial(report, objective.window, weights)
     images, rows, ends = minimize(run, problem, limits, on_chunk)
-    sizes = [content_size(job) for job in jobs]
+    sizes = [content_size(job) for job in begin.jobs]
     return Outcome([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 
 

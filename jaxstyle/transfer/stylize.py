@@ -17,10 +17,11 @@ from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer.job import Job, make_job
 from jaxstyle.transfer.memory import WindowOption
+from jaxstyle.transfer.presets import settings_of
 from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
 from jaxstyle.transfer.result import Callback, Progress, Result
 from jaxstyle.transfer.run import Plan, run_jobs, with_checkpoint
-from jaxstyle.transfer.settings import resolve_settings
+from jaxstyle.transfer.settings import Settings, resolve_settings
 from jaxstyle.transfer.stage import Stage, scales_of, stages_of
 from jaxstyle.transfer.validate import check_parameters
 from jaxstyle.typing import AnyImage, Params
@@ -30,15 +31,15 @@ from jaxstyle.vgg.weights import load_params
 def stylize(
     content: AnyImage,
     style: AnyImage | Sequence[AnyImage],
+    settings: str | Settings = "default",
     *,
     params: Params | None = None,
-    preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | None = None,
     strength: float | None = None,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
-    color: Color = "style",
+    color: Color | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
     scales: ScaleCount | None = None,
@@ -48,8 +49,8 @@ def stylize(
     whitening: float | None = None,
     init: str | AnyImage | None = None,
     mosaic: float | None = None,
-    seed: int = 0,
-    tolerance: float = 1e-6,
+    seed: int | None = None,
+    tolerance: float | None = None,
     callback: Callback | None = None,
     callback_every: int | None = None,
     checkpoint: Checkpoint | PathLike | None = None,
@@ -68,8 +69,8 @@ def stylize(
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
         style: one such image of any size, or a sequence of them, which are blended.
+        settings: name of a preset, or `Settings`; each parameter below that is given overrides one of them.
         params: see `load_params`; the embedded weights if None.
-        preset: named set of default settings; each parameter below that is given overrides one of them; see `preset`.
         objective: layers, normalization, pooling, precision.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, with a comparable effect across images and sizes. It sets the content
@@ -127,33 +128,43 @@ def stylize(
         {"params": params, "callback": callback, "callback_every": callback_every, "checkpoint": checkpoint}
     )
     settings = resolve_settings(
-        preset,
+        settings_of(settings),
         mesh,
         objective=objective,
         weights=weights,
         strength=strength,
+        color=color,
         optimizer=optimizer,
         steps=steps,
         scales=scales,
         share=share,
-        init=init,
-        mosaic=mosaic,
         window=window,
         whitening=whitening,
+        init=init,
+        mosaic=mosaic,
+        seed=seed,
         tolerance=tolerance,
     )
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    options = {"style_weights": style_weights, "regions": regions, "color": color, "seed": seed}
-    job = make_job(content, styles, settings, **options)
+    job = make_job(content, styles, settings, style_weights=style_weights, regions=regions)
     stages = stages_of([job], settings)
     params = load_params() if params is None else params
-    plan = Plan(settings.init, window, tolerance, mesh, callback_every=callback_every, start_time=start_time)
+    plan = Plan(
+        params,
+        settings.init,
+        settings.window,
+        settings.tolerance,
+        mesh,
+        callback_every=callback_every,
+        start_time=start_time,
+    )
     if checkpoint is not None:
-        arguments = options | {"content": content, "styles": styles, "weights": job.weights}
-        plan = with_checkpoint(plan, checkpoint, settings, params, arguments)
+        arguments = {"content": content, "styles": styles, "weights": job.weights}
+        arguments |= {"style_weights": style_weights, "regions": regions}
+        plan = with_checkpoint(plan, checkpoint, settings, arguments)
     if callback is not None:
         plan = plan._replace(callback=lambda snapshot: callback(_progress(job, stages, snapshot, mesh)))
-    return run_jobs([job], stages, params, plan)[0]
+    return run_jobs([job], stages, plan)[0]
 
 
 def _progress(job: Job, stages: Sequence[Stage], snapshot: Snapshot, mesh: Mesh | None) -> Progress:

@@ -18,6 +18,7 @@ from jaxstyle.minimize.checkpoint_file import PathLike
 from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.transfer.job import Job, make_job
 from jaxstyle.transfer.memory import WindowOption
+from jaxstyle.transfer.presets import settings_of
 from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.run import Plan, present_images, run_jobs, with_checkpoint
@@ -31,15 +32,15 @@ from jaxstyle.vgg.weights import load_params
 def stylize_batch(
     contents: AnyImage | Float[Array | np.ndarray, "_ _ _ 3"] | Sequence[AnyImage],
     styles: AnyImage | Sequence[AnyImage | Sequence[AnyImage]],
+    settings: str | Settings = "default",
     *,
     params: Params | None = None,
-    preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | Sequence[LossWeights] | None = None,
     strength: float | Sequence[float] | None = None,
     style_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
     regions: Regions | Sequence[Regions] | None = None,
-    color: Color | Sequence[Color] = "style",
+    color: Color | Sequence[Color] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int | None = None,
     scales: ScaleCount | None = None,
@@ -50,8 +51,8 @@ def stylize_batch(
     whitening: float | None = None,
     init: str | AnyImage | None = None,
     mosaic: float | Sequence[float] | None = None,
-    seeds: int | Sequence[int] = 0,
-    tolerance: float = 1e-6,
+    seeds: int | Sequence[int] | None = None,
+    tolerance: float | None = None,
     callback: Callable[[BatchProgress], bool | None] | None = None,
     callback_every: int | None = None,
     checkpoint: Checkpoint | PathLike | None = None,
@@ -68,8 +69,8 @@ def stylize_batch(
         contents: `(H, W, 3)` in [0, 1], or a sequence of such images, of any sizes, or an array `(batch, H, W, 3)`.
         styles: one image, or a sequence of one for each content; where several styles blend, the content's entry is a
             list of them.
+        settings: name of a preset, or `Settings`, which the parameters below override.
         params: as for `stylize`, like all parameters below without a range.
-        preset: named set of default settings.
         objective: layers, normalization, pooling, precision.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, instead of weights for content and style: see `balance`.
@@ -124,26 +125,34 @@ def stylize_batch(
     options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "share": share}
     options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
     # Every image's settings are checked; they differ only in what a job has too.
+    base = settings_of(settings)
+    own = {name: name for name in ("weights", "strength", "color", "mosaic")} | {"seed": "seeds"}
     all_settings = [
-        resolve_settings(
-            preset, mesh, weights=image["weights"], strength=image["strength"], mosaic=image["mosaic"], **options
-        )
-        for image in inputs
+        resolve_settings(base, mesh, **options, **{name: image[key] for name, key in own.items()}) for image in inputs
     ]
-    settings = all_settings[0]
+    common = all_settings[0]
     jobs = [_job(k, *pair) for k, pair in enumerate(zip(inputs, all_settings, strict=True))]
     _check_same_structure(jobs)
     # Every device gets the same number of images; results of the added ones are dropped.
     groups = 1 if mesh is None else mesh.shape.get("batch", 1)
     jobs += [jobs[-1]] * (-len(jobs) % groups)
-    stages = stages_of(jobs, settings)
+    stages = stages_of(jobs, common)
     params = load_params() if params is None else params
-    plan = Plan(settings.init, window, tolerance, mesh, canvas, callback_every=callback_every, start_time=start_time)
+    plan = Plan(
+        params,
+        common.init,
+        common.window,
+        common.tolerance,
+        mesh,
+        canvas,
+        callback_every=callback_every,
+        start_time=start_time,
+    )
     if checkpoint is not None:
-        plan = with_checkpoint(plan, checkpoint, settings, params, {"images": inputs, "canvas": canvas})
+        plan = with_checkpoint(plan, checkpoint, common, {"images": inputs, "canvas": canvas})
     if callback is not None:
         plan = plan._replace(callback=lambda snapshot: callback(_progress(jobs, len(inputs), stages, snapshot)))
-    return run_jobs(jobs, stages, params, plan)[: len(inputs)]
+    return run_jobs(jobs, stages, plan)[: len(inputs)]
 
 
 def _inputs_per_image(**parameters: Any) -> list[dict[str, Any]]:
@@ -158,7 +167,7 @@ def _inputs_per_image(**parameters: Any) -> list[dict[str, Any]]:
     if len(set(counts.values())) > 1 or 0 in counts.values():
         found = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise InputError(f"there are {found}, expected one for all images or the same number of each")
-    if not all(map(is_integer, lists["seeds"])):
+    if not all(seed is None or is_integer(seed) for seed in lists["seeds"]):
         raise InputError(f"seeds is {str(parameters['seeds'])[:80]}, expected whole numbers")
     count = max(counts.values(), default=1)
     return [
@@ -170,7 +179,7 @@ def _is_single(name: str, value: Any) -> bool:
     if name in ("contents", "styles"):
         return getattr(value, "ndim", 0) == 3
     if name == "seeds":
-        return isinstance(value, Integral)
+        return value is None or isinstance(value, Integral)
     if name == "style_weights":
         # A flat list of numbers is for all images.
         return not isinstance(value, list | tuple) or not any(isinstance(entry, list | tuple) for entry in value)
@@ -180,9 +189,9 @@ def _is_single(name: str, value: Any) -> bool:
 def _job(index: int, parameters: dict[str, Any], settings: Settings) -> Job:
     style = parameters["styles"]
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    seed, options = parameters["seeds"], {name: parameters[name] for name in ("style_weights", "regions", "color")}
-    job = make_job(parameters["contents"], styles, settings, seed=seed, **options)
-    return job._replace(style_key=_style_key(parameters, index))
+    options = {name: parameters[name] for name in ("style_weights", "regions")}
+    job = make_job(parameters["contents"], styles, settings, **options)
+    return job._replace(style_key=_style_key(parameters, index if job.color != "style" else None))
 
 
 def _check_same_structure(jobs: Sequence[Job]) -> None:
@@ -197,13 +206,13 @@ def _check_same_structure(jobs: Sequence[Job]) -> None:
         )
 
 
-def _style_key(arguments: dict[str, Any], index: int) -> tuple[Hashable, ...]:
+def _style_key(arguments: dict[str, Any], index: int | None) -> tuple[Hashable, ...]:
     """Return a key of the arguments of `style_statistics`: the caller's objects, as conversion makes new arrays."""
-    styles, style_weights, color = (arguments[name] for name in ("styles", "style_weights", "color"))
+    styles, style_weights = (arguments[name] for name in ("styles", "style_weights"))
     styles = styles if isinstance(styles, list | tuple) else [styles]
     style_weights = None if style_weights is None else tuple(style_weights)
     # In the colors of the content every image has styles of its own.
-    return (*map(id, styles), style_weights, id(arguments["regions"]), None if color == "style" else index)
+    return (*map(id, styles), style_weights, id(arguments["regions"]), index)
 
 
 def _progress(jobs: Sequence[Job], count: int, stages: Sequence[Stage], snapshot: Snapshot) -> BatchProgress:

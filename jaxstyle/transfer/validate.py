@@ -164,7 +164,7 @@ RULES: dict[str, Rule] = {
     "share": _SHARE,
     "ratio": _number(lambda value: MIN_RATIO <= value <= MAX_RATIO, f"{MIN_RATIO} to {MAX_RATIO:g}, such as 2"),
     "window": _window,
-    "whitening": _FROM_0_TO_1,
+    "whitening": _optional(_FROM_0_TO_1),
     "init": _init,
     "mosaic": _FROM_0_TO_1,
     "seed": _integer(0, MAX_SEED),

@@ -67,7 +67,7 @@ CASES = {
         (3, "ab", [1.0], [0.5, 0.4], [2.0, -1.0], [NAN, 1.0], [INF, 0.0], ["a", "b"], [None, 1.0], [0, 0]),
     ),
     "initial_image init": (
-        lambda x: mosaic.initial_image(x, IMAGE, [IMAGE], 8, 8),
+        lambda x: mosaic.initial_image(x, IMAGE, [IMAGE]),
         (None, 3, "style", *NO_IMAGES[3:], *NO_PIXELS),
     ),
     "contact_sheet pictures": (

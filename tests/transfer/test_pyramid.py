@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
+from jaxstyle.transfer import pyramid as module
 from jaxstyle.transfer.pyramid import MIN_STEPS, START, completed_fraction, pyramid
 from jaxstyle.transfer.validate import MAX_SCALES
 
@@ -69,10 +70,12 @@ def test_auto_begins_with_128_to_255_pixels(long_side, sizes):
         assert [max(scale[:2]) for scale in pyramid(height, width, 150)] == sizes
 
 
-def test_auto_begins_where_it_is_told():
-    assert [scale.width for scale in pyramid(300, 400, 150, start=200)] == [200, 400]
-    assert [scale.width for scale in pyramid(300, 400, 150, start=201)] == [400]
-    assert [scale.width for scale in pyramid(300, 400, 150, 2, start=201)] == [200, 400], "a number is a number"
+def test_auto_has_a_least_long_side(monkeypatch):
+    monkeypatch.setattr(module, "START", 200)
+    assert [scale.width for scale in pyramid(300, 400, 150)] == [200, 400]
+    monkeypatch.setattr(module, "START", 201)
+    assert [scale.width for scale in pyramid(300, 400, 150)] == [400]
+    assert [scale.width for scale in pyramid(300, 400, 150, 2)] == [200, 400], "a number is a number"
 
 
 def test_a_style_that_would_be_too_small_costs_scales():

@@ -20,13 +20,13 @@ NO_OBJECTS = ["x", 3, {}, (1.0, 2.0), object()]
 # Those of both functions; None is a preset's or the default.
 SHARED = {
     "params": ["oxford", 3, {}, {"conv1_1": 3}, [IMAGE]],
-    "preset": [None, 3, "monet", [], ["default"], js.preset()],
+    "settings": [None, 3, "monet", [], ["default"], js.Objective()],
     "objective": [*NO_OBJECTS, js.Objective],
     "weights": ["x", 3, {}, (1.0, 2.0), js.LossWeights("x"), js.LossWeights({}), js.LossWeights(NAN)],
     "strength": [-0.1, 1.1, NAN, "0.5", {}, 1j],
     "style_weights": ["x", 3, {}, ["1"], [None], [1.0, 2.0], [NAN], [-1.0], [0.0], np.ones((1, 1, 1))],
     "regions": ["x", 3, {}, IMAGE],
-    "color": [None, 3, "red", {}],
+    "color": [3, "red", {}],
     "optimizer": [*NO_OBJECTS, js.lbfgs],
     "steps": NO_COUNTS,
     "scales": [*NO_COUNTS, "all", 17],
@@ -36,7 +36,7 @@ SHARED = {
     "whitening": NO_FRACTIONS,
     "init": [3.0, "sky", {}, [0.5], IMAGE[0], IMAGE * 255, IMAGE * NAN],
     "mosaic": NO_FRACTIONS[:5],
-    "tolerance": [None, 1.0, *NO_FRACTIONS],
+    "tolerance": [1.0, *NO_FRACTIONS],
     "callback": ["x", 3, [print]],
     "callback_every": NO_COUNTS,
     "checkpoint": [3, b"x", {}, ["x"]],
@@ -46,7 +46,7 @@ WRONG = {
     | {
         "content": NO_IMAGES,
         "style": [*NO_IMAGES, [], [None], [IMAGE, "x"], np.stack([IMAGE, IMAGE])],
-        "seed": [None, -1, 2**32, 1.5, NAN, "1", True, [1]],
+        "seed": [-1, 2**32, 1.5, NAN, "1", True, [1]],
     },
     "stylize_batch": SHARED
     | {
@@ -67,10 +67,10 @@ WRONG = {
         "strength": [*SHARED["strength"], [], [0.5, None], ["0.5", 0.5], [0.5] * 3],
         "style_weights": [*SHARED["style_weights"], [["1"], [1.0]], [[1.0], 1.0], [[1.0]] * 3],
         "regions": [*SHARED["regions"], [], ["x", None]],
-        "color": [*SHARED["color"], [], ["red", "style"], [None, "style"], ["style"] * 3],
+        "color": [*SHARED["color"], [], ["red", "style"], ["style"] * 3],
         "mosaic": [*NO_FRACTIONS[:5], [], ["0.5", 0.5], [0.5] * 3],
         "canvas": [None, 3, "ab", (64,), (64, 64, 64), (64.0, 64.0), ("a", "b"), (None, 3), (-1, 64), (NAN, 3), {1, 2}],
-        "seeds": [None, -1, 2**32, 1.5, NAN, "1", {}, [], [1.5, 2], [None, 1], ["1", 1], [1, 2, 3], [True, 1]],
+        "seeds": [-1, 2**32, 1.5, NAN, "1", {}, [], [1.5, 2], ["1", 1], [1, 2, 3], [True, 1]],
     },
 }
 
@@ -105,7 +105,7 @@ def test_wrong_values_are_refused(nothing_computed, function, name):
         assert "\n" not in message
 
 
-OTHER_WORDS = {"regions": ["mask"], "objective": ["layers"]}
+OTHER_WORDS = {"regions": ["mask"], "objective": ["layers"], "settings": ["preset"]}
 
 
 @pytest.mark.parametrize("name", [None, 3, [], {}, "monet", b"default"])
@@ -129,7 +129,7 @@ def test_a_preset_is_checked_when_it_is_made(unchecked, field, value):
     settings = js.preset()
     fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     with pytest.raises(js.InputError, match=field):
-        js.Preset(**(fields | {field: value}))
+        js.Settings(**(fields | {field: value}))
 
 
 def test_numbers_of_numpy_will_do(unchecked, tiny_params):
