@@ -77,7 +77,7 @@ def measure(folder: Path, short_side: int, steps: int, name: str, save_path: Pat
         content,
         style,
         params=params,
-        settings="gatys-notebook",
+        preset="gatys-notebook",
         steps=steps,
         tolerance=0.0,
         callback=callback,

@@ -40,8 +40,9 @@ from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
 
 __version__ = "0.1.0"
-# Alias of `shard`.
+# Aliases of earlier names.
 spread = shard
+Preset = Settings
 
 __all__ = [
     "BatchProgress",
@@ -51,6 +52,7 @@ __all__ = [
     "LossWeights",
     "Losses",
     "Objective",
+    "Preset",
     "Progress",
     "Regions",
     "Result",

@@ -82,7 +82,7 @@ class Stylize(Options):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `stylize` and `stylize_batch` that do not depend on the photo."""
         return {
-            "settings": self.preset,
+            "preset": self.preset,
             "objective": self.objective(),
             "strength": self.resolved_strength(),
             "style_weights": self.blend,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
@@ -32,9 +32,13 @@ def preset(name: str = "default") -> Settings:
     return PRESETS[name]
 
 
-def settings_of(value: str | Settings) -> Settings:
-    """Return settings, or those of a preset's name."""
-    return value if isinstance(value, Settings) else preset(value)
+def settings_of(settings: Settings | None, name: str) -> Settings:
+    """Return the settings, or those of the name if they are None; raise InputError for anything else."""
+    if settings is None:
+        return preset(name)
+    if not isinstance(settings, Settings):
+        raise InputError(f"settings is {quote(settings)}, expected Settings; preset={quote(settings)} takes a name")
+    return settings
 
 
 PRESETS = {

@@ -19,7 +19,7 @@ from jaxstyle.typing import AnyImage
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run. `stylize` takes them, and its keywords override single ones.
+    """Settings of a run. `stylize` takes them, and its keywords override single ones. `Preset` is an alias.
 
     Attributes:
         name: of a preset; empty for settings of your own.

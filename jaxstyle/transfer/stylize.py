@@ -31,9 +31,10 @@ from jaxstyle.vgg.weights import load_params
 def stylize(
     content: AnyImage,
     style: AnyImage | Sequence[AnyImage],
-    settings: str | Settings = "default",
+    settings: Settings | None = None,
     *,
     params: Params | None = None,
+    preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | None = None,
     strength: float | None = None,
@@ -69,8 +70,9 @@ def stylize(
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
         style: one such image of any size, or a sequence of them, which are blended.
-        settings: name of a preset, or `Settings`; each parameter below that is given overrides one of them.
+        settings: settings of the run; those of `preset` if None. Each parameter below that is given overrides one.
         params: see `load_params`; the embedded weights if None.
+        preset: name of the settings: see `preset`.
         objective: layers, normalization, pooling, precision.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, with a comparable effect across images and sizes. It sets the content
@@ -128,7 +130,7 @@ def stylize(
         {"params": params, "callback": callback, "callback_every": callback_every, "checkpoint": checkpoint}
     )
     settings = resolve_settings(
-        settings_of(settings),
+        settings_of(settings, preset),
         mesh,
         objective=objective,
         weights=weights,

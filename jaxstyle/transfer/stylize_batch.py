@@ -32,9 +32,10 @@ from jaxstyle.vgg.weights import load_params
 def stylize_batch(
     contents: AnyImage | Float[Array | np.ndarray, "_ _ _ 3"] | Sequence[AnyImage],
     styles: AnyImage | Sequence[AnyImage | Sequence[AnyImage]],
-    settings: str | Settings = "default",
+    settings: Settings | None = None,
     *,
     params: Params | None = None,
+    preset: str = "default",
     objective: Objective | None = None,
     weights: LossWeights | Sequence[LossWeights] | None = None,
     strength: float | Sequence[float] | None = None,
@@ -69,8 +70,9 @@ def stylize_batch(
         contents: `(H, W, 3)` in [0, 1], or a sequence of such images, of any sizes, or an array `(batch, H, W, 3)`.
         styles: one image, or a sequence of one for each content; where several styles blend, the content's entry is a
             list of them.
-        settings: name of a preset, or `Settings`, which the parameters below override.
+        settings: settings of the run, which the parameters below override.
         params: as for `stylize`, like all parameters below without a range.
+        preset: name of the settings, if `settings` is None.
         objective: layers, normalization, pooling, precision.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, instead of weights for content and style: see `balance`.
@@ -125,7 +127,7 @@ def stylize_batch(
     options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "share": share}
     options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
     # Every image's settings are checked; they differ only in what a job has too.
-    base = settings_of(settings)
+    base = settings_of(settings, preset)
     own = {name: name for name in ("weights", "strength", "color", "mosaic")} | {"seed": "seeds"}
     all_settings = [
         resolve_settings(base, mesh, **options, **{name: image[key] for name, key in own.items()}) for image in inputs

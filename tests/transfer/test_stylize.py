@@ -1,5 +1,6 @@
 """`stylize`: what a run gives, how it stops, that it compiles once, and a whole run with the real weights."""
 
+import dataclasses
 import os
 import signal
 import threading
@@ -218,7 +219,7 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
 
     monkeypatch.setattr(stage, "pyramid", spy)
     photo, paintings = js.white_noise(1, 64, 256), [js.white_noise(2, 40, 50), js.white_noise(2, 33, 70)]
-    for options in ({}, {"settings": "gatys-notebook"}, {"scales": 3}, {"settings": "paper", "scales": "auto"}):
+    for options in ({}, {"preset": "gatys-notebook"}, {"scales": 3}, {"preset": "paper", "scales": "auto"}):
         with pytest.raises(js.InputError, match="enough"):
             js.stylize(photo, paintings, params=params, steps=20, **options)
     assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in (1, 1, 3, "auto")]
@@ -295,7 +296,7 @@ def test_a_coarse_scale_that_converged_hands_over_to_the_next(params, large, sty
         ({"tolerance": float("nan")}, "tolerance is nan"),
         ({"mosaic": 1.5}, "mosaic is 1.5, expected a number from 0 to 1"),
         ({"scales": 0}, "scales is 0, expected 'auto' or a number from 1 to 16"),
-        ({"settings": "gatys"}, "unknown preset 'gatys'"),
+        ({"preset": "gatys"}, "unknown preset 'gatys'"),
         ({"init": "content.png"}, "unknown init 'content.png'"),
         ({"weights": js.LossWeights(-1.0, 1.0)}, "content weight is -1.0"),
         ({"weights": js.LossWeights(0.0, 0.0)}, "all weights are zero"),
@@ -347,7 +348,7 @@ def test_the_real_thing(real_params, china, starry):
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["paper", "gatys-notebook"])
 def test_presets_with_the_real_weights(real_params, china, starry, name):
-    result = js.stylize(china, starry, params=real_params, settings=name, steps=12)
+    result = js.stylize(china, starry, params=real_params, preset=name, steps=12)
     assert float(result.losses.total.min()) < 0.25 * float(result.losses.total[0])
 
 
@@ -386,3 +387,22 @@ def test_windows_give_the_same_run(params):
     whole, windowed = (js.stylize(photo, painting, params=params, steps=6, window=window) for window in (None, 48))
     np.testing.assert_allclose(windowed.losses.total, whole.losses.total, rtol=1e-4)
     assert np.abs(np.asarray(windowed.image - whole.image)).max() < 1e-3
+
+
+def test_settings_are_keywords_and_keywords_override_them(params, photo, painting):
+    options = {"steps": 4, "seed": 3, "color": "luminance", "mosaic": 0.5, "whitening": 0.0, "strength": 0.4}
+    keywords = js.stylize(photo, painting, params=params, **options)
+    settings = dataclasses.replace(js.Settings(), **options | {"steps": 9, "init": "noise"})
+    assert js.stylize(photo, painting, settings, params=params).evaluations == 9
+    result = js.stylize(photo, painting, settings, params=params, steps=4, init="content")
+    np.testing.assert_array_equal(result.image, keywords.image)
+    (again, _) = js.stylize_batch(
+        [photo, painting], painting, settings, params=params, steps=4, init="content", seeds=[3, 4]
+    )
+    np.testing.assert_allclose(again.losses.total, keywords.losses.total, rtol=1e-3)
+
+
+def test_settings_are_the_default_presets():
+    default = js.preset().parts()
+    own = js.Settings().parts()
+    assert {name for name in default if default[name] != own[name]} == {"name", "source"}

@@ -20,7 +20,8 @@ NO_OBJECTS = ["x", 3, {}, (1.0, 2.0), object()]
 # Those of both functions; None is a preset's or the default.
 SHARED = {
     "params": ["oxford", 3, {}, {"conv1_1": 3}, [IMAGE]],
-    "settings": [None, 3, "monet", [], ["default"], js.Objective()],
+    "preset": [None, 3, "monet", [], ["default"], js.preset()],
+    "settings": [3, "paper", [], js.Objective(), js.Settings],
     "objective": [*NO_OBJECTS, js.Objective],
     "weights": ["x", 3, {}, (1.0, 2.0), js.LossWeights("x"), js.LossWeights({}), js.LossWeights(NAN)],
     "strength": [-0.1, 1.1, NAN, "0.5", {}, 1j],
@@ -105,7 +106,7 @@ def test_wrong_values_are_refused(nothing_computed, function, name):
         assert "\n" not in message
 
 
-OTHER_WORDS = {"regions": ["mask"], "objective": ["layers"], "settings": ["preset"]}
+OTHER_WORDS = {"regions": ["mask"], "objective": ["layers"]}
 
 
 @pytest.mark.parametrize("name", [None, 3, [], {}, "monet", b"default"])
