@@ -177,3 +177,24 @@ def test_a_misspelt_option_is_refused(text):
 
 def test_a_single_process_is_the_first():
     assert distributed.is_first()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3"}, (3, 4)),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, (0, 2)),
+        ({"TPU_WORKER_HOSTNAMES": "a,b,c", "TPU_WORKER_ID": "1"}, (1, 3)),
+    ],
+)
+def test_hosts_that_divide_work_know_their_share_from_the_cluster(monkeypatch, variables, expected):
+    for name in ("SLURM_NTASKS", "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("TPU_WORKER_HOSTNAMES", raising=False)
+    with pytest.raises(js.InputError, match="no known cluster here, expected Slurm, Open MPI or a TPU pod"):
+        js.distributed.share("auto")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert js.distributed.share("auto") == expected
+    with pytest.raises(js.InputError, match="index is 2, expected an integer from 0 to 1"):
+        js.distributed.share("10.0.0.1:1,2,2")

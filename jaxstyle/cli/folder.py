@@ -155,9 +155,11 @@ def stylize_folder(folder: Folder) -> int:
     with tqdm(total=float(len(tasks)), bar_format=BAR, dynamic_ncols=True, disable=disable) as bar:
         for batch in _batches(tasks, groups, folder, checksum_of):
             results = _make_batch(batch, len(tasks), folder, bar)
-            made += sum(_save(batch, k, result, folder) for k, result in enumerate(results))
+            saved = sum(_save(batch, k, result, folder) for k, result in enumerate(results))
+            made += saved
             stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
-            if folder.checkpoint is not None and not stopped and is_first():
+            # It holds the pictures that could not be written.
+            if folder.checkpoint is not None and saved == len(results) and is_first():
                 remove_checkpoint(folder.checkpoint.path)
             if stopped:
                 _log_info(f"{stopped} after {made} pictures; run the same command again to make the rest")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io as streams
+import re
 import shutil
 import time
 
@@ -189,6 +190,32 @@ def test_bad_folders_are_refused(photos, tmp_path, narrow, capsys):
     ):
         assert call(source, output) == 2
         assert message in capsys.readouterr().err
+
+
+def test_outputs_that_cannot_be_are_refused(photos, tmp_path, narrow, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert call(photos, tmp_path / "file" / "out") == 2
+    assert "cannot make the folder" in capsys.readouterr().err
+    for name in ("00.jpg", "00.png.jpg"):
+        shutil.copy(photos / "00.png", photos / name)
+    assert call(photos, tmp_path / "out") == 2
+    assert "two photos would become" in capsys.readouterr().err
+
+
+def test_photos_that_fail_are_skipped(photos, tmp_path, narrow, capsys):
+    """A damaged one, and one whose loss is not finite; the others are made."""
+    keep_first(photos, 2)
+    whole = (photos / "00.png").read_bytes()
+    (photos / "00.png").write_bytes(whole[: len(whole) // 2])
+    assert call(photos, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert re.search("cannot read .*00.png.*; skipped", printed.err), printed.err
+    assert "1 picture with 1 compiled program" in printed.out
+    assert call(photos, tmp_path / "other", "--tv-weight", "3e38", "--variation", "absolute") == 1
+    assert (
+        "its loss was not finite: use smaller loss weights, or --precision highest; skipped" in capsys.readouterr().err
+    )
+    assert not list((tmp_path / "other").iterdir())
 
 
 @pytest.mark.long

@@ -39,9 +39,12 @@ def test_the_whole_picture_if_it_fits(run):
     assert output.endswith("Fits with --window whole.\n")
 
 
-@pytest.mark.long
-def test_other_settings_that_fit_are_suggested(run):
-    needs = memory.memory(200, 300, js.Objective(window=128), js.lbfgs(), [(200, 300)])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_other_settings_that_fit_are_suggested(run, monkeypatch, compiled):
+    """With the memory of compiled programs, and quickly with its estimate."""
+    measure = memory.memory if compiled else memory.estimate
+    monkeypatch.setattr(plan, "memory", measure)
+    needs = measure(200, 300, js.Objective(window=128), js.lbfgs(), [(200, 300)])
     least = needs.peak - needs.process
     assert run(least / memory.USABLE + 1, 300, 200)[1].endswith("Fits with --window 128.\n")
     # Four of ten pairs too many.

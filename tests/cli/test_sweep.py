@@ -189,7 +189,9 @@ SHALLOW = ("--content-layers", "relu1_1", "--scales", "2", "--steps", "20")
     [
         (["--style-layers", "relu1_1", "--style-scale", "1,0.05"], [2, 1]),
         # A deeper layer needs larger images, and so allows fewer scales, but only in its own cells.
-        (["--style-layers", "relu1_1,relu3_1", "--style-scale", "1,0.2"], [2, 2, 2, 1]),
+        pytest.param(
+            ["--style-layers", "relu1_1,relu3_1", "--style-scale", "1,0.2"], [2, 2, 2, 1], marks=pytest.mark.long
+        ),
     ],
 )
 def test_each_cell_has_the_scales_of_its_own_run(run, monkeypatch, axes, scales):

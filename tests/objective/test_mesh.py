@@ -95,9 +95,8 @@ def check(found, expected):
 PAIRS = [(SIZES[0], MESHES[1]), (SIZES[1], MESHES[2]), (SIZES[2], MESHES[0])]
 
 
-@pytest.mark.parametrize(
-    ("size", "shape"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.long) for pair in PAIRS[1:])]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("size", "shape"), PAIRS)
 def test_value_gradient_and_a_run_are_those_of_one_device(real_params, pictures, alone, size, shape):
     photo = js.resize(pictures[0], *size)
     found = evaluated(photo, pictures[1], real_params, DIRECT, js.make_mesh(*shape))

@@ -57,6 +57,7 @@ def test_the_real_network(real_params, photos, starry):
         alike(result, js.stylize(photo, starry, **options))
 
 
+@pytest.mark.long
 def test_scales_windows_and_a_canvas(tiny_params, photograph, starry):
     photos = [photograph("china.jpg", 96, 72), photograph("starry_night.jpg", 64, 80)]
     options = {"params": tiny_params, "steps": 22, "scales": 2, "whitening": 0.0, "window": 32}
