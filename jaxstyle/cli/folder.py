@@ -1,11 +1,13 @@
 """Stylize a folder of photos with few compiled programs; each picture is written when it is finished, none made twice.
 
-Before the first picture only headers are read. Every photo is hashed and decoded once, when its batch is due.
+Before the first batch only headers are read, except for photos whose output exists, which are hashed. A photo is
+decoded when its batch starts.
 """
 
 import functools
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxstyle.cli.batch_checkpoint import for_batch, interrupted_batch
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
@@ -61,7 +64,7 @@ class Folder:
         inputs: other files that are read.
         format: extension of the pictures.
         batch: number of photos per batch.
-        share: index of this host and number of hosts: each makes every so many-th picture.
+        share: index i of this host and number n of hosts: it makes the pictures k with k mod n = i.
         size: long side of the pictures in pixels.
         size_of: function that returns the height and width at which a photo will be read, from its header.
         read: function that reads a photo.
@@ -135,8 +138,8 @@ def stylize_folder(folder: Folder) -> int:
     A picture exists if its recipe has the same settings and the same files.
 
     Returns:
-        Exit code: 0 if all pictures exist now, 1 if some failed or had to be written to a fallback path, 130 after
-        Ctrl-C.
+        Exit code: 0 if all pictures of this host exist now, 1 if some failed or had to be written to a fallback path,
+        130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         InputError: for a folder without photos, or an output folder that cannot be used.
@@ -147,7 +150,8 @@ def stylize_folder(folder: Folder) -> int:
     # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
     # uninterrupted one.
     groups = group_sizes(sizes.values(), folder.size, folder.num_scales)
-    failed = len(outputs) - len(sizes)
+    index, hosts = folder.share
+    failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():
         folder.print_result(f"{folder.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
     made = 0
@@ -159,7 +163,7 @@ def stylize_folder(folder: Folder) -> int:
             made += saved
             stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
             # It holds the pictures that could not be written.
-            if folder.checkpoint is not None and saved == len(results) and is_first():
+            if folder.checkpoint is not None and results and saved == len(results) and is_first():
                 remove_checkpoint(folder.checkpoint.path)
             if stopped:
                 _log_info(f"{stopped} after {made} pictures; run the same command again to make the rest")
@@ -223,6 +227,11 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
             raise InputError(f"the output {output} is one of the inputs, expected another folder")
         if num_photos[output.name.casefold()] > 1:
             raise InputError(f"two photos would become {output}, expected photos of different names")
+        snapshot = re.fullmatch(r"(.+)_\d{5}", output.stem)
+        if folder.save_every and snapshot and f"{snapshot[1]}.{folder.format}".casefold() in num_photos:
+            raise InputError(
+                f"a numbered picture of {snapshot[1]} could take the place of {output}, expected photos of other names"
+            )
     if is_first():
         try:
             folder.output.mkdir(parents=True, exist_ok=True)
@@ -257,7 +266,8 @@ def _pending_tasks(
         except InputError as error:
             sizes[k] = 0
             is_pending[k] = False
-            _log_failure(photo, error)
+            if k % hosts == index:
+                _log_failure(photo, error)
     num_photos = int(broadcast_from_first_host(np.int32(len(outputs))))
     if num_photos != len(outputs):
         raise InputError(
@@ -288,7 +298,11 @@ def _batches(
         members.setdefault(groups[task.size], []).append(task)
     shared = Counter(groups.values())
     num_preceding = 0
-    for group in sorted(members):
+    # The batch that was interrupted comes first, as it was.
+    interrupted = set(interrupted_batch(folder.checkpoint, (task.photo.name for task in tasks)))
+    for tasks_of_group in members.values():
+        tasks_of_group.sort(key=lambda task: task.photo.name not in interrupted)
+    for group in sorted(members, key=lambda group: (members[group][0].photo.name not in interrupted, group)):
         # Images of equal size fill their canvas.
         canvas = group.canvas if shared[group] > 1 else NO_CANVAS
         loaded: list[Loaded] = []
@@ -304,7 +318,7 @@ def _batches(
                 num_preceding += 1
                 continue
             loaded.append(photo)
-            if len(loaded) == folder.batch:
+            if len(loaded) == folder.batch or {one.task.photo.name for one in loaded} == interrupted:
                 yield Batch(loaded, canvas, num_preceding)
                 num_preceding += len(loaded)
                 loaded = []
@@ -331,7 +345,8 @@ def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list
     copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
     pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
     try:
-        return folder.make(pixels, batch.canvas, show, folder.checkpoint)[: len(batch.photos)]
+        checkpoint = for_batch(folder.checkpoint, names)
+        return folder.make(pixels, batch.canvas, show, checkpoint)[: len(batch.photos)]
     except (InputError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise

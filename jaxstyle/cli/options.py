@@ -54,7 +54,7 @@ class Options:
     more: Annotated[Positional[tuple[Path, ...]], _value("[PAINTING ...]", "none")] = ()
     """More paintings, whose styles are blended with the first one's; see --blend."""
     preset: presets.Name = "default"
-    """Published method whose settings become the defaults of the options below."""
+    """Named settings that become the defaults of other options: default, fast, or a published method."""
     size: int = 512
     """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
     style_size: Annotated[int | None, _value("PIXELS", "--size")] = None
@@ -77,11 +77,11 @@ class Options:
     auto: whole if that fits in memory, otherwise the largest windows that fit. `jaxstyle plan` lists the choices."""
     whitening: Annotated[float | None, _value("NUMBER", "1 for lbfgs, 0 for adam")] = None
     """How much the optimizer rescales the gradient of the style loss, 0 to 1. 0 uses the plain gradient.
-    With lbfgs, 1 needs fewer steps to the same picture."""
+    With lbfgs, 1 reaches the same loss in fewer steps."""
     init: Annotated[str, arg(metavar="content|noise|gray|FILE")] = "content"
     """Image to start from: content (the photo), noise, gray, or an image file."""
     mosaic: float = 0.25
-    """Fraction of small random pieces of the painting mixed into the photo if --init is content, 0 to 1."""
+    """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if --init is content."""
     seed: int = 0
     """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
     strength: Annotated[float | None, _value("NUMBER", "the preset's weights")] = None
@@ -128,7 +128,8 @@ class Options:
     wasserstein: the Wasserstein distance between means and covariances.
     If it is not the preset's and no weight is given, --strength is 0.5."""
     matrix_root: MatrixRoot = "auto"
-    """Matrix square root of --style-loss wasserstein: eigh (exact), newton-schulz (12 iterations), or auto (exact)."""
+    """Matrix square root of --style-loss wasserstein: eigh (eigenvectors), or newton-schulz (12 iterations).
+    auto: eigh on CPUs, iterations until they converge on GPUs and TPUs."""
     ridge: Annotated[float | None, _value("NUMBER", "3 % of the norm of the style's covariance")] = None
     """Number added to the diagonals of the covariances of --style-loss wasserstein, 0 or more."""
     normalization: Normalization = "notebook"
@@ -176,8 +177,8 @@ class Options:
     If PHOTO is a folder: without --mesh, each host makes a share of the pictures on its own."""
     checkpoint: Annotated[Path | None, _value("FILE", "none")] = None
     """File to save the state of the run to. `jaxstyle resume FILE` continues an interrupted run to the same picture.
-    For a folder, and a sweep, the same command continues: finished pictures stay, the others start where they were.
-    The file is deleted when the pictures are written."""
+    For a folder or a sweep, repeat the command: finished pictures stay, and the interrupted batch continues.
+    The file is deleted when the pictures are written. Hosts that share a folder write FILE.0, FILE.1, ..."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, 0 or more."""
     log_json: Annotated[Path | None, _value("FILE|-", "none")] = None

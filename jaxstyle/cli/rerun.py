@@ -46,7 +46,7 @@ class Rerun:
     """Reproduce a picture from its embedded recipe and compare the two: exit code 0 if they are identical, 1 if not."""
 
     picture: Annotated[Positional[Path], arg(metavar="PICTURE")]
-    """A picture that jaxstyle stylize wrote."""
+    """A picture, contact sheet or cell that jaxstyle wrote."""
     inputs: tuple[Path, ...] = ()
     """Folders to search for the inputs of the run, in addition to the picture's folder and the current one."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
@@ -121,7 +121,7 @@ class Rerun:
     def _options(self, recipe: Any, kind: type[AnyStylize] = Stylize) -> AnyStylize:
         """Return the options in the recipe, with the paths of its inputs on this machine."""
         if recipe is None or not isinstance(recipe.get("settings"), dict):
-            raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize wrote")
+            raise InputError(f"{self.picture} holds no recipe: expected a picture that jaxstyle stylize or sweep wrote")
         settings = recipe["settings"]
         if recipe.get("status") not in COMPLETED:
             raise InputError(

@@ -1,6 +1,7 @@
 """`jaxstyle stylize`: one photo, or a folder of photos, and the run that `resume`, `rerun` and `demo` share."""
 
 import dataclasses
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from jaxstyle import distributed
+from jaxstyle.cli.batch_checkpoint import make_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
@@ -279,13 +281,12 @@ class Stylize(Options):
         return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
 
     def _folder_checkpoint(self) -> Checkpoint | None:
-        checkpoint = self._checkpoint(resume=True)
-        if checkpoint is None:
+        if self.checkpoint is None:
             return None
         index, hosts = self._share()
-        path = self.checkpoint if hosts == 1 else f"{self.checkpoint}.{index}"
-        # The same command continues a folder, whatever batch the checkpoint is of.
-        return dataclasses.replace(checkpoint, path=path, force=False, restart=True)
+        path = self.checkpoint if hosts == 1 else Path(f"{self.checkpoint}.{index}")
+        options = json.loads(json.dumps(options_to_json(self)))
+        return make_checkpoint(path, self.checkpoint_every, self.force, {"options": options})
 
     def _shares_photos(self) -> bool:
         """Return True if each host makes a share of a folder's pictures, and no picture is divided over hosts."""
@@ -340,7 +341,7 @@ def defaults(
         preset=settings.name,  # pyright: ignore[reportArgumentType]
         steps=settings.steps,
         scales=settings.scales,
-        init=settings.init,
+        init=str(settings.init),
         mosaic=settings.mosaic,
         share=settings.share,
         strength=settings.strength,

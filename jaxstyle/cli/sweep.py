@@ -1,7 +1,9 @@
 """`jaxstyle sweep`: many settings of one pair of pictures, side by side on a contact sheet."""
 
 import contextlib
+import dataclasses
 import itertools
+import json
 import logging
 import math
 import os
@@ -15,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import jax.numpy as jnp
 from tyro.conf import arg
 
+from jaxstyle.cli.batch_checkpoint import interrupted_sizes, make_checkpoint
 from jaxstyle.cli.inputs import read_photo
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.option_names import option_name, options_with_values, takes_several
@@ -74,9 +77,10 @@ class Sheet:
 
     Attributes:
         base: options, with the first value of each axis.
-        axes: name of each option that varies, with its values as text; the first axis runs along the rows.
+        axes: name of each option that varies, with its values as text; the first varies across the columns.
         cells: options of each cell, row by row.
-        batch_sizes: number of cells per call in each group, of a sheet that is made again; None finds them.
+        batch_sizes: number of cells per call in each group, of a sheet that is made again; None chooses them from the
+            free memory.
     """
 
     base: Sweep
@@ -97,11 +101,18 @@ class Sheet:
         base = self.base
         photo = read_photo(base, base.photo, min_side=1)
         recipes = [recipe_of(cell) for cell in self.cells]
+        checkpoint = self._checkpoint(recipes[0])
         recipe = self._recipe(recipes[0])
-        groups, paths = prepare_groups(self.cells, self.batch_sizes), self._cell_paths()
+        sizes = interrupted_sizes(checkpoint) if self.batch_sizes is None else self.batch_sizes
+        groups, paths = prepare_groups(self.cells, sizes), self._cell_paths()
         recipe |= {"axis_settings": self._axis_settings(recipes), "batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
         io.recipe_text(recipe)
+        # A cell is a picture of its own.
+        recipes = [
+            each | {"settings": each["settings"] | {"output": path.name}}
+            for each, path in zip(recipes, paths or [base.output] * len(recipes), strict=True)
+        ]
         results = {k: _read_cell(path) for k, path in enumerate(paths) if is_finished(path, recipes[k])}
         if results:
             log.info("%d of %d cells exist already with these settings", len(results), len(self.cells))
@@ -119,7 +130,10 @@ class Sheet:
                 unsaved.append(paths[k])
 
         pending = {k for k in range(len(self.cells)) if k not in results}
-        run_groups(groups, pending, save_cell, line, base.quiet, self._checkpoint())
+        if checkpoint is not None:
+            sizes = [group.batch_size for group in groups]
+            checkpoint = dataclasses.replace(checkpoint, note={**checkpoint.note, "batch_sizes": sizes})
+        run_groups(groups, pending, save_cell, line, base.quiet, checkpoint)
         ends = [cell.status for cell in results.values() if cell.status not in COMPLETED]
         recipe |= {"status": str(ends[0] if ends else Status.STEP_LIMIT)}
         return MadeSheet(self._draw(results), results, recipe, unsaved)
@@ -167,12 +181,12 @@ class Sheet:
             step *= len(values)
         return settings
 
-    def _checkpoint(self) -> Checkpoint | None:
+    def _checkpoint(self, recipe: dict[str, Any]) -> Checkpoint | None:
         base = self.base
         if base.checkpoint is None:
             return None
-        note = {"command": "sweep"}
-        return Checkpoint(base.checkpoint, base.checkpoint_every, resume=True, restart=True, note=note)
+        command = {"command": "sweep", "settings": recipe["settings"], "axes": self.axes}
+        return make_checkpoint(base.checkpoint, base.checkpoint_every, base.force, json.loads(json.dumps(command)))
 
     def _cells_folder(self) -> Path | None:
         """Folder of the separate pictures; with a checkpoint, a second run reads from it what is finished."""
@@ -222,7 +236,8 @@ class Sheet:
             except OSError as error:
                 raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
         for path, cell in zip(self._cell_paths(), self.cells, strict=bool(folder)):
-            recipe = recipe_of(cell) if path.exists() else {}
+            recipe = recipe_of(cell) if path.exists() else {"settings": {}}
+            recipe["settings"] |= {"output": path.name}
             if not is_finished(path, recipe):
                 check_outputs([path], base.inputs(), base.force, recipe)
 
@@ -306,7 +321,7 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
             axes[option_name(field)[2:]], positions[k] = values, field
     if len(axes) > 2:
         raise InputError(
-            f"{', '.join(axes)} have several values, expected at most two such options: one for rows, one for columns"
+            f"{', '.join(axes)} have several values, expected at most two such options: one for columns, one for rows"
         )
     count = math.prod(map(len, axes.values()))
     if count > MAX_CELLS:

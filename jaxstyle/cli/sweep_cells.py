@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from jaxstyle.cli.batch_checkpoint import for_batch, interrupted_batch
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.recipe import BatchPlace
@@ -105,19 +106,28 @@ def run_groups(
     """
     done = 0
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
-        for group in groups:
-            rows = [row for row, index in enumerate(group.indices) if index in pending]
-            for start in range(0, len(rows), group.batch_size):
-                chosen = rows[start : start + group.batch_size]
-                callback = _progress_callback(bar, line, done, len(chosen), len(pending))
-                batch = run_call(group, chosen, callback, checkpoint)
-                for k, (row, result) in enumerate(zip(chosen, batch, strict=True)):
-                    on_result(group.indices[row], result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
-                if any(result.status in INTERRUPTED for result in batch):
-                    return
-                if checkpoint is not None:
-                    remove_checkpoint(checkpoint.path)
-                done += len(chosen)
+        for group, rows in _calls(groups, pending, set(interrupted_batch(checkpoint, pending))):
+            callback = _progress_callback(bar, line, done, len(rows), len(pending))
+            batch = run_call(group, rows, callback, for_batch(checkpoint, [group.indices[row] for row in rows]))
+            for k, (row, result) in enumerate(zip(rows, batch, strict=True)):
+                on_result(group.indices[row], result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
+            if any(result.status in INTERRUPTED for result in batch):
+                return
+            if checkpoint is not None:
+                remove_checkpoint(checkpoint.path)
+            done += len(rows)
+
+
+def _calls(groups: Sequence[Group], pending: Collection[int], interrupted: set[int]) -> list[tuple[Group, list[int]]]:
+    """Return groups, and the rows of the cells to make at once; an interrupted call comes first, as it was."""
+    first, others = [], []
+    for group in groups:
+        rows = [row for row, index in enumerate(group.indices) if index in pending]
+        again = [row for row in rows if group.indices[row] in interrupted]
+        first += [(group, again)] if again else []
+        rows = [row for row in rows if row not in again]
+        others += [(group, rows[k : k + group.batch_size]) for k in range(0, len(rows), group.batch_size)]
+    return first + others
 
 
 def run_call(

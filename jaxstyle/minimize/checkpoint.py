@@ -51,8 +51,8 @@ class Checkpoint:
 
     A resumed run is bit-identical to an uninterrupted one, on the same device with the same versions. It is saved
     between chunks of steps, and when Ctrl-C, SIGTERM or a callback ends it; a save replaces the last one atomically, so
-    a complete one exists at any moment. A save that fails is a warning. The checkpoint stays when the run is done:
-    remove it once the image is saved. It takes about 300 bytes a pixel with L-BFGS of 10 pairs.
+    a complete one exists at any moment. A save that fails only logs a warning. The checkpoint stays when the run is
+    done: remove it once the image is saved. It takes about 300 bytes a pixel with L-BFGS of 10 pairs.
 
     On a mesh the file names a folder beside it, `PATH.shards`, to which each host writes the shards of its devices:
     move and remove both together. With several hosts all must see the path.
@@ -82,7 +82,9 @@ class Checkpoint:
         try:
             json.dumps(dict(self.note))
         except (TypeError, ValueError) as error:
-            raise InputError(f"note is no JSON ({error}): use plain numbers, strings, lists and dicts") from error
+            raise InputError(
+                f"note is not valid JSON ({error}): use plain numbers, strings, lists and dicts"
+            ) from error
         if not (isinstance(self.every, Real) and 0 <= self.every < math.inf):
             raise InputError(
                 f"every is {self.every!r}, expected seconds between two checkpoints, from 0 on, such as 60"
@@ -93,7 +95,7 @@ class Snapshot(NamedTuple):
     """A run between two chunks of steps.
 
     Attributes:
-        stage: index of the present stage.
+        stage: index of the current stage.
         sizes: height and width of each image at this stage, without a canvas.
         histories: losses of the stages before, of each image.
         windows: side of the windows at every stage; None where the image is evaluated whole.
@@ -138,7 +140,11 @@ def make_saver(
             log.debug("checkpoint %s written in %.2f s", checkpoint.path, time.perf_counter() - start)
         except SAVE_ERRORS as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or "out of memory"
-            log.warning("cannot write the checkpoint %s: %s; the run continues without it", checkpoint.path, reason)
+            log.warning(
+                "cannot write the checkpoint %s: %s; the run continues, and an earlier checkpoint stays",
+                checkpoint.path,
+                reason,
+            )
         # On every host: they have to come to the next save together.
         last = time.perf_counter()
 

@@ -1,7 +1,7 @@
 """Minimize at one size: compiled chunks of steps, with stopping criteria checked between chunks.
 
-One loop serves one image and a batch, whose images accept steps, switch objectives and stop independently. What stops
-is taken out: the loop keeps its image, and ignores what later steps of the batch do to its part of the state.
+One loop serves one image and a batch, whose images accept steps, switch objectives and stop independently. When an
+image stops, the loop stores its result and ignores its later states.
 """
 
 import logging
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
 
     Attributes:
         params: parameters of the network.
-        targets: targets of the state's size; of a batch, with a leading axis, as the weights.
+        targets: targets of the state's size; for a batch, targets and weights have a leading axis.
         weights: weights of the loss terms.
         objective: static.
         optimizer: static.
@@ -83,7 +83,7 @@ class RunState(NamedTuple):
         statuses: reason to stop; None for an image that continues.
         powers: exponent of the whitening in the surrogate; 0 once the image has switched to the loss itself.
         objective_starts: number of evaluations taken before that switch.
-        images: result of an image that has stopped, on its canvas; None for one that continues.
+        images: result of an image that has stopped, which may be on a canvas; None for one that continues.
     """
 
     state: State
@@ -121,7 +121,7 @@ def minimize(
     limits: Limits,
     callback: Callable[[RunState], Status | None],
 ) -> tuple[tuple[Any, ...], tuple[History, ...], tuple[Status, ...]]:
-    """Take steps until every image has a stopping criterion that holds.
+    """Run steps until every image has stopped.
 
     Args:
         run_state: initial or restored run state; its state is not usable afterwards.

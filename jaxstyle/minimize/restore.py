@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class StoredRun(NamedTuple):
-    """A snapshot as read from a checkpoint. Attributes that `Snapshot` lacks:
+    """A snapshot as read from a checkpoint. Attributes that differ from those of `Snapshot`:
 
     Attributes:
         arrays: the state by name, or the shards that hold it.
@@ -54,7 +54,7 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
 
     Args:
         checkpoint: settings; nothing is read unless they say to resume.
-        run_fingerprint: `fingerprint` of the arguments of the present run.
+        run_fingerprint: `fingerprint` of the arguments of the current run.
         mesh: mesh of the run: if one of its hosts finds the file, all have to.
 
     Returns:
@@ -110,10 +110,10 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
 def restore_state(
     run: StoredRun, image: Image | Images, optimizer: optax.GradientTransformation, steps: int
 ) -> RunState:
-    """Restore the progress at the present stage.
+    """Restore the progress at the current stage.
 
     Args:
-        run: from `load_snapshot`; its arrays are removed.
+        run: from `load_snapshot`; its arrays in memory are released.
         image: an image of the stage's size with the sharding of the run, or a batch.
         optimizer: optimizer of the run.
         steps: evaluations of the stage.
@@ -144,7 +144,7 @@ def best_images(run: StoredRun, sizes: Sequence[tuple[int, int]], mesh: Any = No
     Args:
         run: from `load_snapshot`.
         sizes: height and width in pixels to resize each image to.
-        mesh: mesh of the present run.
+        mesh: mesh of the current run.
 
     Returns:
         One image of `(height, width, 3)` for each size.

@@ -1,6 +1,6 @@
 """One optimization step: one evaluation, one update. The state is a pytree; the step is one compiled program.
 
-The state of a batch has a leading axis of images; `is_batched` tells them apart.
+The state of a batch has a leading axis of images; `is_batched` tells whether it has one.
 """
 
 import functools
@@ -94,7 +94,7 @@ def init(
 
 
 def init_unchecked(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
-    """Return the state of `init` without its checks, sharded like the image; of each image of a batch."""
+    """Return the state of `init` without its checks, sharded like the image; for a batch, with a leading axis."""
     make = _initial_states(image.ndim == 4, optimizer)
     shardings = shardings_like(jax.eval_shape(make, image), image, batched=image.ndim == 4)
     if shardings is None and image.ndim == 3:
@@ -103,7 +103,7 @@ def init_unchecked(image: Image | Images, optimizer: optax.GradientTransformatio
 
 
 def abstract_state(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
-    """Return the shapes, types and shardings of `init_unchecked` as `jax.ShapeDtypeStruct`; nothing is computed."""
+    """Return the shapes, types and shardings of a state as `jax.ShapeDtypeStruct`; nothing is computed."""
     batched = image.ndim == 4
     shapes = jax.eval_shape(_initial_states(batched, optimizer), image)
     shardings = shardings_like(shapes, image, batched) or jax.tree.map(lambda _: image.sharding, shapes)

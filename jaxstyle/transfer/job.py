@@ -1,4 +1,4 @@
-"""A job: one image to make, with its colors and regions, checked, at any size of the run."""
+"""A job: the checked inputs of one image, and how to resize them."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Job(NamedTuple):
         color: source of the result's colors.
         original: the content at full size, in its own colors.
         factor: size of the images, relative to the full size.
-        style_key: equal for jobs with the same styles, which are measured once; None if there is none.
+        style_key: equal for jobs with the same styles, which are measured once; None measures this job's separately.
     """
 
     content: Image
@@ -116,7 +116,7 @@ def resize_job(job: Job, factor: float) -> Job:
 
 
 def finished_image(job: Job, image: AnyImage) -> Image:
-    """Return an image of the run at full size, with the pixels outside of all regions, and the job's colors."""
+    """Return an image of the run at full size, with its colors, and the content's pixels outside of all regions."""
     return restore(restore_fixed_pixels(fit(image, *content_size(job)), job), job.original, job.color)
 
 
@@ -126,7 +126,7 @@ def start_image(job: Job, init: str | AnyImage) -> Image:
 
 
 def mosaic_image(job: Job) -> Image:
-    """Return the style's mosaic in the content's regions, where `balance` measures the content's gradients."""
+    """Return the style mosaic within the regions: where `balance` measures the gradients of the content layers."""
     return restore_fixed_pixels(_initial_image(job._replace(seed=0), "content", 1.0), job)
 
 

@@ -305,7 +305,7 @@ def retry_with_smaller_windows(
     try:
         return work(objective), objective.window
     except jax.errors.JaxRuntimeError as error:
-        smaller = windows_below(objective.window or side)
+        smaller = windows_below(min(objective.window or side, side))
         # In a multi-host run, one host cannot retry on its own.
         if not (retry and jax.process_count() == 1 and smaller and OUT_OF_MEMORY.search(str(error))):
             raise

@@ -32,10 +32,12 @@ def preset(name: str = "default") -> Settings:
     return PRESETS[name]
 
 
-def settings_of(settings: Settings | None, name: str) -> Settings:
-    """Return the settings, or those of the name if they are None; raise InputError for anything else."""
+def settings_of(settings: Settings | None, name: str | None) -> Settings:
+    """Return the settings, those of the name, or the default; raise InputError for both, or anything else."""
     if settings is None:
-        return preset(name)
+        return preset("default" if name is None else name)
+    if name is not None:
+        raise InputError(f"settings and preset={quote(name)} are given, expected one of them")
     if not isinstance(settings, Settings):
         raise InputError(f"settings is {quote(settings)}, expected Settings; preset={quote(settings)} takes a name")
     return settings

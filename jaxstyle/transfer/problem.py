@@ -50,7 +50,7 @@ class Placement(NamedTuple):
 
     Attributes:
         mesh: devices; None for the default device.
-        min_canvas: height and width of the canvas, if larger than the images need.
+        min_canvas: minimum height and width of the canvas.
     """
 
     mesh: Mesh | None
@@ -76,8 +76,7 @@ def make_problem(
         weights: those of an earlier call, with a leading axis for several jobs; from the jobs if None.
 
     Returns:
-        The initial images, the weights, and a function that returns the problem with an exponent of the whitening for
-        each job.
+        The initial images, the weights, and a function from the whitening exponent of each job to the `Problem`.
     """
     objective, mesh, several = stage.objective, placement.mesh, len(jobs) > 1
     mesh_params = _replicated(params, mesh)

@@ -1,4 +1,4 @@
-"""The driver: takes a list of jobs through a list of stages, together, from checks of the memory to the results."""
+"""The driver: runs all jobs together through the stages, with windows, checkpoint, minimization and results."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ STOPS = (Status.STOPPED, *INTERRUPTED)
 
 
 class Plan(NamedTuple):
-    """How to run the jobs: what does not belong to one of them, or to one stage.
+    """Options that all jobs and stages of a run share.
 
     Attributes:
         params: parameters of the network.
@@ -90,7 +90,7 @@ def with_checkpoint(
     return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
 
 
-class Begin(NamedTuple):
+class StageInput(NamedTuple):
     """What a stage starts from.
 
     Attributes:
@@ -106,7 +106,7 @@ class Begin(NamedTuple):
     evaluations: int
 
 
-class Outcome(NamedTuple):
+class StageResult(NamedTuple):
     """What a stage returns.
 
     Attributes:
@@ -125,7 +125,7 @@ class Outcome(NamedTuple):
 def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[Result]:
     """Minimize stage after stage, each from the images of the stage before.
 
-    Ctrl-C and SIGTERM end the run after the present chunk of steps, with the best images so far. A job whose loss is
+    Ctrl-C and SIGTERM end the run after the current chunk of steps, with the best images so far. A job whose loss is
     not finite takes no part in later stages.
 
     Args:
@@ -174,7 +174,9 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             images = [
                 restore_fixed_pixels(jnp.asarray(image), job) for image, job in zip(images, stage_jobs, strict=True)
             ]
-            statuses = [None] * len(jobs) if outcome is None else [_final(status) for status in outcome.statuses]
+            statuses: list[Status | None] = [None] * len(jobs)
+            if outcome is not None:
+                statuses = [_final(status) for status in outcome.statuses]
 
             def report(window, weights, run_state, index=index, sizes=sizes) -> Status | None:
                 seconds = time.perf_counter() - start_time
@@ -183,7 +185,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
 
             stage = stage._replace(objective=dataclasses.replace(stage.objective, window=windows[index]))
             _log_stage(index, stages, sizes, stage.objective)
-            begin = Begin(stage_jobs, images, statuses, sum(max(map(len, rows)) for rows in histories))
+            begin = StageInput(stage_jobs, images, statuses, sum(max(map(len, rows)) for rows in histories))
             work = functools.partial(_run_stage, begin, stage, plan, resumed, report)
             # A window at least as large as a device's shard is the same as no window.
             side = max(shard_size(_largest(sizes), stage.objective))
@@ -207,7 +209,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
 
 
 def present_images(jobs: Sequence[Job], snapshot: Snapshot) -> list[Image]:
-    """Return the best image so far of each job, at the present stage's size, in the job's colors."""
+    """Return the best image so far of each job, at the current stage's size, in the job's colors."""
     run = snapshot.run_state
     results = result_image(run.state)
     results = to_host(results) if is_batched(run.state) else [results]
@@ -219,13 +221,13 @@ def present_images(jobs: Sequence[Job], snapshot: Snapshot) -> list[Image]:
 
 
 def _run_stage(
-    begin: Begin,
+    begin: StageInput,
     stage: Stage,
     plan: Plan,
     resumed: StoredRun | None,
     report: Callable[..., Status | None],
     objective: Objective,
-) -> Outcome:
+) -> StageResult:
     stage = stage._replace(objective=objective)
     placement = Placement(plan.mesh, scaled_size(*plan.canvas, stage.factor))
     weights = None if resumed is None else resumed.weights
@@ -242,7 +244,7 @@ def _run_stage(
     on_chunk = functools.partial(report, objective.window, weights)
     images, rows, ends = minimize(run, problem, limits, on_chunk)
     sizes = [content_size(job) for job in begin.jobs]
-    return Outcome([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
+    return StageResult([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 
 
 def _window(jobs: Sequence[Job], stage: Stage, plan: Plan) -> int | None:
@@ -260,7 +262,7 @@ def _result(
     k: int,
     job: Job,
     stages: Sequence[Stage],
-    outcome: Outcome,
+    outcome: StageResult,
     histories: Sequence[tuple[History, ...]],
     weights: LossWeights,
 ) -> Result:

@@ -1,4 +1,4 @@
-"""Settings of a run: one object for presets, for the caller, and for what a checkpoint compares."""
+"""Settings of a run: for presets, for callers, and the values that a checkpoint compares."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Settings:
 
     Attributes:
         name: of a preset; empty for settings of your own.
-        objective: layers, normalization, pooling, precision.
+        objective: structure of the loss: see `Objective`.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, which computes the weights if not None: see `balance`.
         optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient per step.
@@ -80,9 +80,10 @@ class Settings:
 def resolve_settings(base: Settings, mesh: Mesh | None, **changes: Any) -> Settings:
     """Return settings overridden by the parameters of `stylize`, with everything that depends on others resolved.
 
-    If neither strength nor weights are given, and the style loss is not that of the base, whose weights would mean
-    nothing, the strength is 0.5. On a mesh that shards an image the default optimizer is one that can be sharded too.
-    Only `lbfgs` is whitened by default: the switch to the plain gradient sets other optimizers back.
+    If neither strength nor weights are given and the style loss differs from the base's, the strength is 0.5, because
+    the base's weights do not apply to another style loss. On a mesh that shards an image the default optimizer is one
+    that can be sharded too. Whitening is on by default for `lbfgs` only: other optimizers lose progress when the run
+    switches to the plain gradient.
 
     Args:
         base: settings.
@@ -111,7 +112,7 @@ def resolve_settings(base: Settings, mesh: Mesh | None, **changes: Any) -> Setti
         resolved["strength"] = 0.5
     if resolved.get("strength", settings.strength) is not None and "weights" not in changes:
         # The base's weights may have other layers than the objective.
-        resolved["weights"] = LossWeights(1.0, 1.0, base.weights.tv)
+        resolved["weights"] = base.weights._replace(content=1.0, style=1.0)
     # The objective refuses a wrong window, before anything is computed.
     objective = settings.objective
     if settings.window != "auto":

@@ -44,9 +44,8 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
         for job in jobs
     ]
     least = min(pyramids, key=len)
-    return [
-        Stage(scale.factor, scale.steps, settings.objective, settings.optimizer, settings.whitening) for scale in least
-    ]
+    common = settings.objective, settings.optimizer, settings.whitening or 0.0
+    return [Stage(scale.factor, scale.steps, *common) for scale in least]
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

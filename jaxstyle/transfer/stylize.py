@@ -34,7 +34,7 @@ def stylize(
     settings: Settings | None = None,
     *,
     params: Params | None = None,
-    preset: str = "default",
+    preset: str | None = None,
     objective: Objective | None = None,
     weights: LossWeights | None = None,
     strength: float | None = None,
@@ -65,15 +65,17 @@ def stylize(
     those of the loss itself. When the surrogate makes slow progress, the run continues with the gradient of the loss
     itself. Ctrl-C or SIGTERM ends the run after the current chunk of steps with the best image so far; a second signal
     has its default effect. An image whose loss or gradient is not finite is rejected, and the run continues from a
-    better one; the run ends if a check, made every 20 evaluations, finds that at least the last 20 were rejected.
+    better one; the run ends if the first one is rejected, or if a check, made every 20 evaluations, finds that the last
+    20 were rejected.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
         style: one such image of any size, or a sequence of them, which are blended.
-        settings: settings of the run; those of `preset` if None. Each parameter below that is given overrides one.
+        settings: settings of the run; None for those of `preset`. Keywords with the name of one of its attributes
+            override it, except None and a `window` of "auto".
         params: see `load_params`; the embedded weights if None.
-        preset: name of the settings: see `preset`.
-        objective: layers, normalization, pooling, precision.
+        preset: name of the settings if `settings` is None; the default settings if both are.
+        objective: structure of the loss: see `Objective`.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, with a comparable effect across images and sizes. It sets the content
             and style weights at each scale (see `balance`), so only `tv` and `regions` of `weights` are used. Defaults
@@ -92,7 +94,7 @@ def stylize(
         window: side in pixels of the windows in which a larger image is evaluated (see `windows.py`); None evaluates it
             whole; `"auto"` uses the objective's window or, if that is None, the largest windows that fit into the
             memory, at each scale. It changes memory and time, not the result.
-        mesh: devices that share the image: see `make_mesh`. The default optimizer is then
+        mesh: devices that share the image: see `make_mesh`. With several rows or columns the default optimizer is
             `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the image on every device.
         whitening: exponent of the whitening in the surrogate loss, 0 to 1; 0 minimizes the loss itself from the start.
             None is 1 for `lbfgs` and 0 for other optimizers.

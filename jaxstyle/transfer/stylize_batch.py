@@ -35,7 +35,7 @@ def stylize_batch(
     settings: Settings | None = None,
     *,
     params: Params | None = None,
-    preset: str = "default",
+    preset: str | None = None,
     objective: Objective | None = None,
     weights: LossWeights | Sequence[LossWeights] | None = None,
     strength: float | Sequence[float] | None = None,
@@ -72,8 +72,8 @@ def stylize_batch(
             list of them.
         settings: settings of the run, which the parameters below override.
         params: as for `stylize`, like all parameters below without a range.
-        preset: name of the settings, if `settings` is None.
-        objective: layers, normalization, pooling, precision.
+        preset: name of the settings if `settings` is None.
+        objective: structure of the loss: see `Objective`.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, instead of weights for content and style: see `balance`.
         style_weights: one relative number for each style that blends; or a list of such numbers for each image.

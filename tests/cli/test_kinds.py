@@ -217,3 +217,62 @@ def test_a_thousand_photos_start_soon_and_take_no_more_memory(inputs, tiny_weigh
     assert many[1] - few[1] < 20e6
     # A time is no test of speed here: reading every photo first would take minutes.
     assert many[0] < few[0] + 10
+
+
+def test_a_file_that_is_no_checkpoint_of_the_command_stays(inputs, call, capsys, monkeypatch):
+    """Another file, a damaged checkpoint, and that of another command; --force replaces only the last."""
+    file = inputs / "state"
+    words = ("--checkpoint", file, "--checkpoint-every", 0)
+    for kind in ("folder", "sweep"):
+        file.write_text("notes")
+        assert call(kind, inputs / kind, *words) == 2
+        assert "is no checkpoint" in capsys.readouterr().err
+        assert file.read_text() == "notes"
+        file.unlink()
+    with monkeypatch.context() as patch:
+        die_after(patch, 5)
+        with pytest.raises(KilledError):
+            call("one", inputs / "single", *words)
+    saved = file.read_bytes()
+    for kind in ("folder", "sweep"):
+        assert call(kind, inputs / kind, *words) == 2
+        assert "exists already, of another command" in capsys.readouterr().err
+    assert file.read_bytes() == saved
+    assert call("folder", inputs / "folder", *words, "--force") == 0
+    assert not file.exists()
+
+
+def test_an_interrupted_batch_comes_first(inputs, call, monkeypatch, capsys):
+    """Although a photo before it failed the first time, and is pending again."""
+    photo, file, words = inputs / "photos" / "0.png", inputs / "state", ("--batch", "1")
+    assert call("folder", inputs / "expected", *words) == 0
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[: len(whole) // 2])
+    words = (*words, "--checkpoint", file, "--checkpoint-every", 0)
+    with monkeypatch.context() as patch:
+        die_after(patch, 24 + 20)
+        with pytest.raises(KilledError):
+            call("folder", inputs / "out", *words)
+    photo.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        # What is left of the second picture, and the other two.
+        die_after(patch, 4 + 2 * 24 + 1)
+        assert call("folder", inputs / "out", *words) == 0
+    assert pictures(inputs / "out") == pictures(inputs / "expected")
+
+
+def test_a_numbered_picture_takes_no_ones_place(inputs, call, capsys):
+    (inputs / "photos" / "0.png").rename(inputs / "photos" / "1_00010.png")
+    assert call("folder", inputs / "out", "--save-every", 10) == 2
+    assert "a numbered picture of 1 could take the place of" in capsys.readouterr().err
+
+
+def test_cells_of_a_sheet_of_another_format_can_be_made_again(inputs, call, capsys, tiny_weights):
+    words = ["sweep", inputs / "photos" / "2.png", inputs / "painting.png", "-o", inputs / "sheet.jpg", "--size", 48]
+    words += ["--steps", 3, "--weights", tiny_weights, "--seed", "0,1", "--cells", inputs / "cells"]
+    assert main(words) == 0
+    folders = inputs, inputs / "photos", Path(tiny_weights).parent
+    for picture in (inputs / "sheet.jpg", *(inputs / "cells").iterdir()):
+        capsys.readouterr()
+        assert main(["rerun", picture, "--inputs", *folders, "-q"]) == 0
+        assert "identical, byte for byte" in capsys.readouterr().out

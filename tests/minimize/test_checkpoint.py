@@ -323,7 +323,10 @@ def test_what_can_never_be_saved_is_refused_before_the_run(run, tmp_path):
     path = tmp_path / "run"
     with pytest.raises(js.InputError, match="which no checkpoint can hold"):
         run(checkpoint=path, optimizer=optax.adam(0.1, mu_dtype=jnp.bfloat16))
-    for options, message in (({"path": 5}, "path is 5"), ({"path": path, "note": {"when": object()}}, "no JSON")):
+    for options, message in (
+        ({"path": 5}, "path is 5"),
+        ({"path": path, "note": {"when": object()}}, "not valid JSON"),
+    ):
         with pytest.raises(js.InputError, match=message):
             js.Checkpoint(**options)
     with pytest.raises(js.InputError, match="checkpoint is 5, expected the path"):

@@ -154,7 +154,7 @@ def test_a_save_that_fails_is_a_warning(run, checkpoint, monkeypatch, caplog, er
     result = run(checkpoint=dataclasses.replace(checkpoint, every=0))
     np.testing.assert_array_equal(result.image, expected.image)
     (message, *_) = [record.getMessage() for record in caplog.records if "cannot write" in record.getMessage()]
-    assert "No space left on device; the run continues without it" in message
+    assert "No space left on device; the run continues, and an earlier checkpoint stays" in message
     assert "\n" not in message
     assert saves(checkpoint.path) == before
 

@@ -406,3 +406,17 @@ def test_settings_are_the_default_presets():
     default = js.preset().parts()
     own = js.Settings().parts()
     assert {name for name in default if default[name] != own[name]} == {"name", "source"}
+
+
+def test_settings_and_a_preset_contradict_each_other(params, photo, painting, unchecked):
+    with pytest.raises(js.InputError, match="settings and preset='paper' are given, expected one of them"):
+        js.stylize(photo, painting, js.Settings(), params=params, preset="paper")
+
+
+def test_a_strength_in_settings_keeps_the_weights_of_regions(params, photo, painting):
+    masks = np.zeros((*photo.shape[:2], 2), np.float32)
+    masks[:, :24, 0], masks[:, 24:, 1] = 1, 1
+    regions = js.Regions(masks, (np.ones(2, np.float32),))
+    settings = js.Settings(strength=0.5, weights=js.LossWeights(regions=(1.0, 0.25)))
+    result = js.stylize(photo, painting, settings, params=params, regions=regions, steps=2)
+    np.testing.assert_array_equal(result.weights.regions, np.float32([1.0, 0.25]))

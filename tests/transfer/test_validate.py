@@ -20,7 +20,7 @@ NO_OBJECTS = ["x", 3, {}, (1.0, 2.0), object()]
 # Those of both functions; None is a preset's or the default.
 SHARED = {
     "params": ["oxford", 3, {}, {"conv1_1": 3}, [IMAGE]],
-    "preset": [None, 3, "monet", [], ["default"], js.preset()],
+    "preset": [3, "monet", [], ["default"], js.preset()],
     "settings": [3, "paper", [], js.Objective(), js.Settings],
     "objective": [*NO_OBJECTS, js.Objective],
     "weights": ["x", 3, {}, (1.0, 2.0), js.LossWeights("x"), js.LossWeights({}), js.LossWeights(NAN)],
