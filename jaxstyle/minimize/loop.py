@@ -133,8 +133,9 @@ def minimize(
     Returns:
         The resulting image, the losses of all evaluations, and the reason to stop, of each image.
     """
-    state, others, done = run_state.state, run_state._replace(state=None), run_state.done  # pyright: ignore
     # No other reference to the state may remain: `run` reuses its buffers.
+    state, done = run_state.state, run_state.done
+    others = run_state._replace(state=None)  # pyright: ignore[reportArgumentType]
     del run_state
     rows = np.full((len(others.histories), limits.steps, len(Losses._fields)), np.nan, np.float32)
     for k, history in enumerate(others.histories):

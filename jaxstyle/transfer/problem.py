@@ -87,8 +87,10 @@ def make_problem(
     guides = _content_guides(jobs, objective, placement)
     features = _features(mesh_params, content, objective)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent)
-    if weights is not None:
-        stage_weights = _stacked(unstack(weights, len(jobs)), mesh) if several else _replicated(weights, mesh)
+    if weights is not None and several:
+        stage_weights = jax.tree.map(lambda leaf: shard_batch(np.asarray(leaf), mesh), weights)
+    elif weights is not None:
+        stage_weights = _replicated(weights, mesh)
     else:
         stage_weights = _stacked([job.weights for job in jobs], mesh) if several else _replicated(jobs[0].weights, mesh)
         if jobs[0].strength is not None:

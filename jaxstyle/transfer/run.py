@@ -157,13 +157,6 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
     histories: list[tuple[History, ...]] = [] if snapshot is None else snapshot.histories[: len(stages) - 1]
     outcome = None
     with stop_flag() as stop:
-
-        def after_chunk(snapshot: Snapshot) -> Status | None:
-            status = Status.STOPPED if plan.callback is not None and plan.callback(snapshot) else stop.status
-            if save is not None:
-                save(snapshot, status is not None)
-            return status
-
         for index in range(len(histories), len(stages)):
             stage, resumed, snapshot = stages[index], snapshot, None
             stage_jobs = [resize_job(job, stage.factor) for job in jobs]
@@ -181,7 +174,11 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             def report(window, weights, run_state, index=index, sizes=sizes) -> Status | None:
                 seconds = time.perf_counter() - start_time
                 all_windows = [*windows[:index], window, *windows[index + 1 :]]
-                return after_chunk(Snapshot(index, sizes, histories, all_windows, weights, run_state, seconds))
+                snapshot = Snapshot(index, sizes, histories, all_windows, weights, run_state, seconds)
+                status = Status.STOPPED if plan.callback is not None and plan.callback(snapshot) else stop.status
+                if save is not None:
+                    save(snapshot, status is not None)
+                return status
 
             stage = stage._replace(objective=dataclasses.replace(stage.objective, window=windows[index]))
             _log_stage(index, stages, sizes, stage.objective)

@@ -213,7 +213,6 @@ def test_a_thousand_photos_start_soon_and_take_no_more_memory(inputs, tiny_weigh
         return seconds, line["memory"]
 
     few, many = first_chunk(10), first_chunk(1000)
-    print(few, many)
     assert many[1] - few[1] < 20e6
     # A time is no test of speed here: reading every photo first would take minutes.
     assert many[0] < few[0] + 10
