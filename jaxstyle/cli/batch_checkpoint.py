@@ -1,56 +1,64 @@
 """The checkpoint of a command with many pictures: it holds the batch in progress, which the same command continues."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxstyle.errors import InputError
 from jaxstyle.minimize import checkpoint_file
 from jaxstyle.minimize.checkpoint import Checkpoint
 
 
-def make_checkpoint(path: str | os.PathLike[str], every: float, force: bool, command: Mapping[str, Any]) -> Checkpoint:
+class BatchCheckpoint(NamedTuple):
+    """The checkpoint of a command.
+
+    Attributes:
+        checkpoint: its settings; the note is the command.
+        interrupted: note of the interrupted batch of the same command; empty if there is none.
+    """
+
+    checkpoint: Checkpoint
+    interrupted: Mapping[str, Any]
+
+    def interrupted_batch(self, pending: Iterable[Any]) -> set[Any]:
+        """Return the names of the pictures in the interrupted batch; none if some are not pending any more."""
+        batch = set(self.interrupted.get("batch", ()))
+        return batch if batch <= set(pending) else set()
+
+
+def open_checkpoint(
+    path: str | os.PathLike[str], every: float, force: bool, command: Mapping[str, Any]
+) -> BatchCheckpoint:
     """Return the checkpoint of a command, and refuse a file that is not of this command.
 
     Args:
         path: of the file.
         every: seconds between two saves.
         force: If True, a checkpoint of another command is replaced.
-        command: JSON that is equal for the same command.
+        command: values that JSON can store, equal for the same command.
 
     Raises:
         InputError: for a file that is no checkpoint, or that of another command.
     """
+    # As the file returns it: a list where a tuple was.
+    command, stored = json.loads(json.dumps(command)), {}
     if os.path.lexists(path):
         note = checkpoint_file.read(path).metadata.get("note")
-        # As JSON stores it, a tuple is a list.
-        if not force and not (isinstance(note, dict) and all(note.get(name) == command[name] for name in command)):
+        if isinstance(note, dict) and all(note.get(name) == value for name, value in command.items()):
+            stored = note
+        elif not force:
             raise InputError(
                 f"the checkpoint {path} exists already, of another command: continue that one, replace the file with "
                 "force=True, or choose another path"
             )
     # It may be of another batch of this command, and is replaced then.
-    return Checkpoint(path, every, resume=True, restart=True, note=dict(command))
+    return BatchCheckpoint(Checkpoint(path, every, resume=True, restart=True, note=command), stored)
 
 
-def for_batch(checkpoint: Checkpoint | None, batch: Sequence[Any]) -> Checkpoint | None:
-    """Return the checkpoint with the names of the pictures in the batch."""
+def with_note(checkpoint: BatchCheckpoint | None, **note: Sequence[Any]) -> Checkpoint | None:
+    """Return the checkpoint of a batch, whose note says more than the command; None if there is no checkpoint."""
     if checkpoint is None:
         return None
-    return dataclasses.replace(checkpoint, note={**checkpoint.note, "batch": list(batch)})
-
-
-def interrupted_batch(checkpoint: Checkpoint | None, pending: Iterable[Any]) -> list[Any]:
-    """Return the names of the pictures in an interrupted batch; none if some are not pending any more."""
-    if checkpoint is None or not os.path.lexists(checkpoint.path):
-        return []
-    batch = checkpoint_file.read(checkpoint.path).metadata["note"].get("batch")
-    return batch if isinstance(batch, list) and set(batch) <= set(pending) else []
-
-
-def interrupted_sizes(checkpoint: Checkpoint | None) -> list[int] | None:
-    """Return the sizes of the batches of an interrupted sweep: other ones would be other programs."""
-    if checkpoint is None or not os.path.lexists(checkpoint.path):
-        return None
-    return checkpoint_file.read(checkpoint.path).metadata["note"].get("batch_sizes")
+    return dataclasses.replace(checkpoint.checkpoint, note={**checkpoint.checkpoint.note, **note})

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxstyle.cli.batch_checkpoint import for_batch, interrupted_batch
+from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
@@ -91,7 +91,7 @@ class Folder:
     read: Callable[[Path], io.Picture]
     num_scales: Callable[[Size], int]
     make: BatchMaker
-    checkpoint: Checkpoint | None
+    checkpoint: BatchCheckpoint | None
     save_every: int | None
     recipe: dict[str, Any]
     quality: int
@@ -164,7 +164,7 @@ def stylize_folder(folder: Folder) -> int:
             stopped = next((result.status for result in results if result.status in INTERRUPTED), None)
             # It holds the pictures that could not be written.
             if folder.checkpoint is not None and results and saved == len(results) and is_first():
-                remove_checkpoint(folder.checkpoint.path)
+                remove_checkpoint(folder.checkpoint.checkpoint.path)
             if stopped:
                 _log_info(f"{stopped} after {made} pictures; run the same command again to make the rest")
                 return EXIT_CODES[stopped]
@@ -299,7 +299,8 @@ def _batches(
     shared = Counter(groups.values())
     num_preceding = 0
     # The batch that was interrupted comes first, as it was.
-    interrupted = set(interrupted_batch(folder.checkpoint, (task.photo.name for task in tasks)))
+    names = [task.photo.name for task in tasks]
+    interrupted = set() if folder.checkpoint is None else folder.checkpoint.interrupted_batch(names)
     for tasks_of_group in members.values():
         tasks_of_group.sort(key=lambda task: task.photo.name not in interrupted)
     for group in sorted(members, key=lambda group: (members[group][0].photo.name not in interrupted, group)):
@@ -345,7 +346,7 @@ def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list
     copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
     pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
     try:
-        checkpoint = for_batch(folder.checkpoint, names)
+        checkpoint = with_note(folder.checkpoint, batch=names)
         return folder.make(pixels, batch.canvas, show, checkpoint)[: len(batch.photos)]
     except (InputError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):

@@ -49,8 +49,8 @@ class BatchPlace(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value != ()}
 
 
-def recipe_of(options: Options) -> dict[str, Any]:
-    """Return everything needed to make the picture again. Paths are reduced to names: folders are private."""
+def recipe_settings(options: Options) -> dict[str, Any]:
+    """Return the settings in a recipe. Paths are reduced to names: folders are private."""
     settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_IN_RECIPE}
     for name in ("more", "style_mask"):
         settings[name] = [Path(path).name for path in settings[name]]
@@ -59,10 +59,15 @@ def recipe_of(options: Options) -> dict[str, Any]:
             settings[name] = Path(value).name
     # "auto" depends on the devices.
     settings["precondition"] = options.preconditioner()
+    return settings
+
+
+def recipe_of(options: Options) -> dict[str, Any]:
+    """Return everything needed to make the picture again."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "software": io.software(),
-        "settings": settings,
+        "settings": recipe_settings(options),
         "versions": versions | {"python": platform.python_version()},
         "inputs_sha256": [checksum(path) if os.path.isfile(path) else None for path in options.inputs()],
         "weights_sha256": weights.weights_sha256(options.weights),

@@ -1,7 +1,6 @@
 """`jaxstyle stylize`: one photo, or a folder of photos, and the run that `resume`, `rerun` and `demo` share."""
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from jaxstyle import distributed
-from jaxstyle.cli.batch_checkpoint import make_checkpoint
+from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
@@ -280,13 +279,12 @@ class Stylize(Options):
         note = {"options": options_to_json(self)}
         return Checkpoint(self.checkpoint, self.checkpoint_every, resume=resume, force=self.force, note=note)
 
-    def _folder_checkpoint(self) -> Checkpoint | None:
+    def _folder_checkpoint(self) -> BatchCheckpoint | None:
         if self.checkpoint is None:
             return None
         index, hosts = self._share()
         path = self.checkpoint if hosts == 1 else Path(f"{self.checkpoint}.{index}")
-        options = json.loads(json.dumps(options_to_json(self)))
-        return make_checkpoint(path, self.checkpoint_every, self.force, {"options": options})
+        return open_checkpoint(path, self.checkpoint_every, self.force, {"options": options_to_json(self)})
 
     def _shares_photos(self) -> bool:
         """Return True if each host makes a share of a folder's pictures, and no picture is divided over hosts."""

@@ -1,9 +1,8 @@
 """`jaxstyle sweep`: many settings of one pair of pictures, side by side on a contact sheet."""
 
 import contextlib
-import dataclasses
+import functools
 import itertools
-import json
 import logging
 import math
 import os
@@ -17,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import jax.numpy as jnp
 from tyro.conf import arg
 
-from jaxstyle.cli.batch_checkpoint import interrupted_sizes, make_checkpoint
+from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.inputs import read_photo
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.option_names import option_name, options_with_values, takes_several
@@ -28,7 +27,7 @@ from jaxstyle.cli.outputs import (
     is_finished,
     write_picture,
 )
-from jaxstyle.cli.recipe import BatchPlace, recipe_of
+from jaxstyle.cli.recipe import BatchPlace, recipe_of, recipe_settings
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep_cells import prepare_groups, run_groups
@@ -37,7 +36,6 @@ from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.contact_sheet import contact_sheet
-from jaxstyle.minimize.checkpoint import Checkpoint
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.signals import EXIT_CODES
@@ -100,19 +98,15 @@ class Sheet:
         """Make the cells that do not exist yet, and arrange the sheet; only cells are written."""
         base = self.base
         photo = read_photo(base, base.photo, min_side=1)
-        recipes = [recipe_of(cell) for cell in self.cells]
-        checkpoint = self._checkpoint(recipes[0])
-        recipe = self._recipe(recipes[0])
-        sizes = interrupted_sizes(checkpoint) if self.batch_sizes is None else self.batch_sizes
-        groups, paths = prepare_groups(self.cells, sizes), self._cell_paths()
-        recipe |= {"axis_settings": self._axis_settings(recipes), "batch_sizes": [group.batch_size for group in groups]}
+        checkpoint, sizes = self._checkpoint(), self.batch_sizes
+        if checkpoint is not None and sizes is None:
+            # Other sizes would be other programs.
+            sizes = checkpoint.interrupted.get("batch_sizes")
+        groups, paths, recipes = prepare_groups(self.cells, sizes), self._cell_paths(), self._cell_recipes
+        recipe = self._recipe | {"axis_settings": self._axis_settings()}
+        recipe |= {"batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
         io.recipe_text(recipe)
-        # A cell is a picture of its own.
-        recipes = [
-            each | {"settings": each["settings"] | {"output": path.name}}
-            for each, path in zip(recipes, paths or [base.output] * len(recipes), strict=True)
-        ]
         results = {k: _read_cell(path) for k, path in enumerate(paths) if is_finished(path, recipes[k])}
         if results:
             log.info("%d of %d cells exist already with these settings", len(results), len(self.cells))
@@ -130,9 +124,6 @@ class Sheet:
                 unsaved.append(paths[k])
 
         pending = {k for k in range(len(self.cells)) if k not in results}
-        if checkpoint is not None:
-            sizes = [group.batch_size for group in groups]
-            checkpoint = dataclasses.replace(checkpoint, note={**checkpoint.note, "batch_sizes": sizes})
         run_groups(groups, pending, save_cell, line, base.quiet, checkpoint)
         ends = [cell.status for cell in results.values() if cell.status not in COMPLETED]
         recipe |= {"status": str(ends[0] if ends else Status.STEP_LIMIT)}
@@ -167,26 +158,38 @@ class Sheet:
             )
         return 1 if num_nonfinite or unsaved or path != base.output else 0
 
-    def _recipe(self, recipe: dict[str, Any]) -> dict[str, Any]:
-        return recipe | {"axes": {name: list(values) for name, values in self.axes.items()}}
+    @functools.cached_property
+    def _recipe(self) -> dict[str, Any]:
+        """The recipe of the sheet. Its inputs are those of every cell, and are hashed once."""
+        return recipe_of(self.base) | {"axes": {name: list(values) for name, values in self.axes.items()}}
 
-    def _axis_settings(self, recipes: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    @functools.cached_property
+    def _cell_recipes(self) -> list[dict[str, Any]]:
+        common = {name: value for name, value in self._recipe.items() if name != "axes"}
+        # A cell is a picture of its own.
+        outputs = self._cell_paths() or [self.base.output] * len(self.cells)
+        return [
+            common | {"settings": recipe_settings(cell) | {"output": output.name}}
+            for cell, output in zip(self.cells, outputs, strict=True)
+        ]
+
+    def _axis_settings(self) -> dict[str, list[dict[str, Any]]]:
         """Return, for each value of each axis, the settings of its first cell that differ from the first cell's."""
-        base, settings, step = recipes[0]["settings"], {}, 1
+        base, settings, step = recipe_settings(self.base), {}, 1
         for name, values in self.axes.items():
-            firsts = [recipes[step * k]["settings"] for k in range(len(values))]
+            firsts = [recipe_settings(self.cells[step * k]) for k in range(len(values))]
             settings[name] = [
                 {field: value for field, value in first.items() if value != base[field]} for first in firsts
             ]
             step *= len(values)
         return settings
 
-    def _checkpoint(self, recipe: dict[str, Any]) -> Checkpoint | None:
+    def _checkpoint(self) -> BatchCheckpoint | None:
         base = self.base
         if base.checkpoint is None:
             return None
-        command = {"command": "sweep", "settings": recipe["settings"], "axes": self.axes}
-        return make_checkpoint(base.checkpoint, base.checkpoint_every, base.force, json.loads(json.dumps(command)))
+        command = {"command": "sweep", "settings": self._recipe["settings"], "axes": self.axes}
+        return open_checkpoint(base.checkpoint, base.checkpoint_every, base.force, command)
 
     def _cells_folder(self) -> Path | None:
         """Folder of the separate pictures; with a checkpoint, a second run reads from it what is finished."""
@@ -224,7 +227,7 @@ class Sheet:
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
         if base.save_every is not None:
             raise InputError("--save-every does not apply to a sweep: omit it, or use jaxstyle stylize")
-        check_outputs([base.output], base.inputs(), base.force, self._recipe(recipe_of(base)))
+        check_outputs([base.output], base.inputs(), base.force, self._recipe)
         outputs = [base.output, *self._cell_paths()]
         check_sidecar_path("--checkpoint", base.checkpoint, outputs, base.inputs())
         outputs += [] if base.checkpoint is None else [base.checkpoint]
@@ -235,9 +238,7 @@ class Sheet:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
-        for path, cell in zip(self._cell_paths(), self.cells, strict=bool(folder)):
-            recipe = recipe_of(cell) if path.exists() else {"settings": {}}
-            recipe["settings"] |= {"output": path.name}
+        for path, recipe in zip(self._cell_paths(), self._cell_recipes, strict=bool(folder)):
             if not is_finished(path, recipe):
                 check_outputs([path], base.inputs(), base.force, recipe)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jaxstyle.cli.batch_checkpoint import for_batch, interrupted_batch
+from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.recipe import BatchPlace
@@ -92,7 +92,7 @@ def run_groups(
     on_result: Callable[[int, Result, BatchPlace], None],
     line: EventLogger,
     quiet: bool,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: BatchCheckpoint | None = None,
 ) -> None:
     """Run group after group, until Ctrl-C.
 
@@ -104,17 +104,19 @@ def run_groups(
         quiet: if True, there is no progress bar.
         checkpoint: of the call in progress.
     """
-    done = 0
+    done, sizes = 0, [group.batch_size for group in groups]
+    interrupted = set() if checkpoint is None else checkpoint.interrupted_batch(pending)
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
-        for group, rows in _calls(groups, pending, set(interrupted_batch(checkpoint, pending))):
+        for group, rows in _calls(groups, pending, interrupted):
             callback = _progress_callback(bar, line, done, len(rows), len(pending))
-            batch = run_call(group, rows, callback, for_batch(checkpoint, [group.indices[row] for row in rows]))
-            for k, (row, result) in enumerate(zip(rows, batch, strict=True)):
-                on_result(group.indices[row], result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
+            indices = [group.indices[row] for row in rows]
+            batch = run_call(group, rows, callback, with_note(checkpoint, batch=indices, batch_sizes=sizes))
+            for k, (index, result) in enumerate(zip(indices, batch, strict=True)):
+                on_result(index, result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
             if any(result.status in INTERRUPTED for result in batch):
                 return
             if checkpoint is not None:
-                remove_checkpoint(checkpoint.path)
+                remove_checkpoint(checkpoint.checkpoint.path)
             done += len(rows)
 
 
