@@ -56,7 +56,7 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     """Return the seconds of each save, and its bytes."""
     settings = js.preset("default")
     targets = js.make_targets(params, photo, [painting], settings.objective)
-    others = params, targets, settings.weights, settings.objective, settings.optimizer
+    others = params, targets, settings.weights, settings.objective, settings.transform
     state = js.init(photo, *others)
     for _ in range(3):
         state = js.step(state, *others)

@@ -18,7 +18,7 @@ def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.M
     size, settings = options["size"], js.preset()
     objective = dataclasses.replace(settings.objective, window=options["window"])
     start = time.perf_counter()
-    planned = memory(size, size, objective, settings.optimizer)
+    planned = memory(size, size, objective, settings.transform)
     compile_seconds = time.perf_counter() - start
     free = free_memory()
     fits = free is None or planned.peak <= USABLE * free
@@ -45,7 +45,7 @@ def _steps(size: int, objective: js.Objective, repeats: int, limit: float) -> li
     params, content = js.load_params(), js.white_noise(1, size, size)
     # The size of the style does not affect the step.
     targets = js.whiten(js.make_targets(params, content, [js.white_noise(2, 128, 128)], objective))
-    static = objective, settings.optimizer
+    static = objective, settings.transform
     state = js.init(content, params, targets, settings.weights, *static)
     step = js.step.lower(state, params, targets, settings.weights, *static).compile()
     seconds = []

@@ -84,11 +84,7 @@ def test_exact_roots_are_those_of_float64(real_params, pictures):
 def test_the_command_line_has_the_preset(name):
     """Options are numbers and words, the preset objects: both mean the same run."""
     settings, options = js.preset(name), defaults(name, Stylize, *map(Path, ("photo.jpg", "painting.jpg", "out.png")))
-    assert options.objective() == settings.objective
-    assert options.transform() is settings.optimizer
-    # Zero for zero: one number, or one a layer.
-    assert tuple(options.loss_weights()) == tuple(
-        each if isinstance(each, tuple) else float(each) for each in settings.weights
-    )
+    assert options.settings() == settings
+    assert options.settings().transform is settings.transform
     for field in ("steps", "scales", "share", "init", "mosaic", "strength"):
         assert getattr(options, field) == getattr(settings, field), field

@@ -67,7 +67,10 @@ def with_option_names(message: str) -> str:
         >>> with_option_names("the size is 9, expected 8: lower style_size or use init='gray' and force=True")
         'the size is 9, expected 8: lower --style-size or use --init gray and --force'
     """
-    return _pattern().sub(_option_of, message)
+    name, space, rest = message.partition(" ")
+    if name in _parameters() and rest.startswith(("is ", "has ", "must ")):
+        name = RENAMED.get(name, option_name(name))
+    return _pattern().sub(_option_of, f"{name}{space}{rest}")
 
 
 def _option_of(parameter: re.Match[str]) -> str:

@@ -1,48 +1,43 @@
 """Options of `jaxstyle stylize`, and the library's arguments that they stand for."""
 
 import dataclasses
+import inspect
 import math
 import re
+import types
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
+import docstring_parser
 import jax
-import optax
 from jax.sharding import Mesh
 from tyro.conf import Positional, arg
 
 from jaxstyle.errors import InputError
+from jaxstyle.fields import is_option
 from jaxstyle.image import io
-from jaxstyle.image.color import Color
 from jaxstyle.image.regions import Guidance
-from jaxstyle.losses.gatys import Normalization
-from jaxstyle.losses.matrix_sqrt import MatrixRoot
-from jaxstyle.losses.statistics import Variation
-from jaxstyle.losses.style import StyleLoss
-from jaxstyle.objective.base import LossWeights, Objective
 from jaxstyle.objective.mesh import make_mesh
-from jaxstyle.optim.adam import adam
-from jaxstyle.optim.averaging import averaged
-from jaxstyle.optim.lbfgs import lbfgs
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.pyramid import ScaleCount
-from jaxstyle.vgg import network
+from jaxstyle.transfer.settings import RunOptions, Settings
+from jaxstyle.typing import AnyImage
 
 # Values of --init that are not the path of an image.
 STARTS = ("content", "noise", "gray")
 
 
-def _value(metavar: str, default: str = "") -> object:
+def _value(metavar: str | None, default: str = "", text: str | None = None) -> object:
     """How the help shows an option: its placeholder, and its default where None or nothing would not explain it."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})" if default else None)
+    return arg(metavar=metavar, help=text, help_behavior_hint=f"(default: {default})" if default else None)
 
 
 # One fact per line: the help keeps the line breaks of these texts.
 @dataclass(frozen=True)
-class Options:
-    """Options of `jaxstyle stylize`."""
+class Pictures:
+    """Options that name pictures, and say how large they are and what part of them counts."""
 
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
     """Photo to stylize, in any format that Pillow reads (PNG, JPEG, TIFF, WebP, ...); or a folder of photos."""
@@ -62,41 +57,6 @@ class Options:
     style_scale: Annotated[tuple[float, ...], _value("NUMBER ...")] = (1.0,)
     """Size of the brush strokes: every painting is resized by this factor, above 0. 2 doubles the strokes.
     One number, or one per painting. A factor that enlarges a painting beyond its file's pixels causes a warning."""
-    steps: int = 0
-    """Maximum number of evaluations of the loss and its gradient, all scales together, 1 to 1000000."""
-    scales: Annotated[ScaleCount, arg(metavar="auto|NUMBER")] = "auto"
-    """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone.
-    With auto, the coarsest has a long side of at least 128 pixels.
-    Sizes too small for the network, or with fewer than 10 steps, are omitted."""
-    share: float = presets.preset().share
-    """Fraction of --steps for the full size if there are several scales, above 0, at most 1.
-    The coarser scales divide the other steps equally."""
-    window: Annotated[Literal["auto", "whole"] | int, arg(metavar="auto|whole|PIXELS")] = "auto"
-    """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
-    At least 32, rounded up to a multiple of 8. whole: no windows.
-    auto: whole if that fits in memory, otherwise the largest windows that fit. `jaxstyle plan` lists the choices."""
-    whitening: Annotated[float | None, _value("NUMBER", "1 for lbfgs, 0 for adam")] = None
-    """How much the optimizer rescales the gradient of the style loss, 0 to 1. 0 uses the plain gradient.
-    With lbfgs, 1 reaches the same loss in fewer steps."""
-    init: Annotated[str, arg(metavar="content|noise|gray|FILE")] = "content"
-    """Image to start from: content (the photo), noise, gray, or an image file."""
-    mosaic: float = 0.25
-    """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if --init is content."""
-    seed: int = 0
-    """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
-    strength: Annotated[float | None, _value("NUMBER", "the preset's weights")] = None
-    """Strength of the style, from 0 (the photo) to 1, comparable between pictures and between sizes.
-    Computes the weights from the gradients of the losses, instead of --content-weight and --style-weight."""
-    content_weight: Annotated[tuple[float, ...], _value("NUMBER ...", "the preset's")] = ()
-    """Weight of the content loss, 0 or more: one number, or one per content layer."""
-    style_weight: Annotated[tuple[float, ...], _value("NUMBER ...", "the preset's")] = ()
-    """Weight of the style loss, 0 or more: one number, or one per style layer."""
-    tv_weight: float = 0.0
-    """Weight of the smoothness term (total variation), 0 or more.
-    A visible value is about 1e6 with --normalization notebook."""
-    variation: Variation = "squared"
-    """Smoothness term: squared or absolute differences of neighboring pixels.
-    nine-point: squared differences that include diagonal neighbors."""
     blend: Annotated[tuple[float, ...] | None, _value("NUMBER ...", "equal")] = None
     """Share of each painting if there are several: one number per painting, 0 or more. Only the ratios matter."""
     content_mask: Annotated[Path | None, _value("FILE", "none")] = None
@@ -114,50 +74,69 @@ class Options:
     simple: the mask is scaled down.
     inside: only positions that see nothing outside of the region. Styles do not bleed, but regions must be wide.
     all: every position that sees any of the region. Regions overlap."""
-    color: Color = "style"
-    """Colors of the result: style for the painting's; all others keep the photo's.
-    luminance: only the brightness is stylized.
-    symmetric, cholesky, histogram: the painting is first recolored, by its covariance or channel by channel."""
-    content_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
-    """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it).
-    Also pool1 ... pool5."""
-    style_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
-    """VGG-19 layers of the style loss."""
-    style_loss: StyleLoss = "gram"
-    """Statistics that the style loss compares: Gram matrices, covariances, or means and standard deviations.
-    wasserstein: the Wasserstein distance between means and covariances.
-    If it is not the preset's and no weight is given, --strength is 0.5."""
-    matrix_root: MatrixRoot = "auto"
-    """Matrix square root of --style-loss wasserstein: eigh (eigenvectors), or newton-schulz (12 iterations).
-    auto: eigh on CPUs, iterations until they converge on GPUs and TPUs."""
-    ridge: Annotated[float | None, _value("NUMBER", "3 % of the norm of the style's covariance")] = None
-    """Number added to the diagonals of the covariances of --style-loss wasserstein, 0 or more."""
-    normalization: Normalization = "notebook"
-    """Scaling of the losses: notebook (means, as in the authors' code) or paper (sums)."""
-    pooling: network.Pooling = "max"
-    """Pooling between the blocks of the network: max, avg, or l2."""
-    padding: network.Padding = "zeros"
-    """Padding of the network's first convolution; replicate reduces dark frames at the image border."""
-    precision: network.Precision = "highest"
-    """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
-    algorithm: network.Algorithm = "auto"
-    """Algorithm of the convolutions: direct, winograd (a quarter of the multiplications), or auto: the faster one."""
-    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
-    """L-BFGS with pixel values bounded to 0..1, or Adam."""
-    memory_size: int = 10
-    """Number of past steps that L-BFGS stores, 1 or more; each takes 24 bytes per pixel."""
-    precondition: Literal["auto", "spectral", "pyramid", "none"] = "auto"
-    """How L-BFGS rescales coarse and fine structure: spectral (fewest steps), pyramid (for several devices), or none.
-    auto: pyramid if --mesh divides the image, otherwise spectral."""
-    learning_rate: float = 0.02
-    """Learning rate of Adam: about the largest change of a pixel (0 to 1) per step, above 0."""
-    beta2: float = 0.999
-    """Decay rate of Adam's average of squared gradients, 0 or more, below 1."""
-    average: float = 0.0
-    """Return an exponential average of the iterates with this decay, 0 or more, below 1, instead of the best iterate.
-    0.99 averages about the last 100. 0: no average."""
-    tolerance: float = 1e-6
-    """Stop when the loss decreases by at most this fraction per evaluation, over 20 evaluations; 0 or more, below 1."""
+
+
+def _option_type(kind: Any) -> Any:
+    """Return the part of a field's type that words on a command line can stand for."""
+    if typing.get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    parts = [part for part in typing.get_args(kind) if not _is_array_or_function(part)]
+    several = [part for part in parts if typing.get_origin(part) is tuple]
+    # One number is a sequence of one number.
+    parts = several + [part for part in parts if not any(typing.get_args(other)[0] is part for other in several)]
+    return Union[tuple(parts)]  # noqa: UP007
+
+
+def _is_array_or_function(kind: Any) -> bool:
+    return inspect.isclass(kind) and kind not in (str, int, float, bool, types.NoneType)
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """Return the documentation of each field of a dataclass, with the names of options."""
+    texts = {}
+    for base in reversed(inspect.getmro(kind)[:-1]):
+        for parameter in docstring_parser.parse_from_object(base).params:
+            text = inspect.cleandoc("    " + (parameter.description or ""))
+            texts[parameter.arg_name] = re.sub(r"`(\w+)`", lambda name: "--" + name[1].replace("_", "-"), text)
+    return texts
+
+
+def default_options(preset: str) -> dict[str, Any]:
+    """Return the defaults of the options that are settings, for a preset.
+
+    Weights are no option's default: they apply only if there is no strength.
+    """
+    settings = presets.preset(preset)
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(RunOptions) if is_option(field)}
+    return values | {"content_weight": (), "style_weight": ()}
+
+
+def _with_settings(base: type) -> type:
+    """Return a class of options: those of `base`, and one for each field of the settings that is an option."""
+    kinds, texts, defaults = typing.get_type_hints(RunOptions), _texts(RunOptions), default_options("default")
+    # The details of the loss come last in the help.
+    options = sorted(dataclasses.fields(RunOptions), key=lambda field: field.name not in RunOptions.__annotations__)
+    fields = []
+    for field in filter(is_option, options):
+        shown = _value(field.metadata["values"], field.metadata["unset"], texts[field.name])
+        kind = Annotated[_option_type(kinds[field.name]), shown]
+        fields.append((field.name, kind, dataclasses.field(default=defaults[field.name])))
+    return dataclasses.make_dataclass("RunOptions", fields, bases=(base,), frozen=True)
+
+
+if TYPE_CHECKING:
+
+    class _WithSettings(RunOptions, Pictures):
+        init: str = "content"
+
+else:
+    _WithSettings = _with_settings(Pictures)
+
+
+@dataclass(frozen=True)
+class Options(_WithSettings):
+    """Options of `jaxstyle stylize`."""
+
     weights: Annotated[str, arg(metavar="oxford|torchvision|FILE")] = "oxford"
     """Weights of VGG-19: oxford (included), torchvision (downloaded once), or a .safetensors file."""
     save_every: Annotated[int | None, _value("STEPS", "off")] = None
@@ -195,50 +174,21 @@ class Options:
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
     """Print only warnings, errors and the result; no progress bar."""
 
-    def objective(self) -> Objective:
-        """Return the structure of the loss."""
-        return Objective(
-            content_layers=self.content_layers,
-            style_layers=self.style_layers,
-            style_loss=self.style_loss,
-            normalization=self.normalization,
-            pooling=self.pooling,
-            padding=self.padding,
-            precision=self.precision,
-            algorithm=self.algorithm,
-            variation=self.variation,
-            matrix_root=self.matrix_root,
-            ridge=self.ridge,
-            shards=self.shards(),
-        )
+    def settings(self, init: str | AnyImage | None = None, regions: tuple[float, ...] = (1.0,)) -> Settings:
+        """Return the settings of the library: those of the preset, overridden by the options that differ.
 
-    def loss_weights(self, regions: tuple[float, ...] = (1.0,)) -> LossWeights:
-        """Return the weights of the loss terms and of each region's style."""
-        named = presets.preset(self.preset).weights
-        # A strength replaces these weights; the preset's may have another number of layers.
-        content, style = (1.0, 1.0) if self.resolved_strength() is not None else (named.content, named.style)
-        return LossWeights(
-            _one_or_more(self.content_weight) if self.content_weight else content,
-            _one_or_more(self.style_weight) if self.style_weight else style,
-            self.tv_weight,
-            _one_or_more(regions),
-        )
-
-    def transform(self) -> optax.GradientTransformation:
-        """Return the optimizer."""
-        precondition = self.preconditioner()
-        # Both are made, so that a wrong number is an error even where it is not used.
-        chosen = {
-            "lbfgs": lbfgs(self.memory_size, precondition=None if precondition == "none" else precondition),
-            "adam": adam(self.learning_rate, b2=self.beta2),
-        }[self.optimizer]
-        return averaged(chosen, self.average) if self.average else chosen
-
-    def preconditioner(self) -> Literal["spectral", "pyramid", "none"]:
-        """Return the preconditioner, with `auto` resolved."""
-        if self.precondition != "auto":
-            return self.precondition
-        return "spectral" if self.shards() == (1, 1) else "pyramid"
+        Args:
+            init: initial image; None if it does not matter.
+            regions: weight of the style of each region.
+        """
+        base, default = presets.preset(self.preset), default_options(self.preset)
+        changes = {name: getattr(self, name) for name in default if getattr(self, name) != default[name]}
+        changes |= {"init": init, "region_weight": regions}
+        for name in ("content_weight", "style_weight", "region_weight"):
+            # A sequence of one number stands for all layers or regions.
+            if len(changes.get(name, ())) == 1:
+                (changes[name],) = changes[name]
+        return base.override(**changes)
 
     def shards(self) -> tuple[int, int]:
         """Return the rows and columns of the mesh; `auto` makes the grid of all devices as square as possible."""
@@ -274,18 +224,6 @@ class Options:
         start = [] if self.init in STARTS else [Path(self.init)]
         return self.photo, *self.paintings(), *start, *masks
 
-    def resolved_strength(self) -> float | None:
-        """Return the strength that the weights are computed from; None if they are given."""
-        named = presets.preset(self.preset)
-        if self.strength is not None or self.has_weights():
-            return self.strength
-        # The preset's weights are meaningless for another style loss.
-        return 0.5 if self.style_loss != named.objective.style_loss else named.strength
-
-    def has_weights(self) -> bool:
-        """Return True if the content or the style has an explicit weight."""
-        return bool(self.content_weight or self.style_weight)
-
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -307,7 +245,3 @@ def with_inputs(options: AnyOptions, paths: Sequence[Path]) -> AnyOptions:
     content_mask = None if options.content_mask is None else next(rest)
     changes = {"photo": photo, "painting": painting, "more": tuple(more), "init": init}
     return dataclasses.replace(options, **changes, style_mask=style_masks, content_mask=content_mask)
-
-
-def _one_or_more(values: tuple[float, ...]) -> float | tuple[float, ...]:
-    return values[0] if len(values) == 1 else values

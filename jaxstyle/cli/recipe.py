@@ -58,7 +58,8 @@ def recipe_settings(options: Options) -> dict[str, Any]:
         if isinstance(value, Path) or name in ("init", "weights"):
             settings[name] = Path(value).name
     # "auto" depends on the devices.
-    settings["precondition"] = options.preconditioner()
+    if options.precondition == "auto":
+        settings["precondition"] = "spectral" if options.shards() == (1, 1) else "pyramid"
     return settings
 
 

@@ -182,9 +182,9 @@ def _make(options: Stylize) -> Made:
 
 def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
     """Reproduce a picture of a folder or a sweep with the same batched program, filled up with copies of it."""
-    objective = dataclasses.replace(options.objective(), **place.layers())
-    photo = read_photo(options, options.photo, objective.min_side)
-    paintings = read_paintings(options, objective.min_side)
+    min_side = dataclasses.replace(options.settings().objective, **place.layers()).min_side
+    photo = read_photo(options, options.photo, min_side)
+    paintings = read_paintings(options, min_side)
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, disable=options.quiet) as bar:
 
         def show(progress: BatchProgress) -> None:

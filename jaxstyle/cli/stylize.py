@@ -1,6 +1,5 @@
 """`jaxstyle stylize`: one photo, or a folder of photos, and the run that `resume`, `rerun` and `demo` share."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
-from jaxstyle.cli.options import Options
+from jaxstyle.cli.options import Options, default_options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
@@ -36,12 +35,13 @@ from jaxstyle.image import io
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED, Status
-from jaxstyle.objective.base import Objective, check_weights
+from jaxstyle.objective.base import check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.memory import estimate_shard, with_window
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
+from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -49,9 +49,6 @@ from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
 
 log = logging.getLogger(__name__)
-
-# Options of the presets whose optimizer is not the default one.
-OPTIMIZERS: dict[str, dict[str, Any]] = {"crowsonkb": {"optimizer": "adam", "beta2": 0.99, "average": 0.99}}
 
 
 @dataclass(frozen=True)
@@ -80,30 +77,11 @@ class Stylize(Options):
             made = self.make(log_event, self._checkpoint(resume))
             return self._finish(made, log_event) if distributed.is_first() else _exit_code(made.result)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `stylize` and `stylize_batch` that do not depend on the photo."""
-        return {
-            "preset": self.preset,
-            "objective": self.objective(),
-            "strength": self.resolved_strength(),
-            "style_weights": self.blend,
-            "color": self.color,
-            "optimizer": self.transform(),
-            "steps": self.steps,
-            "scales": self.scales,
-            "share": self.share,
-            "window": None if self.window == "whole" else self.window,
-            "mesh": self.devices(),
-            "whitening": self.whitening,
-            "mosaic": self.mosaic,
-            "tolerance": self.tolerance,
-        }
-
     def batch_maker(self, styles: Sequence[AnyImage]) -> BatchMaker:
         """Return a function of photos, a canvas and a callback that stylizes the photos together."""
-        arguments = self.arguments()
-        check_weights(self.loss_weights(), arguments["objective"])
-        arguments |= {"weights": self.loss_weights(), "init": read_start(self), "seeds": self.seed}
+        settings = self.settings(read_start(self))
+        check_weights(settings.weights, settings.objective)
+        arguments: dict[str, Any] = {"settings": settings, "style_weights": self.blend, "mesh": self.devices()}
         arguments |= {"params": weights.load_params(self.weights)}
 
         def make(
@@ -120,14 +98,12 @@ class Stylize(Options):
     def make(self, log_event: EventLogger, checkpoint: Checkpoint | None = None) -> "Made":
         """Stylize a single photo. Only snapshots and checkpoints are written."""
         first = distributed.is_first()
-        arguments = self.arguments()
-        objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
-        photo = read_photo(self, self.photo, objective.min_side)
-        styles = read_paintings(self, objective.min_side)
+        mesh = self.devices()
+        photo = read_photo(self, self.photo, self.settings().min_side)
+        styles = read_paintings(self, self.settings().min_side)
         regions, strengths = read_regions(self, photo.pixels, styles)
-        arguments |= {"weights": self.loss_weights(strengths), "regions": regions}
-        check_weights(arguments["weights"], objective, None if regions is None else len(strengths))
-        init = read_start(self)
+        settings = resolve_settings(self.settings(read_start(self), strengths), mesh)
+        check_weights(settings.weights, settings.objective, None if regions is None else len(strengths))
         recipe = recipe_of(self)
         io.recipe_text(recipe)
         if first:
@@ -135,15 +111,16 @@ class Stylize(Options):
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
-        scales = self.scales_of((height, width), style_sizes, objective.min_side)
+        scales = self.scales_of((height, width), style_sizes)
         if first and self.scales != 1 and len(scales) == 1:
             log.info(
                 "--scales %s makes one size here: a coarser one would be too small, or get less than %d steps",
                 self.scales,
                 MIN_STEPS,
             )
-        planned = with_window(objective, window, height, width, optimizer, style_sizes, mesh=arguments["mesh"])
-        needs = estimate_shard(height, width, planned, optimizer, style_sizes)
+        window = None if settings.window == "whole" else settings.window
+        planned = with_window(settings.objective, window, height, width, settings.transform, style_sizes, mesh=mesh)
+        needs = estimate_shard(height, width, planned, settings.transform, style_sizes)
         if first:
             log.info("%s", announcement(scales, planned, needs))
         resumed = checkpoint is not None and checkpoint.resume
@@ -173,24 +150,24 @@ class Stylize(Options):
             result = stylize(
                 photo.pixels,
                 styles,
+                settings,
                 params=params,
-                init=init,
-                seed=self.seed,
+                style_weights=self.blend,
+                regions=regions,
+                mesh=mesh,
                 callback=callback,
                 callback_every=self.save_every,
                 checkpoint=checkpoint,
-                **arguments,
             )
         return Made(result, photo, recipe | run_summary(result), snapshots_in_place)
 
-    def scales_of(self, size: Size, style_sizes: Sequence[Size], min_side: int) -> tuple[Scale, ...]:
+    def scales_of(self, size: Size, style_sizes: Sequence[Size]) -> tuple[Scale, ...]:
         """Return the scales of a photo of this size."""
-        ratio = presets.preset(self.preset).ratio
-        options = {"share": self.share, "ratio": ratio, "styles": style_sizes, "min_side": min_side}
-        return pyramid(*size, self.steps, self.scales, **options)
+        options = {"share": self.share, "ratio": self.ratio, "styles": style_sizes}
+        return pyramid(*size, self.steps, self.scales, **options, min_side=self.settings().min_side)
 
     def _folder(self, log_event: EventLogger) -> Folder:
-        min_side = self.objective().min_side
+        min_side = self.settings().min_side
         styles = read_paintings(self, min_side)
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
         return Folder(
@@ -203,7 +180,7 @@ class Stylize(Options):
             self.size,
             size_of=lambda path: photo_size(self, path, min_side),
             read=lambda path: read_photo(self, path, min_side),
-            num_scales=lambda size: len(self.scales_of(size, style_sizes, min_side)),
+            num_scales=lambda size: len(self.scales_of(size, style_sizes)),
             make=self.batch_maker(styles),
             checkpoint=self._folder_checkpoint(),
             save_every=self.save_every,
@@ -328,25 +305,8 @@ def defaults(
     output: Any = tyro.MISSING,
 ) -> AnyStylize:
     """Return the options with the defaults of a preset."""
-    settings = presets.preset(name)
-    objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
-    # The options for these have other values: auto or whole, and the mesh.
-    del objective["window"], objective["shards"]
-    return command(
-        photo=photo,
-        painting=painting,
-        output=output,
-        preset=settings.name,  # pyright: ignore[reportArgumentType]
-        steps=settings.steps,
-        scales=settings.scales,
-        init=str(settings.init),
-        mosaic=settings.mosaic,
-        share=settings.share,
-        strength=settings.strength,
-        tv_weight=float(settings.weights.tv),
-        **objective,
-        **OPTIMIZERS.get(settings.name, {}),
-    )
+    preset = presets.preset(name).name
+    return command(photo=photo, painting=painting, output=output, preset=preset, **default_options(name))  # pyright: ignore[reportArgumentType]
 
 
 def _exit_code(result: Result) -> int:

@@ -19,6 +19,7 @@ from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, c
 from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.transfer.memory import USABLE, estimate
 from jaxstyle.transfer.result import BatchProgress, Result
+from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
@@ -160,7 +161,7 @@ def _progress_callback(
 def _read_inputs(cells: Sequence[Stylize]) -> list[CellInputs]:
     """Read each image once for all cells that use it at the same size."""
     # Cells are all combinations of values, so the deepest layers meet every size.
-    min_side = max(cell.objective().min_side for cell in cells)
+    min_side = max(cell.settings().min_side for cell in cells)
     photos: dict[Any, AnyImage] = {}
     paintings: dict[Any, list[AnyImage]] = {}
     for cell in cells:
@@ -177,16 +178,15 @@ def _painting_size(cell: Stylize) -> tuple[Any, ...]:
 
 def _structure(inputs: CellInputs) -> str:
     """Key of the compiled program: the options that are not traced, and what else changes the program."""
-    cell = inputs.options
+    cell, settings = inputs.options, inputs.options.settings()
     fixed = {name: value for name, value in dataclasses.asdict(cell).items() if name not in TRACED}
     # A batch has one number of scales for all: cells that differ in it would not be what `stylize` gives.
     scales: tuple[int, ...] = (1,)
     if cell.scales != 1:
-        min_side = cell.objective().min_side
         sizes: list[tuple[int, int]] = [(image.shape[0], image.shape[1]) for image in inputs.paintings]
         height, width = inputs.photo.shape[:2]
-        scales = (len(cell.scales_of((height, width), sizes, min_side)), min_side)
-    return repr((fixed, cell.resolved_strength() is None, scales))
+        scales = (len(cell.scales_of((height, width), sizes)), settings.min_side)
+    return repr((fixed, settings.strength is None, scales))
 
 
 def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> Group:
@@ -206,7 +206,8 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
     )
     content_layers, style_layers = layers if place is None else (place.content_layers, place.style_layers)
     common = dataclasses.replace(first, content_layers=content_layers, style_layers=style_layers)
-    objective = common.objective()
+    settings = common.settings(read_start(first))
+    objective = settings.objective
     regions = [read_regions(member.options, photo, member.paintings) for member in members]
     cell_arguments: dict[str, list] = {
         "contents": [photo] * len(cells),
@@ -222,23 +223,20 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
     }
     if first.content_mask is not None:
         cell_arguments["regions"] = [masks for masks, _ in regions]
-    if first.resolved_strength() is not None:
-        cell_arguments["strength"] = [cell.resolved_strength() for cell in cells]
-    shared_arguments = {
-        name: value for name, value in common.arguments().items() if name not in cell_arguments and name != "strength"
-    }
-    shared_arguments |= {"init": read_start(first), "params": weights.load_params(first.weights)}
-    batch_size = _batch_size(len(cells), photo, objective, common) if place is None else place.photos
+    if settings.strength is not None:
+        cell_arguments["strength"] = [cell.settings().strength for cell in cells]
+    shared_arguments = {"settings": settings, "mesh": common.devices(), "params": weights.load_params(first.weights)}
+    batch_size = _batch_size(len(cells), photo, settings) if place is None else place.photos
     indices, layers = [member.position for member in members], (content_layers, style_layers)
     return Group(indices, batch_size, layers, shared_arguments, cell_arguments)
 
 
-def _batch_size(count: int, photo: AnyImage, objective: Objective, options: Stylize) -> int:
+def _batch_size(count: int, photo: AnyImage, settings: Settings) -> int:
     """Number of cells per call: the fewest calls that fit in memory, of about equal size."""
     free = free_memory()
     if free is None:
         return count
-    needs = estimate(photo.shape[0], photo.shape[1], objective, options.transform())
+    needs = estimate(photo.shape[0], photo.shape[1], settings.objective, settings.transform)
     limit = max(1, int(USABLE * free // (needs.peak - needs.process)))
     calls = -(-count // limit)
     return -(-count // calls)
@@ -247,7 +245,8 @@ def _batch_size(count: int, photo: AnyImage, objective: Objective, options: Styl
 def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:
     """A cell's loss weights in terms of the layers of all cells."""
     count = len(regions) if cell.content_mask is not None else None
-    cell_weights, cell_objective = cell.loss_weights(regions), cell.objective()
+    settings = cell.settings(regions=regions)
+    cell_weights, cell_objective = settings.weights, settings.objective
     check_weights(cell_weights, cell_objective, count)
     broadcast = broadcast_weights(cell_weights, cell_objective, count)
 

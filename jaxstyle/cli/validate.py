@@ -8,8 +8,8 @@ from jaxstyle.cli.option_names import option_name
 from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.errors import InputError
 from jaxstyle.image.masks import parse_region_specs
-from jaxstyle.objective.balance import check_strength
 from jaxstyle.objective.base import MIN_WINDOW
+from jaxstyle.transfer import presets
 from jaxstyle.transfer.validate import MAX_STEPS
 
 # Beyond these lie typing errors.
@@ -18,15 +18,12 @@ MAX_BATCH = 4096
 MAX_SCALE = 1e4
 # The largest number of pixels that Pillow can count.
 MAX_FILE_PIXELS = 2**31 - 1
-MAX_SEED = 2**32 - 1
 
 # Least and greatest value of each option with a whole number.
 LIMITS = {
     "size": (1, MAX_SIDE),
     "style_size": (1, MAX_SIDE),
-    "steps": (1, MAX_STEPS),
     "save_every": (1, MAX_STEPS),
-    "seed": (0, MAX_SEED),
     "quality": (1, 100),
     "batch": (1, MAX_BATCH),
     "max_pixels": (1, MAX_FILE_PIXELS),
@@ -44,8 +41,9 @@ def check_options(options: Options) -> None:
         if value is not None:
             check_between(option_name(name), value, least, greatest)
     check_layers(options.content_layers, options.style_layers)
-    check_window(options.window)
-    _check_fractions(options)
+    options.settings()
+    if not 0 <= options.checkpoint_every < math.inf:
+        raise InputError(f"--checkpoint-every is {options.checkpoint_every}, expected seconds, 0 or more")
     _check_paintings(options)
     _check_controls(options)
     _check_files(options)
@@ -85,22 +83,6 @@ def check_window(window: str | int) -> None:
         raise InputError(f"--window is {window}, expected auto, whole, or {MIN_WINDOW} pixels or more")
 
 
-def _check_fractions(options: Options) -> None:
-    if not 0 < options.share <= 1:
-        raise InputError(f"--share is {options.share}, expected a fraction of the steps above 0, at most 1")
-    for name in ("whitening", "mosaic"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{option_name(name)} is {value}, expected a number from 0 to 1")
-    for name, example in (("tolerance", 1e-6), ("average", 0.99), ("beta2", 0.999)):
-        if not 0 <= getattr(options, name) < 1:
-            raise InputError(
-                f"{option_name(name)} is {getattr(options, name)}, expected 0 or more, below 1, such as {example}"
-            )
-    if not 0 <= options.checkpoint_every < math.inf:
-        raise InputError(f"--checkpoint-every is {options.checkpoint_every}, expected seconds, 0 or more")
-
-
 def _check_paintings(options: Options) -> None:
     count = len(options.paintings())
     if options.blend is not None and len(options.blend) != count:
@@ -117,8 +99,8 @@ def _check_paintings(options: Options) -> None:
 
 
 def _check_controls(options: Options) -> None:
-    check_strength(options.strength)
-    if options.strength is not None and options.has_weights():
+    has_strength = options.strength not in (None, presets.preset(options.preset).strength)
+    if has_strength and (options.content_weight or options.style_weight):
         raise InputError(
             "--strength computes the weights, expected either it or --content-weight and --style-weight, not both"
         )

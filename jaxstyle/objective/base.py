@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
+from jaxstyle.fields import option
 from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
@@ -28,44 +29,41 @@ MAX_WEIGHT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Objective:
-    """The structure of the loss: hashable, a static argument of every compiled function.
-
-    Attributes:
-        content_layers: layers whose features should stay those of the content image.
-        style_layers: layers whose Gram matrices, or other statistics, should become those of the style.
-        normalization: `"notebook"`, means as in the authors' code, or `"paper"`, sums: `gatys.py` has both formulas.
-        pooling: `"max"`, `"avg"` or `"l2"`.
-        padding: padding of the first convolution, `"zeros"` or `"replicate"`.
-        precision: precision of the convolutions: `"highest"` (float32), `"default"` (the device's) or `"bfloat16"`.
-        algorithm: algorithm of the convolutions, `"auto"`, `"direct"` or `"winograd"`: see `features`.
-        window: largest height and width, in pixels, that is evaluated at once, 32 or more; larger images are evaluated
-            in windows, with the same result in less memory (see `windows.py`). None for no windows.
-        shards: numbers of devices that share the rows and the columns of an image: see `on_mesh`.
-        style_loss: distance between the statistics of the style layers: `"gram"`, `"covariance"`, `"mean+std"` or
-            `"wasserstein"`: see `style.py`.
-        variation: measure of the smoothness term, `"squared"`, `"absolute"` or `"nine-point"`: see `variation_scale`.
-        matrix_root: method of the square roots in `"wasserstein"`: see `matrix_sqrt.py`.
-        ridge: multiple of the identity that `"wasserstein"` adds to both covariances, whatever the method, 0 or more,
-            in units of squared features; None for 3 % of the Frobenius norm of the style's covariance.
+class LossOptions:
+    """Options of the loss that an `Objective` and the `Settings` of a run have in common.
 
     Raises:
         InputError: for unknown layers or values.
     """
 
-    content_layers: tuple[str, ...] = ("relu4_2",)
-    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    normalization: Normalization = "notebook"
-    pooling: network.Pooling = "max"
-    padding: network.Padding = "zeros"
-    precision: network.Precision = "highest"
-    window: int | None = None
-    shards: tuple[int, int] = (1, 1)
-    style_loss: StyleLoss = "gram"
-    variation: Variation = "squared"
-    matrix_root: MatrixRoot = "auto"
-    algorithm: network.Algorithm = "auto"
-    ridge: float | None = None
+    content_layers: tuple[str, ...] = option(("relu4_2",), values="LAYER ...")
+    """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it).
+    Also pool1 ... pool5."""
+    style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), values="LAYER ...")
+    """VGG-19 layers of the style loss."""
+    normalization: Normalization = option("notebook")
+    """Scaling of the losses: notebook (means, as in the authors' code) or paper (sums)."""
+    pooling: network.Pooling = option("max")
+    """Pooling between the blocks of the network: max, avg, or l2."""
+    padding: network.Padding = option("zeros")
+    """Padding of the network's first convolution; replicate reduces dark frames at the image border."""
+    precision: network.Precision = option("highest")
+    """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
+    algorithm: network.Algorithm = option("auto")
+    """Algorithm of the convolutions: direct, winograd (a quarter of the multiplications), or auto: the faster one."""
+    style_loss: StyleLoss = option("gram")
+    """Statistics that the style loss compares: Gram matrices, covariances, or means and standard deviations.
+    wasserstein: the Wasserstein distance between means and covariances.
+    If it is not the preset's and no weight is given, `strength` is 0.5."""
+    matrix_root: MatrixRoot = option("auto")
+    """Matrix square root of the style loss wasserstein: eigh (eigenvectors), or newton-schulz (12 iterations).
+    auto: eigh on CPUs, iterations until they converge on GPUs and TPUs."""
+    ridge: float | None = option(None, values="NUMBER", unset="3 % of the norm of the style's covariance")
+    """Number added to the diagonals of both covariances of the style loss wasserstein, 0 or more, in squared features.
+    None is 3 % of the Frobenius norm of the style's covariance."""
+    variation: Variation = option("squared")
+    """Smoothness term: squared or absolute differences of neighboring pixels.
+    nine-point: squared differences that include diagonal neighbors."""
 
     def __post_init__(self):
         for name in ("content_layers", "style_layers"):
@@ -82,15 +80,6 @@ class Objective:
         check_style_loss(self.style_loss)
         check_choice(self.variation, "variation", get_args(Variation))
         check_choice(self.matrix_root, "matrix_root", get_args(MatrixRoot))
-        check_sequence(self.shards, "shards", "two numbers of devices, for rows and columns, such as (4, 2)")
-        if len(self.shards) != 2:
-            raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
-        for count in self.shards:
-            check_integer(count, "number of devices in shards", 1, MAX_SHARDS)
-        object.__setattr__(self, "shards", tuple(map(int, self.shards)))
-        if self.window is not None:
-            check_integer(self.window, "window", MIN_WINDOW, MAX_WINDOW)
-            object.__setattr__(self, "window", int(self.window))
         if self.ridge is not None:
             check_number(self.ridge, "ridge", 0, MAX_WEIGHT)
             object.__setattr__(self, "ridge", float(self.ridge))
@@ -114,6 +103,35 @@ class Objective:
     def min_side(self) -> int:
         """Minimum height and width in pixels: two positions at the deepest layer."""
         return 2 * max(map(network.stride, self.layers))
+
+
+@dataclass(frozen=True)
+class Objective(LossOptions):
+    """The structure of the loss: hashable, a static argument of every compiled function.
+
+    Its attributes are those of `LossOptions`, and how the loss is evaluated, which does not change it.
+
+    Raises:
+        InputError: for unknown layers or values.
+    """
+
+    window: int | None = None
+    """Largest height and width, in pixels, that is evaluated at once, 32 or more; larger images are evaluated in
+    windows, with the same result in less memory (see `windows.py`). None for no windows."""
+    shards: tuple[int, int] = (1, 1)
+    """Numbers of devices that share the rows and the columns of an image: see `on_mesh`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_sequence(self.shards, "shards", "two numbers of devices, for rows and columns, such as (4, 2)")
+        if len(self.shards) != 2:
+            raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
+        for count in self.shards:
+            check_integer(count, "number of devices in shards", 1, MAX_SHARDS)
+        object.__setattr__(self, "shards", tuple(map(int, self.shards)))
+        if self.window is not None:
+            check_integer(self.window, "window", MIN_WINDOW, MAX_WINDOW)
+            object.__setattr__(self, "window", int(self.window))
 
 
 class LossWeights(NamedTuple):

@@ -64,7 +64,7 @@ def make_job(
         InputError: for a wrong image, or a value of the wrong type or out of range.
     """
     check_parameters({"style_weights": style_weights, "regions": regions})
-    check_images(content, styles, settings.objective.min_side)
+    check_images(content, styles, settings.min_side)
     shares = normalize_style_weights(len(styles), style_weights)
     count = None
     if regions is not None:

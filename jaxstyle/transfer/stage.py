@@ -39,12 +39,12 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
             share=settings.share,
             ratio=settings.ratio,
             styles=style_sizes(job),
-            min_side=settings.objective.min_side,
+            min_side=settings.min_side,
         )
         for job in jobs
     ]
     least = min(pyramids, key=len)
-    common = settings.objective, settings.optimizer, settings.whitening or 0.0
+    common = settings.objective, settings.transform, settings.whitening or 0.0
     return [Stage(scale.factor, scale.steps, *common) for scale in least]
 
 

@@ -2,23 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-from jaxstyle.image.color import Color, restore
+from jaxstyle.image.color import restore
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
 from jaxstyle.minimize.checkpoint_file import PathLike
 from jaxstyle.minimize.step import result_image
-from jaxstyle.objective.base import Losses, LossWeights, Objective
+from jaxstyle.objective.base import Losses
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer.job import Job, make_job
-from jaxstyle.transfer.memory import WindowOption
 from jaxstyle.transfer.presets import settings_of
-from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
+from jaxstyle.transfer.pyramid import completed_fraction
 from jaxstyle.transfer.result import Callback, Progress, Result
 from jaxstyle.transfer.run import Plan, run_jobs, with_checkpoint
 from jaxstyle.transfer.settings import Settings, resolve_settings
@@ -35,26 +34,13 @@ def stylize(
     *,
     params: Params | None = None,
     preset: str | None = None,
-    objective: Objective | None = None,
-    weights: LossWeights | None = None,
-    strength: float | None = None,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
-    color: Color | None = None,
-    optimizer: optax.GradientTransformation | None = None,
-    steps: int | None = None,
-    scales: ScaleCount | None = None,
-    share: float | None = None,
-    window: WindowOption = "auto",
     mesh: Mesh | None = None,
-    whitening: float | None = None,
-    init: str | AnyImage | None = None,
-    mosaic: float | None = None,
-    seed: int | None = None,
-    tolerance: float | None = None,
     callback: Callback | None = None,
     callback_every: int | None = None,
     checkpoint: Checkpoint | PathLike | None = None,
+    **overrides: Any,
 ) -> Result:
     """Return the content image in the style of the style image.
 
@@ -71,44 +57,19 @@ def stylize(
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].
         style: one such image of any size, or a sequence of them, which are blended.
-        settings: settings of the run; None for those of `preset`. Keywords with the name of one of its attributes
-            override it, except None and a `window` of "auto".
+        settings: settings of the run; None for those of `preset`.
         params: see `load_params`; the embedded weights if None.
         preset: name of the settings if `settings` is None; the default settings if both are.
-        objective: structure of the loss: see `Objective`.
-        weights: weights of the loss terms.
-        strength: strength of the style, 0 to 1, with a comparable effect across images and sizes. It sets the content
-            and style weights at each scale (see `balance`), so only `tv` and `regions` of `weights` are used. Defaults
-            to 0.5 if neither `strength` nor `weights` is given and the objective's style loss differs from the
-            preset's.
         style_weights: relative weight of each style in the blend; equal if None.
         regions: masks that assign styles to parts of the content, and parts that keep the content: see `Regions`.
-        color: `"style"` for the style's colors, or the content's by `"luminance"`, `"symmetric"`, `"cholesky"` or
-            `"histogram"`: see `color.py`.
-        optimizer: `lbfgs()`, `adam()` or any optax transform that needs one value and gradient per step.
-        steps: maximum number of evaluations at all scales together; steps left over when a scale converges are not
-            carried over to other scales.
-        scales: `"auto"`, or the maximum number of scales, 1 to 16; 1 is the full size alone.
-        share: fraction of the steps reserved for the full size when there are several scales; an image initialized from
-            a good coarser result needs few.
-        window: side in pixels of the windows in which a larger image is evaluated (see `windows.py`); None evaluates it
-            whole; `"auto"` uses the objective's window or, if that is None, the largest windows that fit into the
-            memory, at each scale. It changes memory and time, not the result.
-        mesh: devices that share the image: see `make_mesh`. With several rows or columns the default optimizer is
-            `lbfgs(precondition="pyramid")`, as a Fourier transform would gather the image on every device.
-        whitening: exponent of the whitening in the surrogate loss, 0 to 1; 0 minimizes the loss itself from the start.
-            None is 1 for `lbfgs` and 0 for other optimizers.
-        init: initial image: `"content"` (with some `mosaic`), `"noise"` (seeded), `"gray"`, or an image, resized to the
-            first scale.
-        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is `"content"`: seeds
-            for strokes where the content is flat (see `mosaic.py`). 0 starts from the content itself.
-        seed: seed of the noise and the mosaic, 0 to 2^32 - 1.
-        tolerance: the run has converged when, over the last 20 evaluations, the best loss decreased by no more than
-            this fraction per evaluation; with 0, when it did not decrease at all.
+        mesh: devices that share the image: see `make_mesh`.
         callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
         callback_every: if given, the callback is also called at every multiple of this number of evaluations.
         checkpoint: file for the state of the run, from which a later run resumes: see `Checkpoint`; if it is a path,
             the state is saved once a minute.
+        overrides: settings that differ, by the names of the attributes of `Settings`, such as `steps=50` or
+            `strength=0.5`. `objective=Objective(...)` and `weights=LossWeights(...)` stand for all their attributes. A
+            value of None changes nothing, but `window=None`, which evaluates the whole image at once.
 
     Returns:
         The result.
@@ -131,24 +92,7 @@ def stylize(
     check_parameters(
         {"params": params, "callback": callback, "callback_every": callback_every, "checkpoint": checkpoint}
     )
-    settings = resolve_settings(
-        settings_of(settings, preset),
-        mesh,
-        objective=objective,
-        weights=weights,
-        strength=strength,
-        color=color,
-        optimizer=optimizer,
-        steps=steps,
-        scales=scales,
-        share=share,
-        window=window,
-        whitening=whitening,
-        init=init,
-        mosaic=mosaic,
-        seed=seed,
-        tolerance=tolerance,
-    )
+    settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
     styles = list(style) if isinstance(style, list | tuple) else [style]
     job = make_job(content, styles, settings, style_weights=style_weights, regions=regions)
     stages = stages_of([job], settings)

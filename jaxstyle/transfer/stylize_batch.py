@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -15,11 +14,10 @@ from jaxstyle.image.color import Color
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
 from jaxstyle.minimize.checkpoint_file import PathLike
-from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.objective.base import LossWeights
 from jaxstyle.transfer.job import Job, make_job
-from jaxstyle.transfer.memory import WindowOption
 from jaxstyle.transfer.presets import settings_of
-from jaxstyle.transfer.pyramid import ScaleCount, completed_fraction
+from jaxstyle.transfer.pyramid import completed_fraction
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.run import Plan, present_images, run_jobs, with_checkpoint
 from jaxstyle.transfer.settings import Settings, resolve_settings
@@ -36,27 +34,19 @@ def stylize_batch(
     *,
     params: Params | None = None,
     preset: str | None = None,
-    objective: Objective | None = None,
     weights: LossWeights | Sequence[LossWeights] | None = None,
     strength: float | Sequence[float] | None = None,
     style_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
     regions: Regions | Sequence[Regions] | None = None,
     color: Color | Sequence[Color] | None = None,
-    optimizer: optax.GradientTransformation | None = None,
-    steps: int | None = None,
-    scales: ScaleCount | None = None,
-    share: float | None = None,
-    window: WindowOption = "auto",
-    mesh: Mesh | None = None,
-    canvas: tuple[int, int] = (0, 0),
-    whitening: float | None = None,
-    init: str | AnyImage | None = None,
     mosaic: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
-    tolerance: float | None = None,
+    mesh: Mesh | None = None,
+    canvas: tuple[int, int] = (0, 0),
     callback: Callable[[BatchProgress], bool | None] | None = None,
     callback_every: int | None = None,
     checkpoint: Checkpoint | PathLike | None = None,
+    **overrides: Any,
 ) -> list[Result]:
     """Return what `stylize` returns for each of many contents, styles, weights or seeds, from one compiled program.
 
@@ -73,28 +63,20 @@ def stylize_batch(
         settings: settings of the run, which the parameters below override.
         params: as for `stylize`, like all parameters below without a range.
         preset: name of the settings if `settings` is None.
-        objective: structure of the loss: see `Objective`.
         weights: weights of the loss terms.
         strength: strength of the style, 0 to 1, instead of weights for content and style: see `balance`.
         style_weights: one relative number for each style that blends; or a list of such numbers for each image.
         regions: masks that assign styles to regions: for all images or none, with equal number and guidance.
         color: source of the result's colors.
-        optimizer: an optax transform.
-        steps: maximum number of evaluations for each image.
-        scales: maximum number of sizes.
-        share: fraction of the steps reserved for the full size.
-        window: side of the windows in pixels, None, or "auto": chosen for all images that a device has at once.
+        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is "content".
+        seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
         mesh: devices: its `batch` axis shards the batch, `rows` and `columns` shard each image; see `make_mesh`.
         canvas: least height and width, at full size, of the canvas for every image: later calls with as many images, up
             to this size, compile nothing.
-        whitening: exponent of the whitening in the surrogate, 0 to 1; None is 1 for `lbfgs` and 0 for other optimizers.
-        init: initial image: "content", "noise", "gray", or an image for all.
-        mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is "content".
-        seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
-        tolerance: see `stylize`.
         callback: called about once a second; returning True stops all images.
         callback_every: see `stylize`; evaluations of each image.
         checkpoint: file for the state of the run: see `stylize`.
+        overrides: other settings, the same for all images: see `stylize`.
 
     Returns:
         One result per image, in their order; `seconds` are those of the whole batch.
@@ -124,13 +106,11 @@ def stylize_batch(
         mosaic=mosaic,
         seeds=seeds,
     )
-    options = {"objective": objective, "optimizer": optimizer, "steps": steps, "scales": scales, "share": share}
-    options |= {"init": init, "window": window, "whitening": whitening, "tolerance": tolerance}
     # Every image's settings are checked; they differ only in what a job has too.
     base = settings_of(settings, preset)
     own = {name: name for name in ("weights", "strength", "color", "mosaic")} | {"seed": "seeds"}
     all_settings = [
-        resolve_settings(base, mesh, **options, **{name: image[key] for name, key in own.items()}) for image in inputs
+        resolve_settings(base, mesh, **overrides, **{name: image[key] for name, key in own.items()}) for image in inputs
     ]
     common = all_settings[0]
     jobs = [_job(k, *pair) for k, pair in enumerate(zip(inputs, all_settings, strict=True))]

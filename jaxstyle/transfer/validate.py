@@ -6,26 +6,22 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import optax
 
 from jaxstyle.errors import InputError, quote
+from jaxstyle.fields import Check
 from jaxstyle.image.color import check_color
 from jaxstyle.image.ops import check_image, check_range
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint
-from jaxstyle.objective.balance import check_strength
-from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.objective.base import MAX_WINDOW, MIN_WINDOW
 
 # Larger numbers are typing errors.
 MAX_STEPS = 1_000_000
 MAX_SCALES = 16
 MAX_SEED = 2**32 - 1
-MAX_RATIO = 100.0
-MIN_RATIO = 1.1
+OPTIMIZERS = ("lbfgs", "adam")
 INITS = ("content", "noise", "gray", "grey")
-
-Rule = Callable[[str, Any], None]
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -51,7 +47,9 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and value == value and abs(value) != math.inf
 
 
-def _integer(low: int, high: int) -> Rule:
+def whole_number(low: int, high: int) -> Check:
+    """Return a check for whole numbers in a range."""
+
     def check(name: str, value: Any) -> None:
         if not is_integer(value):
             raise InputError(f"{name} is {quote(value)}, expected a whole number")
@@ -61,7 +59,9 @@ def _integer(low: int, high: int) -> Rule:
     return check
 
 
-def _number(accepts: Callable[[float], bool], expected: str) -> Rule:
+def number(accepts: Callable[[float], bool], expected: str) -> Check:
+    """Return a check for finite numbers that a function accepts; `expected` describes them."""
+
     def check(name: str, value: Any) -> None:
         if not (is_number(value) and accepts(value)):
             raise InputError(f"{name} is {quote(value)}, expected {expected}")
@@ -69,7 +69,7 @@ def _number(accepts: Callable[[float], bool], expected: str) -> Rule:
     return check
 
 
-def _instance(kind: type | tuple[type, ...], expected: str) -> Rule:
+def _instance(kind: type | tuple[type, ...], expected: str) -> Check:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, kind):
             raise InputError(f"{name} is {quote(value)}, expected {expected}")
@@ -77,7 +77,9 @@ def _instance(kind: type | tuple[type, ...], expected: str) -> Rule:
     return check
 
 
-def _optional(rule: Rule) -> Rule:
+def optional(rule: Check) -> Check:
+    """Return a check that also lets None pass."""
+
     def check(name: str, value: Any) -> None:
         if value is not None:
             rule(name, value)
@@ -85,19 +87,26 @@ def _optional(rule: Rule) -> Rule:
     return check
 
 
-def _scales(name: str, value: Any) -> None:
+def check_scales(name: str, value: Any) -> None:
+    """Check the number of scales."""
     known = value == "auto" if isinstance(value, str) else is_integer(value) and 1 <= value <= MAX_SCALES
     if not known:
         raise InputError(f"{name} is {quote(value)}, expected 'auto' or a number from 1 to {MAX_SCALES}")
 
 
-def _window(name: str, value: Any) -> None:
-    # `Objective` checks the least number of pixels.
-    if value is not None and not is_integer(value) and not (isinstance(value, str) and value == "auto"):
-        raise InputError(f"{name} is {quote(value)}, expected 'auto', a number of pixels, or None for the whole image")
+def check_window(name: str, value: Any) -> None:
+    """Check a window."""
+    is_valid = (
+        value in ("auto", "whole")
+        if isinstance(value, str)
+        else is_integer(value) and MIN_WINDOW <= value <= MAX_WINDOW
+    )
+    if not is_valid:
+        raise InputError(f"{name} is {quote(value)}, expected auto, whole, or {MIN_WINDOW} pixels or more")
 
 
-def _init(name: str, value: Any) -> None:
+def check_init(name: str, value: Any) -> None:
+    """Check the initial image, or its name."""
     if not isinstance(value, str):
         check_image(value, name)
         check_range(value, name)
@@ -105,7 +114,8 @@ def _init(name: str, value: Any) -> None:
         raise InputError(f"unknown {name} {value!r}, expected 'content', 'noise', 'gray' or an image")
 
 
-def _color(name: str, value: Any) -> None:
+def check_color_name(name: str, value: Any) -> None:
+    """Check the source of the colors."""
     _instance(str, "the name of a way to choose colors")(name, value)
     check_color(value)
 
@@ -129,13 +139,12 @@ def _params(name: str, value: Any) -> None:
         raise InputError(f"{name} is {quote(value)}, expected the network's parameters: load_params loads them")
 
 
-def _weights(name: str, value: Any) -> None:
-    _instance(LossWeights, "LossWeights")(name, value)
-    for term, weight in value._asdict().items():
-        try:
-            np.asarray(weight, np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"the {term} weight is {quote(weight)}, expected one number, or one per layer") from None
+def check_optimizer(name: str, value: Any) -> None:
+    """Check the name of an optimizer, or an optax transform."""
+    if not (isinstance(value, optax.GradientTransformation) or (isinstance(value, str) and value in OPTIMIZERS)):
+        raise InputError(
+            f"{name} is {quote(value)}, expected 'lbfgs', 'adam', or an optax GradientTransformation such as lbfgs()"
+        )
 
 
 def _style_weights(name: str, value: Any) -> None:
@@ -144,33 +153,17 @@ def _style_weights(name: str, value: Any) -> None:
         raise InputError(f"{name} is {quote(value)}, expected a sequence of one finite number for each style")
 
 
-_TEXT = _instance(str, "a string")
-_FROM_0_TO_1 = _number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-_SHARE = _number(lambda value: 0 < value <= 1, "a part of the steps above 0, up to 1")
+FRACTION = number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
+check_share = number(lambda value: 0 < value <= 1, "a fraction of the steps above 0, at most 1")
+check_ratio = number(lambda value: 1.1 <= value <= 100, "1.1 to 100, such as 2")
+check_text = _instance(str, "a string")
 
-RULES: dict[str, Rule] = {
-    "name": _TEXT,
-    "source": _TEXT,
-    "params": _optional(_params),
-    "objective": _instance(Objective, "an Objective"),
-    "weights": _weights,
-    "strength": lambda _, value: check_strength(value),
-    "style_weights": _optional(_style_weights),
-    "regions": _optional(_instance(Regions, "Regions(content, styles)")),
-    "color": _color,
-    "optimizer": _instance(optax.GradientTransformation, "an optax GradientTransformation, such as lbfgs()"),
-    "steps": _integer(1, MAX_STEPS),
-    "scales": _scales,
-    "share": _SHARE,
-    "ratio": _number(lambda value: MIN_RATIO <= value <= MAX_RATIO, f"{MIN_RATIO} to {MAX_RATIO:g}, such as 2"),
-    "window": _window,
-    "whitening": _optional(_FROM_0_TO_1),
-    "init": _init,
-    "mosaic": _FROM_0_TO_1,
-    "seed": _integer(0, MAX_SEED),
-    "tolerance": _number(lambda value: 0 <= value < 1, "a number from 0 to 1 such as 1e-6"),
-    "callback": _optional(_callback),
-    "callback_every": _optional(_integer(1, MAX_STEPS)),
-    "checkpoint": _optional(_instance((Checkpoint, str, os.PathLike), "the path of a file, or a Checkpoint")),
+RULES: dict[str, Check] = {
+    "params": optional(_params),
+    "style_weights": optional(_style_weights),
+    "regions": optional(_instance(Regions, "Regions(content, styles)")),
+    "callback": optional(_callback),
+    "callback_every": optional(whole_number(1, MAX_STEPS)),
+    "checkpoint": optional(_instance((Checkpoint, str, os.PathLike), "the path of a file, or a Checkpoint")),
     "canvas": _canvas,
 }

@@ -131,8 +131,8 @@ def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
 def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     seen = {}
 
-    def fake(content, styles, **options):
-        seen.update(options, shape=content.shape, styles=[style.shape for style in styles])
+    def fake(content, styles, settings, **_):
+        seen.update(settings=settings, shape=content.shape, styles=[style.shape for style in styles])
         raise js.InputError("enough")
 
     monkeypatch.setattr(commands, "stylize", fake)
@@ -144,20 +144,29 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
         "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
     )
     assert (code, error.splitlines()[-1]) == (2, "jaxstyle: error: enough")
-    assert seen["objective"] == js.Objective(
-        ("conv3_1",),
-        ("relu1_1", "pool2"),
+    expected = js.preset("paper").override(
+        content_layers=("conv3_1",),
+        style_layers=("relu1_1", "pool2"),
         normalization="notebook",
         pooling="l2",
         padding="replicate",
         precision="bfloat16",
+        weights=js.LossWeights(2.0, (1.0, 2.0), 3.0),
+        optimizer="adam",
+        learning_rate=0.1,
+        steps=7,
+        init="noise",
+        seed=5,
+        tolerance=0.5,
+        scales=3,
+        share=0.25,
+        mosaic=0.5,
+        whitening=0.75,
+        window=48,
     )
-    assert seen["weights"] == js.LossWeights(2.0, (1.0, 2.0), 3.0)
-    assert seen["optimizer"] is js.adam(0.1)
-    assert (seen["steps"], seen["init"], seen["seed"], seen["tolerance"]) == (7, "noise", 5, 0.5)
-    assert (seen["scales"], seen["mosaic"], seen["whitening"]) == (3, 0.5, 0.75)
+    assert seen["settings"] == expected
+    assert seen["settings"].transform is js.adam(0.1)
     assert seen["shape"] == (43, 64, 3)
-    assert (seen["share"], seen["window"]) == (0.25, 48)
     # 40 pixels times the scale.
     assert seen["styles"] == [(25, 32, 3)]
 
@@ -165,14 +174,13 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypatch, name):
     seen = {}
-    monkeypatch.setattr(commands, "stylize", lambda *_, **options: seen.update(options) or 1 / 0)
+    monkeypatch.setattr(commands, "stylize", lambda _, __, settings, **___: seen.update(settings.parts()) or 1 / 0)
     words = (f"--preset={name}", "--size", 64, "--weights", tiny_weights)
     with pytest.raises(ZeroDivisionError):
         run("stylize", PHOTO, PAINTING, *words, "-o", tmp_path / "o.png")
-    settings = js.preset(name)
-    for option in ("objective", "optimizer", "steps", "scales", "init", "mosaic"):
-        assert seen[option] == getattr(settings, option), option
-    assert seen["weights"] == settings.weights
+    # Of this style loss nothing is whitened.
+    expected = dataclasses.replace(js.preset(name), whitening=seen["whitening"])
+    assert js.Settings(**seen) == expected
 
 
 def test_help_names_every_option(run):

@@ -15,7 +15,7 @@ from jaxstyle.minimize.status import verdict as judge
 def problem(tiny_params):
     settings = js.preset("default")
     targets = js.make_targets(tiny_params, js.white_noise(1, 33, 48), [js.white_noise(2, 40, 37)], settings.objective)
-    return Problem(tiny_params, targets, settings.weights, settings.objective, settings.optimizer)
+    return Problem(tiny_params, targets, settings.weights, settings.objective, settings.transform)
 
 
 @given(st.integers(1, 50), st.integers(1, 30), st.integers(0, 100))

@@ -17,7 +17,7 @@ def test_presets_are_complete_and_usable(name):
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
     # Equal settings share their compiled programs.
-    hash((settings.objective, settings.optimizer))
+    hash((settings.objective, settings.transform))
 
 
 def test_the_default_is_the_default():

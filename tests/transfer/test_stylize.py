@@ -51,7 +51,7 @@ def test_chunks_do_not_change_the_run(params, photo, painting):
     """The same steps as one by one, whatever the callback's rhythm."""
     settings = js.preset("default")
     targets = js.make_targets(params, photo, [painting], settings.objective)
-    arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.optimizer)
+    arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.transform)
     state = js.init(photo, *arguments)
     totals = []
     for _ in range(9):
@@ -201,7 +201,7 @@ def test_coarse_to_fine_is_two_runs_one_after_the_other(params, large, style):
     picture, totals = halves[0], []
     for (photo, painting), steps in ((halves, 11), ((large, style), 12)):
         targets = js.make_targets(params, photo, [painting], settings.objective)
-        arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.optimizer)
+        arguments = (params, js.whiten(targets), settings.weights, settings.objective, settings.transform)
         state = js.init(js.resize(picture, *photo.shape[:2]), *arguments)
         for _ in range(steps):
             state = js.step(state, *arguments)
@@ -326,7 +326,8 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         (("photo.jpg", painting), {}, "content is 'photo.jpg', expected an array of pixels"),
         ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
         ((photo, None), {}, "style is None, expected an array"),
-        ((photo, painting), {"optimizer": "adam"}, "optimizer is 'adam', expected an optax GradientTransformation"),
+        ((photo, painting), {"optimizer": "sgd"}, "optimizer is 'sgd', expected 'lbfgs', 'adam', or an optax"),
+        ((photo, painting), {"colour": "style"}, "there is no setting 'colour', expected one of content_layers, "),
         ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
         ((photo, painting), {"steps": 1.5}, "steps is 1.5, expected a whole number"),
         ((photo, painting), {"scales": "many"}, "scales is 'many', expected 'auto' or a number"),
@@ -376,9 +377,9 @@ def test_out_of_memory_is_tried_once_more_in_windows(params, painting, monkeypat
     assert seen == [64]
 
 
-def test_a_window_by_name_is_auto_alone(params, photo, painting, unchecked):
-    with pytest.raises(js.InputError, match="window is 'whole', expected 'auto', a number of pixels, or None"):
-        js.stylize(photo, painting, params=params, window="whole")  # pyright: ignore[reportArgumentType]
+def test_a_window_by_name_is_auto_or_whole(params, photo, painting, unchecked):
+    with pytest.raises(js.InputError, match="window is 'all', expected auto, whole, or 32 pixels or more"):
+        js.stylize(photo, painting, params=params, window="all")
 
 
 @pytest.mark.long
@@ -417,6 +418,6 @@ def test_a_strength_in_settings_keeps_the_weights_of_regions(params, photo, pain
     masks = np.zeros((*photo.shape[:2], 2), np.float32)
     masks[:, :24, 0], masks[:, 24:, 1] = 1, 1
     regions = js.Regions(masks, (np.ones(2, np.float32),))
-    settings = js.Settings(strength=0.5, weights=js.LossWeights(regions=(1.0, 0.25)))
+    settings = js.Settings(strength=0.5, region_weight=(1.0, 0.25))
     result = js.stylize(photo, painting, settings, params=params, regions=regions, steps=2)
     np.testing.assert_array_equal(result.weights.regions, np.float32([1.0, 0.25]))
