@@ -20,7 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
+from jaxstyle.cli.inputs import Controls, photo_mask, photo_size, read_photo, read_regions
 from jaxstyle.cli.logs import EventLogger
+from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
 from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
@@ -40,9 +42,9 @@ from jaxstyle.typing import AnyImage
 log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
-# Stylizes photos together, on a canvas, with a callback and a checkpoint.
+# Stylizes photos with their regions together, on a canvas, with a callback and a checkpoint.
 BatchMaker = Callable[
-    [Sequence[AnyImage], Size, Callable[[BatchProgress], None], Checkpoint | None],
+    [Sequence[tuple[AnyImage, Controls]], Size, Callable[[BatchProgress], None], Checkpoint | None],
     list[Result],
 ]
 
@@ -59,44 +61,26 @@ class Folder:
     """A folder of photos and what to do with it.
 
     Attributes:
-        photos: the folder of the photos.
-        output: the folder of the pictures; created if it does not exist.
-        inputs: other files that are read.
-        format: extension of the pictures.
-        batch: number of photos per batch.
+        options: of the command.
+        styles: the paintings.
+        min_side: least pixels per side of every image.
         share: index i of this host and number n of hosts: it makes the pictures k with k mod n = i.
-        size: long side of the pictures in pixels.
-        size_of: function that returns the height and width at which a photo will be read, from its header.
-        read: function that reads a photo.
         num_scales: function that returns the number of scales for a size; all photos of a batch have the same number.
         make: function that stylizes photos together, on a canvas of the given size.
         checkpoint: settings of the checkpoint of the batch in progress; None for none.
-        save_every: evaluations between numbered pictures; None for none.
         recipe: recipe of the run.
-        quality: quality of JPEG and WebP.
-        force: If True, pictures of other photos or settings are replaced.
-        quiet: If True, show no progress bar.
         log_event: function that logs an event.
         print_result: function that prints a result.
     """
 
-    photos: Path
-    output: Path
-    inputs: Sequence[Path]
-    format: str
-    batch: int
+    options: Options
+    styles: Sequence[AnyImage]
+    min_side: int
     share: tuple[int, int]
-    size: int
-    size_of: Callable[[Path], Size]
-    read: Callable[[Path], io.Picture]
     num_scales: Callable[[Size], int]
     make: BatchMaker
     checkpoint: BatchCheckpoint | None
-    save_every: int | None
     recipe: dict[str, Any]
-    quality: int
-    force: bool
-    quiet: bool
     log_event: EventLogger
     print_result: Callable[[str], None]
 
@@ -117,11 +101,19 @@ class Group(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A photo in memory."""
+    """A photo in memory.
+
+    Attributes:
+        task: the picture to make.
+        picture: the photo.
+        controls: its regions, and the style weight of each.
+        recipe: of its picture.
+    """
 
     task: Task
     picture: io.Picture
-    sha256: str
+    controls: Controls
+    recipe: dict[str, Any]
 
 
 class Batch(NamedTuple):
@@ -149,13 +141,13 @@ def stylize_folder(folder: Folder) -> int:
     sizes, tasks = _pending_tasks(outputs, folder, checksum_of)
     # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
     # uninterrupted one.
-    groups = group_sizes(sizes.values(), folder.size, folder.num_scales)
+    groups = group_sizes(sizes.values(), folder.options.size, folder.num_scales)
     index, hosts = folder.share
     failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():
-        folder.print_result(f"{folder.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
+        folder.print_result(f"{folder.options.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
     made = 0
-    disable = folder.quiet or not is_first() or not tasks
+    disable = folder.options.quiet or not is_first() or not tasks
     with tqdm(total=float(len(tasks)), bar_format=BAR, dynamic_ncols=True, disable=disable) as bar:
         for batch in _batches(tasks, groups, folder, checksum_of):
             results = _make_batch(batch, len(tasks), folder, bar)
@@ -173,7 +165,7 @@ def stylize_folder(folder: Folder) -> int:
         seconds = time.perf_counter() - start
         programs = len({groups[task.size] for task in tasks})
         folder.print_result(
-            f"{folder.output}: {made} picture{'s' if made > 1 else ''} with {programs} compiled program"
+            f"{folder.options.output}: {made} picture{'s' if made > 1 else ''} with {programs} compiled program"
             f"{'s' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} per minute"
             + (f"; {failed} failed" if failed else "")
         )
@@ -207,39 +199,43 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
     """Return the output of each photo, in the order of their names."""
     photos = sorted(
         path
-        for path in folder.photos.iterdir()
+        for path in folder.options.photo.iterdir()
         if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
     )
     if not photos:
-        raise InputError(f"{folder.photos} contains no photos, expected files such as .jpg or .png")
-    if folder.output.exists() and not folder.output.is_dir():
-        raise InputError(f"the output {folder.output} is a file, expected a folder for the pictures")
-    if folder.output.exists() and folder.output.samefile(folder.photos):
-        raise InputError(f"the output {folder.output} is the folder of the photos, expected another one")
+        raise InputError(f"{folder.options.photo} contains no photos, expected files such as .jpg or .png")
+    if folder.options.output.exists() and not folder.options.output.is_dir():
+        raise InputError(f"the output {folder.options.output} is a file, expected a folder for the pictures")
+    if folder.options.output.exists() and folder.options.output.samefile(folder.options.photo):
+        raise InputError(f"the output {folder.options.output} is the folder of the photos, expected another one")
     stems = Counter(photo.stem.casefold() for photo in photos)
     # The pictures of a.jpg and a.png get different names.
     names = [photo.name if stems[photo.stem.casefold()] > 1 else photo.stem for photo in photos]
-    outputs = {photo: folder.output / f"{name}.{folder.format}" for photo, name in zip(photos, names, strict=True)}
+    outputs = {
+        photo: folder.options.output / f"{name}.{folder.options.format}"
+        for photo, name in zip(photos, names, strict=True)
+    }
     num_photos = Counter(output.name.casefold() for output in outputs.values())
-    sources = {path.resolve() for path in (*photos, *folder.inputs)}
+    sources = {path.resolve() for path in (*photos, *folder.options.inputs()[1:])}
     for output in outputs.values():
         if output.resolve() in sources:
             raise InputError(f"the output {output} is one of the inputs, expected another folder")
         if num_photos[output.name.casefold()] > 1:
             raise InputError(f"two photos would become {output}, expected photos of different names")
         snapshot = re.fullmatch(r"(.+)_\d{5}", output.stem)
-        if folder.save_every and snapshot and f"{snapshot[1]}.{folder.format}".casefold() in num_photos:
+        if folder.options.save_every and snapshot and f"{snapshot[1]}.{folder.options.format}".casefold() in num_photos:
             raise InputError(
                 f"a numbered picture of {snapshot[1]} could take the place of {output}, expected photos of other names"
             )
     if is_first():
         try:
-            folder.output.mkdir(parents=True, exist_ok=True)
+            folder.options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the folder {folder.output}: {error.strerror}; choose another") from error
-        photo, output = next(iter(outputs.items()))
-        io.check_output(output)
-        io.recipe_text(photo_recipe(folder.recipe, photo, output, sha256="0" * 64))
+            raise InputError(
+                f"cannot make the folder {folder.options.output}: {error.strerror}; choose another"
+            ) from error
+        io.check_output(next(iter(outputs.values())))
+        io.recipe_text(folder.recipe)
     return outputs
 
 
@@ -254,14 +250,14 @@ def _pending_tasks(
     index, hosts = folder.share
     for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
         try:
-            sizes[k] = folder.size_of(photo)
+            sizes[k] = photo_size(folder.options, photo, folder.min_side)
             if k % hosts != index:
                 continue
             is_pending[k] = True
             if os.path.lexists(output):
-                recipe = photo_recipe(folder.recipe, photo, output, checksum_of(photo))
+                recipe = _recipe(folder, photo, output, checksum_of)
                 is_pending[k] = not is_finished(output, recipe)
-                if is_pending[k] and blocks_output(output, folder.force, recipe):
+                if is_pending[k] and blocks_output(output, folder.options.force, recipe):
                     blocking.append(output)
         except InputError as error:
             sizes[k] = 0
@@ -271,7 +267,8 @@ def _pending_tasks(
     num_photos = int(broadcast_from_first_host(np.int32(len(outputs))))
     if num_photos != len(outputs):
         raise InputError(
-            f"{folder.photos} has {len(outputs)} photos here and {num_photos} on the first host, expected the same"
+            f"{folder.options.photo} has {len(outputs)} photos here and {num_photos} on the first host, expected as "
+            "many"
         )
     sizes, is_pending, num_blocking = broadcast_from_first_host((sizes, is_pending, np.int32(len(blocking))))
     own = np.arange(len(outputs)) % hosts == index
@@ -281,8 +278,8 @@ def _pending_tasks(
     if num_blocking:
         example = f", such as {blocking[0].name}" if blocking else ""
         raise InputError(
-            f"{folder.output} already contains {num_blocking} picture{'s' if num_blocking > 1 else ''} made with "
-            f"different settings or inputs{example}: choose another folder, or use --force to replace them"
+            f"{folder.options.output} already contains {num_blocking} picture{'s' if num_blocking > 1 else ''} made "
+            f"with different settings or inputs{example}: choose another folder, or use --force to replace them"
         )
     readable = {photo: (int(size[0]), int(size[1])) for photo, size in zip(outputs, sizes, strict=True) if all(size)}
     pending = [photo for photo, flag in zip(outputs, is_pending, strict=True) if flag]
@@ -309,7 +306,7 @@ def _batches(
         loaded: list[Loaded] = []
         for task in members[group]:
             try:
-                photo = Loaded(task, sha256=checksum_of(task.photo), picture=folder.read(task.photo))
+                photo = _load(folder, task, checksum_of)
             except InputError as error:
                 _log_failure(task.photo, error)
                 continue
@@ -318,14 +315,38 @@ def _batches(
                 yield Batch([photo], NO_CANVAS, num_preceding)
                 num_preceding += 1
                 continue
+            if loaded and _kind(loaded[0]) != _kind(photo):
+                # Photos with other regions need another program.
+                yield Batch(loaded, canvas, num_preceding)
+                num_preceding += len(loaded)
+                loaded = []
             loaded.append(photo)
-            if len(loaded) == folder.batch or {one.task.photo.name for one in loaded} == interrupted:
+            if len(loaded) == folder.options.batch or {one.task.photo.name for one in loaded} == interrupted:
                 yield Batch(loaded, canvas, num_preceding)
                 num_preceding += len(loaded)
                 loaded = []
         if loaded:
             yield Batch(loaded, canvas, num_preceding)
             num_preceding += len(loaded)
+
+
+def _load(folder: Folder, task: Task, checksum_of: Callable[[Path], str]) -> Loaded:
+    picture = read_photo(folder.options, task.photo, folder.min_side)
+    mask = photo_mask(folder.options, task.photo)
+    controls = read_regions(folder.options, picture.pixels, folder.styles, mask)
+    return Loaded(task, picture, controls, _recipe(folder, task.photo, task.output, checksum_of))
+
+
+def _kind(photo: Loaded) -> int | None:
+    """Number of regions of a photo; None without a mask."""
+    regions, _ = photo.controls
+    return None if regions is None else regions.content.shape[2]
+
+
+def _recipe(folder: Folder, photo: Path, output: Path, checksum_of: Callable[[Path], str]) -> dict[str, Any]:
+    """Return the recipe of one picture, from that of the folder."""
+    mask = photo_mask(folder.options, photo)
+    return photo_recipe(folder.recipe, output, checksum_of, photo, mask)
 
 
 def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list[Result]:
@@ -339,15 +360,15 @@ def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list
         )
         bar.update(batch.num_preceding + progress.fraction * len(names) - bar.n)
         folder.log_event("chunk", **batch_line(progress), photos=names, done=batch.num_preceding)
-        if folder.save_every and max(progress.evaluations) % folder.save_every == 0:
+        if folder.options.save_every and max(progress.evaluations) % folder.options.save_every == 0:
             _save_snapshots(batch, progress, folder)
 
     # Pad the batch with copies of the last photo: a different batch size would require another compilation.
-    copies = [batch.photos[-1]] * (folder.batch - len(batch.photos))
-    pixels = [photo.picture.pixels for photo in (*batch.photos, *copies)]
+    copies = [batch.photos[-1]] * (folder.options.batch - len(batch.photos))
+    inputs = [(photo.picture.pixels, photo.controls) for photo in (*batch.photos, *copies)]
     try:
         checkpoint = with_note(folder.checkpoint, batch=names)
-        return folder.make(pixels, batch.canvas, show, checkpoint)[: len(batch.photos)]
+        return folder.make(inputs, batch.canvas, show, checkpoint)[: len(batch.photos)]
     except (InputError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and not OUT_OF_MEMORY.search(str(error)):
             raise
@@ -360,7 +381,7 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
     """Write a picture; return True if it is at its intended path. Results of interrupted runs are discarded."""
     if result.status in INTERRUPTED:
         return False
-    task, picture, sha256 = batch.photos[index]
+    task, picture, _, recipe = batch.photos[index]
     loss = final_loss(result)
     if result.status is Status.NOT_FINITE or loss == float("inf"):
         message = "its loss was not finite: use smaller loss weights, or --precision highest"
@@ -368,9 +389,8 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
         return False
     if not is_first():
         return True
-    recipe = photo_recipe(folder.recipe, task.photo, task.output, sha256)
-    recipe |= run_summary(result) | {"batch": BatchPlace(folder.batch, index, batch.canvas).to_json()}
-    options = {"force": folder.force, "alpha": picture.alpha, "quality": folder.quality}
+    recipe = recipe | run_summary(result) | {"batch": BatchPlace(folder.options.batch, index, batch.canvas).to_json()}
+    options = {"force": folder.options.force, "alpha": picture.alpha, "quality": folder.options.quality}
     path = write_picture(task.output, result.image, recipe, **options)
     if path is None:
         return False
@@ -386,9 +406,8 @@ def _save_snapshots(batch: Batch, progress: BatchProgress, folder: Folder) -> No
     images, evaluations = progress.images(), max(progress.evaluations)
     for photo, image in zip(batch.photos, images, strict=False):
         path = numbered(photo.task.output, evaluations)
-        recipe = photo_recipe(folder.recipe, photo.task.photo, photo.task.output, photo.sha256)
-        recipe |= {"status": "snapshot", "evaluations": evaluations}
-        options = {"force": folder.force, "alpha": photo.picture.alpha, "quality": folder.quality}
+        recipe = photo.recipe | {"status": "snapshot", "evaluations": evaluations}
+        options = {"force": folder.options.force, "alpha": photo.picture.alpha, "quality": folder.options.quality}
         if is_first():
             write_picture(path, resize(image, *photo.picture.pixels.shape[:2]), recipe, **options)
 

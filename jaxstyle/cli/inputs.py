@@ -1,5 +1,6 @@
 """Read the pictures that the command line's options name."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from jaxstyle.image import io
 from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
+
+# Regions of a photo, and the style weight of each; None and one weight without a mask.
+Controls = tuple[Regions | None, tuple[float, ...]]
 
 
 def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
@@ -37,15 +41,29 @@ def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     return [_read_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
-def read_regions(
-    options: Options, photo: AnyImage, styles: Sequence[AnyImage]
-) -> tuple[Regions | None, tuple[float, ...]]:
+def photo_mask(options: Options, photo: Path) -> Path | None:
+    """Return the mask of a photo: `--content-mask`, or the file with the photo's name in that folder.
+
+    Raises:
+        InputError: if there is not one such file.
+    """
+    mask = options.content_mask
+    if mask is None or not os.path.isdir(mask):
+        return mask
+    masks = [path for path in mask.iterdir() if path.stem == photo.stem and not path.name.startswith(".")]
+    if len(masks) != 1:
+        raise InputError(f"{mask} has {len(masks)} masks of {photo.name}, expected one: {photo.stem}.png")
+    return masks[0]
+
+
+def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], mask: Path | None) -> Controls:
     """Read the masks; return the regions and the style weight of each.
 
     Args:
-        options: the masks and region specifications.
+        options: the masks of the paintings, and the region specifications.
         photo: at the size of the run.
         styles: paintings at the sizes of the run.
+        mask: of the photo: see `photo_mask`.
 
     Returns:
         Regions and weights; None and one weight if there is no mask.
@@ -53,13 +71,12 @@ def read_regions(
     Raises:
         InputError: see `regions_of`.
     """
-    if options.content_mask is None:
+    if mask is None:
         return None, (1.0,)
     limits: dict[str, Any] = {"min_side": 1, "max_pixels": options.max_pixels}
-    mask = io.load_image(options.content_mask, **limits)
     style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
     specs = parse_region_specs(options.region, len(styles))
-    return regions_of(photo, mask, styles, style_masks, specs, options.guidance)
+    return regions_of(photo, io.load_image(mask, **limits), styles, style_masks, specs, options.guidance)
 
 
 def read_start(options: Options) -> str | Image:

@@ -62,7 +62,8 @@ class Pictures:
     content_mask: Annotated[Path | None, _value("FILE", "none")] = None
     """Image that divides the photo into regions, with the photo's aspect ratio.
     Black and white: white gets the style; black stays as in the photo, or gets the second painting if there is one.
-    Flat colors: one region per color; see --region and --style-mask."""
+    Flat colors: one region per color; see --region and --style-mask.
+    If PHOTO is a folder: one image for all photos, or a folder with a mask of the same name for each."""
     style_mask: Annotated[tuple[str, ...], _value("FILE|none ...", "none")] = ()
     """One image of flat colors per painting, or none for a painting without one.
     A region of the photo gets the style of the parts of the painting that have the region's color."""

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,13 @@ def recipe_of(options: Options) -> dict[str, Any]:
     }
 
 
-def photo_recipe(recipe: dict[str, Any], photo: Path, output: Path, sha256: str) -> dict[str, Any]:
-    """Return the recipe of one photo of a folder, from the recipe of the folder and the photo's checksum."""
+def photo_recipe(
+    recipe: dict[str, Any], output: Path, checksum_of: Callable[[Path], str], photo: Path, mask: Path | None
+) -> dict[str, Any]:
+    """Return the recipe of one photo of a folder, and its mask, from the recipe of the folder."""
+    _, *checksums = recipe["inputs_sha256"]
     settings = recipe["settings"] | {"photo": photo.name, "output": output.name}
-    return recipe | {"settings": settings, "inputs_sha256": [sha256, *recipe["inputs_sha256"][1:]]}
+    if mask is not None:
+        # The mask of the photo is the last input.
+        settings["content_mask"], checksums[-1] = mask.name, checksum_of(mask)
+    return recipe | {"settings": settings, "inputs_sha256": [checksum_of(photo), *checksums]}

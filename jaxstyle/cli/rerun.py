@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from jaxstyle.cli.inputs import read_paintings, read_photo
+from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions
 from jaxstyle.cli.logs import json_lines, set_level
 from jaxstyle.cli.options import with_inputs
 from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, save_with_fallback
@@ -196,7 +196,8 @@ def _make_in_batch(options: Stylize, place: BatchPlace) -> Made:
             result = run_call(group, range(place.photos), show)[place.position]
         else:
             make = dataclasses.replace(options, batch=place.photos).batch_maker(paintings)
-            result = make([photo.pixels] * place.photos, place.canvas, show, None)[place.position]
+            controls = read_regions(options, photo.pixels, paintings, options.content_mask)
+            result = make([(photo.pixels, controls)] * place.photos, place.canvas, show, None)[place.position]
     return Made(result, photo, recipe_of(options) | run_summary(result) | {"batch": place.to_json()})
 
 

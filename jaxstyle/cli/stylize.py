@@ -13,7 +13,7 @@ from tqdm import tqdm
 from jaxstyle import distributed
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
-from jaxstyle.cli.inputs import photo_size, read_paintings, read_photo, read_regions, read_start
+from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
 from jaxstyle.cli.options import Options, default_options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
@@ -78,20 +78,25 @@ class Stylize(Options):
             return self._finish(made, log_event) if distributed.is_first() else _exit_code(made.result)
 
     def batch_maker(self, styles: Sequence[AnyImage]) -> BatchMaker:
-        """Return a function of photos, a canvas and a callback that stylizes the photos together."""
+        """Return a function of photos with their regions, a canvas and a callback that stylizes them together."""
         settings = self.settings(read_start(self))
-        check_weights(settings.weights, settings.objective)
-        arguments: dict[str, Any] = {"settings": settings, "style_weights": self.blend, "mesh": self.devices()}
-        arguments |= {"params": weights.load_params(self.weights)}
+        if self.content_mask is None:
+            check_weights(settings.weights, settings.objective)
+        arguments: dict[str, Any] = {"style_weights": self.blend, "seeds": self.seed, "mesh": self.devices()}
+        arguments |= {"params": weights.load_params(self.weights), "callback_every": self.save_every}
 
         def make(
-            photos: Sequence[AnyImage],
+            photos: Sequence[tuple[AnyImage, Controls]],
             canvas: Size,
             callback: Callable[[BatchProgress], None],
             checkpoint: Checkpoint | None,
         ) -> list[Result]:
-            options = {"callback": callback, "callback_every": self.save_every, "checkpoint": checkpoint}
-            return stylize_batch(photos, [list(styles)] * len(photos), canvas=canvas, **options, **arguments)
+            options = arguments | {"canvas": canvas, "callback": callback, "checkpoint": checkpoint}
+            if self.content_mask is not None:
+                options["regions"] = [regions for _, (regions, _) in photos]
+                options["weights"] = [self.settings(None, strengths).weights for _, (_, strengths) in photos]
+                options["strength"] = settings.strength
+            return stylize_batch([photo for photo, _ in photos], [list(styles)] * len(photos), settings, **options)
 
         return make
 
@@ -101,7 +106,7 @@ class Stylize(Options):
         mesh = self.devices()
         photo = read_photo(self, self.photo, self.settings().min_side)
         styles = read_paintings(self, self.settings().min_side)
-        regions, strengths = read_regions(self, photo.pixels, styles)
+        regions, strengths = read_regions(self, photo.pixels, styles, self.content_mask)
         settings = resolve_settings(self.settings(read_start(self), strengths), mesh)
         check_weights(settings.weights, settings.objective, None if regions is None else len(strengths))
         recipe = recipe_of(self)
@@ -171,23 +176,14 @@ class Stylize(Options):
         styles = read_paintings(self, min_side)
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
         return Folder(
-            self.photo,
-            self.output,
-            self.inputs()[1:],
-            self.format,
-            self.batch,
+            self,
+            styles,
+            min_side,
             self._share(),
-            self.size,
-            size_of=lambda path: photo_size(self, path, min_side),
-            read=lambda path: read_photo(self, path, min_side),
             num_scales=lambda size: len(self.scales_of(size, style_sizes)),
             make=self.batch_maker(styles),
             checkpoint=self._folder_checkpoint(),
-            save_every=self.save_every,
             recipe=recipe_of(self),
-            quality=self.quality,
-            force=self.force,
-            quiet=self.quiet,
             log_event=log_event,
             print_result=result_printer(self.log_json),
         )

@@ -25,19 +25,21 @@ from jaxstyle.cli.outputs import (
     check_outputs,
     check_sidecar_path,
     is_finished,
+    numbered,
     write_picture,
 )
 from jaxstyle.cli.recipe import BatchPlace, recipe_of, recipe_settings
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
-from jaxstyle.cli.sweep_cells import prepare_groups, run_groups
+from jaxstyle.cli.sweep_cells import Group, prepare_groups, run_groups
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.contact_sheet import contact_sheet
+from jaxstyle.image.ops import resize
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
-from jaxstyle.transfer.result import Result
+from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.typing import AnyImage, Image
 
@@ -123,8 +125,19 @@ class Sheet:
             if write_picture(paths[k], result.image, cell_recipe, **options) != paths[k]:
                 unsaved.append(paths[k])
 
+        def save_numbered_cells(indices: Sequence[int], progress: BatchProgress) -> None:
+            evaluations = max(progress.evaluations)
+            if base.save_every is None or evaluations % base.save_every:
+                return
+            for k, image in zip(indices, progress.images(), strict=False):
+                path, size = numbered(paths[k], evaluations), _full_size(groups, k)
+                snapshot = recipes[k] | {"status": "snapshot", "evaluations": evaluations}
+                options = {"force": base.force, "quality": base.quality}
+                if write_picture(path, resize(image, *size), snapshot, **options) != path:
+                    unsaved.append(path)
+
         pending = {k for k in range(len(self.cells)) if k not in results}
-        run_groups(groups, pending, save_cell, line, base.quiet, checkpoint)
+        run_groups(groups, pending, save_cell, save_numbered_cells, line, base.quiet, checkpoint)
         ends = [cell.status for cell in results.values() if cell.status not in COMPLETED]
         recipe |= {"status": str(ends[0] if ends else Status.STEP_LIMIT)}
         return MadeSheet(self._draw(results), results, recipe, unsaved)
@@ -225,8 +238,8 @@ class Sheet:
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
         if base.distributed != "no":
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
-        if base.save_every is not None:
-            raise InputError("--save-every does not apply to a sweep: omit it, or use jaxstyle stylize")
+        if base.save_every is not None and base.cells is None:
+            raise InputError("--save-every saves numbered pictures beside the cells of a sweep: add --cells FOLDER")
         check_outputs([base.output], base.inputs(), base.force, self._recipe)
         outputs = [base.output, *self._cell_paths()]
         check_sidecar_path("--checkpoint", base.checkpoint, outputs, base.inputs())
@@ -350,6 +363,16 @@ def combinations(axes: Axes) -> Iterator[tuple[str, ...]]:
     """Values of all axes for each cell, row by row: the first axis changes fastest."""
     for values in itertools.product(*reversed(list(axes.values()))):
         yield values[::-1]
+
+
+def _full_size(groups: Sequence[Group], index: int) -> tuple[int, int]:
+    """Height and width of a cell."""
+    sizes = {
+        k: content.shape[:2]
+        for group in groups
+        for k, content in zip(group.indices, group.cell_arguments["contents"], strict=True)
+    }
+    return sizes[index]
 
 
 def _rows(pictures: Sequence[Any], columns: int) -> list[list[Any]]:

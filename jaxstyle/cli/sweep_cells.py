@@ -91,6 +91,7 @@ def run_groups(
     groups: Sequence[Group],
     pending: Collection[int],
     on_result: Callable[[int, Result, BatchPlace], None],
+    on_progress: Callable[[Sequence[int], BatchProgress], None],
     line: EventLogger,
     quiet: bool,
     checkpoint: BatchCheckpoint | None = None,
@@ -101,6 +102,7 @@ def run_groups(
         groups: from `prepare_groups`.
         pending: indices of the cells to make.
         on_result: called with the index of each cell, its result, and its place in the batch, as soon as it is done.
+        on_progress: called with the indices of the cells in work, and their progress.
         line: logs an event.
         quiet: if True, there is no progress bar.
         checkpoint: of the call in progress.
@@ -109,9 +111,15 @@ def run_groups(
     interrupted = set() if checkpoint is None else checkpoint.interrupted_batch(pending)
     with tqdm(total=1.0, bar_format=BAR, dynamic_ncols=True, smoothing=0.3, disable=quiet) as bar:
         for group, rows in _calls(groups, pending, interrupted):
-            callback = _progress_callback(bar, line, done, len(rows), len(pending))
             indices = [group.indices[row] for row in rows]
-            batch = run_call(group, rows, callback, with_note(checkpoint, batch=indices, batch_sizes=sizes))
+
+            def show(progress: BatchProgress, indices: Sequence[int] = indices, done: int = done) -> None:
+                bar.set_postfix_str(f"{done + len(indices)} of {len(pending)} pictures", refresh=False)
+                bar.update((done + progress.fraction * len(indices)) / len(pending) - bar.n)
+                line("chunk", **batch_line(progress), done=done)
+                on_progress(indices, progress)
+
+            batch = run_call(group, rows, show, with_note(checkpoint, batch=indices, batch_sizes=sizes))
             for k, (index, result) in enumerate(zip(indices, batch, strict=True)):
                 on_result(index, result, BatchPlace(group.batch_size, k, (0, 0), *group.layers))
             if any(result.status in INTERRUPTED for result in batch):
@@ -145,17 +153,6 @@ def run_call(
     arguments = {name: [values[row] for row in filled] for name, values in group.cell_arguments.items()}
     options = group.shared_arguments | {"callback": callback, "checkpoint": checkpoint}
     return stylize_batch(**arguments, **options)[: len(rows)]
-
-
-def _progress_callback(
-    bar: tqdm, line: EventLogger, num_done: int, num_running: int, count: int
-) -> Callable[[BatchProgress], None]:
-    def callback(progress: BatchProgress) -> None:
-        bar.set_postfix_str(f"{num_done + num_running} of {count} pictures", refresh=False)
-        bar.update((num_done + progress.fraction * num_running) / count - bar.n)
-        line("chunk", **batch_line(progress), done=num_done)
-
-    return callback
 
 
 def _read_inputs(cells: Sequence[Stylize]) -> list[CellInputs]:
@@ -208,7 +205,7 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
     common = dataclasses.replace(first, content_layers=content_layers, style_layers=style_layers)
     settings = common.settings(read_start(first))
     objective = settings.objective
-    regions = [read_regions(member.options, photo, member.paintings) for member in members]
+    regions = [read_regions(member.options, photo, member.paintings, first.content_mask) for member in members]
     cell_arguments: dict[str, list] = {
         "contents": [photo] * len(cells),
         "styles": [member.paintings for member in members],
@@ -226,6 +223,7 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
     if settings.strength is not None:
         cell_arguments["strength"] = [cell.settings().strength for cell in cells]
     shared_arguments = {"settings": settings, "mesh": common.devices(), "params": weights.load_params(first.weights)}
+    shared_arguments |= {"callback_every": common.save_every}
     batch_size = _batch_size(len(cells), photo, settings) if place is None else place.photos
     indices, layers = [member.position for member in members], (content_layers, style_layers)
     return Group(indices, batch_size, layers, shared_arguments, cell_arguments)

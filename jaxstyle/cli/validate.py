@@ -120,9 +120,10 @@ def _check_files(options: Options) -> None:
     if not os.path.isdir(options.photo):
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")
-        return
-    if options.content_mask is not None:
-        raise InputError(f"--content-mask is for a single photo, and {options.photo} is a folder: omit it")
+        if options.content_mask is not None and os.path.isdir(options.content_mask):
+            raise InputError(
+                f"--content-mask is the folder {options.content_mask}, expected the mask of {options.photo}"
+            )
 
 
 def _words(values: Sequence[float]) -> str:

@@ -164,7 +164,6 @@ def test_a_batch_that_fails_is_skipped(photos, tmp_path, narrow, capsys, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--content-mask", "photos"), "--content-mask is for a single photo"),
         (("--batch", "0"), "--batch is 0"),
         (("--mesh", "3"), "--mesh is '3'"),
         (("--mesh", "4x4"), "needs 16 devices, there are 8"),

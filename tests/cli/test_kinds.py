@@ -127,6 +127,69 @@ def test_every_picture_can_be_made_again(inputs, call, capsys, tiny_weights, kin
         assert ("identical, byte for byte" in printed.out, printed.err) == (True, "")
 
 
+@pytest.fixture
+def masks(inputs):
+    """A folder of masks for the photos: the left half is white, and red in the last one, which has two regions."""
+    (inputs / "masks").mkdir()
+    for k, (width, height) in enumerate(SIZES):
+        mask = np.zeros((height, width, 3), np.uint8)
+        mask[:, : width // 2] = 255
+        if k == 3:
+            mask[: height // 2, : width // 2] = (255, 0, 0)
+        PIL.Image.fromarray(mask).save(inputs / "masks" / f"{k}.png")
+    return inputs / "masks"
+
+
+@pytest.mark.parametrize("kind", ["one", "folder", "sweep"])
+def test_masks(inputs, call, masks, capsys, tiny_weights, kind):
+    """Black stays; each photo of a folder has its own mask; what was made can be made again."""
+    mask = masks if kind == "folder" else masks / "2.png"
+    words = ("--content-mask", mask, "--region", "white=1", "black=keep")
+    if kind == "folder":
+        (masks / "3.png").unlink()
+        shutil.copy(masks / "2.png", masks / "3.png")
+    assert call(kind, inputs / "out", *words) == 0
+    folders, paths = (inputs, inputs / "photos", masks, Path(tiny_weights).parent), pictures(inputs / "out")
+    for name in paths:
+        if name != "sheet.png":
+            photo = inputs / "photos" / (name if kind == "folder" else "2.png")
+            before, after = (np.asarray(js.load_image(path)) for path in (photo, inputs / "out" / name))
+            half = before.shape[1] // 2
+            np.testing.assert_array_equal(after[:, half + 1 :], before[:, half + 1 :])
+            assert np.abs(after - before)[:, : half - 1].mean() > 0.01
+        capsys.readouterr()
+        assert main(["rerun", inputs / "out" / name, "--inputs", *folders, "-q"]) == 0
+        assert "identical, byte for byte" in capsys.readouterr().out
+    capsys.readouterr()
+    if kind == "folder":
+        assert call(kind, inputs / "out", *words) == 0
+        assert "nothing to make" in capsys.readouterr().out
+
+
+def test_photos_of_a_folder_with_different_regions(inputs, call, masks, capsys):
+    """They are made in separate batches; a photo without a mask is left out."""
+    (masks / "0.png").unlink()
+    assert call("folder", inputs / "out", "--content-mask", masks) == 1
+    assert "masks has 0 masks of 0.png, expected one: 0.png; skipped" in capsys.readouterr().err
+    recipes = {path.name: io.read_recipe(path) for path in (inputs / "out").iterdir()}
+    assert {name: recipe["settings"]["content_mask"] for name, recipe in recipes.items()} == {
+        f"{k}.png": f"{k}.png" for k in (1, 2, 3)
+    }
+    assert [len(recipes[f"{k}.png"]["loss_weights"]["regions"]) for k in (1, 2, 3)] == [1, 1, 2]
+    assert call("one", inputs / "one", "--content-mask", masks) == 2
+    assert "--content-mask is the folder" in capsys.readouterr().err
+
+
+def test_numbered_cells(inputs, call):
+    assert call("sweep", inputs / "out", "--save-every", 10) == 0
+    names = sorted(path.stem for path in (inputs / "out" / "cells").iterdir())
+    assert len(names) == 4 * 3
+    for cell in names[::3]:
+        images = [js.load_image(inputs / "out" / "cells" / f"{cell}{end}.png") for end in ("_00010", "_00020", "")]
+        assert {image.shape for image in images} == {(48, 48, 3)}
+        assert np.abs(images[0] - images[2]).mean() > np.abs(images[1] - images[2]).mean() > 0
+
+
 @pytest.mark.parametrize("kind", ["folder", "one"])
 def test_numbered_pictures(inputs, call, kind):
     """At the full size, and not of the copies that fill a batch."""

@@ -109,7 +109,10 @@ def test_many_values_of_one_option_go_on_in_the_next_row(run, tmp_path):
         # A misspelled axis is a misspelled option.
         (["--sed", "1,2"], "--sed"),
         (["--strength", "0.5,1.5"], "strength is 1.5"),
-        (["--seed", "0,1", "--save-every", "2"], "--save-every does not apply to a sweep"),
+        (
+            ["--seed", "0,1", "--save-every", "2"],
+            "--save-every saves numbered pictures beside the cells of a sweep: add --cells",
+        ),
         (["--seed", "0,1", "--checkpoint", "{folder}/sheet.png"], "--checkpoint is {folder}/sheet.png, another file"),
         (["--seed", "0,1", "--distributed", "auto"], "--distributed does not apply to a sweep"),
         (["--style-weight", "1+2,3+4"], "style weight has 2 numbers"),
