@@ -14,7 +14,7 @@ import PIL.ImageCms
 import PIL.PngImagePlugin
 from jax.typing import ArrayLike
 
-from jaxstyle.errors import InputError, quote
+from jaxstyle.errors import InputError, quote, shape_fits
 
 EXIF_DESCRIPTION, EXIF_SOFTWARE = 0x010E, 0x0131
 # In characters: EXIF shares a JPEG segment of 65,533 bytes with its own tables.
@@ -28,8 +28,7 @@ def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expe
     except (TypeError, ValueError):
         # A list of rows of different lengths.
         array = np.array(None)
-    fits = array.ndim == len(shape) and all(want in (None, side) for want, side in zip(shape, array.shape, strict=True))
-    if not fits or 0 in array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
+    if not shape_fits(array.shape, shape) or not jnp.issubdtype(array.dtype, jnp.floating):
         got = f"of shape {array.shape} and dtype {array.dtype}" if array.ndim else quote(values)
         raise InputError(f"{name} is {got}, expected {expected} floats in [0, 1]: convert it")
     array = array.astype(np.float32)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.errors import InputError, check_choice, quote
+from jaxstyle.errors import InputError, check_choice, quote, shape_fits
 from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_image
 from jaxstyle.typing import AnyFeatures, Params
@@ -80,8 +80,8 @@ def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int |
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise InputError(f"params has no array {name}, expected input and the 16 convolutions, as from load_params")
     shape = tuple(array.shape)
-    if len(shape) != len(sizes) or any(n != size if size else n < 1 for n, size in zip(shape, sizes, strict=True)):
-        expected = ", ".join("any" if size is None else str(size) for size in sizes)
+    if not shape_fits(shape, sizes):
+        expected = ", ".join(str(size or "any") for size in sizes)
         raise InputError(f"{name} of params has shape {shape}, expected ({expected})")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(f"{name} of params has dtype {array.dtype}, expected float32")

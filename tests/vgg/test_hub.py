@@ -308,11 +308,11 @@ def test_path_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("JAXSTYLE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights._cache_path() == tmp_path / ".cache" / "jaxstyle" / name
+    assert weights._path_of("torchvision") == tmp_path / ".cache" / "jaxstyle" / name
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights._cache_path() == tmp_path / "xdg" / "jaxstyle" / name
+    assert weights._path_of("torchvision") == tmp_path / "xdg" / "jaxstyle" / name
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "own"))
-    assert weights._cache_path() == tmp_path / "own" / name
+    assert weights._path_of("torchvision") == tmp_path / "own" / name
 
 
 def test_offline(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
