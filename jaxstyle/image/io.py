@@ -94,7 +94,7 @@ def read_picture(
     check_integer(min_side, "min_side", 1, MAX_SIDE)
     check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
     with _opened(path) as file:
-        _check_pixels(path, file, max_pixels)
+        _check_range(path, file, max_pixels)
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
             raise InputError(f"{path} has {frames} frames or pages, expected one still image: extract one frame")
@@ -124,7 +124,7 @@ def picture_size(
         InputError: the file cannot be read, or is or would become too small.
     """
     with _opened(path) as file:
-        _check_pixels(path, file, max_pixels)
+        _check_range(path, file, max_pixels)
         native = upright_size(file)
     width, height = _target_size(path, native, size, enlarge=True, min_side=min_side)
     return height, width
@@ -294,7 +294,7 @@ def _read_header(stream: BinaryIO) -> PIL.ImageFile.ImageFile:
     raise PIL.UnidentifiedImageError
 
 
-def _check_pixels(path: PathLike, file: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
+def _check_range(path: PathLike, file: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
     if file.width * file.height > max_pixels:
         raise InputError(
             f"{path} has {file.width}x{file.height} pixels, too many pixels to be opened safely, expected at most "

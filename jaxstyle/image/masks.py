@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
-from jaxstyle.image.ops import check_image, check_images, check_range
+from jaxstyle.image.ops import check_images, check_range
 from jaxstyle.image.regions import Guidance, Regions, resize_mask
 from jaxstyle.typing import AnyImage
 
@@ -116,7 +116,6 @@ def regions_of(
     check_images(content, styles)
     check_sequence(style_masks, "style_masks", "masks, one for each style")
     for image in (mask, *(image for image in style_masks if image is not None)):
-        check_image(image, "mask")
         check_range(image, "mask")
     specs = _checked_specs({} if wishes is None else wishes, len(styles))
     if style_masks and len(style_masks) != len(styles):

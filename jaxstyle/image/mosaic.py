@@ -51,7 +51,6 @@ def initial_image(
     """
     height, width = content.shape[:2]
     if not isinstance(init, str):
-        check_image(init, "init")
         check_range(init, "init")
         return fit(init, height, width)
     if init == "noise":
