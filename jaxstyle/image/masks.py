@@ -114,48 +114,41 @@ def regions_of(
     check_choice(guidance, "guidance", get_args(Guidance))
     check_sequence(styles, "styles", "images, such as [style]", least=1)
     check_images(content, styles)
+    check_range(mask, "mask")
     check_sequence(style_masks, "style_masks", "masks, one for each style")
-    for image in (mask, *(image for image in style_masks if image is not None)):
-        check_range(image, "mask")
-    specs = _checked_specs({} if wishes is None else wishes, len(styles))
     if style_masks and len(style_masks) != len(styles):
         raise InputError(f"{len(style_masks)} masks for {len(styles)} styles, expected one for each, or none at all")
     masks = list(style_masks) or [None] * len(styles)
     _check_aspect("the content mask", mask, content)
     for number, (style_mask, style) in enumerate(zip(masks, styles, strict=True), 1):
         if style_mask is not None:
+            check_range(style_mask, "mask")
             _check_aspect(f"the mask of style {number}", style_mask, style)
-    any_style_mask = any(style_mask is not None for style_mask in masks)
-    soft = _is_gray(mask) and not any_style_mask and set(specs) <= {BLACK, WHITE}
-    palette = [WHITE, BLACK] if soft else _colors(mask, tuple(specs))
+    specs = _checked_specs({} if wishes is None else wishes, len(styles))
+
+    palettes = [[] if style_mask is None else _colors(style_mask) for style_mask in masks]
+    # A gray mask, whose grays are soft edges.
+    is_soft = np.max(np.ptp(mask, axis=2)) <= 2.5 / 255 and not any(palettes) and set(specs) <= {BLACK, WHITE}
+    palette = [WHITE, BLACK] if is_soft else _colors(mask, tuple(specs))
     missing = [color for color in specs if color not in palette]
     if missing:
         raise InputError(f"the content mask has no {missing[0]}, expected one of its colors: {', '.join(palette)}")
-    labels = _soft(mask) if soft else _labels(mask, palette)
-    palettes = [[] if style_mask is None else _colors(style_mask, ()) for style_mask in masks]
-    content_masks, style_parts, strengths = [], [], []
-    for index, color in enumerate(palette):
-        spec = specs.get(color) or _default(color, palette, palettes, len(styles))
-        if spec is not None and spec.style == 0:
-            continue
-        content_masks.append(labels[:, :, index])
-        strengths.append(1.0 if spec is None else spec.strength)
-        parts = [_match(color, colors) for colors in palettes]
-        if spec is not None:
-            # Of the specified style the part with this color, or all of it.
-            parts = [part if number == spec.style else None for number, part in enumerate(parts, 1)]
-        style_parts.append((spec, parts))
-    if not content_masks:
+    choices = {color: specs.get(color) or _default(color, palette, palettes) for color in palette}
+    regions = {color: spec for color, spec in choices.items() if spec is None or spec.style > 0}
+    if not regions:
         raise InputError("every region keeps the content image, expected one with the number of a style")
-    height, width = content.shape[:2]
-    return Regions(
-        resize_mask(np.stack(content_masks, axis=2), height, width),
-        tuple(
-            _style_membership(k, style, style_mask, [(spec, parts[k]) for spec, parts in style_parts], palettes[k])
-            for k, (style, style_mask) in enumerate(zip(styles, masks, strict=True))
-        ),
-        guidance,
-    ), tuple(strengths)
+    if is_soft:
+        white = np.mean(mask, axis=2)
+        labels = np.stack([white, 1 - white], axis=2)
+    else:
+        labels = _labels(mask, palette)
+    content_mask = labels[:, :, [palette.index(color) for color in regions]]
+    style_memberships = (
+        _style_membership(number, regions, style_mask, colors, style.shape)
+        for number, (style_mask, colors, style) in enumerate(zip(masks, palettes, styles, strict=True), 1)
+    )
+    strengths = tuple(1.0 if spec is None else spec.strength for spec in regions.values())
+    return Regions(resize_mask(content_mask, *content.shape[:2]), tuple(style_memberships), guidance), strengths
 
 
 def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSpec]:
@@ -173,15 +166,16 @@ def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSp
     return specs
 
 
-def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str]], styles: int) -> RegionSpec | None:
+def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str]]) -> RegionSpec | None:
     """Style of a region that `wishes` leaves out; None if the style masks have its color."""
     if any(palettes):
-        if not any(_match(color, colors) for colors in palettes):
-            raise InputError(
-                f"the content mask has {color}, which no style mask has: add it to one, or name the style of this "
-                f"color, such as {color}=keep"
-            )
-        return None
+        if any(_match(color, colors) for colors in palettes):
+            return None
+        raise InputError(
+            f"the content mask has {color}, which no style mask has: add it to one, or name the style of this "
+            f"color, such as {color}=keep"
+        )
+    styles = len(palettes)
     if set(palette) <= {WHITE, BLACK} and styles <= 2:
         return RegionSpec(1 if color == WHITE else styles - 1 and 2)
     raise InputError(
@@ -191,24 +185,23 @@ def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str
 
 
 def _style_membership(
-    k: int,
-    style: AnyImage,
+    number: int,
+    regions: Mapping[str, RegionSpec | None],
     mask: AnyImage | None,
-    parts: Sequence[tuple[RegionSpec | None, str | None]],
     colors: Sequence[str],
+    shape: tuple[int, ...],
 ) -> Float[np.ndarray, "..."]:
     """Membership of a style's pixels in the model of each region."""
+    is_specified = [spec is not None and spec.style == number for spec in regions.values()]
     if mask is None:
-        return np.array([spec is not None and spec.style == k + 1 for spec, _ in parts], np.float32)
-    labels, (height, width) = _labels(mask, colors), style.shape[:2]
+        return np.array(is_specified, np.float32)
+    labels = _labels(mask, colors)
     layers = []
-    for spec, part in parts:
-        if part is not None:
-            layers.append(labels[:, :, colors.index(part)])
-        else:
-            # A specified style without the region's color is used as a whole.
-            layers.append(np.full(labels.shape[:2], spec is not None and spec.style == k + 1, np.float32))
-    return np.asarray(resize_mask(np.stack(layers, axis=2), height, width))
+    for (color, spec), whole in zip(regions.items(), is_specified, strict=True):
+        part = _match(color, colors) if spec is None or whole else None
+        # A specified style without the region's color is used as a whole.
+        layers.append(np.full(labels.shape[:2], whole) if part is None else labels[:, :, colors.index(part)])
+    return np.asarray(resize_mask(np.stack(layers, axis=2).astype(np.float32), *shape[:2]))
 
 
 def _check_aspect(name: str, mask: AnyImage, image: AnyImage) -> None:
@@ -221,26 +214,16 @@ def _check_aspect(name: str, mask: AnyImage, image: AnyImage) -> None:
         )
 
 
-def _is_gray(mask: AnyImage) -> bool:
-    pixels = np.asarray(mask)
-    return bool(np.max(np.ptp(pixels, axis=2)) <= 2.5 / 255)
-
-
-def _soft(mask: AnyImage) -> Float[np.ndarray, "h w 2"]:
-    white = np.asarray(mask).mean(axis=2)
-    return np.stack([white, 1 - white], axis=2).astype(np.float32)
-
-
 def _levels(mask: AnyImage) -> Int[np.ndarray, "h w 3"]:
     return np.rint(np.asarray(mask) * 255).clip(0, 255).astype(np.int64)
 
 
-def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
+def _colors(mask: AnyImage, wanted: Sequence[str] = ()) -> list[str]:
     """Colors of a mask: first those of `wanted` that it has, then the most frequent."""
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    rgb = _rgb(codes)
+    rgb = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)
 
     def near(color: str) -> Bool[np.ndarray, " n"]:
         return np.abs(rgb - _parsed(color)).max(axis=1) <= MAX_COLOR_DISTANCE
@@ -264,8 +247,7 @@ def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w co
     """One-hot maps of the palette color that is nearest to each pixel."""
     levels = _levels(mask)
     distance = np.stack([np.square(levels - _parsed(color)).sum(axis=2) for color in palette], axis=2)
-    nearest: Bool[np.ndarray, "h w colors"] = distance.argmin(axis=2)[:, :, None] == np.arange(len(palette))
-    return nearest.astype(np.float32)
+    return np.equal(distance.argmin(axis=2)[:, :, None], np.arange(len(palette))).astype(np.float32)
 
 
 def _match(color: str, colors: Sequence[str]) -> str | None:
@@ -275,8 +257,4 @@ def _match(color: str, colors: Sequence[str]) -> str | None:
 
 
 def _parsed(color: str) -> Int[np.ndarray, "3"]:
-    return np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)], np.int64)
-
-
-def _rgb(codes: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n 3"]:
-    return np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)
+    return np.array(list(bytes.fromhex(color[1:])), np.int64)
