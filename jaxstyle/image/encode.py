@@ -9,10 +9,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
-import PIL.ImageCms
-import PIL.PngImagePlugin
 from jax.typing import ArrayLike
+from PIL import Image, ImageCms, PngImagePlugin
 
 from jaxstyle.errors import InputError, quote, shape_fits
 
@@ -39,9 +37,9 @@ def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expe
     return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
 
 
-def encode(image: PIL.Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
+def encode(image: Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
     """Encode 8-bit pixels as a file; equal arguments give equal bytes."""
-    exif, chunks = PIL.Image.Exif(), PIL.PngImagePlugin.PngInfo()
+    exif, chunks = Image.Exif(), PngImagePlugin.PngInfo()
     exif[EXIF_SOFTWARE] = software()
     chunks.add_text("Software", software())
     if recipe is not None:
@@ -90,6 +88,6 @@ def software() -> str:
 
 
 def _srgb_profile() -> bytes:
-    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # Its header contains the time of creation; a fixed time makes equal images equal files.
     return profile[:24] + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + profile[36:]
