@@ -60,12 +60,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    path: PathLike,
-    size: int | None = None,
-    *,
-    enlarge: bool = True,
-    min_side: int = 32,
-    max_pixels: int = MAX_PIXELS,
+    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Read an image file, upright and in sRGB, with its transparency.
 
@@ -130,12 +125,7 @@ def picture_size(
 
 
 def load_image(
-    path: PathLike,
-    size: int | None = None,
-    *,
-    enlarge: bool = True,
-    min_side: int = 32,
-    max_pixels: int = MAX_PIXELS,
+    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Image:
     """Read the pixels of an image file: `read_picture` without its transparency.
 
