@@ -68,31 +68,25 @@ def contact_sheet(
     font = _font(TITLE_SCALE * size)
     width = max([width, *(_box(letter, font)[2] for letter in {*title, *"".join(column_labels)})])
 
-    left = _labels(row_labels, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
-    top = _labels(column_labels, size, width)
-    height = max([height, *(len(label) for label in left)])
+    left = _labels(row_labels or [""] * rows, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
+    top = _labels(column_labels or [""] * columns, size, width)
+    widths = [max(label.shape[1] for label in left), *[width] * columns]
+    heights = [max(map(len, top)), *[max(height, *map(len, left))] * rows]
+    # Directly above the images, also if other labels have more lines.
+    top = [np.pad(label, ((heights[0] - len(label), 0), (0, 0), (0, 0)), constant_values=1) for label in top]
 
-    def margin(labels: Sequence[AnyImage], axis: int) -> int:
-        """Height or width of labels with the gap after them; 0 for empty labels."""
-        length = max((label.shape[axis] for label in labels), default=0)
-        return length + gap if length else 0
-
-    left_margin, top_margin = margin(left, 1), margin(top, 0)
-    across = left_margin + columns * (width + gap) - gap
+    cells = [
+        [np.ones((0, 0, 3), np.float32), *top],
+        *([label, *images] for label, images in zip(left, pictures, strict=True)),
+    ]
+    lines = [
+        np.hstack([_centered(cell, high, wide, gap) for cell, wide in zip(line, widths, strict=True)])
+        for line, high in zip(cells, heights, strict=True)
+    ]
+    across = lines[0].shape[1] - gap
     (heading,) = _labels([title], TITLE_SCALE * size, across)
-    head = margin([heading], 0)
-
-    sheet = np.ones((gap + head + top_margin + rows * (height + gap), gap + across + gap, 3), np.float32)
-    row_tops = [gap + head + top_margin + row * (height + gap) for row in range(rows)]
-    column_lefts = [gap + left_margin + column * (width + gap) for column in range(columns)]
-    _paste(sheet, heading, gap, gap, len(heading), across)
-    for column, label in enumerate(top):  # Directly above the images, also if other labels have more lines.
-        _paste(sheet, label, row_tops[0] - gap - len(label), column_lefts[column], len(label), width)
-    for row, label in enumerate(left):
-        _paste(sheet, label, row_tops[row], gap, height, left_margin - gap)
-    for row, column in np.ndindex(rows, columns):
-        _paste(sheet, pictures[row][column], row_tops[row], column_lefts[column], height, width)
-    return jnp.asarray(sheet.clip(0, 1))
+    sheet = np.vstack([_centered(heading, len(heading), across, gap), *lines])
+    return jnp.asarray(np.pad(sheet, ((gap, 0), (gap, 0), (0, 0)), constant_values=1).clip(0, 1))
 
 
 def _check(
@@ -117,11 +111,13 @@ def _check(
         check_range(pictures[row][column], f"image {column + 1} of row {row + 1}")
 
 
-def _paste(sheet: np.ndarray, image: AnyImage, top: int, left: int, height: int, width: int) -> None:
-    """Copy an image into the middle of a box of the sheet."""
+def _centered(image: AnyImage, height: int, width: int, gap: int) -> AnyImage:
+    """Place an image in the middle of a white box, with a gap below and right of it, unless the box is empty."""
+    box = np.ones((height + gap * (height > 0), width + gap * (width > 0), 3), np.float32)
     rows, columns = image.shape[:2]
-    top, left = top + (height - rows) // 2, left + (width - columns) // 2
-    sheet[top : top + rows, left : left + columns] = image
+    top, left = (height - rows) // 2, (width - columns) // 2
+    box[top : top + rows, left : left + columns] = image
+    return box
 
 
 def _labels(texts: Sequence[str], size: float, width: int, height: float = np.inf) -> list[AnyImage]:
