@@ -89,16 +89,13 @@ def prepare(content: AnyImage, styles: Sequence[AnyImage], color: Color) -> tupl
     check_images(content, styles)
     if color == "style":
         return jnp.asarray(content), [jnp.asarray(style) for style in styles]
-    matchings: dict[str, Matching] = {
-        "symmetric": partial(_linear, factor=_symmetric),
-        "cholesky": partial(_linear, factor=_triangular),
-        "histogram": _histogram,
-    }
+    linear = partial(_linear, factor=_triangular if color == "cholesky" else _symmetric)
+    matching = _histogram if color == "histogram" else linear
     if color == "luminance":
         gray = _luminance(content)
-        matched = [_matched(_luminance(style), gray, matchings["symmetric"]) for style in styles]
+        matched = [_matched(_luminance(style), gray, matching) for style in styles]
         return jnp.asarray(np.repeat(gray, 3, axis=2)), [jnp.repeat(style, 3, axis=2) for style in matched]
-    return jnp.asarray(content), [_matched(style, content, matchings[color]) for style in styles]
+    return jnp.asarray(content), [_matched(style, content, matching) for style in styles]
 
 
 def restore(image: AnyImage, content: AnyImage, color: Color) -> Image:

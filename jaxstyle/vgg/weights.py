@@ -16,7 +16,7 @@ import jax
 from safetensors import SafetensorError, safe_open
 
 from jaxstyle import files
-from jaxstyle.errors import InputError, quote
+from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.typing import Params
 from jaxstyle.vgg import tensors as layout
 
@@ -135,7 +135,7 @@ def verify_weights(name: str) -> Weights:
         >>> verify_weights("oxford").name
         'oxford'
     """
-    _check_name(name)
+    check_choice(name, "weights", NAMES)
     if name == "torchvision" and not _path_of(name).is_file():
         raise InputError(f"the weights {name!r} are not on this machine yet; run `jaxstyle weights get {name}` first")
     _read_named(name)
@@ -154,7 +154,7 @@ def fetch_weights(name: str) -> Path:
     Raises:
         InputError: if the download failed, the file cannot be stored, or the name is unknown.
     """
-    _check_name(name)
+    check_choice(name, "weights", NAMES)
     _load(name)
     return _path_of(name)
 
@@ -162,12 +162,6 @@ def fetch_weights(name: str) -> Path:
 def _name_of(source: Any) -> str | None:
     """The source if it is the name of weights, else None."""
     return source if isinstance(source, str) and source in NAMES else None
-
-
-def _check_name(name: Any) -> None:
-    """Raise `InputError` for an unknown name."""
-    if _name_of(name) is None:
-        raise InputError(f"there are no weights named {quote(name)}; expected {' or '.join(map(repr, NAMES))}")
 
 
 def _path_of(name: str) -> Path:

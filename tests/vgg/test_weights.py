@@ -291,7 +291,7 @@ def test_named_weights_have_the_widths_of_vgg19(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", [weights.verify_weights, weights.fetch_weights])
 def test_unknown_name(function) -> None:
-    with pytest.raises(InputError, match="no weights named 'Oxfrod'; expected 'oxford' or 'torchvision'"):
+    with pytest.raises(InputError, match="unknown weights 'Oxfrod', expected one of 'oxford', 'torchvision'"):
         function("Oxfrod")
 
 

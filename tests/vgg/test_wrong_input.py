@@ -172,7 +172,7 @@ def test_weights(source):
     assert_refused("expected", js.load_params, source)
     assert_refused("expected", weights.weights_sha256, source)
     for function in (weights.verify_weights, weights.fetch_weights):
-        assert_refused("no weights named", function, source)
+        assert_refused("unknown weights", function, source)
 
 
 class BytesPath:
