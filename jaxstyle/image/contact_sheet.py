@@ -65,7 +65,7 @@ def contact_sheet(
     height, width = np.max([image.shape[:2] for row in pictures for image in row], axis=0).tolist()
     size = max(MIN_TEXT_PIXELS, TEXT_SIZE * min(height, width))
     # At least as wide as any letter.
-    font = _font(TITLE_SCALE * size)
+    font = PIL.ImageFont.load_default(round(TITLE_SCALE * size))
     width = max([width, *(_box(letter, font)[2] for letter in {*title, *"".join(column_labels)})])
 
     left = _labels(row_labels or [""] * rows, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
@@ -92,12 +92,10 @@ def contact_sheet(
 def _check(
     pictures: Sequence[Sequence[AnyImage]], row_labels: Sequence[str], column_labels: Sequence[str], title: str
 ) -> None:
-    check_sequence(pictures, "pictures", "rows, each a list of images")
+    check_sequence(pictures, "pictures", "rows, each a list of images", least=1)
     for number, images in enumerate(pictures, 1):
-        check_sequence(images, f"row {number} of pictures", "images")
+        check_sequence(images, f"row {number} of pictures", "images", least=1)
     lengths = [len(images) for images in pictures]
-    if not any(lengths):
-        raise InputError("got no images for a sheet, expected one row or more of them")
     if len(set(lengths)) > 1:
         raise InputError(f"got rows of {', '.join(map(str, lengths))} images, expected as many in each: fill them up")
     for name, labels, expected in (("row", row_labels, len(lengths)), ("column", column_labels, lengths[0])):
@@ -128,7 +126,7 @@ def _labels(texts: Sequence[str], size: float, width: int, height: float = np.in
     labels = []
     for break_words in (False, True):
         for pixels in range(round(size), max(MIN_TEXT_PIXELS, round(MIN_SHRINK * size)) - 1, -1):
-            font = _font(pixels)
+            font = PIL.ImageFont.load_default(pixels)
             wrapped = [_wrap(text, font, width, break_words) for text in texts]
             labels = [_draw(text, font) for text in wrapped if text is not None]
             if len(labels) == len(texts) and all(len(label) <= height for label in labels):
@@ -151,10 +149,6 @@ def _wrap(text: str, font: Font, width: int, break_words: bool) -> str | None:
     lengths = range(shortest, max(len(text), shortest) + 1)
     count = bisect.bisect_left(lengths, True, key=is_too_wide)
     return wrapped(lengths[count - 1]) if count else None
-
-
-def _font(size: float) -> Font:
-    return PIL.ImageFont.load_default(round(size))
 
 
 def _box(text: str, font: Font) -> tuple[int, int, int, int]:

@@ -289,10 +289,8 @@ def _read_header(stream: BinaryIO) -> PIL.ImageFile.ImageFile:
 
 
 def _check_path(path: Any) -> None:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"path is {quote(path)}, expected the path of a file")
-    if "\0" in os.fspath(path):
-        raise InputError(f"path is {quote(path)}, expected a path without null characters")
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
+        raise InputError(f"path is {quote(path)}, expected the path of a file, without null characters")
 
 
 def _target_size(

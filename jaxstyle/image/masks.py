@@ -34,7 +34,8 @@ MIN_FLAT_SHARE = 0.75
 MAX_COLOR_DISTANCE = 24
 # Largest relative difference between the aspect ratios of a mask and its image.
 MAX_ASPECT_ERROR = 0.02
-SPEC = re.compile(r"([a-z]+|#[0-9a-f]{6})=(keep|[0-9]{1,3})(?::([0-9]{1,30}(?:\.[0-9]*)?|\.[0-9]+))?")
+COLOR = f"{'|'.join(NAMES)}|#[0-9a-f]{{6}}"
+SPEC = re.compile(rf"({COLOR})=(keep|[0-9]{{1,3}})(?::([0-9]{{1,30}}(?:\.[0-9]*)?|\.[0-9]+))?")
 
 
 class RegionSpec(NamedTuple):
@@ -70,8 +71,7 @@ def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, Region
     specs = {}
     for word in words:
         match = SPEC.fullmatch(str(word).lower())
-        color = None if match is None else NAMES.get(match[1], match[1])
-        if match is None or color is None or not color.startswith("#"):
+        if match is None:
             raise InputError(
                 f"a region is {word!r}, expected COLOR=PAINTING[:STRENGTH] or COLOR=keep, such as white=1 or "
                 f"#00ff00=keep, with a color of {', '.join(NAMES)} or #rrggbb"
@@ -79,7 +79,7 @@ def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, Region
         style = 0 if match[2] == "keep" else int(match[2])
         if match[2] != "keep" and not 1 <= style <= paintings:
             raise InputError(f"region {word!r} names painting {style}, expected 1 to {paintings}, one of those given")
-        specs[color] = RegionSpec(style, float(match[3] or 1))
+        specs[NAMES.get(match[1], match[1])] = RegionSpec(style, float(match[3] or 1))
     return specs
 
 
@@ -156,13 +156,12 @@ def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSp
         raise InputError(f"wishes is {quote(wishes)}, expected a dict such as {{'white': 1}}")
     specs = {}
     for color, wish in wishes.items():
-        code = NAMES.get(color, color) if isinstance(color, str) else ""
-        if not re.fullmatch("#[0-9a-f]{6}", code):
+        if not isinstance(color, str) or not re.fullmatch(COLOR, color):
             raise InputError(f"a color of wishes is {quote(color)}, expected one of {', '.join(NAMES)} or #rrggbb")
         spec = wish if isinstance(wish, RegionSpec) else RegionSpec(wish)
         check_integer(spec.style, f"the style of {color}", 0, styles)
         check_number(spec.strength, f"the strength of {color}", 0)
-        specs[code] = spec
+        specs[NAMES.get(color, color)] = spec
     return specs
 
 
@@ -222,17 +221,14 @@ def _colors(mask: AnyImage, wanted: Sequence[str] = ()) -> list[str]:
     """Colors of a mask: first those of `wanted` that it has, then the most frequent."""
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
+    frequent = [k for k in np.argsort(-counts, kind="stable") if counts[k] >= MIN_SHARE * len(levels)]
     rgb = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)
 
     def near(color: str) -> Bool[np.ndarray, " n"]:
         return np.abs(rgb - _parsed(color)).max(axis=1) <= MAX_COLOR_DISTANCE
 
     chosen = [color for color in wanted if near(color).any()]
-    for code, count in zip(codes[order], counts[order], strict=True):
-        color = f"#{code:06x}"
-        if count < MIN_SHARE * len(levels):
-            break
+    for color in (f"#{code:06x}" for code in codes[frequent]):
         if _match(color, chosen) is None:
             chosen.append(color)
     flat = np.any([near(color) for color in chosen], axis=0)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxstyle.errors import InputError, check_integer, check_number, check_sequence
-from jaxstyle.image.ops import MAX_SIDE, check_image, check_range, check_seed, check_size, fit, white_noise
+from jaxstyle.image.ops import MAX_SIDE, check_image, check_seed, check_size, fit, white_noise
 from jaxstyle.typing import AnyImage, Image
 
 # Side of the mosaic's pieces in pixels at the full size: smaller than the strokes of most paintings. Pieces shrink in
@@ -45,21 +45,15 @@ def initial_image(
 
     Returns:
         `(height, width, 3)`.
-
-    Raises:
-        InputError: for an unknown name, or an image that cannot be used.
     """
     height, width = content.shape[:2]
     if not isinstance(init, str):
-        check_range(init, "init")
         return fit(init, height, width)
     if init == "noise":
         return white_noise(seed, height, width)
     if init in ("gray", "grey"):
         # Noise within one gray level: exactly equal pixels would have equal gradients.
         return 0.5 + (white_noise(seed, height, width) - 0.5) / 255
-    if init != "content":
-        raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'gray' or an image")
     content = jnp.asarray(content)
     if mosaic == 0:
         return content

@@ -21,9 +21,13 @@ from jaxstyle.typing import Params
 from jaxstyle.vgg import tensors as layout
 
 OXFORD_SHA256 = "5bea7c420280edc27ae9e3d267bad994018e51669b2d5e188555b2c8a0a43dae"
-OXFORD_BYTES, TORCHVISION_BYTES = 20_061_632, 80_097_536
 TORCHVISION = layout.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
 NAMES = ("oxford", "torchvision")
+DESCRIPTIONS = {
+    "oxford": "the original VGG-19 of the Oxford group, 8 bits a weight; embedded, the default",
+    "torchvision": f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
+}
+BYTES = {"oxford": 20_061_632, "torchvision": 80_097_536}
 
 _OXFORD_FILE = "vgg19_oxford.safetensors"
 
@@ -101,22 +105,14 @@ def list_weights() -> list[Weights]:
         >>> [weights.name for weights in list_weights()]
         ['oxford', 'torchvision']
     """
-    weights = (
-        ("oxford", "the original VGG-19 of the Oxford group, 8 bits a weight; embedded, the default", OXFORD_BYTES),
-        (
-            "torchvision",
-            f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
-            TORCHVISION_BYTES,
-        ),
-    )
-    records = []
-    for name, description, size in weights:
-        path = _path_of(name)
-        if path.is_file():
-            records.append(Weights(name, description, path, path.stat().st_size, files.checksum(path)))
-        else:
-            records.append(Weights(name, description, None, size, None))
-    return records
+    return [_record(name) for name in NAMES]
+
+
+def _record(name: str) -> Weights:
+    path = _path_of(name)
+    if not path.is_file():
+        return Weights(name, DESCRIPTIONS[name], None, BYTES[name], None)
+    return Weights(name, DESCRIPTIONS[name], path, path.stat().st_size, files.checksum(path))
 
 
 def verify_weights(name: str) -> Weights:
@@ -139,7 +135,7 @@ def verify_weights(name: str) -> Weights:
     if name == "torchvision" and not _path_of(name).is_file():
         raise InputError(f"the weights {name!r} are not on this machine yet; run `jaxstyle weights get {name}` first")
     _read_named(name)
-    return next(record for record in list_weights() if record.name == name)
+    return _record(name)
 
 
 def fetch_weights(name: str) -> Path:
