@@ -114,7 +114,6 @@ def _direct_convolution(x, kernel, precision):
     )[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shape[1]//2} c"]:
     """2x2 pooling with stride 2; an odd last row or column is dropped.
 
@@ -133,6 +132,11 @@ def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shap
     Returns:
         `(h // 2, w // 2, c)`.
     """
+    # A function of its own, because the type of a custom_vjp is unknown.
+    return _pool(x, pooling)
+
+
+def _pool_windows(x: Features, pooling: Pooling) -> Float[Array, "_ _ c"]:
     a, b, c, d = _window_values(x)
     if pooling == "max":
         return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
@@ -148,7 +152,7 @@ def _window_values(x):
 
 
 def _pool_forward(x, pooling):
-    y = pool(x, pooling)
+    y = _pool_windows(x, pooling)
     return y, (x, y)
 
 
@@ -172,4 +176,5 @@ def _pool_backward(pooling, residuals, cotangent):
     return (x * upsample(jnp.where(y > 0, cotangent / (4 * jnp.where(y > 0, y, 1.0)), 0.0)),)
 
 
-pool.defvjp(_pool_forward, _pool_backward)
+_pool = jax.custom_vjp(_pool_windows, nondiff_argnums=(1,))
+_pool.defvjp(_pool_forward, _pool_backward)
