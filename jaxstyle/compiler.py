@@ -41,8 +41,7 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
     if not isinstance(where, str) or "\0" in where:
         raise InputError(f"the cache of programs is {quote(where)}, expected a folder, auto, or off")
     if where == "off":
-        _set_folder(None)
-        return None
+        return _store_in(None)
     if not jax.config.jax_enable_compilation_cache:  # pyright: ignore[reportAttributeAccessIssue]
         return None
     jax_folder: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
@@ -59,12 +58,12 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
             ) from error
         log.warning("compiled programs cannot be stored in %s (%s): every run compiles its own", folder, error.strerror)
         return None
+    return _store_in(folder)
+
+
+def _store_in(folder: Path | None) -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    _set_folder(str(folder))
-    return folder
-
-
-def _set_folder(folder: str | None) -> None:
-    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_compilation_cache_dir", folder and str(folder))
     # Otherwise JAX keeps using the folder of its first compilation.
     compilation_cache.reset_cache()
+    return folder

@@ -24,6 +24,11 @@ def quote(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def shape_fits(shape: Sequence[int], sizes: Sequence[int | None]) -> bool:
+    """Return True for an array shape of these sizes; None is any positive size."""
+    return len(shape) == len(sizes) and all(n == size if size else n > 0 for n, size in zip(shape, sizes, strict=True))
+
+
 def check_integer(value: Any, name: str, low: int, high: int) -> None:
     """Raise InputError unless `value` is an integer from `low` to `high`."""
     if isinstance(value, bool) or not (isinstance(value, int | np.integer) and low <= value <= high):

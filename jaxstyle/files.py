@@ -15,10 +15,8 @@ Buffer = bytes | memoryview
 
 def cache_folder() -> Path:
     """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
-    folder = os.environ.get("JAXSTYLE_CACHE")
-    if folder:
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "jaxstyle"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("JAXSTYLE_CACHE") or os.path.join(caches, "jaxstyle"))
 
 
 def temporary_beside(path: Path) -> Path:

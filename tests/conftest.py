@@ -114,7 +114,7 @@ def tiny_weights(tiny_params, tmp_path_factory):
         f"{layer}.{part}": np.asarray(array) for layer, parts in tiny_params.items() for part, array in parts.items()
     }
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
+    path.write_bytes(layout.encode(tensors, {}))
     return str(path)
 
 

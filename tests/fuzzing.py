@@ -173,7 +173,7 @@ def tiny_weights() -> bytes:
         tensors[f"{layer}.kernel"] = rng.normal(0, 0.3, (3, 3, channels, width)).astype(np.float32)
         tensors[f"{layer}.bias"] = rng.normal(0, 0.1, width).astype(np.float32)
         channels = width
-    return layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION})
+    return layout.encode(tensors, {})
 
 
 def weight_files(rng: random.Random, folder: Path) -> str:

@@ -29,7 +29,7 @@ def free_port():
 
 def save_weights(params, path):
     tensors = {f"{layer}.{part}": np.asarray(array) for layer, parts in params.items() for part, array in parts.items()}
-    path.write_bytes(layout.encode(tensors, {"format": layout.FORMAT, "version": layout.VERSION}))
+    path.write_bytes(layout.encode(tensors, {}))
     return path
 
 

@@ -31,8 +31,6 @@ MEAN_RGB = (123.68, 116.779, 103.939)
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 METADATA = {
-    "format": layout.FORMAT,
-    "version": layout.VERSION,
     "name": "oxford",
     "origin": "K. Simonyan and A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, "
     "ICLR 2015; Visual Geometry Group, University of Oxford; convolutions of VGG-19",

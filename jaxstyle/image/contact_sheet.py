@@ -1,6 +1,9 @@
 """Images side by side in labeled rows and columns: a contact sheet, as one image."""
 
+import bisect
+import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -8,24 +11,19 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-from jaxtyping import Float
 
 from jaxstyle.errors import InputError, check_integer, check_sequence, quote
-from jaxstyle.image.ops import MAX_SIDE, check_image, check_range
+from jaxstyle.image.ops import MAX_SIDE, check_range
 from jaxstyle.typing import AnyImage, Image
 
 # Height of the text relative to the cells' shorter side, and its minimum in pixels.
 TEXT_SIZE, MIN_TEXT_PIXELS = 1 / 12, 10
-# Gray level of the text, 0 to 255.
-INK = 32
+INK = (32, 32, 32)
+Font = PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont
 # Size of the title relative to the labels, and of shrunk text relative to its full size, at least.
 TITLE_SCALE, MIN_SHRINK = 1.5, 0.6
 # Row labels are at most this many text heights wide, or as wide as a cell.
 MAX_ROW_LABEL_WIDTH = 12
-
-# Gray; 1 is white.
-Label = Float[np.ndarray, "_ _"]
-Font = PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont
 
 
 def contact_sheet(
@@ -61,50 +59,43 @@ def contact_sheet(
         >>> contact_sheet([[jnp.zeros((64, 96, 3))] * 3] * 2, gap=10).shape
         (158, 328, 3)
     """
-    _check(pictures, row_labels, column_labels, title, gap)
+    check_integer(gap, "gap", 0, MAX_SIDE)
+    _check(pictures, row_labels, column_labels, title)
     rows, columns = len(pictures), len(pictures[0])
-    shapes = [np.shape(image) for row in pictures for image in row]
-    height, width = (max(shape[axis] for shape in shapes) for axis in (0, 1))
+    height, width = np.max([image.shape[:2] for row in pictures for image in row], axis=0).tolist()
     size = max(MIN_TEXT_PIXELS, TEXT_SIZE * min(height, width))
-    letters = {*title, *"".join(column_labels)}
-    width = max([width, *(_box(letter, _font(TITLE_SCALE * size))[2] for letter in letters)])
+    # At least as wide as any letter.
+    font = PIL.ImageFont.load_default(round(TITLE_SCALE * size))
+    width = max([width, *(_box(letter, font)[2] for letter in {*title, *"".join(column_labels)})])
 
-    left = _labels(row_labels, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
-    top = _labels(column_labels, size, width)
-    height = max([height, *(label.shape[0] for label in left)])
-    left_margin = max((label.shape[1] + gap for label in left if label.size), default=0)
-    top_margin = max((label.shape[0] + gap for label in top if label.size), default=0)
-    across = left_margin + columns * (width + gap) - gap
+    left = _labels(row_labels or [""] * rows, size, max(width, round(MAX_ROW_LABEL_WIDTH * size)), height)
+    top = _labels(column_labels or [""] * columns, size, width)
+    widths = [max(label.shape[1] for label in left), *[width] * columns]
+    heights = [max(map(len, top)), *[max(height, *map(len, left))] * rows]
+    # Directly above the images, also if other labels have more lines.
+    top = [np.pad(label, ((heights[0] - len(label), 0), (0, 0), (0, 0)), constant_values=1) for label in top]
+
+    cells = [
+        [np.ones((0, 0, 3), np.float32), *top],
+        *([label, *images] for label, images in zip(left, pictures, strict=True)),
+    ]
+    lines = [
+        np.hstack([_centered(cell, high, wide, gap) for cell, wide in zip(line, widths, strict=True)])
+        for line, high in zip(cells, heights, strict=True)
+    ]
+    across = lines[0].shape[1] - gap
     (heading,) = _labels([title], TITLE_SCALE * size, across)
-    head = heading.shape[0] + gap if heading.size else 0
-
-    sheet = np.ones((gap + head + top_margin + rows * (height + gap), gap + across + gap, 3), np.float32)
-    row_tops = [gap + head + top_margin + row * (height + gap) for row in range(rows)]
-    column_lefts = [gap + left_margin + column * (width + gap) for column in range(columns)]
-    _paste(sheet, heading, gap, gap, head - gap, across)
-    for column, label in enumerate(top):  # Directly above the images, also if other labels have more lines.
-        _paste(sheet, label, row_tops[0] - gap - label.shape[0], column_lefts[column], label.shape[0], width)
-    for row, label in enumerate(left):
-        _paste(sheet, label, row_tops[row], gap, height, left_margin - gap)
-    for row, images in enumerate(pictures):
-        for column, image in enumerate(images):
-            _paste(sheet, image, row_tops[row], column_lefts[column], height, width)
-    return jnp.asarray(sheet.clip(0, 1))
+    sheet = np.vstack([_centered(heading, len(heading), across, gap), *lines])
+    return jnp.asarray(np.pad(sheet, ((gap, 0), (gap, 0), (0, 0)), constant_values=1).clip(0, 1))
 
 
 def _check(
-    pictures: Sequence[Sequence[AnyImage]],
-    row_labels: Sequence[str],
-    column_labels: Sequence[str],
-    title: str,
-    gap: int,
+    pictures: Sequence[Sequence[AnyImage]], row_labels: Sequence[str], column_labels: Sequence[str], title: str
 ) -> None:
-    check_sequence(pictures, "pictures", "rows, each a list of images")
+    check_sequence(pictures, "pictures", "rows, each a list of images", least=1)
     for number, images in enumerate(pictures, 1):
-        check_sequence(images, f"row {number} of pictures", "images")
+        check_sequence(images, f"row {number} of pictures", "images", least=1)
     lengths = [len(images) for images in pictures]
-    if not lengths or not max(lengths):
-        raise InputError("got no images for a sheet, expected one row or more of them")
     if len(set(lengths)) > 1:
         raise InputError(f"got rows of {', '.join(map(str, lengths))} images, expected as many in each: fill them up")
     for name, labels, expected in (("row", row_labels, len(lengths)), ("column", column_labels, lengths[0])):
@@ -114,85 +105,64 @@ def _check(
     for text in (*row_labels, *column_labels, title):
         if not isinstance(text, str):
             raise InputError(f"a label or title is {quote(text)}, expected a text")
-    check_integer(gap, "gap", 0, MAX_SIDE)
-    for row, images in enumerate(pictures, 1):
-        for column, image in enumerate(images, 1):
-            check_image(image, f"image {column} of row {row}")
-            check_range(image, f"image {column} of row {row}")
+    for row, column in np.ndindex(len(lengths), lengths[0]):
+        check_range(pictures[row][column], f"image {column + 1} of row {row + 1}")
 
 
-def _paste(sheet: np.ndarray, image: AnyImage | Label, top: int, left: int, height: int, width: int) -> None:
-    """Copy an image or a label into the middle of a box of the sheet."""
-    if image.size:
-        rows, columns = image.shape[:2]
-        top, left = top + (height - rows) // 2, left + (width - columns) // 2
-        pixels = np.asarray(image)
-        sheet[top : top + rows, left : left + columns] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+def _centered(image: AnyImage, height: int, width: int, gap: int) -> AnyImage:
+    """Place an image in the middle of a white box, with a gap below and right of it, unless the box is empty."""
+    box = np.ones((height + gap * (height > 0), width + gap * (width > 0), 3), np.float32)
+    rows, columns = image.shape[:2]
+    top, left = (height - rows) // 2, (width - columns) // 2
+    box[top : top + rows, left : left + columns] = image
+    return box
 
 
-def _labels(texts: Sequence[str], size: float, width: int, height: float = np.inf) -> list[Label]:
-    """Render labels in one common size: the largest at which they fit, if possible without breaking words.
+def _labels(texts: Sequence[str], size: float, width: int, height: float = np.inf) -> list[AnyImage]:
+    """Draw labels in one common size: the largest at which they fit, if possible without breaking words.
 
     If no size fits, the labels are higher than `height`, but never wider than `width`.
     """
     labels = []
     for break_words in (False, True):
         for pixels in range(round(size), max(MIN_TEXT_PIXELS, round(MIN_SHRINK * size)) - 1, -1):
-            font = _font(pixels)
+            font = PIL.ImageFont.load_default(pixels)
             wrapped = [_wrap(text, font, width, break_words) for text in texts]
-            labels = [_render(lines, font) for lines in wrapped if lines is not None]
-            if len(labels) == len(texts) and all(label.shape[0] <= height for label in labels):
+            labels = [_draw(text, font) for text in wrapped if text is not None]
+            if len(labels) == len(texts) and all(len(label) <= height for label in labels):
                 return labels
     return labels
 
 
-def _font(size: float) -> Font:
-    return PIL.ImageFont.load_default(round(size))
+def _wrap(text: str, font: Font, width: int, break_words: bool) -> str | None:
+    """Split a text into lines of at most `width` pixels; None if that would break a word and `break_words` is False."""
+
+    def wrapped(length: int) -> str:
+        lines = (textwrap.wrap(part, length, break_on_hyphens=False) for part in text.splitlines())
+        return "\n".join(itertools.chain.from_iterable(lines))
+
+    def is_too_wide(length: int) -> bool:
+        left, _, right, _ = _box(wrapped(length), font)
+        return right - left > width
+
+    shortest = 1 if break_words else max(map(len, text.split()), default=1)
+    lengths = range(shortest, max(len(text), shortest) + 1)
+    count = bisect.bisect_left(lengths, True, key=is_too_wide)
+    return wrapped(lengths[count - 1]) if count else None
 
 
-def _box(line: str, font: Font) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the pixels of a line and its origin."""
-    left, top, right, bottom = font.getbbox(line)
+def _box(text: str, font: Font) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the pixels of centered lines and their origin."""
+    draw = PIL.ImageDraw.Draw(PIL.Image.new("1", (1, 1)))
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font, align="center")
     return min(0, math.floor(left)), min(0, math.floor(top)), math.ceil(right), math.ceil(bottom)
 
 
-def _wrap(text: str, font: Font, width: int, break_words: bool) -> list[str] | None:
-    """Split a text into lines of at most `width` pixels; None if that would break a word and `break_words` is False."""
-
-    def fits(line: str) -> bool:
-        left, _, right, _ = _box(line, font)
-        return right - left <= width
-
-    lines = []
-    for paragraph in text.splitlines():
-        line = ""
-        for word in paragraph.split():
-            if fits(f"{line} {word}".strip()):
-                line = f"{line} {word}".strip()
-                continue
-            if not (break_words or fits(word)):
-                return None
-            lines.append(line)
-            line = word
-            while not fits(line) and len(line) > 1:
-                end = next(end for end in range(1, len(line)) if not fits(line[: end + 1]))
-                lines.append(line[:end])
-                line = line[end:]
-        lines.append(line)
-    return [line for line in lines if line]
-
-
-def _render(lines: Sequence[str], font: Font) -> Label:
-    """Draw centered lines below each other."""
-    if not lines:
-        return np.ones((0, 0), np.float32)
-    step = _box("Áj", font)[3]
-    boxes = [_box(line, font) for line in lines]
-    width = max(right - left for left, _, right, _ in boxes)
-    top = min(index * step + box[1] for index, box in enumerate(boxes))
-    bottom = max(index * step + max(step, box[3]) for index, box in enumerate(boxes))
-    image = PIL.Image.new("L", (width, bottom - top), 255)
-    draw = PIL.ImageDraw.Draw(image)
-    for index, (line, (left, _, right, _)) in enumerate(zip(lines, boxes, strict=True)):
-        draw.text(((width - right + left) // 2 - left, index * step - top), line, INK, font)
+def _draw(text: str, font: Font) -> AnyImage:
+    """Draw centered lines."""
+    left, top, right, bottom = _box(text, font)
+    # As high as if the last line had letters below the base line, so that labels side by side have a common one.
+    bottom = max(bottom, _box(f"{text}j", font)[3]) if text else 0
+    image = PIL.Image.new("RGB", (right - left, bottom - top), "white")
+    PIL.ImageDraw.Draw(image).multiline_text((-left, -top), text, INK, font, align="center")
     return np.asarray(image, np.float32) / 255

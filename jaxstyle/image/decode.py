@@ -12,10 +12,7 @@ import zlib
 from collections.abc import Iterable
 
 import numpy as np
-import PIL.ExifTags
-import PIL.Image
-import PIL.ImageCms
-import PIL.ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from jaxstyle.errors import InputError
 
@@ -24,17 +21,17 @@ DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, Ov
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
-def upright(file: PIL.Image.Image) -> PIL.Image.Image:
+def upright(file: Image.Image) -> Image.Image:
     """Decode, and apply the EXIF orientation."""
     file.load()
     # Good pixels are worth more than broken metadata. Pillow turns the pixels first, and then rewrites the metadata,
     # which raises AttributeError too.
     with contextlib.suppress(*DAMAGE, AttributeError):
-        PIL.ImageOps.exif_transpose(file, in_place=True)
+        ImageOps.exif_transpose(file, in_place=True)
     return file
 
 
-def upright_size(file: PIL.Image.Image) -> tuple[int, int]:
+def upright_size(file: Image.Image) -> tuple[int, int]:
     """Return width and height of `upright(file)`, from the header."""
     width, height = file.size
     orientation = 1
@@ -42,11 +39,11 @@ def upright_size(file: PIL.Image.Image) -> tuple[int, int]:
     if file.format != "TIFF":
         with contextlib.suppress(*DAMAGE, AttributeError):
             # The method of PNG files decodes the pixels, to read what comes after them.
-            orientation = PIL.Image.Image.getexif(file).get(PIL.ExifTags.Base.Orientation, 1)
+            orientation = Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
     return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
-def color_and_alpha(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+def color_and_alpha(name: str, image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Split into color (mode L, RGB, CMYK, LAB, or F on the scale of 0 to 255) and 8-bit alpha, if there is any."""
     if image.mode in _DEEP_GRAY:
         return _deep_gray(name, image)
@@ -60,55 +57,55 @@ def color_and_alpha(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image,
     return image, alpha
 
 
-def _deep_gray(name: str, image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+def _deep_gray(name: str, image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     # Pillow's own conversion to 8 bits clips instead of scaling.
     values = np.asarray(image).astype(np.float32)
     white = 1.0 if image.mode == "F" else 65535.0
     if not (values.min() >= 0 and values.max() <= white):
         raise InputError(f"{name} has gray values outside [0, {white:g}]: save it with 8 or 16 bits")
     hidden = image.info.get("transparency")
-    alpha = None if hidden is None else PIL.Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
-    return PIL.Image.fromarray(values * np.float32(255 / white)), alpha
+    alpha = None if hidden is None else Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
+    return Image.fromarray(values * np.float32(255 / white)), alpha
 
 
-def to_srgb(name: str, color: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+def to_srgb(name: str, color: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert to sRGB: mode RGB, or L or F where gray needs no profile."""
     if profile:
         try:
             return _through_profile(color, profile)
-        except (PIL.ImageCms.PyCMSError, OSError) as error:
+        except (ImageCms.PyCMSError, OSError) as error:
             warnings.warn(f"{name}: its color profile cannot be used ({error}); read as sRGB", stacklevel=3)
     if color.mode == "LAB":
-        return _through_profile(color, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")).tobytes())
+        return _through_profile(color, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
     return color.convert("RGB") if color.mode == "CMYK" else color
 
 
-def _through_profile(color: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
+def _through_profile(color: Image.Image, profile: bytes) -> Image.Image:
     if color.mode == "F":
-        color = PIL.Image.fromarray(np.rint(np.asarray(color)).astype(np.uint8))
+        color = Image.fromarray(np.rint(np.asarray(color)).astype(np.uint8))
     if color.mode == "L" and profile[16:20] == b"RGB ":  # The header's color space: common for gray images.
         color = color.convert("RGB")
-    converted = PIL.ImageCms.profileToProfile(
+    converted = ImageCms.profileToProfile(
         color,
-        PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-        PIL.ImageCms.createProfile("sRGB"),
-        renderingIntent=PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
-        flags=PIL.ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
     assert converted is not None  # None only for a conversion in place.
     return converted
 
 
 def resized_arrays(
-    color: PIL.Image.Image, alpha: PIL.Image.Image | None, size: tuple[int, int]
+    color: Image.Image, alpha: Image.Image | None, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Resize to arrays in [0, 1] in floating point, one channel at a time to save memory."""
     if alpha is None or alpha.getextrema() == (255, 255):
         return _stacked(_resized(band, size) for band in color.split()).clip(0, 1), None
     # Weighted by alpha, so that the colors of hidden pixels do not bleed into the edges of visible ones.
     opacity = np.asarray(alpha, np.float32) / 255
-    weighted = _stacked(_resized(PIL.Image.fromarray(opacity * np.asarray(band)), size) for band in color.split())
+    weighted = _stacked(_resized(Image.fromarray(opacity * np.asarray(band)), size) for band in color.split())
     weight = _resized(alpha, size)
     visible = weight > 0.5 / 255
     mean = weighted[visible].mean(axis=0) / weight[visible].mean() if visible.any() else np.full(3, 0.5, np.float32)
@@ -116,9 +113,9 @@ def resized_arrays(
     return pixels.clip(0, 1), weight.clip(0, 1)
 
 
-def _resized(band: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _resized(band: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """Resize one channel from the scale of 0 to 255 to an array on the scale of 0 to 1."""
-    return np.asarray(band.convert("F").resize(size, PIL.Image.Resampling.LANCZOS)) / 255
+    return np.asarray(band.convert("F").resize(size, Image.Resampling.LANCZOS)) / 255
 
 
 def _stacked(channels: Iterable[np.ndarray]) -> np.ndarray:

@@ -9,12 +9,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
-import PIL.ImageCms
-import PIL.PngImagePlugin
 from jax.typing import ArrayLike
+from PIL import Image, ImageCms, PngImagePlugin
 
-from jaxstyle.errors import InputError, quote
+from jaxstyle.errors import InputError, quote, shape_fits
 
 EXIF_DESCRIPTION, EXIF_SOFTWARE = 0x010E, 0x0131
 # In characters: EXIF shares a JPEG segment of 65,533 bytes with its own tables.
@@ -28,8 +26,7 @@ def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expe
     except (TypeError, ValueError):
         # A list of rows of different lengths.
         array = np.array(None)
-    fits = array.ndim == len(shape) and all(want in (None, side) for want, side in zip(shape, array.shape, strict=True))
-    if not fits or 0 in array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
+    if not shape_fits(array.shape, shape) or not jnp.issubdtype(array.dtype, jnp.floating):
         got = f"of shape {array.shape} and dtype {array.dtype}" if array.ndim else quote(values)
         raise InputError(f"{name} is {got}, expected {expected} floats in [0, 1]: convert it")
     array = array.astype(np.float32)
@@ -40,9 +37,9 @@ def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expe
     return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
 
 
-def encode(image: PIL.Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
+def encode(image: Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
     """Encode 8-bit pixels as a file; equal arguments give equal bytes."""
-    exif, chunks = PIL.Image.Exif(), PIL.PngImagePlugin.PngInfo()
+    exif, chunks = Image.Exif(), PngImagePlugin.PngInfo()
     exif[EXIF_SOFTWARE] = software()
     chunks.add_text("Software", software())
     if recipe is not None:
@@ -91,6 +88,6 @@ def software() -> str:
 
 
 def _srgb_profile() -> bytes:
-    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # Its header contains the time of creation; a fixed time makes equal images equal files.
     return profile[:24] + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + profile[36:]

@@ -19,12 +19,11 @@ from typing import Any, BinaryIO, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
-import PIL.ImageCms
 import PIL.ImageFile
-import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH
 
 from jaxstyle import files
 from jaxstyle.errors import InputError, check_integer, quote
@@ -61,12 +60,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    path: PathLike,
-    size: int | None = None,
-    *,
-    enlarge: bool = True,
-    min_side: int = 32,
-    max_pixels: int = MAX_PIXELS,
+    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Read an image file, upright and in sRGB, with its transparency.
 
@@ -93,12 +87,13 @@ def read_picture(
         check_integer(size, "size", 1, MAX_SIDE)
     check_integer(min_side, "min_side", 1, MAX_SIDE)
     check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
-    with _opened(path) as file:
-        _check_pixels(path, file, max_pixels)
+    with _opened(path, max_pixels) as file:
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":
             raise InputError(f"{path} has {frames} frames or pages, expected one still image: extract one frame")
-        _allocate_tiff(file)
+        if isinstance(file, PIL.TiffImagePlugin.TiffImageFile):
+            # Allocate the pixels, since Pillow would compare the size with its global limit again when it does so.
+            file.im = PIL.Image.core.new(file.mode, (file.tag_v2[IMAGEWIDTH], file.tag_v2[IMAGELENGTH]))
         image = upright(file)
     native = image.size
     target = _target_size(path, native, size, enlarge, min_side)
@@ -123,20 +118,14 @@ def picture_size(
     Raises:
         InputError: the file cannot be read, or is or would become too small.
     """
-    with _opened(path) as file:
-        _check_pixels(path, file, max_pixels)
+    with _opened(path, max_pixels) as file:
         native = upright_size(file)
     width, height = _target_size(path, native, size, enlarge=True, min_side=min_side)
     return height, width
 
 
 def load_image(
-    path: PathLike,
-    size: int | None = None,
-    *,
-    enlarge: bool = True,
-    min_side: int = 32,
-    max_pixels: int = MAX_PIXELS,
+    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Image:
     """Read the pixels of an image file: `read_picture` without its transparency.
 
@@ -263,11 +252,16 @@ def check_output(path: PathLike) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: PathLike) -> Iterator[PIL.ImageFile.ImageFile]:
+def _opened(path: PathLike, max_pixels: float = math.inf) -> Iterator[PIL.ImageFile.ImageFile]:
     """Open an image file; any error of Pillow inside the block becomes an `InputError`."""
     _check_path(path)
     try:
         with Path(path).open("rb") as stream, _read_header(stream) as file:
+            if file.width * file.height > max_pixels:
+                raise InputError(
+                    f"{path} has {file.width}x{file.height} pixels, too many pixels to be opened safely, expected at "
+                    f"most {max_pixels}: make it smaller, or raise max_pixels if you trust its source"
+                )
             yield file
     except InputError:
         raise
@@ -294,26 +288,9 @@ def _read_header(stream: BinaryIO) -> PIL.ImageFile.ImageFile:
     raise PIL.UnidentifiedImageError
 
 
-def _check_pixels(path: PathLike, file: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
-    if file.width * file.height > max_pixels:
-        raise InputError(
-            f"{path} has {file.width}x{file.height} pixels, too many pixels to be opened safely, expected at most "
-            f"{max_pixels}: make it smaller, or raise max_pixels if you trust its source"
-        )
-
-
-def _allocate_tiff(file: PIL.ImageFile.ImageFile) -> None:
-    """Allocate the pixels of a TIFF: Pillow would compare its size with the global limit again when it does so."""
-    if isinstance(file, PIL.TiffImagePlugin.TiffImageFile):
-        size = (file.tag_v2[PIL.TiffImagePlugin.IMAGEWIDTH], file.tag_v2[PIL.TiffImagePlugin.IMAGELENGTH])
-        file.im = PIL.Image.core.new(file.mode, size)
-
-
 def _check_path(path: Any) -> None:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"path is {quote(path)}, expected the path of a file")
-    if "\0" in os.fspath(path):
-        raise InputError(f"path is {quote(path)}, expected a path without null characters")
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
+        raise InputError(f"path is {quote(path)}, expected the path of a file, without null characters")
 
 
 def _target_size(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
-from jaxstyle.image.ops import check_image, check_images, check_range
+from jaxstyle.image.ops import check_images, check_range
 from jaxstyle.image.regions import Guidance, Regions, resize_mask
 from jaxstyle.typing import AnyImage
 
@@ -34,7 +34,8 @@ MIN_FLAT_SHARE = 0.75
 MAX_COLOR_DISTANCE = 24
 # Largest relative difference between the aspect ratios of a mask and its image.
 MAX_ASPECT_ERROR = 0.02
-SPEC = re.compile(r"([a-z]+|#[0-9a-f]{6})=(keep|[0-9]{1,3})(?::([0-9]{1,30}(?:\.[0-9]*)?|\.[0-9]+))?")
+COLOR = f"{'|'.join(NAMES)}|#[0-9a-f]{{6}}"
+SPEC = re.compile(rf"({COLOR})=(keep|[0-9]{{1,3}})(?::([0-9]{{1,30}}(?:\.[0-9]*)?|\.[0-9]+))?")
 
 
 class RegionSpec(NamedTuple):
@@ -70,8 +71,7 @@ def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, Region
     specs = {}
     for word in words:
         match = SPEC.fullmatch(str(word).lower())
-        color = None if match is None else NAMES.get(match[1], match[1])
-        if match is None or color is None or not color.startswith("#"):
+        if match is None:
             raise InputError(
                 f"a region is {word!r}, expected COLOR=PAINTING[:STRENGTH] or COLOR=keep, such as white=1 or "
                 f"#00ff00=keep, with a color of {', '.join(NAMES)} or #rrggbb"
@@ -79,7 +79,7 @@ def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, Region
         style = 0 if match[2] == "keep" else int(match[2])
         if match[2] != "keep" and not 1 <= style <= paintings:
             raise InputError(f"region {word!r} names painting {style}, expected 1 to {paintings}, one of those given")
-        specs[color] = RegionSpec(style, float(match[3] or 1))
+        specs[NAMES.get(match[1], match[1])] = RegionSpec(style, float(match[3] or 1))
     return specs
 
 
@@ -114,49 +114,41 @@ def regions_of(
     check_choice(guidance, "guidance", get_args(Guidance))
     check_sequence(styles, "styles", "images, such as [style]", least=1)
     check_images(content, styles)
+    check_range(mask, "mask")
     check_sequence(style_masks, "style_masks", "masks, one for each style")
-    for image in (mask, *(image for image in style_masks if image is not None)):
-        check_image(image, "mask")
-        check_range(image, "mask")
-    specs = _checked_specs({} if wishes is None else wishes, len(styles))
     if style_masks and len(style_masks) != len(styles):
         raise InputError(f"{len(style_masks)} masks for {len(styles)} styles, expected one for each, or none at all")
     masks = list(style_masks) or [None] * len(styles)
     _check_aspect("the content mask", mask, content)
     for number, (style_mask, style) in enumerate(zip(masks, styles, strict=True), 1):
         if style_mask is not None:
+            check_range(style_mask, "mask")
             _check_aspect(f"the mask of style {number}", style_mask, style)
-    any_style_mask = any(style_mask is not None for style_mask in masks)
-    soft = _is_gray(mask) and not any_style_mask and set(specs) <= {BLACK, WHITE}
-    palette = [WHITE, BLACK] if soft else _colors(mask, tuple(specs))
+    specs = _checked_specs({} if wishes is None else wishes, len(styles))
+
+    palettes = [[] if style_mask is None else _colors(style_mask) for style_mask in masks]
+    # A gray mask, whose grays are soft edges.
+    is_soft = np.max(np.ptp(mask, axis=2)) <= 2.5 / 255 and not any(palettes) and set(specs) <= {BLACK, WHITE}
+    palette = [WHITE, BLACK] if is_soft else _colors(mask, tuple(specs))
     missing = [color for color in specs if color not in palette]
     if missing:
         raise InputError(f"the content mask has no {missing[0]}, expected one of its colors: {', '.join(palette)}")
-    labels = _soft(mask) if soft else _labels(mask, palette)
-    palettes = [[] if style_mask is None else _colors(style_mask, ()) for style_mask in masks]
-    content_masks, style_parts, strengths = [], [], []
-    for index, color in enumerate(palette):
-        spec = specs.get(color) or _default(color, palette, palettes, len(styles))
-        if spec is not None and spec.style == 0:
-            continue
-        content_masks.append(labels[:, :, index])
-        strengths.append(1.0 if spec is None else spec.strength)
-        parts = [_match(color, colors) for colors in palettes]
-        if spec is not None:
-            # Of the specified style the part with this color, or all of it.
-            parts = [part if number == spec.style else None for number, part in enumerate(parts, 1)]
-        style_parts.append((spec, parts))
-    if not content_masks:
+    choices = {color: specs.get(color) or _default(color, palette, palettes) for color in palette}
+    regions = {color: spec for color, spec in choices.items() if spec is None or spec.style > 0}
+    if not regions:
         raise InputError("every region keeps the content image, expected one with the number of a style")
-    height, width = content.shape[:2]
-    return Regions(
-        resize_mask(np.stack(content_masks, axis=2), height, width),
-        tuple(
-            _style_membership(k, style, style_mask, [(spec, parts[k]) for spec, parts in style_parts], palettes[k])
-            for k, (style, style_mask) in enumerate(zip(styles, masks, strict=True))
-        ),
-        guidance,
-    ), tuple(strengths)
+    if is_soft:
+        white = np.mean(mask, axis=2)
+        labels = np.stack([white, 1 - white], axis=2)
+    else:
+        labels = _labels(mask, palette)
+    content_mask = labels[:, :, [palette.index(color) for color in regions]]
+    style_memberships = (
+        _style_membership(number, regions, style_mask, colors, style.shape)
+        for number, (style_mask, colors, style) in enumerate(zip(masks, palettes, styles, strict=True), 1)
+    )
+    strengths = tuple(1.0 if spec is None else spec.strength for spec in regions.values())
+    return Regions(resize_mask(content_mask, *content.shape[:2]), tuple(style_memberships), guidance), strengths
 
 
 def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSpec]:
@@ -164,25 +156,25 @@ def _checked_specs(wishes: Mapping[Any, Any], styles: int) -> dict[str, RegionSp
         raise InputError(f"wishes is {quote(wishes)}, expected a dict such as {{'white': 1}}")
     specs = {}
     for color, wish in wishes.items():
-        code = NAMES.get(color, color) if isinstance(color, str) else ""
-        if not re.fullmatch("#[0-9a-f]{6}", code):
+        if not isinstance(color, str) or not re.fullmatch(COLOR, color):
             raise InputError(f"a color of wishes is {quote(color)}, expected one of {', '.join(NAMES)} or #rrggbb")
         spec = wish if isinstance(wish, RegionSpec) else RegionSpec(wish)
         check_integer(spec.style, f"the style of {color}", 0, styles)
         check_number(spec.strength, f"the strength of {color}", 0)
-        specs[code] = spec
+        specs[NAMES.get(color, color)] = spec
     return specs
 
 
-def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str]], styles: int) -> RegionSpec | None:
+def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str]]) -> RegionSpec | None:
     """Style of a region that `wishes` leaves out; None if the style masks have its color."""
     if any(palettes):
-        if not any(_match(color, colors) for colors in palettes):
-            raise InputError(
-                f"the content mask has {color}, which no style mask has: add it to one, or name the style of this "
-                f"color, such as {color}=keep"
-            )
-        return None
+        if any(_match(color, colors) for colors in palettes):
+            return None
+        raise InputError(
+            f"the content mask has {color}, which no style mask has: add it to one, or name the style of this "
+            f"color, such as {color}=keep"
+        )
+    styles = len(palettes)
     if set(palette) <= {WHITE, BLACK} and styles <= 2:
         return RegionSpec(1 if color == WHITE else styles - 1 and 2)
     raise InputError(
@@ -192,24 +184,23 @@ def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str
 
 
 def _style_membership(
-    k: int,
-    style: AnyImage,
+    number: int,
+    regions: Mapping[str, RegionSpec | None],
     mask: AnyImage | None,
-    parts: Sequence[tuple[RegionSpec | None, str | None]],
     colors: Sequence[str],
+    shape: tuple[int, ...],
 ) -> Float[np.ndarray, "..."]:
     """Membership of a style's pixels in the model of each region."""
+    is_specified = [spec is not None and spec.style == number for spec in regions.values()]
     if mask is None:
-        return np.array([spec is not None and spec.style == k + 1 for spec, _ in parts], np.float32)
-    labels, (height, width) = _labels(mask, colors), style.shape[:2]
+        return np.array(is_specified, np.float32)
+    labels = _labels(mask, colors)
     layers = []
-    for spec, part in parts:
-        if part is not None:
-            layers.append(labels[:, :, colors.index(part)])
-        else:
-            # A specified style without the region's color is used as a whole.
-            layers.append(np.full(labels.shape[:2], spec is not None and spec.style == k + 1, np.float32))
-    return np.asarray(resize_mask(np.stack(layers, axis=2), height, width))
+    for (color, spec), whole in zip(regions.items(), is_specified, strict=True):
+        part = _match(color, colors) if spec is None or whole else None
+        # A specified style without the region's color is used as a whole.
+        layers.append(np.full(labels.shape[:2], whole) if part is None else labels[:, :, colors.index(part)])
+    return np.asarray(resize_mask(np.stack(layers, axis=2).astype(np.float32), *shape[:2]))
 
 
 def _check_aspect(name: str, mask: AnyImage, image: AnyImage) -> None:
@@ -222,35 +213,22 @@ def _check_aspect(name: str, mask: AnyImage, image: AnyImage) -> None:
         )
 
 
-def _is_gray(mask: AnyImage) -> bool:
-    pixels = np.asarray(mask)
-    return bool(np.max(np.ptp(pixels, axis=2)) <= 2.5 / 255)
-
-
-def _soft(mask: AnyImage) -> Float[np.ndarray, "h w 2"]:
-    white = np.asarray(mask).mean(axis=2)
-    return np.stack([white, 1 - white], axis=2).astype(np.float32)
-
-
 def _levels(mask: AnyImage) -> Int[np.ndarray, "h w 3"]:
     return np.rint(np.asarray(mask) * 255).clip(0, 255).astype(np.int64)
 
 
-def _colors(mask: AnyImage, wanted: Sequence[str]) -> list[str]:
+def _colors(mask: AnyImage, wanted: Sequence[str] = ()) -> list[str]:
     """Colors of a mask: first those of `wanted` that it has, then the most frequent."""
     levels = _levels(mask).reshape(-1, 3)
     codes, counts = np.unique(levels @ np.array([65536, 256, 1]), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    rgb = _rgb(codes)
+    frequent = [k for k in np.argsort(-counts, kind="stable") if counts[k] >= MIN_SHARE * len(levels)]
+    rgb = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)
 
     def near(color: str) -> Bool[np.ndarray, " n"]:
         return np.abs(rgb - _parsed(color)).max(axis=1) <= MAX_COLOR_DISTANCE
 
     chosen = [color for color in wanted if near(color).any()]
-    for code, count in zip(codes[order], counts[order], strict=True):
-        color = f"#{code:06x}"
-        if count < MIN_SHARE * len(levels):
-            break
+    for color in (f"#{code:06x}" for code in codes[frequent]):
         if _match(color, chosen) is None:
             chosen.append(color)
     flat = np.any([near(color) for color in chosen], axis=0)
@@ -265,8 +243,7 @@ def _labels(mask: AnyImage, palette: Sequence[str]) -> Float[np.ndarray, "h w co
     """One-hot maps of the palette color that is nearest to each pixel."""
     levels = _levels(mask)
     distance = np.stack([np.square(levels - _parsed(color)).sum(axis=2) for color in palette], axis=2)
-    nearest: Bool[np.ndarray, "h w colors"] = distance.argmin(axis=2)[:, :, None] == np.arange(len(palette))
-    return nearest.astype(np.float32)
+    return np.equal(distance.argmin(axis=2)[:, :, None], np.arange(len(palette))).astype(np.float32)
 
 
 def _match(color: str, colors: Sequence[str]) -> str | None:
@@ -276,8 +253,4 @@ def _match(color: str, colors: Sequence[str]) -> str | None:
 
 
 def _parsed(color: str) -> Int[np.ndarray, "3"]:
-    return np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)], np.int64)
-
-
-def _rgb(codes: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n 3"]:
-    return np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)
+    return np.array(list(bytes.fromhex(color[1:])), np.int64)

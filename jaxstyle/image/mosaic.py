@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxstyle.errors import InputError, check_integer, check_number, check_sequence
-from jaxstyle.image.ops import MAX_SIDE, check_image, check_range, check_seed, check_size, fit, white_noise
+from jaxstyle.image.ops import MAX_SIDE, check_image, check_seed, check_size, fit, white_noise
 from jaxstyle.typing import AnyImage, Image
 
 # Side of the mosaic's pieces in pixels at the full size: smaller than the strokes of most paintings. Pieces shrink in
@@ -45,22 +45,15 @@ def initial_image(
 
     Returns:
         `(height, width, 3)`.
-
-    Raises:
-        InputError: for an unknown name, or an image that cannot be used.
     """
     height, width = content.shape[:2]
     if not isinstance(init, str):
-        check_image(init, "init")
-        check_range(init, "init")
         return fit(init, height, width)
     if init == "noise":
         return white_noise(seed, height, width)
     if init in ("gray", "grey"):
         # Noise within one gray level: exactly equal pixels would have equal gradients.
         return 0.5 + (white_noise(seed, height, width) - 0.5) / 255
-    if init != "content":
-        raise InputError(f"unknown init {init!r}, expected 'content', 'noise', 'gray' or an image")
     content = jnp.asarray(content)
     if mosaic == 0:
         return content
@@ -107,10 +100,16 @@ def style_mosaic(
     check_sequence(styles, "styles", "images, such as [style]", least=1)
     for style in styles:
         check_image(style, "style")
-    if shares is not None:
-        _check_shares(shares, len(styles))
-    random = np.random.default_rng(seed)
     shares = [1 / len(styles)] * len(styles) if shares is None else shares
+    check_sequence(shares, "shares", "numbers, one for each style")
+    if len(shares) != len(styles):
+        raise InputError(f"shares has {len(shares)} numbers, expected one for each of {len(styles)} styles")
+    for share in shares:
+        check_number(share, "a share", 0, 1)
+    # The tolerance of NumPy's `choice`.
+    if abs(sum(shares) - 1) > 1e-8:
+        raise InputError(f"shares have a sum of {sum(shares):g}, expected 1: divide them by it")
+    random = np.random.default_rng(seed)
     # Pad the grid by one cell on every side: the point nearest to a pixel may lie outside the image.
     grid = -(-height // piece) + 2, -(-width // piece) + 2
     points = (np.moveaxis(np.indices(grid), 0, -1) - 1 + random.random((*grid, 2))) * piece
@@ -125,17 +124,6 @@ def style_mosaic(
         is_from_style = (style_of_cell == index)[row, column][:, :, None]
         mosaic = np.where(is_from_style, np.asarray(style)[style_rows, style_columns], mosaic)
     return jnp.asarray(mosaic, jnp.float32)
-
-
-def _check_shares(shares: Sequence[float], count: int) -> None:
-    check_sequence(shares, "shares", "numbers, one for each style")
-    if len(shares) != count:
-        raise InputError(f"shares has {len(shares)} numbers, expected one for each of {count} styles")
-    for share in shares:
-        check_number(share, "a share", 0, 1)
-    # The tolerance of NumPy's `choice`.
-    if abs(sum(shares) - 1) > 1e-8:
-        raise InputError(f"shares have a sum of {sum(shares):g}, expected 1: divide them by it")
 
 
 def _nearest(

@@ -56,18 +56,20 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
         )
 
 
-def check_range(image: Any, name: str = "image") -> None:
-    """Raise InputError for pixels far from [0, 1], mostly unscaled 8-bit values.
+def check_range(image: Any, name: str = "image", min_side: int = 1) -> None:
+    """Raise InputError for an array that is not an image, or has pixels far from [0, 1]: mostly unscaled 8-bit values.
 
     Requires concrete arrays, so it cannot be called inside `jit`.
 
     Args:
         image: `(H, W, 3)`; resampling and some optimizers overshoot a little, which is allowed.
         name: name of the image in the message.
+        min_side: smallest height and width in pixels.
 
     Raises:
-        InputError: for values beyond -0.5 or 1.5, NaN or infinity.
+        InputError: see `check_image`; for values beyond -0.5 or 1.5, NaN or infinity.
     """
+    check_image(image, name, min_side)
     # First, because XLA's minimum and maximum of larger arrays on CPUs ignore NaN.
     if not bool(jnp.all(jnp.isfinite(image))):
         raise InputError(f"{name} has NaN or infinite pixels, expected values in [0, 1]")
@@ -85,12 +87,12 @@ def check_images(content: Any, styles: Any, min_side: int = 1) -> None:
         min_side: smallest height and width in pixels.
 
     Raises:
-        InputError: see `check_image` and `check_range`.
+        InputError: see `check_range`.
     """
     check_sequence(styles, "styles", "images, such as [style]")
-    for name, image in (("content", content), *(("style", style) for style in styles)):
-        check_image(image, name, min_side)
-        check_range(image, name)
+    check_range(content, "content", min_side)
+    for style in styles:
+        check_range(style, "style", min_side)
 
 
 def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:

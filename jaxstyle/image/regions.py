@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxstyle.errors import InputError, check_choice, check_sequence, quote
+from jaxstyle.errors import InputError, check_choice, check_sequence, quote, shape_fits
 
 Guidance = Literal["simple", "inside", "all"]
 Masks = Float[Array | np.ndarray, "_ _ _"]
@@ -57,45 +57,40 @@ def check_regions(regions: Regions, content_shape: tuple[int, ...], style_shapes
             f"regions.styles has {len(regions.styles)} entries, expected one for each of the {len(style_shapes)} style "
             "images"
         )
-    for name, mask in (("content mask", regions.content), *_named_masks(regions)):
-        _check_values(mask, name)
-    shape = np.shape(regions.content)
     height, width = content_shape[:2]
-    if len(shape) != 3 or shape[:2] != (height, width) or shape[2] < 1:
+    content = _checked_values(regions.content, "content mask")
+    if not shape_fits(content.shape, (height, width, None)):
         raise InputError(
-            f"the content mask has shape {shape}, expected ({height}, {width}, regions): the height and width of the "
-            "content image"
+            f"the content mask has shape {content.shape}, expected ({height}, {width}, regions): the height and width "
+            "of the content image"
         )
-    count = shape[2]
-    for (name, mask), style_shape in zip(_named_masks(regions), style_shapes, strict=True):
-        if np.shape(mask) not in ((count,), (*style_shape[:2], count)):
+    count = content.shape[2]
+    in_styles = np.zeros(count, bool)
+    for number, (mask, style_shape) in enumerate(zip(regions.styles, style_shapes, strict=True), 1):
+        values = _checked_values(mask, f"mask of style {number}")
+        if values.shape not in ((count,), (*style_shape[:2], count)):
             raise InputError(
-                f"the {name} has shape {np.shape(mask)}, expected {(*style_shape[:2], count)} or {(count,)}: "
-                "as many regions as the content mask"
+                f"the mask of style {number} has shape {values.shape}, expected {(*style_shape[:2], count)} or "
+                f"{(count,)}: as many regions as the content mask"
             )
+        in_styles |= values.reshape(-1, count).any(axis=0)
     for region in range(count):
-        if not np.any(np.asarray(regions.content)[:, :, region]):
-            raise InputError(
-                f"region {region + 1} covers no content pixels: remove the region, or mark some pixels in the "
-                "content mask"
-            )
-        if not any(np.any(np.asarray(mask)[..., region]) for mask in regions.styles):
-            raise InputError(
-                f"region {region + 1} covers no pixels of any style: mark some pixels in the mask of a style"
-            )
+        if not content[:, :, region].any():
+            advice = "remove the region, or mark some pixels in the content mask"
+            raise InputError(f"region {region + 1} covers no content pixels: {advice}")
+        if not in_styles[region]:
+            advice = "mark some pixels in the mask of a style"
+            raise InputError(f"region {region + 1} covers no pixels of any style: {advice}")
 
 
-def _named_masks(regions: Regions) -> list[tuple[str, Any]]:
-    return [(f"mask of style {number}", mask) for number, mask in enumerate(regions.styles, 1)]
-
-
-def _check_values(mask: Any, name: str) -> None:
+def _checked_values(mask: Any, name: str) -> np.ndarray:
     values = np.asarray(mask) if hasattr(mask, "shape") else np.array(None)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise InputError(f"the {name} is {quote(mask)}, expected an array of numbers")
     # In this form NaN fails, and an array without elements passes.
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError(f"the {name} has values outside of [0, 1], expected the membership of pixels in a region")
+    return values
 
 
 def resize_mask(mask: Masks, height: int, width: int) -> Float[Array, "{height} {width} _"]:

@@ -63,9 +63,7 @@ def convolution(
         y = _direct_convolution(x, kernel, precision) + bias[None, None]
         return jnp.maximum(y, 0.0) if relu else y
 
-    def winograd(x, kernel, bias):
-        return winograd_convolution(x, kernel, bias, relu)
-
+    winograd = functools.partial(winograd_convolution, relu=relu)
     return _select(x, kernel, precision, algorithm, direct, winograd)(x, kernel, bias)
 
 
@@ -82,9 +80,7 @@ def _convolution_backward(relu, precision, algorithm, residuals, cotangent):
     def direct(cotangent, kernel):
         return _direct_convolution(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), precision)
 
-    def winograd(cotangent, kernel):
-        return winograd_convolution(cotangent, kernel, transpose=True)
-
+    winograd = functools.partial(winograd_convolution, transpose=True)
     input_gradient = _select(x, kernel, precision, algorithm, direct, winograd)(cotangent, kernel)
     # For training the network; XLA removes the weight gradient where only the input gradient is used.
     _, weight_vjp = jax.vjp(lambda kernel: _direct_convolution(x, kernel, "highest"), kernel)
@@ -136,6 +132,7 @@ def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shap
     Returns:
         `(h // 2, w // 2, c)`.
     """
+    # A function of its own, because the type of a custom_vjp is unknown.
     return _pool(x, pooling)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.errors import InputError, check_choice, quote
+from jaxstyle.errors import InputError, check_choice, quote, shape_fits
 from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_image
 from jaxstyle.typing import AnyFeatures, Params
@@ -80,8 +80,8 @@ def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int |
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise InputError(f"params has no array {name}, expected input and the 16 convolutions, as from load_params")
     shape = tuple(array.shape)
-    if len(shape) != len(sizes) or any(n != size if size else n < 1 for n, size in zip(shape, sizes, strict=True)):
-        expected = ", ".join("any" if size is None else str(size) for size in sizes)
+    if not shape_fits(shape, sizes):
+        expected = ", ".join(str(size or "any") for size in sizes)
         raise InputError(f"{name} of params has shape {shape}, expected ({expected})")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(f"{name} of params has dtype {array.dtype}, expected float32")
@@ -119,13 +119,8 @@ def receptive_radius(layers: Sequence[str], after: str | None = None) -> int:
         >>> receptive_radius(["relu5_1"], after="pool3")
         6
     """
-    radius, spacing = 0, 1
-    for layer in layers_between(layers, after):
-        if layer.startswith("conv"):
-            radius += spacing
-        elif layer.startswith("pool"):
-            spacing *= 2
-    return radius
+    spacing = 1 if after is None else stride(after)
+    return sum(stride(layer) // spacing for layer in layers_between(layers, after) if layer in CONVOLUTIONS)
 
 
 def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str, ...]:
@@ -226,16 +221,15 @@ def features(
 
 def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
     """Raise `InputError` unless `x` can be the feature map of this layer."""
-    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-        raise InputError(f"the input is {quote(x)}, expected a feature map of {layer}")
     convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
     channels = params[convolutions[-1]]["kernel"].shape[3]
-    if len(x.shape) != 3 or x.shape[2] != channels:
-        raise InputError(f"the feature map of {layer} has shape {x.shape}, expected (height, width, {channels})")
-    if x.dtype != jnp.float32:
-        raise InputError(f"the feature map of {layer} has dtype {x.dtype}, expected float32")
-    if min(x.shape[:2]) < min_side:
-        raise InputError(f"the feature map of {layer} has shape {x.shape}, expected at least {min_side} a side")
+    shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
+    if not shape_fits(shape, (None, None, channels)) or min(shape[:2]) < min_side or dtype != jnp.float32:
+        got = quote(x) if dtype is None else f"of shape {shape} and dtype {dtype}"
+        raise InputError(
+            f"the input is {got}, expected a feature map of {layer}: float32 of shape (height, width, {channels}) with "
+            f"at least {min_side} a side"
+        )
 
 
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:

@@ -5,15 +5,14 @@ jaxstyle's layout mirrors params: `input.scale`, `input.shift`, then for each la
 and timm: `features.0.weight` (OIHW), for pixels normalized by ImageNet's mean and standard deviation.
 """
 
-import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, shape_fits
 from jaxstyle.files import sha256
 from jaxstyle.vgg import network
 
@@ -35,6 +34,8 @@ _MAX_ERRORS_SHOWN = 8
 
 Tensors = Mapping[str, np.ndarray]
 NumpyParams = dict[str, dict[str, np.ndarray]]
+# A shape in which None is any positive size.
+Sizes = Sequence[int | None]
 
 
 class HubFile(NamedTuple):
@@ -76,46 +77,36 @@ def find_structure_errors(
     Returns:
         One phrase per error; empty for a valid file.
     """
-    errors = []
-    unexpected = {name for name in infos if not is_classifier(name)}
-
-    def expect(name: str, dtype: str, *shape: int | None) -> tuple[int | None, ...]:
-        """Check one tensor and return its shape, or the expected one if its rank is wrong. None allows any size."""
-        unexpected.discard(name)
+    is_torchvision = _is_torchvision(infos)
+    errors = [] if is_torchvision else _find_metadata_errors(metadata)
+    expected: dict[str, tuple[str, Sizes]] = {}
+    if not is_torchvision:
+        expected = {"input.scale": ("F32", (3,)), "input.shift": ("F32", (3,))}
+    channels: int | None = 3
+    for layer in LAYERS:
+        prefix = f"features.{_TORCHVISION_INDICES[layer]}" if is_torchvision else layer
+        bias = infos.get(f"{prefix}.bias", TensorInfo("", ())).shape
+        width = widths[layer] if widths else next(iter(bias), 0) or None
+        if is_torchvision:
+            expected[f"{prefix}.weight"] = "F32", (width, channels, 3, 3)
+        elif f"{layer}.codes" in infos:
+            expected |= {f"{layer}.codes": ("U8", (3, 3, channels, width)), f"{layer}.table": ("F32", (256,))}
+        else:
+            expected[f"{layer}.kernel"] = "F32", (3, 3, channels, width)
+        expected[f"{prefix}.bias"] = "F32", (width,)
+        channels = width
+    for name, (dtype, sizes) in expected.items():
         info = infos.get(name)
         if info is None:
             errors.append(f"{name} is missing")
-            return shape
-        sizes_fit = len(info.shape) == len(shape) and all(
-            size == expected if expected else size > 0 for size, expected in zip(info.shape, shape, strict=True)
-        )
-        if info.dtype != dtype or not sizes_fit:
-            expected_sizes = ", ".join(str(size or "any") for size in shape)
-            actual_sizes = ", ".join(map(str, info.shape))
-            errors.append(f"{name} is {info.dtype} ({actual_sizes}), expected {dtype} ({expected_sizes})")
-        return info.shape if len(info.shape) == len(shape) else shape
+        elif info.dtype != dtype or not shape_fits(info.shape, sizes):
+            errors.append(f"{name} is {info.dtype} ({_listed(info.shape)}), expected {dtype} ({_listed(sizes)})")
+    unexpected = sorted(name for name in infos if name not in expected and not is_classifier(name))
+    return errors + [f"{name} is not part of VGG-19" for name in unexpected]
 
-    is_torchvision = _is_torchvision(infos)
-    if not is_torchvision:
-        errors += _find_metadata_errors(metadata)
-        expect("input.scale", "F32", 3)
-        expect("input.shift", "F32", 3)
-    channels: int | None = 3
-    for layer in LAYERS:
-        width = widths[layer] if widths else None
-        if is_torchvision:
-            prefix = f"features.{_TORCHVISION_INDICES[layer]}"
-            width = expect(f"{prefix}.weight", "F32", width, channels, 3, 3)[0]
-            expect(f"{prefix}.bias", "F32", width)
-        else:
-            if f"{layer}.codes" in infos:
-                width = expect(f"{layer}.codes", "U8", 3, 3, channels, width)[3]
-                expect(f"{layer}.table", "F32", 256)
-            else:
-                width = expect(f"{layer}.kernel", "F32", 3, 3, channels, width)[3]
-            expect(f"{layer}.bias", "F32", width)
-        channels = width
-    return errors + [f"{name} is not part of VGG-19" for name in sorted(unexpected)]
+
+def _listed(sizes: Sizes) -> str:
+    return ", ".join("any" if size is None else str(size) for size in sizes)
 
 
 def find_value_errors(tensors: Tensors) -> list[str]:
@@ -172,31 +163,28 @@ def encode(tensors: Tensors, metadata: Mapping[str, str]) -> bytes:
 
     Args:
         tensors: float32 or uint8 arrays, by name.
-        metadata: texts for the header; `body_sha256`, the checksum of everything after the header, is added.
+        metadata: texts for the header. The format, its version, and `body_sha256`, the checksum of everything after
+            the header, are added.
 
     Returns:
         The file: header length (8 bytes, little endian), JSON header padded with spaces, the arrays' bytes.
 
     Example:
-        >>> file = encode({"input.scale": np.ones(3, np.float32)}, {"format": "jaxstyle-vgg19"})
+        >>> file = encode({"input.scale": np.ones(3, np.float32)}, {"name": "example"})
         >>> int.from_bytes(file[:8], "little") + 8 + 3 * 4 == len(file)
         True
     """
     header: dict[str, object] = {}
-    body = io.BytesIO()
+    body = bytearray()
     # float32 before uint8, to align every array.
     for name, array in sorted(tensors.items(), key=lambda item: -item[1].itemsize):
-        start = body.tell()
-        body.write(array.tobytes())
-        header[name] = {
-            "dtype": DTYPE_NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [start, body.tell()],
-        }
-    header["__metadata__"] = {**metadata, "body_sha256": sha256(body.getbuffer())}
+        offsets = [len(body), len(body) + array.nbytes]
+        body += array.tobytes()
+        header[name] = {"dtype": DTYPE_NAMES[array.dtype], "shape": array.shape, "data_offsets": offsets}
+    header["__metadata__"] = {"format": FORMAT, "version": VERSION, **metadata, "body_sha256": sha256(memoryview(body))}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + body.getvalue()
+    return len(text).to_bytes(8, "little") + text + body
 
 
 def hash_body(path: Path) -> str:

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxstyle import files
-from jaxstyle.errors import InputError, quote
+from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.typing import Params
 from jaxstyle.vgg import tensors as layout
 
 OXFORD_SHA256 = "5bea7c420280edc27ae9e3d267bad994018e51669b2d5e188555b2c8a0a43dae"
-OXFORD_BYTES = 20_061_632
 TORCHVISION = layout.HubFile("timm/vgg19.tv_in1k", "model.safetensors", "128d4708565b3a414bcbb9bbad440b2fe37b9f18")
 NAMES = ("oxford", "torchvision")
+DESCRIPTIONS = {
+    "oxford": "the original VGG-19 of the Oxford group, 8 bits a weight; embedded, the default",
+    "torchvision": f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
+}
+BYTES = {"oxford": 20_061_632, "torchvision": 80_097_536}
 
 _OXFORD_FILE = "vgg19_oxford.safetensors"
 
@@ -69,12 +72,7 @@ def load_params(source: str | os.PathLike[str] = "oxford") -> Params:
         K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015.
     """
     name = _name_of(source)
-    if name == "oxford":
-        tensors = _read(_oxford_path(), layout.WIDTHS, OXFORD_SHA256)
-    elif name == "torchvision":
-        tensors = _load_torchvision()
-    else:
-        tensors = _read(_resolve_path(source))
+    tensors = _read(_resolve_path(source)) if name is None else _load(name)
     # One transfer of all arrays is five times as fast as `jnp.asarray` of each.
     return jax.device_put(layout.to_params(tensors))
 
@@ -96,11 +94,8 @@ def weights_sha256(source: str | os.PathLike[str] = "oxford") -> str:
         True
     """
     name = _name_of(source)
-    if name is None:
-        return files.checksum(_resolve_path(source))
-    if name == "torchvision" and _cache_path().is_file():
-        return files.checksum(_cache_path())
-    return files.checksum(fetch_weights(name))
+    path = _resolve_path(source) if name is None else _path_of(name)
+    return files.checksum(path if path.is_file() else fetch_weights(str(name)))
 
 
 def list_weights() -> list[Weights]:
@@ -110,23 +105,14 @@ def list_weights() -> list[Weights]:
         >>> [weights.name for weights in list_weights()]
         ['oxford', 'torchvision']
     """
-    oxford = Weights(
-        "oxford",
-        "the original VGG-19 of the Oxford group, 8 bits a weight; embedded, the default",
-        _find_oxford(),
-        OXFORD_BYTES,
-        OXFORD_SHA256,
-    )
-    path = _cache_path()
-    is_cached = path.is_file()
-    torchvision = Weights(
-        "torchvision",
-        f"VGG-19 as retrained by torchvision, float32; from the Hugging Face Hub, {TORCHVISION.repo}",
-        path if is_cached else None,
-        path.stat().st_size if is_cached else _float32_bytes(layout.WIDTHS),
-        files.checksum(path) if is_cached else None,
-    )
-    return [oxford, torchvision]
+    return [_record(name) for name in NAMES]
+
+
+def _record(name: str) -> Weights:
+    path = _path_of(name)
+    if not path.is_file():
+        return Weights(name, DESCRIPTIONS[name], None, BYTES[name], None)
+    return Weights(name, DESCRIPTIONS[name], path, path.stat().st_size, files.checksum(path))
 
 
 def verify_weights(name: str) -> Weights:
@@ -145,15 +131,11 @@ def verify_weights(name: str) -> Weights:
         >>> verify_weights("oxford").name
         'oxford'
     """
-    _check_name(name)
-    weights = {record.name: record for record in list_weights()}[name]
-    if name == "oxford":
-        _read(_oxford_path(), layout.WIDTHS, OXFORD_SHA256)
-    elif weights.path is None:
+    check_choice(name, "weights", NAMES)
+    if name == "torchvision" and not _path_of(name).is_file():
         raise InputError(f"the weights {name!r} are not on this machine yet; run `jaxstyle weights get {name}` first")
-    else:
-        _read(weights.path, layout.WIDTHS)
-    return weights
+    _read_named(name)
+    return _record(name)
 
 
 def fetch_weights(name: str) -> Path:
@@ -168,11 +150,9 @@ def fetch_weights(name: str) -> Path:
     Raises:
         InputError: if the download failed, the file cannot be stored, or the name is unknown.
     """
-    _check_name(name)
-    if name == "oxford":
-        return _oxford_path()
-    _load_torchvision()
-    return _cache_path()
+    check_choice(name, "weights", NAMES)
+    _load(name)
+    return _path_of(name)
 
 
 def _name_of(source: Any) -> str | None:
@@ -180,24 +160,14 @@ def _name_of(source: Any) -> str | None:
     return source if isinstance(source, str) and source in NAMES else None
 
 
-def _check_name(name: Any) -> None:
-    """Raise `InputError` for an unknown name."""
-    if _name_of(name) is None:
-        raise InputError(f"there are no weights named {quote(name)}; expected {' or '.join(map(repr, NAMES))}")
-
-
-def _find_oxford() -> Path | None:
-    """Path of the embedded weights: in the package if it is installed, beside it in a checkout."""
+def _path_of(name: str) -> Path:
+    """Path of the file of named weights, which may not exist yet."""
+    if name == "torchvision":
+        return files.cache_folder() / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
+    # In the package if it is installed, beside it in a checkout.
     package = Path(str(importlib.resources.files("jaxstyle")))
-    candidates = package / "data" / _OXFORD_FILE, package.parent / "weights" / _OXFORD_FILE
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _oxford_path() -> Path:
-    path = _find_oxford()
-    if path is None:
-        raise InputError(f"the embedded weights {_OXFORD_FILE} are missing from this installation; reinstall jaxstyle")
-    return path
+    installed = package / "data" / _OXFORD_FILE
+    return installed if installed.is_file() else package.parent / "weights" / _OXFORD_FILE
 
 
 def _resolve_path(source: Any) -> Path:
@@ -213,16 +183,16 @@ def _resolve_path(source: Any) -> Path:
     )
 
 
-def _cache_path() -> Path:
-    """Path of the downloaded torchvision weights."""
-    return files.cache_folder() / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
+def _read_named(name: str) -> layout.Tensors:
+    """Read and check the file of named weights."""
+    return _read(_path_of(name), layout.WIDTHS, OXFORD_SHA256 if name == "oxford" else None)
 
 
 def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | None = None) -> layout.Tensors:
     """Read and check the tensors of a file, whose output channels and checksum may be known in advance."""
     try:
-        if sha256 and files.checksum(path) != sha256:
-            raise InputError(f"{path} is damaged: its SHA-256 is not {sha256}; reinstall jaxstyle")
+        if sha256 and not (path.is_file() and files.checksum(path) == sha256):
+            raise InputError(f"{path} is missing or is damaged: its SHA-256 is not {sha256}; reinstall jaxstyle")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -248,17 +218,17 @@ def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | Non
     return tensors
 
 
-def _load_torchvision() -> layout.Tensors:
-    """Tensors of the torchvision weights in jaxstyle's layout, from the cache or else from the Hub."""
-    path = _cache_path()
+def _load(name: str) -> layout.Tensors:
+    """Tensors of named weights, torchvision's from the cache or else from the Hub, in jaxstyle's layout."""
+    if name == "oxford":
+        return _read_named(name)
+    path = _path_of(name)
     if path.is_file():
         try:
-            return _read(path, layout.WIDTHS)
+            return _read_named(name)
         except InputError as error:
             warnings.warn(f"downloading the torchvision weights again, because {error}", stacklevel=3)
     metadata = {
-        "format": layout.FORMAT,
-        "version": layout.VERSION,
         "name": "torchvision",
         "origin": f"huggingface.co/{TORCHVISION.repo}, {TORCHVISION.filename} at {TORCHVISION.revision}",
         "license": "BSD-3-Clause",
@@ -290,10 +260,3 @@ def _download() -> layout.Tensors:
     layout.raise_errors(where, layout.find_value_errors(tensors))
     params = layout.to_params(tensors)
     return {f"{layer}.{part}": array for layer, arrays in params.items() for part, array in arrays.items()}
-
-
-def _float32_bytes(widths: Mapping[str, int]) -> int:
-    """Size of a network's convolutions in float32."""
-    channels_out = np.array(list(widths.values()))
-    channels_in = np.array([3, *channels_out[:-1]])
-    return int(4 * np.sum(channels_out * (9 * channels_in + 1)))

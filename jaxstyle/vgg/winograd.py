@@ -41,18 +41,10 @@ TILES_PER_STRIP = 256
 MIN_PARALLEL_MULTIPLICATIONS = 2**24
 
 _P, _Q = math.sqrt(1 / 2), math.sqrt(2)
-# Kernel transform: row k holds multiples of the powers (1, t, t^2) of point t. Reciprocal points have reversed rows.
-_G = np.array(
-    [
-        [1, 0, 0],
-        [-2 / 3, -2 / 3 * _P, -1 / 3],
-        [-2 / 3, 2 / 3 * _P, -1 / 3],
-        [0, 0, 1],
-        [-1 / 3, -1 / 3 * _Q, -2 / 3],
-        [-1 / 3, 1 / 3 * _Q, -2 / 3],
-    ],
-    np.float32,
-)
+# Kernel transform: each row holds multiples c of the powers (1, t, t^2) of a point t, that of infinity the last power
+# only. Reciprocal points have reversed rows.
+_FINITE_POINTS = ((1, 0), (-2 / 3, _P), (-2 / 3, -_P), (-1 / 3, _Q), (-1 / 3, -_Q))
+_G = np.insert([[c, c * t, c * t**2] for c, t in _FINITE_POINTS], 3, [0, 0, 1], axis=0).astype(np.float32)
 # Order of the points for the convolution, and of their reciprocals for its transpose.
 _POINTS = [0, 1, 2, 3, 4, 5]
 _RECIPROCAL_POINTS = [3, 4, 5, 0, 1, 2]

@@ -209,20 +209,9 @@ def test_compression_artifacts_are_not_amplified(china, color):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_refusals(china, starry):
+def test_refusals():
     names = "'style', 'luminance', 'symmetric', 'cholesky', 'histogram'"
-    for call in (
-        lambda: check_color("gray"),
-        lambda: prepare(china, [starry], "gray"),
-        lambda: restore(starry, china, "gray"),
-    ):
-        with pytest.raises(InputError, match=f"unknown color 'gray', expected one of {names}"):
-            call()
+    with pytest.raises(InputError, match=f"unknown color 'gray', expected one of {names}"):
+        check_color("gray")
     for color in COLORS:
         check_color(color)
-    with pytest.raises(InputError, match=r"style has shape \(4, 5\)"):
-        prepare(china, [np.zeros((4, 5), np.float32)], "symmetric")
-    with pytest.raises(InputError, match="content has NaN or infinite pixels"):
-        prepare(jnp.full((4, 5, 3), jnp.nan), [starry], "symmetric")
-    with pytest.raises(InputError, match="image has dtype uint8"):
-        restore(np.zeros((4, 5, 3), np.uint8), china, "luminance")

@@ -179,8 +179,8 @@ def test_overshoot_is_clipped():
 @pytest.mark.parametrize(
     ("pictures", "options", "message"),
     [
-        ([], {}, "got no images for a sheet"),
-        ([[], []], {}, "got no images for a sheet"),
+        ([], {}, r"pictures is \[\], expected a list of 1 or more rows, each a list of images"),
+        ([[], []], {}, r"row 1 of pictures is \[\], expected a list of 1 or more images"),
         ([[flat(4, 5)] * 2, [flat(4, 5)]], {}, "got rows of 2, 1 images, expected as many in each"),
         (grid(2, 3, 4, 5), {"row_labels": ["a"]}, "got 1 row labels, expected 2 or none"),
         (grid(2, 3, 4, 5), {"column_labels": ["a"] * 2}, "got 2 column labels, expected 3 or none"),

@@ -90,10 +90,3 @@ def test_starts(content, style):
 def test_pieces_shrink_with_the_scale(content, style, factor, piece):
     start = initial_image("content", content, [style], mosaic=1.0, factor=factor)
     np.testing.assert_array_equal(start, style_mosaic(0, [style], 33, 48, piece=piece))
-
-
-def test_unknown_starts_are_refused(content, style):
-    with pytest.raises(InputError, match="unknown init 'painting', expected 'content', 'noise', 'gray' or an image"):
-        initial_image("painting", content, [style])
-    with pytest.raises(InputError, match="init has values from"):
-        initial_image(255 * style, content, [style])

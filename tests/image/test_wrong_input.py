@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.image import color, io, masks, mosaic, regions
+from jaxstyle.image import color, io, masks, regions
 
 NAN, INF = float("nan"), float("inf")
 IMAGE = np.full((40, 50, 3), 0.5, np.float32)
@@ -66,10 +66,6 @@ CASES = {
         lambda x: js.style_mosaic(0, [IMAGE, IMAGE], 8, 8, x),
         (3, "ab", [1.0], [0.5, 0.4], [2.0, -1.0], [NAN, 1.0], [INF, 0.0], ["a", "b"], [None, 1.0], [0, 0]),
     ),
-    "initial_image init": (
-        lambda x: mosaic.initial_image(x, IMAGE, [IMAGE]),
-        (None, 3, "style", *NO_IMAGES[3:], *NO_PIXELS),
-    ),
     "contact_sheet pictures": (
         lambda x: js.contact_sheet(x),
         (*NO_LISTS, [], [[]], [IMAGE], [None], ["ab"], [[IMAGE], []], [[IMAGE, IMAGE], [IMAGE]]),
@@ -107,11 +103,7 @@ CASES = {
         (None, 3, "x", np.ones(1, np.float32), (), (None,), ("x",), (np.full(1, "x"),), (np.ones((2, 1)),)),
     ),
     "regions guidance": (lambda x: check(white_half(guidance=x)), (None, 3, ["all"])),
-    "prepare content": (lambda x: color.prepare(x, [IMAGE], "style"), (*NO_IMAGES, *NO_PIXELS)),
-    "prepare styles": (lambda x: color.prepare(IMAGE, x, "style"), (*NO_LISTS, [None], [NO_PIXELS[0]])),
-    "prepare color": (lambda x: color.prepare(IMAGE, [IMAGE], x), (None, 3, "gray", ["style"])),
-    "restore image": (lambda x: color.restore(x, IMAGE, "style"), NO_IMAGES),
-    "restore content": (lambda x: color.restore(IMAGE, x, "luminance"), NO_IMAGES),
+    "color": (color.check_color, (None, 3, "gray", ["style"])),
     "load_image path": (js.load_image, (*NO_PATHS, "none.png", "", ".")),
     "load_image size": (lambda x: js.load_image("in.png", x), [size for size in NO_SIZES if size is not None]),
     "load_image min_side": (lambda x: js.load_image("in.png", min_side=x), NO_SIZES),

@@ -91,7 +91,7 @@ def test_reads_the_convolutions_once_and_nothing_else(fake: FakeHub, tmp_path: P
     convolutions = sum(array.nbytes for name, array in tensors.items() if name.startswith("features."))
     header = 8 + int.from_bytes(fake.content[:8], "little")
     assert fake.bytes_sent == header + convolutions
-    assert len(fake.data_requests) == 3  # the header's length, the header, and one run of adjacent tensors
+    assert len(fake.data_requests) == 2 + 32  # the header's length, the header, and the tensors
 
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [cache_file(tmp_path).name]
     fake.requests.clear()
@@ -136,30 +136,29 @@ def test_real_shapes(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert weights.list_weights()[1].size > 80_000_000
 
 
-def test_tensors_with_gaps_between_them_are_separate_requests(fake: FakeHub) -> None:
+def test_some_tensors_can_be_read(fake: FakeHub) -> None:
     infos = hub.read_header(weights.TORCHVISION)
     names = ["features.0.bias", "features.0.weight", "features.34.bias"]
     arrays = hub.read_tensors(weights.TORCHVISION, infos, names)
-    assert len(fake.data_requests) == 4
+    assert set(arrays) == set(names)
     for name in names:
         np.testing.assert_array_equal(arrays[name], timm_tensors(NARROW)[name])
 
 
-def test_a_broken_transfer_is_resumed(fake: FakeHub) -> None:
-    fake.cuts = [3, None, None, 1000, 0, None]
+def test_a_broken_transfer_is_repeated(fake: FakeHub) -> None:
+    fake.cuts = [3, None, None, 4, 0, None]
     params = weights.load_params("torchvision")
-    ranges = [request.range.removeprefix("bytes=").split("-") for request in fake.data_requests]
-    assert ranges[:2] == [["0", "7"], ["3", "7"]]
-    start, end = ranges[3]
-    assert ranges[4:] == [[str(int(start) + 1000), end]] * 2
+    ranges = [request.range for request in fake.data_requests]
+    assert ranges[:2] == ["bytes=0-7"] * 2
+    assert ranges[3] == ranges[4] == ranges[5]
+    assert len(fake.data_requests) == 2 + 32 + 3
     np.testing.assert_array_equal(params["conv5_4"]["bias"], timm_tensors(NARROW)["features.34.bias"])
 
 
 def test_a_transfer_that_breaks_every_time_fails(fake: FakeHub, tmp_path: Path) -> None:
-    fake.cuts = [None, None, *[100] * 20]
+    fake.cuts = [None, None, *[4] * 20]
     message = failure()
     assert "connection" in message
-    assert "4 times" in message
     assert "'oxford'" in message
     assert len(fake.data_requests) == 2 + hub.MAX_ATTEMPTS
     assert not list((tmp_path / "cache").iterdir())
@@ -172,7 +171,7 @@ def test_temporary_failures_are_retried(fake: FakeHub) -> None:
 
 @pytest.mark.parametrize(
     ("status", "requests", "advice"),
-    [(401, 1, "HF_TOKEN"), (403, 1, "HF_TOKEN"), (404, 1, "HF_ENDPOINT"), (500, 4, "4 times"), (418, 1, "418")],
+    [(401, 1, "HF_TOKEN"), (403, 1, "HF_TOKEN"), (404, 1, "HF_ENDPOINT"), (500, 4, "try again later"), (418, 1, "418")],
 )
 def test_http_errors(fake: FakeHub, status: int, requests: int, advice: str) -> None:
     fake.statuses = [status] * 10
@@ -216,21 +215,22 @@ def test_another_revision_is_rejected(fake: FakeHub) -> None:
     assert f"revision {'f' * 40}, expected {weights.TORCHVISION.revision}" in failure()
 
 
-@pytest.mark.parametrize("change", [-100, 100])
-def test_another_size_is_rejected(fake: FakeHub, change: int) -> None:
-    fake.content = fake.content[:change] if change < 0 else fake.content + bytes(change)
-    assert f"it has {len(fake.content)} bytes, expected" in failure()
-
-
 def test_size_changes_while_it_is_read(fake: FakeHub) -> None:
     infos = hub.read_header(weights.TORCHVISION)
-    fake.content += b"more"
-    with pytest.raises(InputError, match="its size changed from"):
-        hub.read_tensors(weights.TORCHVISION, infos, ["features.0.bias"])
-    fake.content = fake.content[:6000]
-    for name in ("classifier.0.weight", "features.34.weight"):
-        with pytest.raises(InputError, match="it has fewer bytes than expected"):
-            hub.read_tensors(weights.TORCHVISION, infos, [name])
+    info = infos["features.34.weight"]
+    for size in (info.end - 1, info.start, 6000):
+        fake.content = fake.content[:size]
+        with pytest.raises(InputError, match=f"{info.start}-{info.end - 1}|HTTP 416"):
+            hub.read_tensors(weights.TORCHVISION, infos, ["features.34.weight"])
+
+
+def test_shapes_that_do_not_match_the_bytes(fake: FakeHub) -> None:
+    infos = hub.read_header(weights.TORCHVISION)
+    info = infos["features.0.bias"]
+    for change in ({"end": info.end + 4}, {"start": info.end}, {"start": info.end, "end": info.start}):
+        infos["features.0.bias"] = info._replace(**change)
+        with pytest.raises(InputError, match=r"its header is damaged: features.0.bias has -?\d+ bytes, not 8"):
+            hub.read_tensors(weights.TORCHVISION, infos, ["features.0.bias"])
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,10 @@ def test_not_a_safetensors_file(fake: FakeHub, content: bytes) -> None:
 
 def test_server_without_ranges(fake: FakeHub) -> None:
     fake.ranges = False
-    assert "does not send parts of files" in failure()
+    assert "the server sent the whole file, expected bytes 0-7" in failure()
 
 
-@pytest.mark.parametrize(
-    "content_range", ["bytes 1-8/99999", "bytes 0-7/*", "bytes", "lines 0-7/99999", "bytes 0-7/-1"]
-)
+@pytest.mark.parametrize("content_range", ["bytes 1-8/99999", "bytes", "lines 0-7/99999", "bytes 0-6/99999"])
 def test_invalid_content_ranges(fake: FakeHub, content_range: str) -> None:
     fake.content_range = content_range
     assert "'oxford'" in failure()
@@ -310,11 +308,11 @@ def test_path_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("JAXSTYLE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights._cache_path() == tmp_path / ".cache" / "jaxstyle" / name
+    assert weights._path_of("torchvision") == tmp_path / ".cache" / "jaxstyle" / name
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights._cache_path() == tmp_path / "xdg" / "jaxstyle" / name
+    assert weights._path_of("torchvision") == tmp_path / "xdg" / "jaxstyle" / name
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "own"))
-    assert weights._cache_path() == tmp_path / "own" / name
+    assert weights._path_of("torchvision") == tmp_path / "own" / name
 
 
 def test_offline(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,8 +382,8 @@ def test_invalid_token(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_arbitrary_headers(text: bytes) -> None:
     content = len(text).to_bytes(8, "little") + text
 
-    def read_range(file, start, end, progress=None):
-        return bytearray(content[start:end]), len(content) + 4
+    def read_range(file, start, end):
+        return content[start:end]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub, "_read_range", read_range)
@@ -393,4 +391,5 @@ def test_arbitrary_headers(text: bytes) -> None:
             infos = hub.read_header(weights.TORCHVISION)
         except InputError:
             return
-    assert infos["a"] == layout.TensorInfo("F32", infos["a"].shape, len(content), len(content) + 4)
+    assert layout.find_structure_errors(infos, {}, layout.WIDTHS)
+    assert all(isinstance(offset, int) for info in infos.values() for offset in (*info.shape, info.start, info.end))

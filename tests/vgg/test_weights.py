@@ -233,8 +233,8 @@ def test_one_message_lists_all_errors(tmp_path: Path) -> None:
     tensors["conv5_5.bias"] = np.ones(2, np.float32)
     message = refused(write(tmp_path / "bad.safetensors", tensors))
     for mistake in (
-        "conv1_1.kernel is F32 (5, 5, 3, 2), expected F32 (3, 3, 3, any)",
-        "conv2_1.kernel is F32 (3, 3, 7, 2), expected F32 (3, 3, 2, any)",
+        "conv1_1.kernel is F32 (5, 5, 3, 2), expected F32 (3, 3, 3, 2)",
+        "conv2_1.kernel is F32 (3, 3, 7, 2), expected F32 (3, 3, 2, 2)",
         "conv3_1.kernel is F64 (3, 3, 2, 2), expected F32",
         "conv4_2.bias is missing",
         "conv5_3.bias has values that are not finite",
@@ -259,7 +259,7 @@ def test_long_lists_are_truncated(tmp_path: Path) -> None:
         ("input.shift", np.array([1, np.nan, 1], np.float32), "input.shift has values that are not finite"),
         ("conv1_2.bias", np.array([-1e6, 0], np.float32), "conv1_2.bias has values up to 1e+06"),
         ("conv1_2.bias", np.zeros((2, 1), np.float32), "conv1_2.bias is F32 (2, 1), expected F32 (2)"),
-        ("conv1_2.bias", np.zeros(0, np.float32), "conv1_2.bias is F32 (0), expected F32 (2)"),
+        ("conv1_2.bias", np.zeros(0, np.float32), "conv1_2.bias is F32 (0), expected F32 (any)"),
         ("conv5_4.kernel", np.zeros((3, 3, 2, 0), np.float32), "conv5_4.kernel is F32 (3, 3, 2, 0)"),
         ("conv5_4.table", np.ones(256, np.float32), "conv5_4.table is not part of VGG-19"),
         ("conv5_4.codes", np.ones((3, 3, 2, 2), np.uint8), "conv5_4.table is missing"),
@@ -291,7 +291,7 @@ def test_named_weights_have_the_widths_of_vgg19(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", [weights.verify_weights, weights.fetch_weights])
 def test_unknown_name(function) -> None:
-    with pytest.raises(InputError, match="no weights named 'Oxfrod'; expected 'oxford' or 'torchvision'"):
+    with pytest.raises(InputError, match="unknown weights 'Oxfrod', expected one of 'oxford', 'torchvision'"):
         function("Oxfrod")
 
 
@@ -300,7 +300,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damaged") / "tiny.safetensors"
 
 
-GOOD = layout.encode(tiny_tensors(1), {"format": layout.FORMAT, "version": layout.VERSION})
+GOOD = layout.encode(tiny_tensors(1), {})
 HEADER = 8 + int.from_bytes(GOOD[:8], "little")
 
 
