@@ -129,13 +129,11 @@ def test_every_picture_can_be_made_again(inputs, call, capsys, tiny_weights, kin
 
 @pytest.fixture
 def masks(inputs):
-    """A folder of masks for the photos: the left half is white, and red in the last one, which has two regions."""
+    """A folder of masks for the photos: the left half is white."""
     (inputs / "masks").mkdir()
     for k, (width, height) in enumerate(SIZES):
         mask = np.zeros((height, width, 3), np.uint8)
         mask[:, : width // 2] = 255
-        if k == 3:
-            mask[: height // 2, : width // 2] = (255, 0, 0)
         PIL.Image.fromarray(mask).save(inputs / "masks" / f"{k}.png")
     return inputs / "masks"
 
@@ -145,9 +143,6 @@ def test_masks(inputs, call, masks, capsys, tiny_weights, kind):
     """Black stays; each photo of a folder has its own mask; what was made can be made again."""
     mask = masks if kind == "folder" else masks / "2.png"
     words = ("--content-mask", mask, "--region", "white=1", "black=keep")
-    if kind == "folder":
-        (masks / "3.png").unlink()
-        shutil.copy(masks / "2.png", masks / "3.png")
     assert call(kind, inputs / "out", *words) == 0
     folders, paths = (inputs, inputs / "photos", masks, Path(tiny_weights).parent), pictures(inputs / "out")
     for name in paths:
@@ -169,13 +164,19 @@ def test_masks(inputs, call, masks, capsys, tiny_weights, kind):
 def test_photos_of_a_folder_with_different_regions(inputs, call, masks, capsys):
     """They are made in separate batches; a photo without a mask is left out."""
     (masks / "0.png").unlink()
-    assert call("folder", inputs / "out", "--content-mask", masks) == 1
+    with PIL.Image.open(masks / "3.png") as mask:
+        mask.paste((255, 0, 0), (0, 0, 24, 18))
+        mask.save(masks / "3.png")
+    style_mask = np.zeros((48, 48, 3), np.uint8)
+    style_mask[:24], style_mask[24:, :24] = 255, (255, 0, 0)
+    PIL.Image.fromarray(style_mask).save(inputs / "parts.png")
+    assert call("folder", inputs / "out", "--content-mask", masks, "--style-mask", inputs / "parts.png") == 1
     assert "masks has 0 masks of 0.png, expected one: 0.png; skipped" in capsys.readouterr().err
     recipes = {path.name: io.read_recipe(path) for path in (inputs / "out").iterdir()}
     assert {name: recipe["settings"]["content_mask"] for name, recipe in recipes.items()} == {
         f"{k}.png": f"{k}.png" for k in (1, 2, 3)
     }
-    assert [len(recipes[f"{k}.png"]["loss_weights"]["regions"]) for k in (1, 2, 3)] == [1, 1, 2]
+    assert [len(recipes[f"{k}.png"]["loss_weights"]["regions"]) for k in (1, 2, 3)] == [2, 2, 3]
     assert call("one", inputs / "one", "--content-mask", masks) == 2
     assert "--content-mask is the folder" in capsys.readouterr().err
 
