@@ -9,15 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
-from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
 from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
-from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import StageInputs, StageOutputs, make_stages, run_stages
-from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
+from jaxstyle.objective.tiling import Segment
 from jaxstyle.vgg import network
 
 # Pixels a side. Smaller windows consist mostly of halo.
@@ -25,6 +22,9 @@ MIN_WINDOW = 32
 # Pixels a side, and devices.
 MAX_WINDOW, MAX_SHARDS = 2**31 - 1, 2**20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
+# Last layer of the first segment, and side of the second segment's windows relative to the first one's, in pixels.
+CUT = "pool3"
+DEEP_WINDOW_FACTOR = 4
 
 
 @dataclass(frozen=True)
@@ -248,62 +248,38 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
     )
 
 
-def compute_statistics(
-    params: Params,
-    image: Image,
-    content: FeatureMaps,
+def segments_of(
     objective: Objective,
-    guides: FeatureMaps | None = None,
     styles: tuple[str, ...] | None = None,
+    contents: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
-    extent: Extent | None = None,
-) -> StageOutputs:
-    """Compute the statistics of an image that the objective needs, at once or in windows.
+) -> tuple[Segment, ...]:
+    """Divide the network into segments: one, or two where there are windows and layers after the cut.
 
     Args:
-        params: see `load_params`.
-        image: `(H, W, 3)` in [0, 1].
-        content: content layer to the feature map that squared errors are measured from.
-        objective: determines pooling, padding, precision and window.
-        guides: style layer to the guide that weights its features: see `guides.py`; None for none.
+        objective: determines the layers, their computation, and the windows.
         styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are returned.
-        extent: height and width of an image on a larger canvas: see `canvas.py`.
+        contents: layers whose squared errors are summed; the objective's if None.
+        maps: layers whose feature maps are returned; the first of two segments returns that of the cut, too.
 
     Returns:
-        Sums and maps.
+        The segments, of which the second starts from a map of the first; none if there are no layers.
     """
-    inputs = StageInputs(content, {} if guides is None else guides)
-    return run_stages(image, params, inputs, stages(objective, tuple(content), styles, maps), maps, extent)
-
-
-def stages(
-    objective: Objective,
-    contents: tuple[str, ...] | None = None,
-    styles: tuple[str, ...] | None = None,
-    maps: tuple[str, ...] = (),
-) -> tuple[Stage, ...]:
-    """Divide the network into the one or two stages that the objective is evaluated in: see `windows.py`.
-
-    Args:
-        objective: determines the layers, their computation, and the window.
-        contents: layers whose squared errors are summed; the objective's if None.
-        styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are returned.
-    """
+    styles = objective.style_layers if styles is None else styles
+    contents = objective.content_layers if contents is None else contents
     # Winograd's strips would gather an image that is sharded over devices.
     algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
-    return make_stages(
-        objective.style_layers if styles is None else styles,
-        objective.content_layers if contents is None else contents,
-        maps,
-        network.Options(objective.pooling, objective.padding, objective.precision, algorithm),
-        objective.window,
-        objective.shards,
-        objective.needs_means,
+    options = network.Options(objective.pooling, objective.padding, objective.precision, algorithm)
+
+    window, cut = objective.window, network.LAYERS.index(CUT) + 1
+
+    def segment(after: str | None, window: int | None, part: tuple[str, ...], maps: tuple[str, ...]) -> Segment:
+        own = [tuple(layer for layer in layers if layer in part) for layers in (styles, contents, maps)]
+        return Segment(after, own[0], own[1], own[2], options, window, objective.shards, objective.needs_means)
+
+    if window is None or not {*styles, *contents, *maps} & {*network.LAYERS[cut:]}:
+        return (segment(None, window, network.LAYERS, maps),) if styles or contents or maps else ()
+    return (
+        segment(None, window, network.LAYERS[:cut], tuple(dict.fromkeys((*maps, CUT)))),
+        segment(CUT, DEEP_WINDOW_FACTOR * window // network.stride(CUT), network.LAYERS[cut:], maps),
     )
-
-
-def num_positions(height: Dim, width: Dim, layer: str) -> float | Scalar:
-    """Number of positions of a layer's feature map for an image of this size."""
-    return area(height // network.stride(layer), width // network.stride(layer))

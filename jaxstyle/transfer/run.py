@@ -33,7 +33,7 @@ from jaxstyle.transfer.job import (
     style_sizes,
 )
 from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
-from jaxstyle.transfer.problem import Placement, make_problem, unstack
+from jaxstyle.transfer.problem import make_problem, unstack
 from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
@@ -226,9 +226,9 @@ def _run_stage(
     objective: Objective,
 ) -> StageResult:
     stage = stage._replace(objective=objective)
-    placement = Placement(plan.mesh, scaled_size(*plan.canvas, stage.factor))
+    canvas = scaled_size(*plan.canvas, stage.factor)
     weights = None if resumed is None else resumed.weights
-    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, placement, weights)
+    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, plan.mesh, canvas, weights)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
