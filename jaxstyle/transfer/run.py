@@ -18,7 +18,7 @@ from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
-from jaxstyle.minimize.restore import StoredRun, best_images, load_snapshot, restore_state
+from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
@@ -221,7 +221,7 @@ def _run_stage(
     begin: StageInput,
     stage: Stage,
     plan: Plan,
-    resumed: StoredRun | None,
+    resumed: Snapshot | None,
     report: Callable[..., Status | None],
     objective: Objective,
 ) -> StageResult:
