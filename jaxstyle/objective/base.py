@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
-from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
-from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
+from jaxstyle.losses.style import WHITENED, StyleLoss
 from jaxstyle.objective.tiling import Segment
 from jaxstyle.vgg import network
 
@@ -78,12 +77,11 @@ class Objective:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
-        gatys.check_normalization(self.normalization)
-        check_style_loss(self.style_loss)
+        check_choice(self.normalization, "normalization", get_args(Normalization))
+        check_choice(self.style_loss, "style_loss", get_args(StyleLoss))
         check_choice(self.variation, "variation", get_args(Variation))
         check_choice(self.matrix_root, "matrix_root", get_args(MatrixRoot))
-        check_sequence(self.shards, "shards", "two numbers of devices, for rows and columns, such as (4, 2)")
-        if len(self.shards) != 2:
+        if not isinstance(self.shards, tuple | list) or len(self.shards) != 2:
             raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
         for count in self.shards:
             check_integer(count, "number of devices in shards", 1, MAX_SHARDS)
@@ -201,14 +199,10 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
         InputError: naming the weight.
     """
     check_weight_shapes(weights, objective, regions)
-    positive = False
-    for name, count, _ in _weight_counts(objective, regions):
-        value = getattr(weights, name)
-        numbers = np.asarray(value, np.float64)
-        _check_weight_values(name, value, numbers)
-        positive |= name == "tv" and bool(numbers > 0)
-        positive |= name in ("content", "style") and bool(count and np.any(numbers > 0))
-    if not positive:
+    for name, value in weights._asdict().items():
+        _check_weight_values(name, value, np.asarray(value, np.float64))
+    terms = (weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)
+    if not any(exists and np.any(np.asarray(weight) > 0) for weight, exists in terms):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
 
@@ -239,11 +233,11 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
     Returns:
         Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
     """
-    shapes = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
+    counts = [count for _, count, _ in _weight_counts(objective, regions)]
     return LossWeights(
         *(
-            jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-            for value, shape in zip(weights, shapes, strict=True)
+            jnp.broadcast_to(jnp.asarray(value, jnp.float32), () if count is None else (count,))
+            for value, count in zip(weights, counts, strict=True)
         )
     )
 

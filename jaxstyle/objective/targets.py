@@ -286,7 +286,7 @@ def _statistics_of(
 def _compute_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
-    segments, inputs = segments_of(_direct(objective), contents=()), Inputs(guides={} if guides is None else guides)
+    segments, inputs = segments_of(_direct(objective), contents=()), Inputs(guides=guides or {})
     statistics = compute_statistics(jnp.asarray(style.pixels), params, inputs, segments, style.extent)
     height, width = sides(style.pixels.shape, style.extent)
 
