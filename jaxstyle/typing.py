@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
 # Pixels are float32 RGB in [0, 1], height before width.
@@ -24,3 +25,5 @@ Gram = Float[Array, "c c"]
 Scalar = Float[Array, ""]
 # {"input": {"scale", "shift"}, "conv1_1": {"kernel", "bias"}, ...}: see `weights.py`.
 Params = Mapping[str, Mapping[str, Array]]
+# Any optax transform that needs one value and gradient a step.
+Optimizer = optax.GradientTransformation

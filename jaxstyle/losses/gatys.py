@@ -132,11 +132,6 @@ def total_variation(image: Image) -> Scalar:
     return variation_sum(image) / float(image.shape[0] * image.shape[1])
 
 
-def check_normalization(normalization: str) -> None:
-    """Raise InputError for a normalization that is not in the module's table."""
-    check_choice(normalization, "normalization", get_args(Normalization))
-
-
 def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> float | Scalar:
     """Factor of a content layer's sum of squared errors.
 
@@ -147,7 +142,7 @@ def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> 
     Returns:
         A float: as an int32 inside JAX, `h w c` would overflow from half a megapixel on.
     """
-    check_normalization(normalization)
+    check_choice(normalization, "normalization", get_args(Normalization))
     if normalization == "paper":
         return 0.5
     height, width, channels = shape
@@ -156,7 +151,7 @@ def content_scale(shape: tuple[Dim, Dim, int], normalization: Normalization) -> 
 
 def style_scale(channels: int, normalization: Normalization) -> float:
     """Factor of a style layer's sum of squares: see the module's table."""
-    check_normalization(normalization)
+    check_choice(normalization, "normalization", get_args(Normalization))
     # Floats: in int32 the fourth power of 256 is zero.
     return float(channels) ** -4 if normalization == "notebook" else float(channels) ** -2 / 4
 

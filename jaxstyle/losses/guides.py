@@ -11,15 +11,13 @@ in Neural Style Transfer", CVPR 2017, section 4). Masks in pixels become guides 
 - `"all"`: a position belongs to a region if any pixel of its receptive field does; regions overlap at their borders.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.image.regions import Guidance, Masks, stylized_pixels
 from jaxstyle.typing import AnyFeatures, Extent
@@ -89,29 +87,6 @@ def propagate(
             layer_mask = 1 - x if guidance == "inside" else x
             layer_masks[layer] = mask_outside(layer_mask, whole, network.stride(layer))
     return layer_masks
-
-
-def guide_norms(weights: Mapping[str, AnyFeatures]) -> dict[str, Float[Array, " regions"]]:
-    """Squared norms of each layer's guides: 1, or 0 for a region that has no position there."""
-    return {layer: jnp.sum(jnp.square(guide), axis=(0, 1)) for layer, guide in weights.items()}
-
-
-def check_guides(norms: Mapping[str, Float[np.ndarray, " regions"]], guidance: Guidance, image_name: str) -> None:
-    """Raise InputError, naming region and layer, for a region without positions at a layer.
-
-    Args:
-        norms: see `guide_norms`; numbers, not tracers.
-        guidance: guidance of the guides.
-        image_name: name of the image in the message.
-    """
-    for layer, squares in norms.items():
-        empty = np.flatnonzero(squares < 0.5)
-        if empty.size:
-            alternative = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
-            raise InputError(
-                f"region {empty[0] + 1} of {image_name} has no position at {layer} with guidance {guidance!r}, "
-                f"expected a larger region, {alternative}"
-            )
 
 
 def _normalized(mask: AnyFeatures) -> AnyFeatures:

@@ -4,7 +4,7 @@ Because they are sums, the statistics of an image are the sum of the statistics 
 whole, window by window, or sharded over devices, and the losses are the same numbers.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +17,6 @@ from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
 
 # Measures of smoothness: see `variation_sum`.
 Variation = Literal["squared", "absolute", "nine-point"]
-
-
-class Statistics(NamedTuple):
-    """Sums over the positions of an image, by layer.
-
-    Attributes:
-        products: style layer to `(c, c)`, the sum of outer products of its feature vectors; with guides one of them for
-            each region, `(regions, c, c)`.
-        sums: style layer to `(c,)` or `(regions, c)`, the sum of its feature vectors, where the style loss needs it.
-        errors: content layer to the sum of squared differences from the content's features.
-        variation: see `variation_sum`.
-    """
-
-    products: dict[str, Float[Array, "*regions _ _"]]
-    sums: dict[str, Float[Array, "*regions _"]]
-    errors: dict[str, Scalar]
-    variation: Scalar
 
 
 @jax.custom_vjp

@@ -17,13 +17,12 @@ between Gaussians of these moments, as first used for style transfer by K. Crows
 units of the last two are features squared, those of the first two their fourth power: weights do not carry over.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import check_choice
 from jaxstyle.losses.gatys import Normalization, style_scale
 from jaxstyle.losses.matrix_sqrt import MatrixRoot, root, root_trace
 from jaxstyle.losses.whitening import Metric, whitened_square
@@ -51,11 +50,6 @@ class Moments(NamedTuple):
 
     gram: Gram
     mean: Float[Array, " c"] | None = None
-
-
-def check_style_loss(style_loss: str) -> None:
-    """Raise InputError for a style loss that is not in the module's table."""
-    check_choice(style_loss, "style_loss", get_args(StyleLoss))
 
 
 def style_distance(

@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -102,15 +102,17 @@ class Snapshot(NamedTuple):
         weights: weights of the loss terms at this stage, with a leading axis for several images.
         run_state: progress at this stage.
         seconds: duration of the run so far.
+        changed: arguments of a restored run that differ now, so that only its best images count.
     """
 
     stage: int
-    sizes: Sequence[tuple[int, int]]
-    histories: Sequence[tuple[History, ...]]
-    windows: Sequence[int | None]
+    sizes: list[tuple[int, int]]
+    histories: list[tuple[History, ...]]
+    windows: list[int | None]
     weights: LossWeights
     run_state: RunState
     seconds: float
+    changed: tuple[str, ...] = ()
 
 
 def make_saver(
@@ -163,36 +165,31 @@ def remove_checkpoint(path: PathLike) -> None:
 
 def _save(checkpoint: Checkpoint, snapshot: Snapshot, run_fingerprint: Mapping[str, str], mesh: Any) -> None:
     path, state = checkpoint.path, snapshot.run_state.state
+    arrays = named_leaves(state, "state")
     if is_batched(state):
         # Here, where all hosts are; those of a single image are on each of them.
         snapshot = snapshot._replace(weights=jax.tree.map(to_host, snapshot.weights))
     if mesh is None:
-        tensors = {
-            name: np.require(to_host(leaf), requirements="C") for name, leaf in named_leaves(state, "state").items()
-        }
+        tensors = {name: to_host(leaf) for name, leaf in arrays.items()}
         contents = _contents(snapshot, run_fingerprint, checkpoint.note)
         if is_first():
             checkpoint_file.write(path, contents._replace(tensors=contents.tensors | tensors))
             remove_shards(path)
         return
     save = new_name()
-    folder, arrays = shards_folder(path, save), named_leaves(state, "state")
+    folder = shards_folder(path, save)
     stored = {"folder": save, "layout": layout_of(arrays), "sums": bit_sums(arrays)}
 
-    def start() -> None:
-        if is_first():
-            make_folder(folder, arrays)
-
     def commit() -> None:
-        if is_first():
-            complete_shards(folder)
-            contents = _contents(snapshot, run_fingerprint, checkpoint.note)
-            checkpoint_file.write(path, contents._replace(metadata=contents.metadata | {"shards": stored}))
-            remove_shards(path, keep=save)
+        complete_shards(folder)
+        contents = _contents(snapshot, run_fingerprint, checkpoint.note)
+        checkpoint_file.write(path, contents._replace(metadata=contents.metadata | {"shards": stored}))
+        remove_shards(path, keep=save)
 
     try:
-        for action in (start, lambda: write_shards(folder, arrays), commit):
-            on_all_hosts(action, mesh)
+        on_all_hosts(lambda: make_folder(folder, arrays) if is_first() else None, mesh)
+        on_all_hosts(lambda: write_shards(folder, arrays), mesh)
+        on_all_hosts(lambda: commit() if is_first() else None, mesh)
     except SAVE_ERRORS:
         if is_first():
             remove_folder(folder)
@@ -221,7 +218,7 @@ def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapp
     run = {name: getattr(snapshot, name) for name in ("stage", "sizes", "windows", "seconds")}
     run |= {name: getattr(state, name) for name in ("statuses", "powers", "objective_starts")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
-    return Contents({name: np.require(array, requirements="C") for name, array in tensors.items()}, metadata)
+    return Contents(tensors, metadata)
 
 
 def current_versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ file, or one of another program, is refused; it does not prove who wrote the fil
 import json
 import os
 import stat
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -42,14 +42,14 @@ def write(path: PathLike, contents: Contents) -> None:
     Raises:
         OSError: if the file system refuses.
     """
+    tensors = {name: np.require(array, requirements="C") for name, array in contents.tensors.items()}
     metadata = json.dumps(contents.metadata)
-    checksum = _checksum(contents.tensors, metadata)
-    header = {"format": FORMAT, "version": VERSION, "metadata": metadata, "sha256": checksum}
+    header = {"format": FORMAT, "version": VERSION, "metadata": metadata, "sha256": _checksum(tensors, metadata)}
     with files.replacing(path) as file:
         # `save_file` replaces the file by one that only its owner can read. Windows cannot replace an open file.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         file.close()
-        save_file(contents.tensors, file.name, header)
+        save_file(tensors, file.name, header)
         os.chmod(file.name, mode)
         with open(file.name, "r+b") as replacement:
             os.fsync(replacement.fileno())
@@ -64,7 +64,15 @@ def read(path: PathLike) -> Contents:
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
-            _check_format(path, header)
+            if header.get("format") != FORMAT:
+                raise InputError(
+                    f"{path} is no checkpoint of jaxstyle: expected a file that a run with checkpoint wrote"
+                )
+            if header.get("version") != VERSION:
+                raise InputError(
+                    f"the checkpoint {path} has format version {header.get('version')!r}, this release reads "
+                    f"{VERSION!r}: resume it with the release that wrote it, or remove it and start the run again"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except InputError:
         raise
@@ -116,39 +124,6 @@ def check_layout(expected: Mapping[str, Any], stored: Mapping[str, Any]) -> None
                 f"the checkpoint has {path} as {stored[path][1]} {tuple(stored[path][0])}, expected {dtype} "
                 f"{tuple(shape)}: it is of another size or optimizer"
             )
-
-
-def unflatten(like: Any, tensors: MutableMapping[str, np.ndarray], name: str) -> Any:
-    """Return a tree like another one, with its shardings, of arrays of a checkpoint.
-
-    Args:
-        like: tree of arrays or of `jax.ShapeDtypeStruct`.
-        tensors: arrays by name; the tree's are removed, as there may be no memory for both.
-        name: prefix of the tree's names, as in `named_leaves`.
-
-    Raises:
-        InputError: for other names, shapes or types.
-    """
-    leaves = named_leaves(like, name)
-    stored = {path: array for path, array in tensors.items() if path.startswith((f"{name}.", f"{name}["))}
-    check_layout(layout_of(leaves), layout_of(stored))
-    del stored
-    arrays = [_to_device(tensors.pop(path), leaf.sharding) for path, leaf in leaves.items()]
-    return jax.tree.unflatten(jax.tree.structure(like), arrays)
-
-
-def _to_device(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _check_format(path: PathLike, header: Mapping[str, str]) -> None:
-    if header.get("format") != FORMAT:
-        raise InputError(f"{path} is no checkpoint of jaxstyle: expected a file that a run with checkpoint wrote")
-    if header.get("version") != VERSION:
-        raise InputError(
-            f"the checkpoint {path} has format version {header.get('version')!r}, this release reads {VERSION!r}: "
-            "resume it with the release that wrote it, or remove it and start the run again"
-        )
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], metadata: str) -> str:

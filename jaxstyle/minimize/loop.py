@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import COMPILER_OPTIONS
@@ -21,7 +20,7 @@ from jaxstyle.minimize.step import State, is_batched, restart, result_image, ste
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
 from jaxstyle.objective.targets import Targets
-from jaxstyle.typing import Params
+from jaxstyle.typing import Optimizer, Params
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Problem(NamedTuple):
     targets: Targets
     weights: LossWeights
     objective: Objective
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
 
 
 class Limits(NamedTuple):
@@ -237,7 +236,7 @@ def run_steps(
     targets: Targets,
     weights: LossWeights,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     length: Int[Array, ""],
 ) -> tuple[State, Array]:
     """Take `length` steps in one loop. The length is traced, so chunks of any length share one compiled program.
@@ -273,8 +272,5 @@ def run_steps(
 # `run_steps` as a compiled program that reuses the state's buffers. JAX allows compiler options only at the top level:
 # call `run_steps` in other compiled functions.
 run = jax.jit(
-    run_steps,
-    static_argnames=("objective", "optimizer"),
-    donate_argnames="state",
-    compiler_options=COMPILER_OPTIONS,
+    run_steps, static_argnames=("objective", "optimizer"), donate_argnames="state", compiler_options=COMPILER_OPTIONS
 )

@@ -2,54 +2,33 @@
 
 import logging
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxstyle import files
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import fit
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint import Checkpoint, current_versions, on_all_hosts
-from jaxstyle.minimize.checkpoint_file import PathLike, check_layout, layout_of, named_leaves, unflatten
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, current_versions, on_all_hosts
+from jaxstyle.minimize.checkpoint_file import PathLike, check_layout, layout_of, named_leaves
 from jaxstyle.minimize.checkpoint_shards import Shards, read_shards, shards_folder
 from jaxstyle.minimize.loop import RunState
-from jaxstyle.minimize.status import History, Status
+from jaxstyle.minimize.status import Status
 from jaxstyle.minimize.step import abstract_state
 from jaxstyle.objective.base import Losses, LossWeights
-from jaxstyle.objective.mesh import allreduce_max, mesh_of
-from jaxstyle.typing import AnyImage, Image, Images
+from jaxstyle.objective.mesh import allreduce_max, mesh_of, put
+from jaxstyle.typing import AnyImage, Image, Images, Optimizer
 
 log = logging.getLogger(__name__)
 
 
-class StoredRun(NamedTuple):
-    """A snapshot as read from a checkpoint. Attributes that differ from those of `Snapshot`:
-
-    Attributes:
-        arrays: the state by name, or the shards that hold it.
-        run_state: progress at this stage, without the state.
-        changed: arguments of the run that differ now, so that only the best images count.
-    """
-
-    stage: int
-    sizes: list[tuple[int, int]]
-    histories: list[tuple[History, ...]]
-    windows: list[int | None]
-    weights: LossWeights
-    seconds: float
-    arrays: MutableMapping[str, np.ndarray] | Shards
-    run_state: RunState
-    changed: tuple[str, ...]
-
-
-def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], mesh: Any = None) -> StoredRun | None:
+def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], mesh: Any = None) -> Snapshot | None:
     """Read the checkpoint of a run.
 
     Args:
@@ -58,7 +37,7 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
         mesh: mesh of the run: if one of its hosts finds the file, all have to.
 
     Returns:
-        The run to resume; None for a new one.
+        The run to resume, whose state is that of the file: arrays by name, or `Shards`; None for a new one.
 
     Raises:
         InputError: for a file that is in the way, cannot be used, or cannot be written later.
@@ -107,9 +86,7 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
     return run
 
 
-def restore_state(
-    run: StoredRun, image: Image | Images, optimizer: optax.GradientTransformation, steps: int
-) -> RunState:
+def restore_state(run: Snapshot, image: Image | Images, optimizer: Optimizer, steps: int) -> RunState:
     """Restore the progress at the current stage.
 
     Args:
@@ -127,18 +104,15 @@ def restore_state(
     done = run.run_state.done
     if done > steps or any(rows.shape[1:] != (len(Losses._fields),) for rows in run.run_state.histories):
         raise InputError(f"the checkpoint has {done} evaluations of this stage, the run takes {steps}")
-    like, stored = abstract_state(image, optimizer), run.arrays
-    if isinstance(stored, Shards):
-        leaves = named_leaves(like, "state")
-        check_layout(layout_of(leaves), stored.layout)
-        arrays = on_all_hosts(lambda: read_shards(stored, leaves), mesh_of(image))
-        state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
-    else:
-        state = unflatten(like, stored, "state")
+    like = abstract_state(image, optimizer)
+    leaves = named_leaves(like, "state")
+    check_layout(layout_of(leaves), _layout_of_state(run))
+    arrays = _read_state(run, leaves, mesh_of(image))
+    state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
     return run.run_state._replace(state=state)
 
 
-def best_images(run: StoredRun, sizes: Sequence[tuple[int, int]], mesh: Any = None) -> list[AnyImage]:
+def best_images(run: Snapshot, sizes: Sequence[tuple[int, int]], mesh: Any = None) -> list[AnyImage]:
     """Return the best images of a run that is resumed with other images or settings.
 
     Args:
@@ -152,15 +126,11 @@ def best_images(run: StoredRun, sizes: Sequence[tuple[int, int]], mesh: Any = No
     Raises:
         InputError: if the checkpoint is damaged, or has another number of images.
     """
-    name, stored = "state.best_image", run.arrays
-    if isinstance(stored, Shards):
-        shape, dtype = stored.layout.get(name, ((), "float32"))
-        like = {name: jax.ShapeDtypeStruct(tuple(shape), dtype)}
-        images = on_all_hosts(lambda: read_shards(stored, like)[name], mesh)
-    else:
-        images = stored.get(name, np.zeros(()))
-    if images.ndim not in (3, 4) or images.shape[-1] != 3:
-        raise InputError(f"the checkpoint's best image is {images.shape}, expected (H, W, 3): start the run anew")
+    name = "state.best_image"
+    shape, dtype = _layout_of_state(run).get(name, ((), "float32"))
+    if len(shape) not in (3, 4) or shape[-1] != 3:
+        raise InputError(f"the checkpoint's best image is {tuple(shape)}, expected (H, W, 3): start the run anew")
+    images = _read_state(run, {name: jax.ShapeDtypeStruct(tuple(shape), dtype)}, mesh)[name]
     images = images[None] if images.ndim == 3 else images
     if len(images) != len(sizes) or len(run.sizes) != len(sizes):
         raise InputError(f"the checkpoint has {len(images)} images, expected {len(sizes)}: start the run anew")
@@ -169,31 +139,45 @@ def best_images(run: StoredRun, sizes: Sequence[tuple[int, int]], mesh: Any = No
     return [fit(image, *size) for image, size in zip(without, sizes, strict=True)]
 
 
+def _layout_of_state(run: Snapshot) -> Mapping[str, Any]:
+    stored: Any = run.run_state.state
+    return stored.layout if isinstance(stored, Shards) else layout_of(stored)
+
+
+def _read_state(run: Snapshot, like: Mapping[str, jax.ShapeDtypeStruct], mesh: Any) -> dict[str, Any]:
+    """Read arrays of the state, with the shardings of `like`; those in memory are released one by one."""
+    stored: Any = run.run_state.state
+    if isinstance(stored, Shards):
+        return on_all_hosts(lambda: read_shards(stored, like), mesh)
+    arrays = ((name, stored.pop(name), leaf.sharding) for name, leaf in like.items())
+    return {name: array if sharding is None else put(array, sharding) for name, array, sharding in arrays}
+
+
 def _stored_run(
     path: PathLike, tensors: dict[str, np.ndarray], metadata: Mapping[str, Any], run_fingerprint: Mapping[str, str]
-) -> StoredRun:
+) -> Snapshot:
     run, stored, shards = metadata["run"], metadata["fingerprint"], metadata.get("shards")
-    names = sorted({*stored, *run_fingerprint})
-    stage, count = run["stage"], len(run["sizes"])
-    histories = [tuple(tensors[f"history.{k}.{image}"] for image in range(count)) for k in range(stage + 1)]
-    state = RunState(
-        state=None,  # pyright: ignore[reportArgumentType]
-        histories=histories.pop(),
-        statuses=tuple(None if status is None else Status(status) for status in run["statuses"]),
-        powers=tuple(map(float, run["powers"])),
-        objective_starts=tuple(run["objective_starts"]),
-        images=tuple(tensors.get(f"image.{image}") for image in range(count)),
-    )
-    return StoredRun(
-        stage=stage,
+    names, count = sorted({*stored, *run_fingerprint}), len(run["sizes"])
+    *histories, last = [
+        tuple(tensors[f"history.{k}.{image}"] for image in range(count)) for k in range(run["stage"] + 1)
+    ]
+    state: Any = {name: array for name, array in tensors.items() if name.startswith(("state.", "state["))}
+    if shards is not None:
+        state = Shards(shards_folder(path, shards["folder"]), shards["layout"], shards["sums"])
+    return Snapshot(
+        stage=run["stage"],
         sizes=[(height, width) for height, width in run["sizes"]],
         histories=histories,
         windows=list(run["windows"]),
         weights=LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields)),
+        run_state=RunState(
+            state=state,
+            histories=last,
+            statuses=tuple(None if status is None else Status(status) for status in run["statuses"]),
+            powers=tuple(map(float, run["powers"])),
+            objective_starts=tuple(run["objective_starts"]),
+            images=tuple(tensors.get(f"image.{image}") for image in range(count)),
+        ),
         seconds=run["seconds"],
-        arrays=tensors
-        if shards is None
-        else Shards(shards_folder(path, shards["folder"]), shards["layout"], shards["sums"]),
-        run_state=state,
         changed=tuple(name for name in names if stored.get(name) != run_fingerprint.get(name)),
     )

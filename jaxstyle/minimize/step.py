@@ -20,7 +20,7 @@ from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.mesh import mesh_of, shardings_like
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optim.averaging import average_of, with_averages_of
-from jaxstyle.typing import Image, Images, Params, Scalar
+from jaxstyle.typing import Image, Images, Optimizer, Params, Scalar
 from jaxstyle.vgg.network import stride
 
 
@@ -47,12 +47,7 @@ class State(NamedTuple):
 
 
 def init(
-    image: Image,
-    params: Params,
-    targets: Targets,
-    weights: LossWeights,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
+    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:
     """Return the state before the first step, without an evaluation.
 
@@ -93,16 +88,16 @@ def init(
     return init_unchecked(image, optimizer)
 
 
-def init_unchecked(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
+def init_unchecked(image: Image | Images, optimizer: Optimizer) -> State:
     """Return the state of `init` without its checks, sharded like the image; for a batch, with a leading axis."""
     make = _initial_states(image.ndim == 4, optimizer)
     shardings = shardings_like(jax.eval_shape(make, image), image, batched=image.ndim == 4)
     if shardings is None and image.ndim == 3:
         return make(image)
-    return jax.jit(make, **({} if shardings is None else {"out_shardings": shardings}))(image)
+    return jax.jit(make, out_shardings=shardings)(image)
 
 
-def abstract_state(image: Image | Images, optimizer: optax.GradientTransformation) -> State:
+def abstract_state(image: Image | Images, optimizer: Optimizer) -> State:
     """Return the shapes, types and shardings of a state as `jax.ShapeDtypeStruct`; nothing is computed."""
     batched = image.ndim == 4
     shapes = jax.eval_shape(_initial_states(batched, optimizer), image)
@@ -117,7 +112,7 @@ def is_batched(state: State) -> bool:
     return state.best_loss.ndim == 1
 
 
-def restart(state: State, optimizer: optax.GradientTransformation, selected: Bool[np.ndarray, " batch"]) -> State:
+def restart(state: State, optimizer: Optimizer, selected: Bool[np.ndarray, " batch"]) -> State:
     """Return a fresh state that starts from the best image so far, with the same shardings.
 
     The evaluation count and any running averages of the image are carried over. The old state's buffers are reused.
@@ -133,9 +128,7 @@ def restart(state: State, optimizer: optax.GradientTransformation, selected: Boo
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "shardings"), donate_argnames="state")
-def _restart(
-    state: State, selected: Array, optimizer: optax.GradientTransformation, shardings: tuple[Any, ...] | None
-) -> State:
+def _restart(state: State, selected: Array, optimizer: Optimizer, shardings: tuple[Any, ...] | None) -> State:
     def restart_one(state: State, selected: Array) -> State:
         fresh = _initial_state(state.best_image, optimizer)
         fresh = fresh._replace(
@@ -155,12 +148,12 @@ def result_image(state: State) -> Image | Images:
     return state.best_image if average is None else average
 
 
-def _initial_states(batched: bool, optimizer: optax.GradientTransformation) -> Callable[[Any], State]:
+def _initial_states(batched: bool, optimizer: Optimizer) -> Callable[[Any], State]:
     make = functools.partial(_initial_state, optimizer=optimizer)
     return jax.vmap(make) if batched else make
 
 
-def _initial_state(image: Image, optimizer: optax.GradientTransformation) -> State:
+def _initial_state(image: Image, optimizer: Optimizer) -> State:
     clipped = jnp.clip(image, 0.0, 1.0)
     return State(
         image=clipped,
@@ -203,12 +196,7 @@ def _overflowed(state: Any, fresh: Any) -> Bool[Array, ""]:
 
 @functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
 def step(
-    state: State,
-    params: Params,
-    targets: Targets,
-    weights: LossWeights,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
+    state: State, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:
     """Evaluate the state's image once and propose the next. Compiled; the old state's buffers are reused.
 

@@ -13,6 +13,8 @@ for a strength `s`: all layers have weighted gradients of one norm there, and th
 benchmarks/README.md.
 """
 
+import functools
+
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -89,26 +91,29 @@ def balance(
     weights = LossWeights() if weights is None else weights
     check_weight_shapes(weights, objective, None if targets.guides is None else len(targets.guides.shares))
     # Options of the compiler are not allowed for functions within other compiled ones.
-    balanced = _balance if isinstance(photo, jax.core.Tracer) else _compiled_balance
-    ends = jnp.stack([jnp.asarray(photo), jnp.asarray(mosaic)])
-    return balanced(ends, params, targets._replace(metric=None), weights, jnp.float32(strength), objective)
+    balanced = _balance if isinstance(photo, jax.core.Tracer) else compiled_balance
+    targets = targets._replace(metric=None)
+    return balanced(jnp.asarray(photo), jnp.asarray(mosaic), params, targets, weights, jnp.float32(strength), objective)
 
 
 def _balance(
-    ends: Float[Array, "2 height width 3"],
+    photo: Float[Array, "*batch height width 3"],
+    mosaic: Float[Array, "*batch height width 3"],
     params: Params,
     targets: Targets,
     weights: LossWeights,
-    strength: Float[Array, ""],
+    strength: Float[Array, "*batch"],
     objective: Objective,
 ) -> LossWeights:
+    if photo.ndim == 4:
+        balance_one = functools.partial(_balance, objective=objective)
+        return jax.vmap(balance_one, (0, 0, None, 0, 0, 0))(photo, mosaic, params, targets, weights, strength)
     contents, styles = len(objective.content_layers), len(objective.style_layers)
 
     def norm(layer: Int[Array, ""]) -> Float[Array, ""]:
         only = (jnp.arange(contents + styles) == layer).astype(jnp.float32)
         alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions)
-        far_end = jnp.where(layer < contents, ends[1], ends[0])
-        _, gradient = value_and_grad(far_end, params, targets, alone, objective)
+        _, gradient = value_and_grad(jnp.where(layer < contents, mosaic, photo), params, targets, alone, objective)
         return jnp.sqrt(jnp.sum(jnp.square(gradient)))
 
     # In sequence, in the memory of one evaluation.
@@ -131,4 +136,5 @@ def _balance(
     )
 
 
-_compiled_balance = jax.jit(_balance, static_argnames="objective", compiler_options=COMPILER_OPTIONS)
+# `balance` without checks; of several images, with a leading axis of all but the params.
+compiled_balance = jax.jit(_balance, static_argnames="objective", compiler_options=COMPILER_OPTIONS)

@@ -10,15 +10,11 @@ from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
 from jaxstyle.fields import option
-from jaxstyle.image.canvas import Dim, area
-from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
-from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
-from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import StageInputs, StageOutputs, make_stages, run_stages
-from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
+from jaxstyle.losses.style import WHITENED, StyleLoss
+from jaxstyle.objective.tiling import Segment
 from jaxstyle.vgg import network
 
 # Pixels a side. Smaller windows consist mostly of halo.
@@ -26,6 +22,9 @@ MIN_WINDOW = 32
 # Pixels a side, and devices.
 MAX_WINDOW, MAX_SHARDS = 2**31 - 1, 2**20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
+# Last layer of the first segment, and side of the second segment's windows relative to the first one's, in pixels.
+CUT = "pool3"
+DEEP_WINDOW_FACTOR = 4
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class LossOptions:
         if not self.layers:
             raise InputError("no layers at all, expected at least one content or style layer")
         network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
-        gatys.check_normalization(self.normalization)
-        check_style_loss(self.style_loss)
+        check_choice(self.normalization, "normalization", get_args(Normalization))
+        check_choice(self.style_loss, "style_loss", get_args(StyleLoss))
         check_choice(self.variation, "variation", get_args(Variation))
         check_choice(self.matrix_root, "matrix_root", get_args(MatrixRoot))
         if self.ridge is not None:
@@ -123,8 +122,7 @@ class Objective(LossOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        check_sequence(self.shards, "shards", "two numbers of devices, for rows and columns, such as (4, 2)")
-        if len(self.shards) != 2:
+        if not isinstance(self.shards, tuple | list) or len(self.shards) != 2:
             raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
         for count in self.shards:
             check_integer(count, "number of devices in shards", 1, MAX_SHARDS)
@@ -219,14 +217,10 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
         InputError: naming the weight.
     """
     check_weight_shapes(weights, objective, regions)
-    positive = False
-    for name, count, _ in _weight_counts(objective, regions):
-        value = getattr(weights, name)
-        numbers = np.asarray(value, np.float64)
-        _check_weight_values(name, value, numbers)
-        positive |= name == "tv" and bool(numbers > 0)
-        positive |= name in ("content", "style") and bool(count and np.any(numbers > 0))
-    if not positive:
+    for name, value in weights._asdict().items():
+        _check_weight_values(name, value, np.asarray(value, np.float64))
+    terms = (weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)
+    if not any(exists and np.any(np.asarray(weight) > 0) for weight, exists in terms):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
 
@@ -257,71 +251,47 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
     Returns:
         Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
     """
-    shapes = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
+    counts = [count for _, count, _ in _weight_counts(objective, regions)]
     return LossWeights(
         *(
-            jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-            for value, shape in zip(weights, shapes, strict=True)
+            jnp.broadcast_to(jnp.asarray(value, jnp.float32), () if count is None else (count,))
+            for value, count in zip(weights, counts, strict=True)
         )
     )
 
 
-def compute_statistics(
-    params: Params,
-    image: Image,
-    content: FeatureMaps,
+def segments_of(
     objective: Objective,
-    guides: FeatureMaps | None = None,
     styles: tuple[str, ...] | None = None,
+    contents: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
-    extent: Extent | None = None,
-) -> StageOutputs:
-    """Compute the statistics of an image that the objective needs, at once or in windows.
+) -> tuple[Segment, ...]:
+    """Divide the network into segments: one, or two where there are windows and layers after the cut.
 
     Args:
-        params: see `load_params`.
-        image: `(H, W, 3)` in [0, 1].
-        content: content layer to the feature map that squared errors are measured from.
-        objective: determines pooling, padding, precision and window.
-        guides: style layer to the guide that weights its features: see `guides.py`; None for none.
+        objective: determines the layers, their computation, and the windows.
         styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are returned.
-        extent: height and width of an image on a larger canvas: see `canvas.py`.
+        contents: layers whose squared errors are summed; the objective's if None.
+        maps: layers whose feature maps are returned; the first of two segments returns that of the cut, too.
 
     Returns:
-        Sums and maps.
+        The segments, of which the second starts from a map of the first; none if there are no layers.
     """
-    inputs = StageInputs(content, {} if guides is None else guides)
-    return run_stages(image, params, inputs, stages(objective, tuple(content), styles, maps), maps, extent)
-
-
-def stages(
-    objective: Objective,
-    contents: tuple[str, ...] | None = None,
-    styles: tuple[str, ...] | None = None,
-    maps: tuple[str, ...] = (),
-) -> tuple[Stage, ...]:
-    """Divide the network into the one or two stages that the objective is evaluated in: see `windows.py`.
-
-    Args:
-        objective: determines the layers, their computation, and the window.
-        contents: layers whose squared errors are summed; the objective's if None.
-        styles: layers whose outer products are summed; the objective's if None.
-        maps: layers whose feature maps are returned.
-    """
+    styles = objective.style_layers if styles is None else styles
+    contents = objective.content_layers if contents is None else contents
     # Winograd's strips would gather an image that is sharded over devices.
     algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
-    return make_stages(
-        objective.style_layers if styles is None else styles,
-        objective.content_layers if contents is None else contents,
-        maps,
-        network.Options(objective.pooling, objective.padding, objective.precision, algorithm),
-        objective.window,
-        objective.shards,
-        objective.needs_means,
+    options = network.Options(objective.pooling, objective.padding, objective.precision, algorithm)
+
+    window, cut = objective.window, network.LAYERS.index(CUT) + 1
+
+    def segment(after: str | None, window: int | None, part: tuple[str, ...], maps: tuple[str, ...]) -> Segment:
+        own = [tuple(layer for layer in layers if layer in part) for layers in (styles, contents, maps)]
+        return Segment(after, own[0], own[1], own[2], options, window, objective.shards, objective.needs_means)
+
+    if window is None or not {*styles, *contents, *maps} & {*network.LAYERS[cut:]}:
+        return (segment(None, window, network.LAYERS, maps),) if styles or contents or maps else ()
+    return (
+        segment(None, window, network.LAYERS[:cut], tuple(dict.fromkeys((*maps, CUT)))),
+        segment(CUT, DEEP_WINDOW_FACTOR * window // network.stride(CUT), network.LAYERS[cut:], maps),
     )
-
-
-def num_positions(height: Dim, width: Dim, layer: str) -> float | Scalar:
-    """Number of positions of a layer's feature map for an image of this size."""
-    return area(height // network.stride(layer), width // network.stride(layer))

@@ -7,22 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxstyle.image.canvas import Dim, sides
+from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.gatys import content_scale, variation_scale
-from jaxstyle.losses.statistics import Statistics, variation_sum
+from jaxstyle.losses.statistics import variation_sum
 from jaxstyle.losses.style import Moments, style_distance
 from jaxstyle.losses.whitening import Metric
-from jaxstyle.objective.base import (
-    Losses,
-    LossWeights,
-    Objective,
-    check_objective,
-    check_weight_shapes,
-    compute_statistics,
-    num_positions,
-)
+from jaxstyle.objective.base import Losses, LossWeights, Objective, check_objective, check_weight_shapes, segments_of
 from jaxstyle.objective.targets import Targets, check_targets
+from jaxstyle.objective.windows import Inputs, Statistics, compute_statistics
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
 
@@ -65,13 +58,13 @@ def compiled_value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
     """Compute the same without checks: the compiled function, which can also be lowered for abstract arrays."""
+    inputs = Inputs(targets.content, {} if targets.guides is None else targets.guides.weights)
 
     def surrogate(pixels: Image):
-        guides = None if targets.guides is None else targets.guides.weights
-        outputs = compute_statistics(params, pixels, targets.content, objective, guides, extent=targets.extent)
+        statistics = compute_statistics(pixels, params, inputs, segments_of(objective), targets.extent)
         variation = variation_sum(pixels, objective.variation, targets.extent)
-        statistics = Statistics(outputs.products, outputs.sums, outputs.errors, variation)
-        losses = weighted_losses(statistics, sides(pixels.shape, targets.extent), targets, weights, objective)
+        size = sides(pixels.shape, targets.extent)
+        losses = weighted_losses(statistics, variation, size, targets, weights, objective)
         return losses.surrogate, losses
 
     (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
@@ -79,7 +72,12 @@ def compiled_value_and_grad(
 
 
 def weighted_losses(
-    statistics: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights, objective: Objective
+    statistics: Statistics,
+    variation: Scalar,
+    size: tuple[Dim, Dim],
+    targets: Targets,
+    weights: LossWeights,
+    objective: Objective,
 ) -> Losses:
     """Compute the weighted losses from statistics: the one place of the objective's formula.
 
@@ -88,52 +86,44 @@ def weighted_losses(
 
     Args:
         statistics: sums over the whole image.
+        variation: see `variation_sum`.
         size: height and width of the image.
         targets: see `make_targets`.
         weights: see `LossWeights`.
         objective: determines layers and normalization.
     """
     height, width = size
-    content = []
-    for layer in objective.content_layers:
+    guides, normalization = targets.guides, objective.normalization
+
+    def content_term(layer: str) -> Scalar:
         shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
-        content.append(content_scale(shape, objective.normalization) * statistics.errors[layer])
-    terms = [_style_terms(layer, statistics, size, targets, weights, objective) for layer in objective.style_layers]
-    style, surrogate = [loss for loss, _ in terms], [surrogate for _, surrogate in terms]
-    content = _weighted(weights.content, content)
-    style, surrogate = _weighted(weights.style, style), _weighted(weights.style, surrogate)
-    tv = jnp.float32(weights.tv) * statistics.variation * variation_scale(height, width, objective.variation)
-    return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
-
-
-def _style_terms(
-    layer: str,
-    statistics: Statistics,
-    size: tuple[Dim, Dim],
-    targets: Targets,
-    weights: LossWeights,
-    objective: Objective,
-) -> tuple[Scalar, Scalar]:
-    """Unweighted style loss of a layer, and its surrogate."""
-    # Sums that are weighted by guides are means already.
-    count = num_positions(*size, layer) if targets.guides is None else 1.0
-    mean = statistics.sums[layer] / count if objective.needs_means else None
-    image = Moments(statistics.products[layer] / count, mean)
-    style = Moments(targets.style[layer], targets.means[layer] if targets.means else None)
-    metric = None if targets.metric is None else targets.metric[layer]
+        return content_scale(shape, normalization) * statistics.errors[layer]
 
     def distance(image: Moments, style: Moments, metric: Metric | None) -> tuple[Scalar, Scalar]:
-        return style_distance(
-            image, style, objective.style_loss, objective.normalization, metric, objective.matrix_root, objective.ridge
-        )
+        options = objective.style_loss, normalization, metric, objective.matrix_root, objective.ridge
+        return style_distance(image, style, *options)
 
-    scale = 1 / len(objective.style_layers) if objective.normalization == "paper" else 1.0
-    if targets.guides is None:
-        loss, surrogate = distance(image, style, metric)
-        return scale * loss, scale * surrogate
-    scales = scale * targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
-    loss, surrogate = (jnp.sum(scales * distances) for distances in jax.vmap(distance)(image, style, metric))
-    return loss, surrogate
+    def style_term(layer: str) -> tuple[Scalar, Scalar]:
+        # Sums that are weighted by guides are means already.
+        count = area(height // stride(layer), width // stride(layer)) if guides is None else 1.0
+        mean = statistics.sums[layer] / count if objective.needs_means else None
+        image = Moments(statistics.products[layer] / count, mean)
+        style = Moments(targets.style[layer], targets.means[layer] if targets.means else None)
+        metric = None if targets.metric is None else targets.metric[layer]
+        scale = 1 / len(objective.style_layers) if normalization == "paper" else 1.0
+        if guides is None:
+            loss, surrogate = distance(image, style, metric)
+            return scale * loss, scale * surrogate
+        scales = scale * guides.shares * jnp.asarray(weights.regions, jnp.float32)
+        loss, surrogate = (jnp.sum(scales * distances) for distances in jax.vmap(distance)(image, style, metric))
+        return loss, surrogate
+
+    content_terms = [content_term(layer) for layer in objective.content_layers]
+    style_terms = [style_term(layer) for layer in objective.style_layers]
+    content = _weighted(weights.content, content_terms)
+    style, surrogate = (_weighted(weights.style, [term[k] for term in style_terms]) for k in (0, 1))
+    tv = jnp.float32(weights.tv) * variation * variation_scale(height, width, objective.variation)
+    return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
 
 
 def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: Sequence[Scalar]) -> Scalar:

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.experimental import multihost_utils
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from jaxstyle.errors import InputError, check_integer, quote
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.ops import check_image
-from jaxstyle.objective.base import MAX_SHARDS, Objective, check_objective, stages
+from jaxstyle.objective.base import MAX_SHARDS, Objective, check_objective, segments_of
 from jaxstyle.typing import AnyImage
 
 AXES = ("batch", "rows", "columns")
@@ -54,11 +54,9 @@ def make_mesh(rows: int = 1, columns: int = 1, batch: int = 1, devices: Sequence
         check_integer(count, name, 1, MAX_SHARDS)
     shape = batch, rows, columns
     devices = jax.devices() if devices is None else devices
-    if isinstance(devices, str) or not isinstance(devices, Sequence | np.ndarray):
+    listed = isinstance(devices, Sequence | np.ndarray) and all(hasattr(device, "device_kind") for device in devices)
+    if not listed:
         raise InputError(f"devices is {quote(devices)}, expected a list of devices such as jax.devices()")
-    for device in devices:
-        if not hasattr(device, "device_kind"):
-            raise InputError(f"devices has {quote(device)}, expected devices such as those of jax.devices()")
     if math.prod(shape) > len(devices):
         raise InputError(
             f"a mesh of {batch} x {rows} x {columns} needs {math.prod(shape)} devices, there are {len(devices)}: on a "
@@ -122,7 +120,7 @@ def canvas_size(height: int, width: int, objective: Objective) -> tuple[int, int
     """
     unit = objective.min_side // 2
     # In windows a shard has to be as wide as the halo that its neighbors need from it.
-    halo = 0 if objective.window is None else max(stage.halo * stage.stride for stage in stages(objective))
+    halo = 0 if objective.window is None else max(part.halo * part.stride for part in segments_of(objective))
 
     def padded(side: int, count: int) -> int:
         # A side that is not divided needs no padding.
@@ -158,10 +156,31 @@ def shard(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
     check_image(image)
     if objective.shards != shards_of(mesh):
         raise InputError(f"the objective has shards {objective.shards}, the mesh {shards_of(mesh)}: use on_mesh")
-    pixels = np.zeros((*canvas_size(image.shape[0], image.shape[1], objective), 3), np.float32)
-    pixels[: image.shape[0], : image.shape[1]] = image
-    extent = None if pixels.shape == image.shape else replicated(jnp.array(image.shape[:2], jnp.int32), mesh)
-    return Canvas(put(pixels, NamedSharding(mesh, image_spec(mesh))), extent)
+    return place([image], canvas_size(image.shape[0], image.shape[1], objective), mesh)
+
+
+def place(
+    images: Sequence[Any], size: tuple[int, int], mesh: Mesh | AbstractMesh | None, any_size: bool = False
+) -> Canvas:
+    """Put images, or masks, on a mesh, at the top left of canvases of one size; several get a leading axis.
+
+    Args:
+        images: `(h, w, channels)`, numbers on the host or on devices.
+        size: height and width of the canvases.
+        mesh: see `make_mesh`; the default device if None.
+        any_size: True for an extent even if the images fill their canvases: the same program serves other sizes.
+    """
+    fills = not any_size and all(image.shape[:2] == size for image in images)
+    batched = len(images) > 1
+    if fills and mesh is None and not batched:
+        return Canvas(jnp.asarray(images[0]))
+    pixels = np.zeros((len(images), *size, images[0].shape[2]), np.float32)
+    for canvas, image in zip(pixels, images, strict=True):
+        canvas[: image.shape[0], : image.shape[1]] = image
+    extents = np.array([image.shape[:2] for image in images], np.int32)
+    pixels, extents = (pixels, extents) if batched else (pixels[0], extents[0])
+    extent = None if fills else put_on_mesh(extents, mesh, batched)
+    return Canvas(put_on_mesh(pixels, mesh, batched, spatial=True), extent)
 
 
 def image_spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = False) -> PartitionSpec:
@@ -194,27 +213,29 @@ def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
     for leaf in jax.tree.leaves(tree):
         if not isinstance(leaf, jax.Array) and np.asarray(leaf).dtype.kind not in "biufcV":
             raise InputError(f"tree has {quote(leaf)}, expected numbers and arrays alone")
-    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+    return jax.tree.map(lambda leaf: put_on_mesh(leaf, mesh), tree)
 
 
-def put(array: Any, sharding: NamedSharding) -> jax.Array:
+def put(array: Any, sharding: Sharding) -> jax.Array:
     """Put an array that every host has on all their devices: each host copies the parts of its own devices."""
     array = np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def shard_batch(array: np.ndarray, mesh: Mesh | None, spatial: bool = False) -> jax.Array:
-    """Put an array with a leading axis of images on the mesh's `batch` axis.
+def put_on_mesh(
+    array: Any, mesh: Mesh | AbstractMesh | None, batched: bool = False, spatial: bool = False
+) -> jax.Array:
+    """Put an array on a mesh.
 
     Args:
-        array: `(batch, ...)`.
+        array: numbers that every host has.
         mesh: see `make_mesh`; the default device if None.
+        batched: True if an axis of images comes first, to be sharded over `batch`.
         spatial: True if the other axes are those of an image, to be sharded over rows and columns.
     """
     if mesh is None:
         return jnp.asarray(array)
-    batch = "batch" if "batch" in mesh.axis_names else None
-    return put(array, NamedSharding(mesh, image_spec(mesh, batched=True) if spatial else PartitionSpec(batch)))
+    return put(array, NamedSharding(mesh, image_spec(mesh, 0, batched) if spatial else _batch_spec(mesh, batched)))
 
 
 def gather(image: jax.Array, height: int | None = None, width: int | None = None) -> jax.Array:
@@ -289,10 +310,14 @@ def shardings_like(tree: Any, image: jax.Array | jax.ShapeDtypeStruct, batched: 
     mesh, first = mesh_of(image), int(batched)
     if mesh is None:
         return None
-    others = PartitionSpec("batch") if batched and "batch" in mesh.axis_names else PartitionSpec()
 
     def sharding(leaf: Any) -> NamedSharding:
         like_image = leaf.ndim >= 3 + first and leaf.shape[-3:] == image.shape[-3:]
-        return NamedSharding(mesh, image_spec(mesh, leaf.ndim - 3 - first, batched) if like_image else others)
+        spec = image_spec(mesh, leaf.ndim - 3 - first, batched) if like_image else _batch_spec(mesh, batched)
+        return NamedSharding(mesh, spec)
 
     return jax.tree.map(sharding, tree)
+
+
+def _batch_spec(mesh: Mesh | AbstractMesh, batched: bool) -> PartitionSpec:
+    return PartitionSpec("batch") if batched and "batch" in mesh.axis_names else PartitionSpec()

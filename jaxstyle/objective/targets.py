@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_number, check_sequence, quote
-from jaxstyle.image.canvas import Canvas, sides
+from jaxstyle.image.canvas import Canvas, area, sides
 from jaxstyle.image.ops import check_image
-from jaxstyle.image.regions import Regions, check_regions
-from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guides
+from jaxstyle.image.regions import Guidance, Regions, check_regions
+from jaxstyle.losses.guides import Guides, make_guides
 from jaxstyle.losses.whitening import Metric, whitening
-from jaxstyle.objective.base import Objective, check_objective, compute_statistics, num_positions
-from jaxstyle.objective.mesh import broadcast_from_first_host, image_spec, mesh_of, put, replicated, to_host
+from jaxstyle.objective.base import Objective, check_objective, segments_of
+from jaxstyle.objective.mesh import broadcast_from_first_host, mesh_of, place, replicated, to_host
+from jaxstyle.objective.windows import Inputs, compute_statistics
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
-from jaxstyle.vgg.network import check_params
+from jaxstyle.vgg.network import check_params, stride
 
 # Powers of a metric beyond this leave nothing but the weakest directions.
 MAX_POWER = 10
@@ -96,10 +96,11 @@ def make_targets(
     canvas = content if isinstance(content, Canvas) else Canvas(content)
     guides = None
     if regions is not None:
-        size = canvas.pixels.shape if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
+        height, width = canvas.pixels.shape[:2]
+        size = (height, width) if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
         check_regions(regions, size, [_pixels(style).shape for style in styles])
-        guides = content_guides(canvas, regions, objective)
-        check_guides(jax.tree.map(to_host, guide_norms(guides.weights)), regions.guidance, "the content")
+        masks = place([regions.content], (height, width), mesh_of(canvas.pixels))
+        guides = content_guides(masks._replace(extent=canvas.extent), objective, regions.guidance)
     style = style_statistics(params, styles, objective, style_weights, regions)
     return Targets(content_features(params, canvas, objective), style.grams, style.means, guides, extent=canvas.extent)
 
@@ -108,35 +109,35 @@ def check_targets(targets: Any, objective: Objective) -> None:
     """Raise InputError unless `targets` are `Targets` with all layers of the objective."""
     if not isinstance(targets, Targets):
         raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    styles, guides = objective.style_layers, targets.guides
     for name, layers, arrays in (
         ("content", objective.content_layers, targets.content),
-        ("style", objective.style_layers, targets.style),
-        ("means", objective.style_layers if objective.needs_means else (), targets.means),
-        ("guides", objective.style_layers, {} if targets.guides is None else targets.guides.weights),
-        ("metric", objective.style_layers, targets.metric),
+        ("style", styles, targets.style),
+        ("means", styles if objective.needs_means else (), targets.means or {}),
+        ("guides", () if guides is None else styles, {} if guides is None else guides.weights),
+        ("metric", styles if targets.metric else (), targets.metric or {}),
     ):
-        optional = name in ("metric", "guides")
-        if (optional and not arrays) or set(layers) <= set(arrays or {}):
-            continue
-        raise InputError(
-            f"targets.{name} has no layer {min(set(layers) - set(arrays or {}))}, expected targets that were made for "
-            "this objective"
-        )
+        missing = {*layers} - {*arrays}
+        if missing:
+            raise InputError(
+                f"targets.{name} has no layer {min(missing)}, expected targets that were made for this objective"
+            )
 
 
-def content_guides(content: Canvas, regions: Regions, objective: Objective) -> Guides:
-    """Make the guides of a content image, on the devices that it is on.
+def content_guides(masks: Canvas, objective: Objective, guidance: Guidance) -> Guides:
+    """Make the guides of a content image, on the devices that its masks are on; with a leading axis for several.
 
     Args:
-        content: the content image.
-        regions: masks of its true size.
+        masks: `(H, W, regions)`, on the content's canvas.
         objective: determines the style layers.
+        guidance: see `guides.py`.
+
+    Raises:
+        InputError: for a region without a position at a layer.
     """
-    masks = np.zeros((*content.pixels.shape[:2], regions.content.shape[2]), np.float32)
-    masks[: regions.content.shape[0], : regions.content.shape[1]] = regions.content
-    mesh = mesh_of(content.pixels)
-    placed = jnp.asarray(masks) if mesh is None else put(masks, NamedSharding(mesh, image_spec(mesh)))
-    return _make_guides(placed, objective.style_layers, regions.guidance, content.extent)
+    guides = _make_guides(masks, objective.style_layers, guidance)
+    _check_guides(guides, guidance, "the content")
+    return guides
 
 
 def style_statistics(
@@ -161,13 +162,8 @@ def style_statistics(
             whole = _statistics_of(params, style, objective)
             statistics.append(jax.tree.map(lambda array: jnp.repeat(array[None], count, axis=0), whole))
             continue
-        guides = _make_guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
-        # Only the regions that this style has.
-        norms = {
-            layer: np.asarray(squares)[np.flatnonzero(presence)]
-            for layer, squares in guide_norms(guides.weights).items()
-        }
-        check_guides(norms, regions.guidance, f"style {k}")
+        guides = _make_guides(Canvas(jnp.asarray(mask)), objective.style_layers, regions.guidance)
+        _check_guides(guides, regions.guidance, f"style {k}", presence)
         statistics.append(_statistics_of(params, style, objective, guides.weights))
     total = np.sum(shares, axis=0)
     if not np.all(total > 0):
@@ -258,10 +254,16 @@ def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str,
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
-    """Compute the content's half of the targets: its feature maps. See `make_targets`."""
-    pixels, layers, extent = jnp.asarray(content.pixels), objective.content_layers, content.extent
-    return compute_statistics(params, pixels, {}, _direct(objective), styles=(), maps=layers, extent=extent).maps
+def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, Float[Array, "*batch _ _ _"]]:
+    """Compute the content's half of the targets: its feature maps; with a leading axis for several images."""
+    layers = objective.content_layers
+    segments = segments_of(_direct(objective), styles=(), contents=(), maps=layers)
+
+    def features(canvas: Canvas) -> dict[str, AnyFeatures]:
+        maps = compute_statistics(jnp.asarray(canvas.pixels), params, Inputs(), segments, canvas.extent).maps
+        return {layer: maps[layer] for layer in layers}
+
+    return (jax.vmap(features) if content.pixels.ndim == 4 else features)(content)
 
 
 def _pixels(image: Any) -> Any:
@@ -284,19 +286,45 @@ def _statistics_of(
 def _compute_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
-    pixels, extent = jnp.asarray(style.pixels), style.extent
-    outputs = compute_statistics(params, pixels, {}, _direct(objective), guides, extent=extent)
-    size = sides(style.pixels.shape, style.extent)
+    segments, inputs = segments_of(_direct(objective), contents=()), Inputs(guides=guides or {})
+    statistics = compute_statistics(jnp.asarray(style.pixels), params, inputs, segments, style.extent)
+    height, width = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
+        # Sums that are weighted by guides are means already.
         if guides is not None:
             return sums
-        return {layer: total / num_positions(*size, layer) for layer, total in sums.items()}
+        return {layer: total / area(height // stride(layer), width // stride(layer)) for layer, total in sums.items()}
 
-    return StyleStatistics(mean(outputs.products), mean(outputs.sums) if objective.needs_means else None)
+    return StyleStatistics(mean(statistics.products), mean(statistics.sums) if objective.needs_means else None)
 
 
-_make_guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
+@functools.partial(jax.jit, static_argnames=("layers", "guidance"))
+def _make_guides(masks: Canvas, layers: tuple[str, ...], guidance: Guidance) -> Guides:
+    def make(masks: Canvas) -> Guides:
+        return make_guides(masks.pixels, layers, guidance, masks.extent)
+
+    return (jax.vmap(make) if masks.pixels.ndim == 4 else make)(masks)
+
+
+def _check_guides(guides: Guides, guidance: Guidance, image_name: str, presence: Any = True) -> None:
+    """Raise InputError, naming region and layer, for a region without positions at a layer.
+
+    Args:
+        guides: of one image or several; numbers, not tracers.
+        guidance: guidance of the guides.
+        image_name: name of the image in the message.
+        presence: for each region, whether the image has it.
+    """
+    for layer, guide in guides.weights.items():
+        # The squares of a guide sum up to 1, or to 0 for a region that has no position.
+        empty = np.argwhere((to_host(jnp.sum(jnp.square(guide), axis=(-3, -2))) < 0.5) & presence)
+        if len(empty):
+            alternative = "shallower layers, or guidance 'simple'" if guidance == "inside" else "or shallower layers"
+            raise InputError(
+                f"region {empty[0, -1] + 1} of {image_name} has no position at {layer} with guidance {guidance!r}, "
+                f"expected a larger region, {alternative}"
+            )
 
 
 def _direct(objective: Objective) -> Objective:

@@ -1,4 +1,4 @@
-"""Division of a stage's feature map into windows: their places and the parts that they own, without their values."""
+"""Division of a segment's feature map into windows: their places and the parts that they own, without their values."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxstyle.vgg import network
 
 
 @dataclass(frozen=True)
-class Stage:
+class Segment:
     """A part of the network, from the map of one layer to the statistics of deeper ones.
 
     Attributes:
@@ -68,7 +68,7 @@ class Stage:
 
 
 class Axis(NamedTuple):
-    """Division of one axis of a stage's map, or of a device's part of it, into windows. All in positions.
+    """Division of one axis of a segment's map, or of a device's part of it, into windows. All in positions.
 
     Attributes:
         size: length of the axis.
@@ -84,21 +84,6 @@ class Axis(NamedTuple):
     core: int
     length: int
     margin: int = 0
-
-
-def divide(size: int, stage: Stage, margin: int = 0) -> Axis:
-    """Divide an axis into windows of about equal lengths, none longer than the stage's, up to alignment.
-
-    Args:
-        size: length of the map's axis, or of a device's part of it.
-        stage: determines the window.
-        margin: the stage's halo, or 0.
-    """
-    if stage.window is None or size <= stage.window:
-        return Axis(size, 1, size, size + 2 * margin, margin)
-    core = _round_up(-(-size // -(-size // stage.window)), stage.alignment)
-    length = min(size + 2 * margin, core + 2 * stage.halo + size % stage.alignment)
-    return Axis(size, -(-size // core), core, length, margin)
 
 
 class Patch(NamedTuple):
@@ -117,39 +102,39 @@ class Patch(NamedTuple):
 
 
 class Window(NamedTuple):
-    """One window of a stage's map: the part that it owns, and the halo around it.
+    """One window of a segment's map: the part that it owns, and the halo around it.
 
     At the map's border a window is moved inwards, so that all have one shape. Then the part that it owns begins within
     a part that an earlier window owns.
 
     Attributes:
-        corner: first row and column of the part that it owns, in positions of the stage's map (traced).
+        corner: first row and column of the part that it owns, in positions of the segment's map (traced).
         axes: division of the map (static).
-        stage: the stage (static).
+        segment: the segment (static).
     """
 
     corner: tuple[Int[Array, ""], Int[Array, ""]]
     axes: tuple[Axis, Axis]
-    stage: Stage
+    segment: Segment
 
     @classmethod
-    def at(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], stage: Stage) -> "Window":
+    def at(cls, k: int | Int[Array, ""], axes: tuple[Axis, Axis], segment: Segment) -> "Window":
         """The k-th window, row by row."""
         k = jnp.asarray(k, jnp.int32)
-        return cls((k // axes[1].windows * axes[0].core, k % axes[1].windows * axes[1].core), axes, stage)
+        return cls((k // axes[1].windows * axes[0].core, k % axes[1].windows * axes[1].core), axes, segment)
 
     @property
     def patch(self) -> Patch:
-        """Rectangle of the window with its halo, in the stage's map with its margins."""
+        """Rectangle of the window with its halo, in the segment's map with its margins."""
         row, column = (
-            jnp.clip(corner + axis.margin - self.stage.halo, 0, axis.size + 2 * axis.margin - axis.length)
+            jnp.clip(corner + axis.margin - self.segment.halo, 0, axis.size + 2 * axis.margin - axis.length)
             for corner, axis in zip(self.corner, self.axes, strict=True)
         )
         return Patch((row, column), (self.axes[0].length, self.axes[1].length))
 
     def owned(self, layer: str) -> Patch:
         """Rectangle of the part that it owns, in the map of a layer."""
-        spacing = self.stage.stride_from(layer)
+        spacing = self.segment.stride_from(layer)
         row, column = (
             jnp.clip(corner // spacing, 0, axis.size // spacing - axis.core // spacing)
             for corner, axis in zip(self.corner, self.axes, strict=True)
@@ -158,7 +143,7 @@ class Window(NamedTuple):
 
     def owned_inside(self, layer: str) -> Patch:
         """Rectangle of the same part, in the window's own map of the layer."""
-        spacing, owned = self.stage.stride_from(layer), self.owned(layer)
+        spacing, owned = self.segment.stride_from(layer), self.owned(layer)
         row, column = (
             inner + axis.margin // spacing - outer // spacing
             for inner, outer, axis in zip(owned.begin, self.patch.begin, self.axes, strict=True)
@@ -167,7 +152,7 @@ class Window(NamedTuple):
 
     def mask_already_counted(self, part: AnyFeatures, layer: str) -> AnyFeatures:
         """Set to zero, in the owned part of a layer's map, what an earlier window owns, too."""
-        spacing, begin = self.stage.stride_from(layer), self.owned(layer).begin
+        spacing, begin = self.segment.stride_from(layer), self.owned(layer).begin
         rows, columns = (
             first + jnp.arange(side) >= corner // spacing
             for first, side, corner in zip(begin, part.shape[:2], self.corner, strict=True)
@@ -175,16 +160,25 @@ class Window(NamedTuple):
         return jnp.where(rows[:, None, None] & columns[None, :, None], part, 0.0)
 
 
-def axes(shape: tuple[int, ...], stage: Stage) -> tuple[Axis, Axis]:
-    """Divide the rows and the columns of a stage's map, or of a device's part of it, into windows.
+def axes(shape: tuple[int, ...], segment: Segment) -> tuple[Axis, Axis]:
+    """Divide the rows and the columns of a segment's map, or of a device's part of it, into windows.
+
+    They have about equal lengths, none longer than the segment's, up to alignment.
 
     Args:
         shape: height and width, margins included, and further axes.
-        stage: determines the window and the margins.
+        segment: determines the window and the margins.
     """
-    rows, columns = (
-        divide(side - 2 * margin, stage, margin) for side, margin in zip(shape[:2], stage.margins, strict=True)
-    )
+
+    def divide(length: int, margin: int) -> Axis:
+        size = length - 2 * margin
+        if segment.window is None or size <= segment.window:
+            return Axis(size, 1, size, length, margin)
+        core = _round_up(-(-size // -(-size // segment.window)), segment.alignment)
+        window = core + 2 * segment.halo + size % segment.alignment
+        return Axis(size, -(-size // core), core, min(length, window), margin)
+
+    rows, columns = map(divide, shape[:2], segment.margins)
     return rows, columns
 
 

@@ -8,12 +8,12 @@ derivative back to its pixels. Value and gradient are those of the whole image, 
 matrices of tiles.
 
 Blocks 1 to 3 need nearly all of the memory, but have a receptive radius of only 22 pixels; blocks 4 and 5 add 48, on
-maps of a 64th of the positions. So the network is cut after `pool3` into two stages, each with windows and a halo of
+maps of a 64th of the positions. So the network is cut after `pool3` into two segments, each with windows and a halo of
 its own: the first one's are small, the second one's large, often as large as the image.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,18 +24,14 @@ from jaxtyping import Array, Float, Int
 from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, edge_extend, sides
 from jaxstyle.image.ops import check_image
-from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products, squared_error
+from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products
 from jaxstyle.objective.halo import join, split
-from jaxstyle.objective.tiling import Stage, Window, axes
-from jaxstyle.typing import AnyFeatures, Extent, FeatureMaps, Image, Params, Scalar
+from jaxstyle.objective.tiling import Segment, Window, axes
+from jaxstyle.typing import AnyFeatures, Extent, Image, Params, Scalar
 from jaxstyle.vgg import network
 
-# Last layer of the first stage, and side of the second stage's windows relative to the first one's, in pixels.
-CUT = "pool3"
-DEEP_WINDOW_FACTOR = 4
 
-
-class StageInputs(NamedTuple):
+class Inputs(NamedTuple):
     """Maps that feature maps are compared with or weighted by, divided among windows and devices like these.
 
     Attributes:
@@ -43,16 +39,16 @@ class StageInputs(NamedTuple):
         guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one style.
     """
 
-    content: FeatureMaps
-    guides: FeatureMaps
+    content: Mapping[str, AnyFeatures] = {}
+    guides: Mapping[str, AnyFeatures] = {}
 
 
-class StageOutputs(NamedTuple):
-    """Statistics and feature maps of a stage.
+class Statistics(NamedTuple):
+    """Sums over the positions of an image, and feature maps.
 
     Attributes:
         products: style layer to the sum of its outer products; with guides one for each region.
-        sums: style layer to the sum of its feature vectors; with guides one for each region. Empty unless the stage
+        sums: style layer to the sum of its feature vectors; with guides one for each region. Empty unless the segment
             has `means`.
         errors: content layer to the sum of squared differences from the content's features.
         maps: layer to its feature map.
@@ -64,230 +60,161 @@ class StageOutputs(NamedTuple):
     maps: dict[str, AnyFeatures]
 
 
-def run_stages(
-    image: Image,
-    params: Params,
-    inputs: StageInputs,
-    stages: Sequence[Stage],
-    maps: tuple[str, ...] = (),
-    extent: Extent | None = None,
-) -> StageOutputs:
-    """Compute statistics and feature maps of an image, stage by stage.
+def compute_statistics(
+    image: Image, params: Params, inputs: Inputs, segments: Sequence[Segment], extent: Extent | None = None
+) -> Statistics:
+    """Compute statistics and feature maps of an image, segment by segment.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
         params: see `load_params`.
         inputs: maps to compare with and to weight by.
-        stages: see `make_stages`.
-        maps: layers whose feature maps are returned.
+        segments: see `segments_of`.
         extent: height and width of an image on a larger canvas: see `canvas.py`.
 
     Returns:
-        Statistics and maps; differentiable with respect to the image alone.
+        Statistics and maps of all segments; differentiable with respect to the image alone.
 
     Raises:
         InputError: for an image smaller than the deepest layer's stride, or content of another size.
     """
-    # Here, because the second stage sees only its own part of the network.
-    check_image(image, min_side=max((network.stride(layer) for stage in stages for layer in stage.layers), default=1))
-    outputs = StageOutputs({}, {}, {}, {})
-    if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
+    # Here, because the second segment sees only its own part of the network.
+    check_image(image, min_side=max((network.stride(layer) for part in segments for layer in part.layers), default=1))
+    if extent is not None and any(segment.options.padding == "replicate" for segment in segments):
         for axis, side in enumerate(sides(image.shape, extent)):
             image = edge_extend(image, axis, side)
-    for stage in stages:
-        x = image if stage.after is None else outputs.maps[stage.after]
-        new = run_stage(x, params, inputs, stage, extent)
-        outputs = StageOutputs(*(old_field | new_field for old_field, new_field in zip(outputs, new, strict=True)))
-    return outputs._replace(maps=_select(outputs.maps, maps))
+    total = Statistics({}, {}, {}, {})
+    for segment in segments:
+        x = image if segment.after is None else total.maps[segment.after]
+        new = _segment_statistics(x, params, inputs, segment, extent)
+        total = Statistics(*(old_field | new_field for old_field, new_field in zip(total, new, strict=True)))
+    return total
 
 
-def make_stages(
-    styles: tuple[str, ...],
-    contents: tuple[str, ...],
-    maps: tuple[str, ...],
-    options: network.Options,
-    window: int | None,
-    shards: tuple[int, int] = (1, 1),
-    means: bool = False,
-) -> tuple[Stage, ...]:
-    """Make one stage of the network, or two where there are windows and layers after the cut.
-
-    Args:
-        styles: layers whose outer products are summed.
-        contents: layers whose squared errors are summed.
-        maps: layers whose feature maps are returned.
-        options: options of the network.
-        window: maximum height and width in pixels of the part that a window of the first stage owns; None for no
-            windows.
-        shards: numbers of devices that share the image's rows and columns.
-        means: True if feature vectors are summed, too.
-
-    Returns:
-        One stage, or two of which the second starts from a map of the first; none if there are no layers.
-    """
-    roles = styles, contents, maps
-    if not any(roles):
-        return ()
-    cut = network.LAYERS.index(CUT)
-    deep = [tuple(layer for layer in layers if network.LAYERS.index(layer) > cut) for layers in roles]
-    if window is None or not any(deep):
-        return (Stage(None, *roles, options, window, shards, means),)
-    shallow = [tuple(layer for layer in layers if network.LAYERS.index(layer) <= cut) for layers in roles]
-    deep_window = DEEP_WINDOW_FACTOR * window // network.stride(CUT)
-    return (
-        Stage(None, shallow[0], shallow[1], tuple(dict.fromkeys((*shallow[2], CUT))), options, window, shards, means),
-        Stage(CUT, deep[0], deep[1], deep[2], options, deep_window, shards, means),
-    )
-
-
-def run_stage(
-    x: AnyFeatures, params: Params, inputs: StageInputs, stage: Stage, extent: Extent | None = None
-) -> StageOutputs:
-    """Compute one stage: whole, in windows, or in windows of all devices' parts at once.
-
-    Args:
-        x: the stage's input map.
-        params: see `load_params`.
-        inputs: maps for the stage's `contents` and `styles`, at least.
-        stage: static.
-        extent: height and width in pixels of an image on a larger canvas.
-
-    Returns:
-        Statistics and maps; differentiable with respect to `x` alone.
-
-    Raises:
-        InputError: for a feature map of the content of another size.
-    """
-    for layer in stage.contents:
-        check_same_shape(
-            (*(side // stage.stride_from(layer) for side in x.shape[:2]), inputs.content[layer].shape[2]),
-            inputs.content[layer].shape,
-        )
-    guides = _select(inputs.guides, stage.styles) if inputs.guides else {}
-    inputs = StageInputs(_select(inputs.content, stage.contents), guides)
-    frame = None if extent is None else Placement(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
-    if has_windows_on_devices(x.shape, stage):
-        return _map_device_windows(x, params, inputs, frame, stage)
-    if stage.shards == (1, 1) and any(axis.windows > 1 for axis in axes(x.shape, stage)):
-        return _map_windows(x, params, inputs, frame, stage)
-    taps = _features(x, params, frame, stage)
-    return StageOutputs(
-        {layer: _products(taps[layer], guides.get(layer), stage.shards[1]) for layer in stage.styles},
-        {layer: feature_sum(taps[layer], guides.get(layer)) for layer in stage.styles if stage.means},
-        {layer: squared_error(taps[layer], inputs.content[layer]) for layer in stage.contents},
-        _select(taps, stage.maps),
-    )
-
-
-def has_windows_on_devices(shape: tuple[int, ...], stage: Stage) -> bool:
-    """True if a map of this shape is sharded, and the devices' parts are larger than a window.
-
-    Raises:
-        InputError: if they are, but are not equal, not aligned, or smaller than a halo.
-    """
-    parts = [side // count for side, count in zip(shape[:2], stage.shards, strict=True)]
-    if stage.shards == (1, 1) or stage.window is None or max(parts) <= stage.window:
-        return False
-    for side, part, count in zip(shape[:2], parts, stage.shards, strict=True):
-        if count > 1 and (side % (count * stage.alignment) or part < stage.halo):
+def _segment_statistics(
+    x: AnyFeatures, params: Params, inputs: Inputs, segment: Segment, extent: Extent | None
+) -> Statistics:
+    """Compute one segment from its input map: whole, in windows, or in windows of all devices' parts at once."""
+    for layer in segment.contents:
+        height, width = (side // segment.stride_from(layer) for side in x.shape[:2])
+        target = inputs.content[layer].shape
+        check_same_shape((height, width, target[2]), target)
+    guides = _select(inputs.guides, segment.styles) if inputs.guides else {}
+    inputs = Inputs(_select(inputs.content, segment.contents), guides)
+    frame = None if extent is None else Placement(0, 0, extent[0] // segment.stride, extent[1] // segment.stride)
+    parts = [side // count for side, count in zip(x.shape, segment.shards, strict=False)]
+    if segment.window is None or max(parts) <= segment.window:
+        return _statistics_of(_features(x, params, frame, segment), inputs, segment, segment.shards[1])
+    if segment.shards == (1, 1):
+        return _map_windows(x, params, inputs, frame, segment)
+    for side, part, count in zip(x.shape, parts, segment.shards, strict=False):
+        if count > 1 and (side % (count * segment.alignment) or part < segment.halo):
             raise InputError(
-                f"{side} positions do not divide into {count} equal parts of a multiple of {stage.alignment}, at least "
-                f"{stage.halo}: put the image on a larger canvas, on fewer devices, or use larger windows"
+                f"{side} positions do not divide into {count} equal parts of a multiple of {segment.alignment}, at "
+                f"least {segment.halo}: put the image on a larger canvas, on fewer devices, or use larger windows"
             )
-    return True
+    return _map_device_windows(x, params, inputs, frame, segment)
 
 
 def _map_device_windows(
-    x: AnyFeatures, params: Params, inputs: StageInputs, frame: Placement | None, stage: Stage
-) -> StageOutputs:
+    x: AnyFeatures, params: Params, inputs: Inputs, frame: Placement | None, segment: Segment
+) -> Statistics:
     """Compute every device's part in windows, all devices at once."""
     whole = Placement(0, 0, *x.shape[:2]) if frame is None else frame
-    height, width = (side // count for side, count in zip(x.shape[:2], stage.shards, strict=True))
+    height, width = (side // count for side, count in zip(x.shape[:2], segment.shards, strict=True))
 
-    def run_block(block: AnyFeatures, inputs: StageInputs, row: Int[Array, ""], column: Int[Array, ""]) -> StageOutputs:
-        placement = whole.shifted(row * height - stage.margins[0], column * width - stage.margins[1])
-        return _map_windows(block, params, inputs, placement, stage)
+    def run_block(block: AnyFeatures, inputs: Inputs, row: Int[Array, ""], column: Int[Array, ""]) -> Statistics:
+        placement = whole.shifted(row * height - segment.margins[0], column * width - segment.margins[1])
+        return _map_windows(block, params, inputs, placement, segment)
 
     run_blocks = jax.vmap(jax.vmap(run_block, (0, 0, None, 0)), (0, 0, 0, None))
-    outputs = run_blocks(
-        split(x, stage.shards, stage.margins),
-        jax.tree.map(lambda array: split(array, stage.shards), inputs),
-        *map(jnp.arange, stage.shards),
+    blocks = run_blocks(
+        split(x, segment.shards, segment.margins),
+        jax.tree.map(lambda array: split(array, segment.shards), inputs),
+        *map(jnp.arange, segment.shards),
     )
-    sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), outputs._replace(maps={}))
-    return sums._replace(maps={layer: join(blocks) for layer, blocks in outputs.maps.items()})
+    sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), blocks._replace(maps={}))
+    return sums._replace(maps=jax.tree.map(join, blocks.maps))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _map_windows(
-    x: AnyFeatures, params: Params, inputs: StageInputs, frame: Placement | None, stage: Stage
-) -> StageOutputs:
-    rows, columns = axes(x.shape, stage)
+    x: AnyFeatures, params: Params, inputs: Inputs, frame: Placement | None, segment: Segment
+) -> Statistics:
+    grid = axes(x.shape, segment)
 
-    def run_window(window: Window) -> StageOutputs:
-        return _run_window(window.patch.cut(x), window, params, inputs, frame)
+    def run_window(window: Window) -> Statistics:
+        return _window_statistics(window.patch.cut(x), window, params, inputs, frame)
 
-    def add(k: Int[Array, ""], total: StageOutputs) -> StageOutputs:
-        window = Window.at(k, (rows, columns), stage)
+    def add(k: Int[Array, ""], total: Statistics) -> Statistics:
+        window = Window.at(k, grid, segment)
         new = run_window(window)
         sums = jax.tree.map(jnp.add, total._replace(maps={}), new._replace(maps={}))
-        maps = {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in stage.maps}
+        maps = {layer: window.owned(layer).put(total.maps[layer], new.maps[layer]) for layer in segment.maps}
         return sums._replace(maps=maps)
 
-    shapes = jax.eval_shape(lambda: run_window(Window.at(0, (rows, columns), stage)))
-    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    maps = {}
-    for layer in stage.maps:
-        size = (axis.size // stage.stride_from(layer) for axis in (rows, columns))
-        maps[layer] = jnp.zeros((*size, shapes.maps[layer].shape[2]), jnp.float32)
-    return lax.fori_loop(0, rows.windows * columns.windows, add, zero._replace(maps=maps))
+    zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: run_window(Window.at(0, grid, segment))))
+    sizes = {layer: [axis.size // segment.stride_from(layer) for axis in grid] for layer in segment.maps}
+    maps = {layer: jnp.zeros((*size, zero.maps[layer].shape[2]), jnp.float32) for layer, size in sizes.items()}
+    return lax.fori_loop(0, grid[0].windows * grid[1].windows, add, zero._replace(maps=maps))
 
 
-def _map_windows_forward(x, params, inputs, frame, stage):
-    return _map_windows(x, params, inputs, frame, stage), (x, params, inputs, frame)
+def _map_windows_forward(x, params, inputs, frame, segment):
+    return _map_windows(x, params, inputs, frame, segment), (x, params, inputs, frame)
 
 
-def _map_windows_backward(stage, residuals, cotangent):
+def _map_windows_backward(segment, residuals, cotangent):
     x, params, inputs, frame = residuals
-    rows, columns = axes(x.shape, stage)
+    grid = axes(x.shape, segment)
 
     def add(k, gradient):
-        window = Window.at(k, (rows, columns), stage)
+        window = Window.at(k, grid, segment)
         maps = {
             layer: window.mask_already_counted(window.owned(layer).cut(cotangent.maps[layer]), layer)
-            for layer in stage.maps
+            for layer in segment.maps
         }
-        _, vjp = jax.vjp(lambda piece: _run_window(piece, window, params, inputs, frame), window.patch.cut(x))
+        _, vjp = jax.vjp(lambda piece: _window_statistics(piece, window, params, inputs, frame), window.patch.cut(x))
         (term,) = vjp(cotangent._replace(maps=maps))
         return window.patch.put(gradient, window.patch.cut(gradient) + term)
 
     # No cotangents for the params, the input maps and the placement, which are not optimized.
-    gradient = lax.fori_loop(0, rows.windows * columns.windows, add, jnp.zeros_like(x))
+    gradient = lax.fori_loop(0, grid[0].windows * grid[1].windows, add, jnp.zeros_like(x))
     return gradient, None, None, None
 
 
 _map_windows.defvjp(_map_windows_forward, _map_windows_backward)
 
 
-def _run_window(
-    piece: AnyFeatures, window: Window, params: Params, inputs: StageInputs, frame: Placement | None
-) -> StageOutputs:
+def _window_statistics(
+    piece: AnyFeatures, window: Window, params: Params, inputs: Inputs, frame: Placement | None
+) -> Statistics:
     """Terms of a window in the sums, and the part of the maps that it owns."""
-    stage = window.stage
+    segment = window.segment
     placement = None if frame is None else frame.shifted(*window.patch.begin)
-    taps = _features(piece, params, placement, stage)
+    taps = _features(piece, params, placement, segment)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
-    products, sums, errors = {}, {}, {}
-    for layer in stage.styles:
-        new = window.mask_already_counted(owned[layer], layer)
-        guide = window.owned(layer).cut(inputs.guides[layer]) if inputs.guides else None
-        products[layer] = _products(new, guide)
-        if stage.means:
-            sums[layer] = feature_sum(new, guide)
-    for layer in stage.contents:
-        difference = owned[layer] - window.owned(layer).cut(inputs.content[layer])
-        errors[layer] = jnp.sum(jnp.square(window.mask_already_counted(difference, layer)))
-    return StageOutputs(products, sums, errors, _select(owned, stage.maps))
+    parts = ({layer: window.owned(layer).cut(array) for layer, array in maps.items()} for maps in inputs)
+    return _statistics_of(owned, Inputs(*parts), segment, only_new=window.mask_already_counted)
+
+
+def _statistics_of(
+    taps: dict[str, AnyFeatures],
+    inputs: Inputs,
+    segment: Segment,
+    columns: int = 1,
+    only_new: Callable[[AnyFeatures, str], AnyFeatures] = lambda part, layer: part,
+) -> Statistics:
+    """Statistics of feature maps; `columns` devices share a row, and `only_new` masks positions that do not count."""
+    new, guides = {layer: only_new(taps[layer], layer) for layer in segment.styles}, inputs.guides
+    return Statistics(
+        {layer: _products(features, guides.get(layer), columns) for layer, features in new.items()},
+        {layer: feature_sum(features, guides.get(layer)) for layer, features in new.items() if segment.means},
+        {
+            layer: jnp.sum(jnp.square(only_new(taps[layer] - inputs.content[layer], layer)))
+            for layer in segment.contents
+        },
+        _select(taps, segment.maps),
+    )
 
 
 def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:
@@ -312,8 +239,8 @@ def _sharded_products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"
     return jnp.sum(jax.vmap(outer_products, in_axes=1)(strips), axis=0)
 
 
-def _features(x: AnyFeatures, params: Params, frame: Placement | None, stage: Stage) -> dict[str, AnyFeatures]:
-    return network.features(params, x, stage.layers, after=stage.after, frame=frame, **stage.options._asdict())
+def _features(x: AnyFeatures, params: Params, frame: Placement | None, segment: Segment) -> dict[str, AnyFeatures]:
+    return network.features(params, x, segment.layers, after=segment.after, frame=frame, **segment.options._asdict())
 
 
 def _select(maps: Mapping, layers: tuple[str, ...]) -> dict:

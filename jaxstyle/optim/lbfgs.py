@@ -115,12 +115,7 @@ def lbfgs(
 
 @named_transform("lbfgs")
 def _lbfgs(
-    memory_size: int,
-    precondition: Precondition | None,
-    exponent: float,
-    chroma: float,
-    window: int,
-    max_failures: int,
+    memory_size: int, precondition: Precondition | None, exponent: float, chroma: float, window: int, max_failures: int
 ) -> optax.GradientTransformationExtraArgs:
     def smooth(field: Image, extent: Extent | None) -> Image:
         return scale_chroma(PRECONDITIONERS[precondition](field, exponent, extent), chroma) if precondition else field

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 from jaxstyle.image.ops import white_noise
-from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, stages
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, segments_of
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.targets import make_targets
-from jaxstyle.objective.tiling import Stage, axes
+from jaxstyle.objective.tiling import Segment, axes
 from jaxstyle.vgg import network
 
 # Side in pixels of the image whose evaluation is timed.
@@ -38,25 +38,25 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
         379
     """
     total = 0.0
-    for stage in stages(objective):
-        windows = math.prod(axis.windows for axis in axes((height // stage.stride, width // stage.stride), stage))
+    for segment in segments_of(objective):
+        windows = math.prod(axis.windows for axis in axes((height // segment.stride, width // segment.stride), segment))
         passes = 2 if windows == 1 else 3
-        for channels, out, positions in window_maps(stage, height, width, widths):
+        for channels, out, positions in window_maps(segment, height, width, widths):
             # A pool has no multiply-adds.
             total += passes * windows * 2 * 9.0 * channels * out * positions
     return total
 
 
-def window_maps(stage: Stage, height: int, width: int, widths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """Describe the feature maps of one window of a stage, for an image of this height and width.
+def window_maps(segment: Segment, height: int, width: int, widths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Describe the feature maps of one window of a segment, for an image of this height and width.
 
     Yields:
         Channels that a convolution reads (0 for a pool), channels of the map, and its positions.
     """
-    rows, columns = axes((height // stage.stride, width // stage.stride), stage)
-    channels = 3 if stage.after is None else widths[int(stage.after[4]) - 1]
-    for layer in network.layers_between(stage.layers, stage.after):
-        positions = (rows.length // stage.stride_from(layer)) * (columns.length // stage.stride_from(layer))
+    rows, columns = axes((height // segment.stride, width // segment.stride), segment)
+    channels = 3 if segment.after is None else widths[int(segment.after[4]) - 1]
+    for layer in network.layers_between(segment.layers, segment.after):
+        positions = (rows.length // segment.stride_from(layer)) * (columns.length // segment.stride_from(layer))
         if layer in network.CONVOLUTIONS:
             out = widths[int(layer[4]) - 1]
             yield channels, out, positions

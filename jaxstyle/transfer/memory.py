@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxstyle import compiler
 from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import init_unchecked
-from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, stages
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, segments_of
 from jaxstyle.objective.mesh import allreduce_max
 from jaxstyle.objective.targets import make_targets, whiten
 from jaxstyle.transfer.cost import window_maps
@@ -40,7 +40,7 @@ class _Temporaries(NamedTuple):
 
     # Multiple of the largest window's activations.
     activation_factor: float
-    # Bytes per pixel of the image: the map between the stages, gradients, buffers of the optimizer.
+    # Bytes per pixel of the image: the map between the segments, gradients, buffers of the optimizer.
     bytes_per_pixel: int
     # Bytes at any size, mostly transformed kernels.
     fixed_bytes: int
@@ -165,8 +165,8 @@ def step_shapes(
 
 def _temporary_bytes(model: _Temporaries, height: int, width: int, objective: Objective) -> int:
     activations = 4 * max(
-        sum(positions * out for _, out, positions in window_maps(stage, height, width, network.WIDTHS))
-        for stage in stages(objective)
+        sum(positions * out for _, out, positions in window_maps(segment, height, width, network.WIDTHS))
+        for segment in segments_of(objective)
     )
     return round(model.activation_factor * activations) + model.bytes_per_pixel * height * width + model.fixed_bytes
 

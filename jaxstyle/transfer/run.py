@@ -18,7 +18,7 @@ from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
-from jaxstyle.minimize.restore import StoredRun, best_images, load_snapshot, restore_state
+from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
@@ -33,7 +33,7 @@ from jaxstyle.transfer.job import (
     style_sizes,
 )
 from jaxstyle.transfer.memory import retry_with_smaller_windows, shard_size, with_window
-from jaxstyle.transfer.problem import Placement, make_problem, unstack
+from jaxstyle.transfer.problem import make_problem, unstack
 from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
@@ -219,14 +219,14 @@ def _run_stage(
     begin: StageInput,
     stage: Stage,
     plan: Plan,
-    resumed: StoredRun | None,
+    resumed: Snapshot | None,
     report: Callable[..., Status | None],
     objective: Objective,
 ) -> StageResult:
     stage = stage._replace(objective=objective)
-    placement = Placement(plan.mesh, scaled_size(*plan.canvas, stage.factor))
+    canvas = scaled_size(*plan.canvas, stage.factor)
     weights = None if resumed is None else resumed.weights
-    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, placement, weights)
+    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, plan.mesh, canvas, weights)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)

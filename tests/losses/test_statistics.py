@@ -1,3 +1,5 @@
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxstyle.errors import InputError
-from jaxstyle.losses.statistics import Statistics, feature_sum, outer_products, squared_error, variation_sum
+from jaxstyle.losses.statistics import feature_sum, outer_products, squared_error, variation_sum
 
+Sums = collections.namedtuple("Sums", "products sums errors variation")
 seeds = st.integers(0, 2**32 - 1)
 # Few shapes, since each compiles; single rows, columns and channels among them.
 shapes = st.sampled_from([(5, 6, 4), (1, 7, 3), (6, 1, 5), (4, 3, 1)])
@@ -19,7 +22,7 @@ def draw(seed, shape, scale=1.0):
 
 
 def measure(image, features, content, style_layers):
-    return Statistics(
+    return Sums(
         {layer: outer_products(features[layer]) for layer in style_layers},
         {layer: feature_sum(features[layer]) for layer in style_layers},
         {layer: squared_error(features[layer], target) for layer, target in content.items()},

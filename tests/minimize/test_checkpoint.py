@@ -319,6 +319,19 @@ def test_resuming_needs_no_second_state(run, tmp_path, china):
     assert [leaf.shape for leaf in jax.tree.leaves(like.optimizer)] == [leaf.shape for leaf in jax.tree.leaves(fresh)]
 
 
+def test_restored_arrays_are_released_one_by_one(run, tmp_path):
+    """There may be no memory for two states: what is on the device is not in the host's memory, too."""
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0)
+    run(steps=3, checkpoint=checkpoint)
+    metadata = checkpoint_file.read(checkpoint.path).metadata
+    resume = dataclasses.replace(checkpoint, resume=True)
+    snapshot = restore.load_snapshot(resume, metadata["fingerprint"])
+    assert "state.best_image" in snapshot.run_state.state
+    restored = restore.restore_state(snapshot, CONTENT, js.lbfgs(), 3)
+    assert restored.state.best_image.shape == CONTENT.shape
+    assert snapshot.run_state.state == {}
+
+
 def test_what_can_never_be_saved_is_refused_before_the_run(run, tmp_path):
     path = tmp_path / "run"
     with pytest.raises(js.InputError, match="which no checkpoint can hold"):

@@ -5,9 +5,9 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.errors import InputError
-from jaxstyle.losses.statistics import Statistics
 from jaxstyle.objective.base import broadcast_weights, check_weights
 from jaxstyle.objective.evaluate import weighted_losses
+from jaxstyle.objective.windows import Statistics
 
 SMALL = js.Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "conv2_2"))
 BOTH = ["paper", "notebook"]
@@ -118,8 +118,9 @@ def test_weighted_losses_write_the_formula_once(normalization):
             {layer: jnp.asarray(p, jnp.float32) for layer, p in products.items()},
             {},
             {layer: jnp.float32(e) for layer, e in errors.items()},
-            jnp.float32(11.0),
+            {},
         ),
+        jnp.float32(11.0),
         (11, 17),
         js.Targets(
             {layer: jnp.zeros(shape) for layer, shape in shapes.items()},
@@ -156,8 +157,8 @@ def test_losses_of_huge_pictures(side, normalization):
     )
 
     def total(product, error, variation):
-        sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, variation)
-        return weighted_losses(sums, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
+        sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, {})
+        return weighted_losses(sums, variation, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
         jnp.asarray(product, jnp.float32), jnp.float32(error), jnp.float32(0.5 * side**2)
@@ -179,9 +180,9 @@ def test_weights_are_traced_not_baked_in():
     @jax.jit
     def total(weights, error):
         traces.append(1)
-        sums = Statistics({}, {}, {"relu2_1": error}, jnp.float32(0.0))
+        sums = Statistics({}, {}, {"relu2_1": error}, {})
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
-        return weighted_losses(sums, (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
+        return weighted_losses(sums, jnp.float32(0.0), (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
 
     values = [float(total(js.LossWeights(content=w), jnp.float32(16.0))) for w in (1.0, 2.0, 0.5)]
     assert values == [1.0, 2.0, 0.5]

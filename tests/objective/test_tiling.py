@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxstyle.objective.tiling import Stage, Window, divide
+from jaxstyle.objective.tiling import Segment, Window, axes
 from jaxstyle.vgg import network
 
 
@@ -25,13 +25,13 @@ from jaxstyle.vgg import network
 def test_every_position_is_owned_once(size, window, case):
     """In each layer, by arithmetic alone; and a window holds its part with the halo, or ends where the map ends."""
     after, layers = case
-    settings = Stage(after, layers, (), (), network.Options(), window)
-    axis = divide(size, settings)
+    settings = Segment(after, layers, (), (), network.Options(), window)
+    axis, single = axes((size, 1), settings)
     assert axis.windows == 1 or axis.core % settings.alignment == 0
     for layer in layers:
         spacing, owners = settings.stride_from(layer), np.zeros(size // settings.stride_from(layer), int)
         for k in range(axis.windows):
-            place = Window.at(k, (axis, divide(1, settings)), settings)
+            place = Window.at(k, (axis, single), settings)
             first, (start, _) = int(place.patch.begin[0]), place.owned(layer)
             start = int(start[0])
             new = np.asarray(place.mask_already_counted(jnp.ones((axis.core // spacing, 1, 1)), layer))[:, 0, 0]

@@ -11,13 +11,13 @@ import pytest
 import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import fit
+from jaxstyle.objective.base import segments_of
 from jaxstyle.objective.evaluate import compiled_value_and_grad
-from jaxstyle.objective.tiling import Stage
-from jaxstyle.objective.windows import StageInputs, make_stages, run_stages
+from jaxstyle.objective.tiling import Segment
+from jaxstyle.objective.windows import Inputs, compute_statistics
 from jaxstyle.vgg import network
 
 DATA = Path(network.__file__).parents[1] / "data"
-OPTIONS = network.Options()
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
@@ -69,7 +69,7 @@ EVERY_DEPTH = {
         ("avg", "replicate", EVERY_DEPTH),
         ("l2", "zeros", EVERY_DEPTH),
         ("max", "replicate", {}),
-        # One stage is enough.
+        # One segment is enough.
         ("max", "zeros", {"content_layers": ("pool2",), "style_layers": ("relu1_1", "relu3_4")}),
         ("l2", "replicate", {"content_layers": (), "style_layers": ("relu4_1",)}),
         ("avg", "zeros", {"content_layers": ("relu4_2",), "style_layers": ()}),
@@ -112,15 +112,17 @@ def test_a_halo_too_small_is_noticed(tiny_params, monkeypatch):
 
     def gradient(window):
         def loss(image):
-            found = run_stages(image, tiny_params, StageInputs({}, {}), make_stages(LAYERS, (), (), OPTIONS, window))
+            found = compute_statistics(
+                image, tiny_params, Inputs(), segments_of(js.Objective((), LAYERS, window=window))
+            )
             return sum(jnp.sum(jnp.square(product)) for product in found.products.values())
 
         return jax.grad(loss)(image)
 
     whole = gradient(None)
     assert distance(gradient(32), whole) < 5e-6
-    exact = Stage.halo.fget
-    monkeypatch.setattr(Stage, "halo", property(lambda self: exact(self) - self.alignment))
+    exact = Segment.halo.fget
+    monkeypatch.setattr(Segment, "halo", property(lambda self: exact(self) - self.alignment))
     assert distance(gradient(32), whole) > 1e-4
 
 
@@ -147,8 +149,8 @@ def test_the_radius_is_that_of_the_network(tiny_params):
 @pytest.mark.long
 def test_the_memory_is_that_of_a_window():
     """256 times the pixels, the same window of the real network: beside the picture's own buffers the compiler's
-    temporaries stay the same. Its own are the map between the stages (4 floats a pixel) and its gradient, the gradient
-    of the windows, and that of the total variation (3 each)."""
+    temporaries stay the same. Its own are the map between the segments (4 floats a pixel) and its gradient, the
+    gradient of the windows, and that of the total variation (3 each)."""
     objective, weights = js.Objective(window=128), js.LossWeights()
 
     def temporary(side):
@@ -180,11 +182,11 @@ def test_the_content_needs_the_pictures_size(tiny_params, unchecked, layer, more
     side = 200 // network.stride(layer) + more
     content = {layer: jnp.zeros((side, side, tiny_params[layer.replace("relu", "conv")]["bias"].shape[0]))}
     with pytest.raises(InputError, match="the image needs the size of the content"):
-        run_stages(
-            draw(0, 200, 200, 3), tiny_params, StageInputs(content, {}), make_stages((), (layer,), (), OPTIONS, 32)
+        compute_statistics(
+            draw(0, 200, 200, 3), tiny_params, Inputs(content), segments_of(js.Objective((layer,), (), window=32))
         )
 
 
 def test_pictures_too_small_are_refused(tiny_params):
     with pytest.raises(InputError, match="expected at least 16 a side"):
-        run_stages(draw(0, 10, 90, 3), tiny_params, StageInputs({}, {}), make_stages(LAYERS, (), (), OPTIONS, 32))
+        compute_statistics(draw(0, 10, 90, 3), tiny_params, Inputs(), segments_of(js.Objective((), LAYERS, window=32)))
