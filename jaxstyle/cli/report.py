@@ -27,7 +27,7 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
     Args:
         scales: of the run.
         objective: with the window of the full size.
-        needs: of the full size, on each device.
+        needs: of the full size; left out if it is unknown.
     """
     device, first, full = jax.devices()[0], scales[0], scales[-1]
     text = f"{full.width}x{full.height} pixels, "
@@ -37,9 +37,15 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
         text += f"in windows of {objective.window}, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
     text += f" ({os.cpu_count()} cores)" if device.platform == "cpu" else f" ({device.device_kind})"
-    text += f", about {needs.peak / 1e9:.1f} GB of memory"
-    count = math.prod(objective.shards)
-    return text + (f" on each of {count} devices" if count > 1 else "")
+    if math.isfinite(needs.peak):
+        text += f", about {needs.peak / 1e9:.1f} GB of memory"
+        # CPU devices share it.
+        text += (
+            f" on each of {math.prod(objective.shards)} devices"
+            if objective.shards != (1, 1) and device.platform != "cpu"
+            else ""
+        )
+    return text
 
 
 def long_run_hint(earlier: Progress, later: Progress) -> str | None:

@@ -39,7 +39,8 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import estimate_shard, with_window
+from jaxstyle.transfer.memory import memory, with_window
+from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
@@ -142,10 +143,20 @@ class Stylize(Options):
                 self.scales,
                 MIN_STEPS,
             )
-        planned = with_window(objective, window, height, width, optimizer, style_sizes, mesh=arguments["mesh"])
-        needs = estimate_shard(height, width, planned, optimizer, style_sizes)
+        shape = StageShape(
+            (height, width),
+            objective,
+            optimizer,
+            tuple(style_sizes),
+            whitening=self.whitening,
+            regions=0 if regions is None else len(strengths),
+            mesh=arguments["mesh"],
+            params=params,
+        )
+        shape = with_window(shape, window)
+        needs = memory(shape)
         if first:
-            log.info("%s", announcement(scales, planned, needs))
+            log.info("%s", announcement(scales, shape.objective, needs))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
