@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -20,13 +21,14 @@ from jaxstyle.transfer.memory import (
     Memory,
     fits,
     memory,
+    process_bytes,
     shard_size,
     usable_memory,
     windows_below,
     windows_for,
 )
 from jaxstyle.transfer.program import Size, StageShape
-from jaxstyle.transfer.pyramid import ScaleCount
+from jaxstyle.transfer.pyramid import Scale, ScaleCount
 from jaxstyle.vgg import network
 
 # Of one step that L-BFGS stores.
@@ -45,7 +47,7 @@ class Row(NamedTuple):
 
     Attributes:
         shape: of the full size, with the window.
-        needs: memory of the run.
+        needs: memory of the run, without the process.
         fits: True if the usable memory suffices.
     """
 
@@ -103,12 +105,13 @@ class Plan:
         paintings = (size,) * self.paintings
         devices = {"mesh": options.devices(), "batch": self.batch, "regions": self.regions}
         shape = StageShape(size, options.objective(), options.transform(), paintings, **devices)
+        scales = options.scales_of(size, paintings, shape.objective.min_side)
         usable = usable_memory(shape)
-        rows = self._rows(shape, usable)
-        self._print_table(rows, options)
+        rows, process = self._rows(shape, usable)
+        self._print_table(rows, process, scales)
         # The largest window that fits; if none does, the smallest.
         best = next((row for row in rows if row.fits), rows[-1])
-        print(_details(best, usable))
+        print(_details(best, process, usable))
         print("Times are estimated from the number of operations, without running a step; windows can be faster.")
         window = best.shape.objective.window or "whole"
         print(f"Fits with --window {window}." if best.fits else self._advice(best, usable))
@@ -124,20 +127,23 @@ class Plan:
         for name in ("steps", "batch"):
             check_between(f"--{name}", getattr(self, name), *LIMITS[name])
 
-    def _rows(self, shape: StageShape, usable: float) -> list[Row]:
+    def _rows(self, shape: StageShape, usable: float) -> tuple[list[Row], int]:
+        """Return all rows, and the bytes of the process."""
         windows = windows_for(shape)
         if self.window != "auto":
             # A window as large as the picture is the whole picture.
             whole = self.window == "whole" or self.window >= max(self.height, self.width)
             windows = (None if whole else int(self.window),)
-        rows = []
+        rows, process = [], 0
         for window in tqdm(windows, desc="compiling", leave=False):
             windowed = shape.in_windows(window)
             needs = memory(windowed)
             rows.append(Row(windowed, needs, fits(needs, usable)))
-        return rows
+            # With what the compiler uses for one window: a run compiles no others.
+            process = process or process_bytes()
+        return rows, process
 
-    def _print_table(self, rows: list[Row], options: Stylize) -> None:
+    def _print_table(self, rows: list[Row], process: int, scales: Sequence[Scale]) -> None:
         """Print the devices and all rows."""
         device, shape = jax.devices()[0], rows[0].shape
         name = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
@@ -145,14 +151,14 @@ class Plan:
         if shape.mesh is not None and device.platform != "cpu":
             name, rate = f"{shape.mesh.size} x {name}", rate * shape.mesh.size
         count = f"{self.batch} times " if self.batch > 1 else ""
-        scales = options.scales_of(shape.size, shape.styles, shape.objective.min_side)
         print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
         print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{self.steps} steps':>16}  fits")
         for row in rows:
             window, flops = row.shape.objective.window or "whole", _flops(row.shape, shape.size)
             total = sum(scale.steps * _flops(row.shape, (scale.height, scale.width)) for scale in scales)
+            size = _gigabytes(row.needs.peak + process, 1)
             print(
-                f"{window:>8}{_gigabytes(row.needs.peak, 1):>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
+                f"{window:>8}{size:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
                 f"{_long_time(total / rate):>16}  {'yes' if row.fits else 'no'}"
             )
 
@@ -162,10 +168,10 @@ class Plan:
         for smaller in windows_below(window or max(self.height, self.width)):
             if fits(memory(row.shape.in_windows(smaller)), usable):
                 return f"Does not fit with these options; fits with --window {smaller}."
-        excess, window = needs.peak - needs.process - usable, window or "whole"
+        excess, window = needs.peak - usable, window or "whole"
         if not math.isfinite(excess):
             return "Nothing fits: free some memory."
-        proportional = needs.peak - needs.process - needs.parameters
+        proportional = needs.peak - needs.parameters
         fraction = max(0.0, 1 - excess / proportional)
         if self.batch * fraction >= 1:
             return f"Fits with --window {window} --batch {int(self.batch * fraction)}."
@@ -185,14 +191,14 @@ def _flops(shape: StageShape, size: Size) -> float:
     return shape.batch * shards * cost.flops(*shard_size(size, shape.objective), objective)
 
 
-def _details(row: Row, usable: float) -> str:
+def _details(row: Row, process: int, usable: float) -> str:
     """The parts of the memory, and the usable memory."""
     window = row.shape.objective.window
     how = f"in windows of {window} pixels" if window else "whole"
     parts = ", ".join(f"{name} {_gigabytes(size)}" for name, size in row.needs._asdict().items())
-    process = " (the process is already in memory)" if row.needs.process else ""
+    process_part = f", process {_gigabytes(process)} (already in memory)" if process else ""
     available = "unknown" if math.isinf(usable) else f"{_gigabytes(usable, 1)}, {USABLE:.0%} of what is free"
-    return f"{_gigabytes(row.needs.peak)}, {how}: {parts}{process}.\nUsable memory: {available}."
+    return f"{_gigabytes(row.needs.peak + process)}, {how}: {parts}{process_part}.\nUsable memory: {available}."
 
 
 def _gigabytes(size: float, digits: int = 2) -> str:

@@ -39,7 +39,7 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import Objective, check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import memory, with_window
+from jaxstyle.transfer.memory import memory, process_bytes, with_window
 from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
@@ -156,7 +156,7 @@ class Stylize(Options):
         shape = with_window(shape, window)
         needs = memory(shape)
         if first:
-            log.info("%s", announcement(scales, shape.objective, needs))
+            log.info("%s", announcement(scales, shape.objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True

@@ -250,7 +250,7 @@ def _batch_size(cells: StageShape) -> int:
     needs, usable = memory(cells), usable_memory(cells)
     if fits(needs, usable):
         return cells.batch
-    calls = math.ceil(min(cells.batch, (needs.peak - needs.process) / max(1.0, usable)))
+    calls = math.ceil(min(cells.batch, needs.peak / max(1.0, usable)))
     return -(-cells.batch // calls)
 
 

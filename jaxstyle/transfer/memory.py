@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
+import psutil
 
 from jaxstyle.objective.base import Objective
 from jaxstyle.objective.mesh import allreduce_max
@@ -28,8 +29,6 @@ USABLE = 0.9
 IMAGE_BYTES = 4 * 12
 # Bytes per pixel of a style: the original and its resized copy.
 STYLE_BYTES = 2 * 12
-# Bytes of Python, JAX and its compiler, measured on Linux.
-PROCESS_BYTES = 600_000_000
 # A style's forward pass keeps no feature maps for a gradient: up to this many times an image's pixels, it needs less.
 SMALL_STYLE = 2
 
@@ -44,7 +43,6 @@ class Memory(NamedTuple):
         temporary: buffers allocated while a step, or the forward pass of a large style, runs. Infinity if the compiler
             refuses the program as too large, NaN if it does not report a program's memory.
         images: image buffers held in addition to those of the step.
-        process: Python, JAX and its compiler, if the device shares their memory.
     """
 
     parameters: float
@@ -52,7 +50,6 @@ class Memory(NamedTuple):
     state: float
     temporary: float
     images: float
-    process: float
 
     @property
     def peak(self) -> float:
@@ -78,8 +75,14 @@ def memory(stage: StageShape) -> Memory:
         devices * state,
         devices * temporary,
         images=IMAGE_BYTES * pixels + STYLE_BYTES * sum(map(math.prod, stage.styles)),
-        process=PROCESS_BYTES if on_cpu else 0,
     )
+
+
+def process_bytes() -> int:
+    """Return the memory of Python, JAX and its compiler, without arrays; 0 if the device has memory of its own."""
+    if jax.devices()[0].platform != "cpu":
+        return 0
+    return psutil.Process().memory_info().rss - sum(array.nbytes for array in jax.live_arrays())
 
 
 def _device_bytes(tree: Any) -> int:
@@ -115,7 +118,7 @@ def usable_memory(stage: StageShape) -> float:
 
 def fits(needs: Memory, usable: float) -> bool:
     """Return True if a run fits into memory, or if either is unknown."""
-    return not needs.peak - needs.process >= usable
+    return not needs.peak >= usable
 
 
 def with_window(stage: StageShape, window: WindowOption = "auto") -> StageShape:

@@ -134,7 +134,7 @@ def _sharded(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _params_of(stage: StageShape) -> Params:
+def _params_of(stage: StageShape) -> Any:
     params = jax.eval_shape(network.init_params, jax.random.key(0)) if stage.params is None else stage.params
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
 
