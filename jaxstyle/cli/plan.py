@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import jax
 from tqdm import tqdm
@@ -42,18 +42,8 @@ SHARED = (
 )
 
 
-class Row(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        shape: of the full size, with the window.
-        needs: memory of the run, without the process.
-        fits: True if the usable memory suffices.
-    """
-
-    shape: StageShape
-    needs: Memory
-    fits: bool
+# A stage at full size in the windows of a line of the table, and its memory.
+Row = tuple[StageShape, Memory]
 
 
 @dataclass(frozen=True)
@@ -103,19 +93,20 @@ class Plan:
         self._check(options)
         size = self.height, self.width
         paintings = (size,) * self.paintings
-        devices = {"mesh": options.devices(), "batch": self.batch, "regions": self.regions}
-        shape = StageShape(size, options.objective(), options.transform(), paintings, **devices)
+        shape = options.stage_shape(size, paintings, batch=self.batch, regions=self.regions)
         scales = options.scales_of(size, paintings, shape.objective.min_side)
         usable = usable_memory(shape)
-        rows, process = self._rows(shape, usable)
-        self._print_table(rows, process, scales)
+        rows, process = self._rows(shape)
+        self._print_table(rows, process, usable, scales)
         # The largest window that fits; if none does, the smallest.
-        best = next((row for row in rows if row.fits), rows[-1])
-        print(_details(best, process, usable))
+        shape, needs = next((row for row in rows if fits(row[1], usable)), rows[-1])
+        print(_details(shape, needs, process, usable))
         print("Times are estimated from the number of operations, without running a step; windows can be faster.")
-        window = best.shape.objective.window or "whole"
-        print(f"Fits with --window {window}." if best.fits else self._advice(best, usable))
-        return 0 if best.fits else 1
+        if not fits(needs, usable):
+            print(self._advice(shape, needs, usable))
+            return 1
+        print(f"Fits with --window {shape.objective.window or 'whole'}.")
+        return 0
 
     def _check(self, options: Stylize) -> None:
         check_layers(self.content_layers, self.style_layers)
@@ -127,7 +118,7 @@ class Plan:
         for name in ("steps", "batch"):
             check_between(f"--{name}", getattr(self, name), *LIMITS[name])
 
-    def _rows(self, shape: StageShape, usable: float) -> tuple[list[Row], int]:
+    def _rows(self, shape: StageShape) -> tuple[list[Row], int]:
         """Return all rows, and the bytes of the process."""
         windows = windows_for(shape)
         if self.window != "auto":
@@ -137,15 +128,14 @@ class Plan:
         rows, process = [], 0
         for window in tqdm(windows, desc="compiling", leave=False):
             windowed = shape.in_windows(window)
-            needs = memory(windowed)
-            rows.append(Row(windowed, needs, fits(needs, usable)))
+            rows.append((windowed, memory(windowed)))
             # With what the compiler uses for one window: a run compiles no others.
             process = process or process_bytes()
         return rows, process
 
-    def _print_table(self, rows: list[Row], process: int, scales: Sequence[Scale]) -> None:
+    def _print_table(self, rows: list[Row], process: int, usable: float, scales: Sequence[Scale]) -> None:
         """Print the devices and all rows."""
-        device, shape = jax.devices()[0], rows[0].shape
+        device, shape = jax.devices()[0], rows[0][0]
         name = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
         rate = cost.calibrated_rate(dataclasses.replace(shape.objective, shards=(1, 1)))
         if shape.mesh is not None and device.platform != "cpu":
@@ -153,33 +143,32 @@ class Plan:
         count = f"{self.batch} times " if self.batch > 1 else ""
         print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
         print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{self.steps} steps':>16}  fits")
-        for row in rows:
-            window, flops = row.shape.objective.window or "whole", _flops(row.shape, shape.size)
-            total = sum(scale.steps * _flops(row.shape, (scale.height, scale.width)) for scale in scales)
-            size = _gigabytes(row.needs.peak + process, 1)
+        for shape, needs in rows:
+            window, flops = shape.objective.window or "whole", _flops(shape, shape.size)
+            total = sum(scale.steps * _flops(shape, (scale.height, scale.width)) for scale in scales)
+            size = _gigabytes(needs.peak + process, 1)
             print(
                 f"{window:>8}{size:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
-                f"{_long_time(total / rate):>16}  {'yes' if row.fits else 'no'}"
+                f"{_long_time(total / rate):>16}  {'yes' if fits(needs, usable) else 'no'}"
             )
 
-    def _advice(self, row: Row, usable: float) -> str:
+    def _advice(self, shape: StageShape, needs: Memory, usable: float) -> str:
         """Return a sentence with other settings that fit, near those that need the least memory so far."""
-        needs, window = row.needs, row.shape.objective.window
-        for smaller in windows_below(window or max(self.height, self.width)):
-            if fits(memory(row.shape.in_windows(smaller)), usable):
+        for smaller in windows_below(shape.objective.window or max(self.height, self.width)):
+            if fits(memory(shape.in_windows(smaller)), usable):
                 return f"Does not fit with these options; fits with --window {smaller}."
-        excess, window = needs.peak - usable, window or "whole"
+        excess, window = needs.peak - usable, shape.objective.window or "whole"
         if not math.isfinite(excess):
             return "Nothing fits: free some memory."
-        proportional = needs.peak - needs.parameters
-        fraction = max(0.0, 1 - excess / proportional)
+        # Of the number of pixels.
+        fraction = max(0.0, 1 - excess / (needs.peak - needs.parameters))
         if self.batch * fraction >= 1:
             return f"Fits with --window {window} --batch {int(self.batch * fraction)}."
         memory_size = self.memory_size - math.ceil(excess / (BYTES_PER_PIXEL * self.batch * self.width * self.height))
         if self.optimizer == "lbfgs" and memory_size >= 1:
             return f"Fits with --window {window} --memory-size {memory_size}."
         scale = math.sqrt(fraction)
-        if scale * min(self.width, self.height) < row.shape.objective.min_side:
+        if scale * min(self.width, self.height) < shape.objective.min_side:
             return "Nothing fits: free some memory."
         return f"Nothing fits at this size; {self.width * scale:.0f}x{self.height * scale:.0f} pixels would."
 
@@ -191,14 +180,14 @@ def _flops(shape: StageShape, size: Size) -> float:
     return shape.batch * shards * cost.flops(*shard_size(size, shape.objective), objective)
 
 
-def _details(row: Row, process: int, usable: float) -> str:
+def _details(shape: StageShape, needs: Memory, process: int, usable: float) -> str:
     """The parts of the memory, and the usable memory."""
-    window = row.shape.objective.window
+    window = shape.objective.window
     how = f"in windows of {window} pixels" if window else "whole"
-    parts = ", ".join(f"{name} {_gigabytes(size)}" for name, size in row.needs._asdict().items())
+    parts = ", ".join(f"{name} {_gigabytes(size)}" for name, size in needs._asdict().items())
     process_part = f", process {_gigabytes(process)} (already in memory)" if process else ""
     available = "unknown" if math.isinf(usable) else f"{_gigabytes(usable, 1)}, {USABLE:.0%} of what is free"
-    return f"{_gigabytes(row.needs.peak + process)}, {how}: {parts}{process_part}.\nUsable memory: {available}."
+    return f"{_gigabytes(needs.peak + process)}, {how}: {parts}{process_part}.\nUsable memory: {available}."
 
 
 def _gigabytes(size: float, digits: int = 2) -> str:

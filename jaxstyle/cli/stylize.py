@@ -122,7 +122,7 @@ class Stylize(Options):
         """Stylize a single photo. Only snapshots and checkpoints are written."""
         first = distributed.is_first()
         arguments = self.arguments()
-        objective, optimizer, window = arguments["objective"], arguments["optimizer"], arguments["window"]
+        objective = arguments["objective"]
         photo = read_photo(self, self.photo, objective.min_side)
         styles = read_paintings(self, objective.min_side)
         regions, strengths = read_regions(self, photo.pixels, styles)
@@ -143,17 +143,9 @@ class Stylize(Options):
                 self.scales,
                 MIN_STEPS,
             )
-        shape = StageShape(
-            (height, width),
-            objective,
-            optimizer,
-            tuple(style_sizes),
-            whitening=self.whitening,
-            regions=0 if regions is None else len(strengths),
-            mesh=arguments["mesh"],
-            params=params,
-        )
-        shape = with_window(shape, window)
+        num_regions = 0 if regions is None else len(strengths)
+        shape = self.stage_shape((height, width), style_sizes, regions=num_regions, params=params)
+        shape = with_window(shape, arguments["window"])
         needs = memory(shape)
         if first:
             log.info("%s", announcement(scales, shape.objective, needs.peak + process_bytes()))
@@ -199,6 +191,11 @@ class Stylize(Options):
         ratio = presets.preset(self.preset).ratio
         options = {"share": self.share, "ratio": ratio, "styles": style_sizes, "min_side": min_side}
         return pyramid(*size, self.steps, self.scales, **options)
+
+    def stage_shape(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> StageShape:
+        """Return the shape of the stage at full size, on which the memory of a run depends."""
+        options = {"whitening": self.whitening, "mesh": self.devices()} | more
+        return StageShape(size, self.objective(), self.transform(), tuple(style_sizes), **options)
 
     def _folder(self, log_event: EventLogger) -> Folder:
         min_side = self.objective().min_side

@@ -230,17 +230,9 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None, bat
     shared_arguments |= {"init": read_start(first), "params": weights.load_params(first.weights)}
     batch_size = place.photos if place is not None else batch_size
     if batch_size is None:
-        shape = StageShape(
-            (photo.shape[0], photo.shape[1]),
-            objective if isinstance(common.window, str) else dataclasses.replace(objective, window=common.window),
-            common.transform(),
-            batch=len(cells),
-            whitening=common.whitening,
-            regions=0 if first.content_mask is None else len(regions[0][1]),
-            mesh=shared_arguments["mesh"],
-            params=shared_arguments["params"],
-        )
-        batch_size = _batch_size(shape)
+        options = {"batch": len(cells), "regions": 0 if first.content_mask is None else len(regions[0][1])}
+        shape = common.stage_shape((photo.shape[0], photo.shape[1]), (), params=shared_arguments["params"], **options)
+        batch_size = _batch_size(shape.in_windows(None if isinstance(common.window, str) else common.window))
     indices, layers = [member.position for member in members], (content_layers, style_layers)
     return Group(indices, batch_size, layers, shared_arguments, cell_arguments)
 

@@ -61,8 +61,8 @@ def memory(stage: StageShape) -> Memory:
     """Return the memory of a stage, whose program is compiled for it if it has not been compiled yet."""
     on_cpu = jax.devices()[0].platform == "cpu"
     devices = stage.mesh.size // jax.process_count() if on_cpu and stage.mesh is not None else 1
-    arguments, temporary = step_arguments(stage), _temporary_bytes(lower_steps(stage))
-    state = _device_bytes(arguments.state)
+    state, params, targets, _ = map(_device_bytes, step_arguments(stage))
+    temporary = _temporary_bytes(lower_steps(stage))
     style = max(stage.styles, key=math.prod, default=(0, 0))
     if math.prod(style) > SMALL_STYLE * math.prod(stage.size):
         # Before there is a state.
@@ -70,8 +70,8 @@ def memory(stage: StageShape) -> Memory:
         temporary = max(temporary, _temporary_bytes(forward) - state)
     pixels = stage.batch * math.prod(stage.size)
     return Memory(
-        devices * _device_bytes(arguments.params),
-        devices * _device_bytes(arguments.targets),
+        devices * params,
+        devices * targets,
         devices * state,
         devices * temporary,
         images=IMAGE_BYTES * pixels + STYLE_BYTES * sum(map(math.prod, stage.styles)),

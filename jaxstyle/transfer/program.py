@@ -24,6 +24,7 @@ from jaxstyle.vgg import network
 
 Tree = TypeVar("Tree")
 Size = tuple[int, int]
+StepArguments = tuple[State, Params, Targets, LossWeights]
 
 
 class StageShape(NamedTuple):
@@ -58,17 +59,8 @@ class StageShape(NamedTuple):
         return self._replace(objective=dataclasses.replace(self.objective, window=window))
 
 
-class StepArguments(NamedTuple):
-    """Arguments of `run` as `jax.ShapeDtypeStruct`, with their shardings on a mesh."""
-
-    state: State
-    params: Params
-    targets: Targets
-    weights: LossWeights
-
-
 def step_arguments(stage: StageShape) -> StepArguments:
-    """Return the arguments of a stage's steps, without allocating them."""
+    """Return the arguments of a stage's steps as `jax.ShapeDtypeStruct`, with their shardings on a mesh."""
     objective, optimizer = stage.objective, stage.optimizer
     size = canvas_size(*stage.size, objective)
     image = _struct(*size, 3)
@@ -88,15 +80,15 @@ def step_arguments(stage: StageShape) -> StepArguments:
         return whiten(targets) if whitens else targets
 
     params = _params_of(stage)
-    arguments = StepArguments(
+    own = (
         jax.eval_shape(lambda image: init_unchecked(image, optimizer), image),
-        params,
         jax.eval_shape(targets_of, params, image, extent, style, masks),
         jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective, stage.regions or None)),
     )
     if stage.batch > 1:
-        batched = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((stage.batch, *leaf.shape), leaf.dtype), arguments)
-        arguments = batched._replace(params=params)
+        own = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((stage.batch, *leaf.shape), leaf.dtype), own)
+    state, targets, weights = own
+    arguments = state, params, targets, weights
     return arguments if stage.mesh is None else _on_mesh(arguments, stage.mesh, stage.batch > 1)
 
 
@@ -127,7 +119,7 @@ def _on_mesh(arguments: StepArguments, mesh: Mesh | AbstractMesh, batched: bool)
         guides = put(guides, spatial)._replace(shares=put(guides.shares, first))
     targets = put(targets._replace(content={}, guides=None), first)._replace(content=maps, guides=guides)
     state = jax.tree.map(_sharded, state, shardings_like(state, image, batched))
-    return StepArguments(state, put(params, PartitionSpec()), targets, put(weights, first))
+    return state, put(params, PartitionSpec()), targets, put(weights, first)
 
 
 def _sharded(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -257,18 +257,10 @@ def _shape_of(jobs: Sequence[Job], stage: Stage, plan: Plan) -> StageShape:
     # The styles of one job are measured after those of another.
     styles = max((style_sizes(job, stage.factor) for job in jobs), key=lambda sizes: sum(map(math.prod, sizes)))
     regions = jobs[0].regions
-    return StageShape(
-        _largest([canvas, *sizes]),
-        stage.objective,
-        stage.optimizer,
-        tuple(styles),
-        batch=len(jobs),
-        whitening=stage.whitening,
-        regions=0 if regions is None else regions.content.shape[2],
-        padded=canvas != (0, 0) or len(set(sizes)) > 1,
-        mesh=plan.mesh,
-        params=plan.params,
-    )
+    num_regions = 0 if regions is None else regions.content.shape[2]
+    padded = canvas != (0, 0) or len(set(sizes)) > 1
+    images = tuple(styles), len(jobs), stage.whitening, num_regions, padded
+    return StageShape(_largest([canvas, *sizes]), stage.objective, stage.optimizer, *images, plan.mesh, plan.params)
 
 
 def _result(
