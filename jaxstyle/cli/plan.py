@@ -164,7 +164,10 @@ class Plan:
         fraction = max(0.0, 1 - excess / (needs.peak - needs.parameters))
         if self.batch * fraction >= 1:
             return f"Fits with --window {window} --batch {int(self.batch * fraction)}."
-        memory_size = self.memory_size - math.ceil(excess / (BYTES_PER_PIXEL * self.batch * self.width * self.height))
+        # CPU devices share their memory.
+        devices = 1 if shape.mesh is None or jax.devices()[0].platform == "cpu" else shape.mesh.size
+        pair_bytes = BYTES_PER_PIXEL * self.batch * self.width * self.height / devices
+        memory_size = self.memory_size - math.ceil(excess / pair_bytes)
         if self.optimizer == "lbfgs" and memory_size >= 1:
             return f"Fits with --window {window} --memory-size {memory_size}."
         scale = math.sqrt(fraction)

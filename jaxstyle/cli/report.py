@@ -39,11 +39,8 @@ def announcement(scales: Sequence[Scale], objective: Objective, size: float) -> 
     if math.isfinite(size):
         text += f", about {size / 1e9:.1f} GB of memory"
         # CPU devices share it.
-        text += (
-            f" on each of {math.prod(objective.shards)} devices"
-            if objective.shards != (1, 1) and device.platform != "cpu"
-            else ""
-        )
+        if device.platform != "cpu" and objective.shards != (1, 1):
+            text += f" on each of {math.prod(objective.shards)} devices"
     return text
 
 

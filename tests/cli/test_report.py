@@ -1,11 +1,13 @@
 """What the commands say about a run."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.cli import report
+from jaxstyle.cli import app, report
 from jaxstyle.transfer.pyramid import Scale, pyramid
 
 
@@ -47,3 +49,18 @@ def test_a_long_run_is_announced_from_measured_seconds():
     assert hint.startswith("about 6 min 32 s left; a smaller --size")
     assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.02)) is None
     assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.01)) is None
+
+
+@pytest.mark.usefixtures("unchecked", "lenient_promotion")
+@pytest.mark.parametrize("window", ["auto", "32"])
+def test_the_announced_program_is_the_one_that_runs(tiny_weights, tmp_path, compiled, capsys, window):
+    """The steps are compiled once, before the announcement."""
+    data = Path(app.__file__).parents[1] / "data"
+    words = [data / "china.jpg", data / "starry_night.jpg", "-o", tmp_path / "out.png", "--size", "64", "--steps", "2"]
+    words += ["--weights", tiny_weights, "--optimizer", "adam", "--scales", "1", "--window", window]
+    words += ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--compile-cache", "off"]
+    with pytest.raises(SystemExit) as stop:
+        app.main(["stylize", *map(str, words)])
+    assert stop.value.code == 0
+    assert "GB of memory" in capsys.readouterr().err
+    assert compiled.count("jit(run_steps)") == 1
