@@ -24,7 +24,7 @@ from jaxstyle.vgg import network
 
 Tree = TypeVar("Tree")
 Size = tuple[int, int]
-StepArguments = tuple[State, Params, Targets, LossWeights]
+StepArguments = tuple[State, Any, Targets, LossWeights]
 
 
 class StageShape(NamedTuple):
