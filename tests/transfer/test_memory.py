@@ -89,10 +89,11 @@ def test_a_run_compiles_the_steps_once(tiny_params, compiled, options, shape):
     if "mesh" in options:
         stage = stage._replace(objective=js.on_mesh(SHALLOW, options["mesh"]))
     assert math.isfinite(memory.memory(stage.in_windows(options.get("window"))).peak)
-    assert compiled.count(STEPS) == 1
+    # None if another test has compiled the same.
+    compiled.clear()
     options = {"objective": SHALLOW, "optimizer": OPTIMIZER, "window": None} | options
     js.stylize(content, style, params=tiny_params, steps=2, **options)
-    assert compiled.count(STEPS) == 1
+    assert STEPS not in compiled
 
 
 @pytest.mark.parametrize("sizes", [[(48, 64)] * 2, [(48, 64), (40, 60)]], ids=["equal", "padded"])
@@ -100,9 +101,10 @@ def test_a_batch_compiles_the_steps_once(tiny_params, compiled, sizes):
     contents = [js.white_noise(k, *size) for k, size in enumerate(sizes)]
     options = {"params": tiny_params, "objective": SHALLOW, "optimizer": OPTIMIZER, "steps": 2}
     js.stylize_batch(contents, js.white_noise(5, 40, 32), **options, window="auto")
-    assert compiled.count(STEPS) == 1
+    assert compiled.count(STEPS) <= 1
+    compiled.clear()
     found = memory.memory(shape_of(48, 64, batch=2, padded=len(set(sizes)) > 1, params=tiny_params))
-    assert compiled.count(STEPS) == 1
+    assert STEPS not in compiled
     single = memory.memory(shape_of(48, 64, params=tiny_params))
     assert found.state == pytest.approx(2 * single.state, abs=100)
     assert 1.5 * single.temporary < found.temporary < 3 * single.temporary
