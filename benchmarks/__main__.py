@@ -16,6 +16,7 @@ QUESTIONS = {
     "checkpoint": "What do checkpoints cost?",
     "step": "How close is one evaluation to the hardware's limit, and how does it compare with PyTorch?",
     "layers": "How fast is each convolution, by each algorithm?",
+    "memory": "How close is the announced memory of a run to the memory that it uses?",
     "resolution": "How do time and memory of a step grow with the size of the image?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(

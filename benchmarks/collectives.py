@@ -3,14 +3,11 @@
 import re
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from jaxstyle.minimize.loop import run
-from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
-from jaxstyle.objective.mesh import image_spec, on_mesh, shardings_like
-from jaxstyle.transfer.memory import step_shapes
+from jaxstyle.objective.base import Objective
+from jaxstyle.objective.mesh import on_mesh
+from jaxstyle.transfer.program import StageShape, lower_steps
 
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all", "reduce-scatter")
 OPERATION = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(")
@@ -46,26 +43,8 @@ def lowered(height: int, width: int, objective: Objective, optimizer: Any, mesh:
     Returns:
         A lowered program with a `compile` method.
     """
-    objective = on_mesh(objective, mesh)
-    replicated_sharding = NamedSharding(mesh, PartitionSpec())
-
-    def sharded(tree: Any, shardings: Any) -> Any:
-        def struct(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-        return jax.tree.map(struct, tree, shardings)
-
-    def replicated(tree: Any) -> Any:
-        return sharded(tree, jax.tree.map(lambda leaf: replicated_sharding, tree))
-
-    params, targets, state = step_shapes(height, width, objective, optimizer)
-    image = jax.ShapeDtypeStruct(state.image.shape, state.image.dtype, sharding=NamedSharding(mesh, image_spec(mesh)))
-    content = {layer: sharded(leaf, NamedSharding(mesh, image_spec(mesh))) for layer, leaf in targets.content.items()}
-    targets = replicated(targets._replace(content={}))._replace(content=content)
-    weights = replicated(jax.eval_shape(lambda: broadcast_weights(LossWeights(), objective)))
-    length = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated_sharding)
-    state = sharded(state, shardings_like(state, image))
-    return run.lower(state, replicated(params), targets, weights, objective, optimizer, length)
+    shape = StageShape((height, width), on_mesh(objective, mesh), optimizer, mesh=mesh)
+    return lower_steps(shape)
 
 
 def _bytes(kind: str, bits: str, shape: str) -> int:

@@ -9,8 +9,8 @@ import jax
 
 import jaxstyle as js
 from benchmarks import record, worker
-from jaxstyle.transfer.free_memory import free_memory
-from jaxstyle.transfer.memory import USABLE, memory
+from jaxstyle.transfer.memory import fits, memory, process_bytes, usable_memory
+from jaxstyle.transfer.program import StageShape
 
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:
@@ -18,11 +18,12 @@ def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.M
     size, settings = options["size"], js.preset()
     objective = dataclasses.replace(settings.objective, window=options["window"])
     start = time.perf_counter()
-    planned = memory(size, size, objective, settings.transform)
+    shape = StageShape((size, size), objective, settings.transform)
+    planned = memory(shape)
     compile_seconds = time.perf_counter() - start
-    free = free_memory()
-    fits = free is None or planned.peak <= USABLE * free
-    seconds = _steps(size, objective, options["repeats"], options["limit"]) if options["repeats"] and fits else []
+    planned_bytes = planned.peak + process_bytes()
+    runs = options["repeats"] and fits(planned, usable_memory(shape))
+    seconds = _steps(size, objective, options["repeats"], options["limit"]) if runs else []
     answer = {
         "size": size,
         "window": options["window"],
@@ -32,7 +33,7 @@ def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.M
         "median_seconds": statistics.median(seconds[1:]) if seconds else None,
         "temporary_bytes": planned.temporary,
         "argument_bytes": planned.parameters + planned.targets + planned.state,
-        "planned_bytes": planned.peak,
+        "planned_bytes": planned_bytes,
         "peak_resident_bytes": worker.peak_resident_bytes(),
         "peak_device_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }

@@ -13,10 +13,9 @@ log = logging.getLogger(__name__)
 
 # XLA's default scheduler on CPUs starts every operation as early as possible and so holds buffers longer than needed:
 # the memory-optimized one needs up to 40% less in the same time. Other platforms accept the option and ignore it. A
-# JAX from 0.13 on may not know it. The memory estimates (transfer/memory.py) depend on it.
-MEMORY_OPTIMIZED = jax.__version_info__ < (0, 13)
+# JAX from 0.13 on may not know it.
 COMPILER_OPTIONS: dict[str, str | bool] = (
-    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if MEMORY_OPTIMIZED else {}
+    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ < (0, 13) else {}
 )
 
 # Programs that compile faster are not stored.

@@ -66,6 +66,20 @@ def _few_programs():
 
 
 @pytest.fixture
+def compiled():
+    """Names of the programs that are compiled from now on."""
+    names = []
+
+    def listen(event, _, fun_name="", **details):
+        if event.endswith("backend_compile_duration"):
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
 def unchecked():
     """Array types unchecked, as for users, so that a test meets the library's own message for bad input."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -11,7 +11,7 @@ import pytest
 
 import jaxstyle as js
 from benchmarks import __main__ as dispatcher
-from benchmarks import arguments, gatys_trace, peer_jaxstyle, peers, peers_report, record, resolution, worker
+from benchmarks import arguments, gatys_trace, memory, peer_jaxstyle, peers, peers_report, record, resolution, worker
 from jaxstyle import InputError
 
 COMMITTED = Path(record.__file__).parent / "results"
@@ -46,11 +46,11 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
     names = "optimizers, peers, gatys_trace, scales, strength, sweep, scaling, folder, tpu_aot, checkpoint, "
-    names += "step, layers, resolution"
+    names += "step, layers, memory, resolution"
     assert capsys.readouterr().err == f"unknown benchmark 'speed', expected one of {names}\n"
 
 
-@pytest.mark.parametrize("name", ["peers", "gatys_trace", "scales", "resolution", "step", "layers"])
+@pytest.mark.parametrize("name", ["peers", "gatys_trace", "scales", "memory", "resolution", "step", "layers"])
 def test_every_benchmark_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
         dispatcher.main([name, "--help"])
@@ -269,6 +269,18 @@ def test_resolution_report(results):
     assert lines[7] == "| 400 x 400 | windows 64 | 5.0 | — | — | — | 156 | 1 | 2,048 | — | — |"
     assert len(lines) == 8
     assert (results / "other.png").stat().st_size > 1000
+
+
+def test_memory_report(results):
+    run = {"size": 2048, "window": 512, "batch": 1, "steps": 3, "process_bytes": 7e8, "peak_bytes": 4e9}
+    parts = {"parameters": 1e8, "targets": 2e8, "state": 1e9, "temporary": 1.4e9, "images": 2e8}
+    whole = {"size": 4096, "window": None, "batch": 4, "peak_bytes": None}
+    record.write("other", {"runs": [run | {"parts": parts}, run | whole | {"parts": parts}]})
+    memory.main(["--plot", "--name", "other"])
+    lines = (results / "other.md").read_text().splitlines()
+    assert lines[2] == "| 2048 x 2048 | windows 512 | 1.40 | 0.70 | 3.60 | 4.00 | 0.90 |"
+    # A run that does not fit is only estimated.
+    assert lines[3] == "| 4 of 4096 x 4096 | whole | 1.40 | 0.70 | 3.60 | — | — |"
 
 
 def test_the_committed_trace_can_be_plotted(results):

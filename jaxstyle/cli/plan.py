@@ -3,43 +3,47 @@
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Literal
 
 import jax
-import optax
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from jaxstyle.cli.validate import MAX_SIDE, check_between, check_layers, check_window
+from jaxstyle.cli.stylize import Stylize, defaults
+from jaxstyle.cli.validate import LIMITS, MAX_SIDE, check_between, check_layers, check_window
 from jaxstyle.objective.base import Objective
-from jaxstyle.optim.adam import adam
-from jaxstyle.optim.lbfgs import lbfgs
 from jaxstyle.transfer import cost, presets
-from jaxstyle.transfer.free_memory import free_memory
-from jaxstyle.transfer.memory import OUT_OF_MEMORY, USABLE, Memory, estimate, fits, memory, windows_below
-from jaxstyle.transfer.validate import MAX_STEPS
+from jaxstyle.transfer.memory import (
+    USABLE,
+    Memory,
+    fits,
+    memory,
+    process_bytes,
+    shard_size,
+    usable_memory,
+    windows_below,
+    windows_for,
+)
+from jaxstyle.transfer.program import Size, StageShape
+from jaxstyle.transfer.pyramid import Scale, ScaleCount
 from jaxstyle.vgg import network
 
-GB = 1e9
 # Of one step that L-BFGS stores.
 BYTES_PER_PIXEL = 24
+# Paintings and regions beyond this many are typing errors.
+MAX_COUNT = 100
+# Options of `jaxstyle stylize` with the same meaning here.
+SHARED = (
+    *("steps", "scales", "share", "content_layers", "style_layers", "precision", "algorithm", "optimizer"),
+    *("memory_size", "mesh", "batch"),
+)
 
 
-class Row(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        objective: with the window.
-        needs: memory of the run.
-        flops: of one step.
-        fits: True if the free memory suffices.
-    """
-
-    objective: Objective
-    needs: Memory
-    flops: float
-    fits: bool
+# A stage at full size in the windows of a line of the table, and its memory.
+Row = tuple[StageShape, Memory]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,18 @@ class Plan:
     """Side of the windows in pixels, 32 or more; whole: no windows; auto: list all choices."""
     steps: int = presets.preset().steps
     """Number of steps whose total time is estimated, 1 to 1000000."""
+    scales: Annotated[ScaleCount, arg(metavar="auto|NUMBER")] = presets.preset().scales
+    """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone."""
+    share: float = presets.preset().share
+    """Fraction of --steps for the full size if there are several scales, above 0, at most 1."""
+    paintings: int = 1
+    """Number of paintings, each of the picture's size, 1 to 100."""
+    regions: int = 0
+    """Number of regions with styles of their own (colors of --content-mask), 0 to 100."""
+    batch: int = 1
+    """Number of pictures to make together, 1 to 4096."""
+    mesh: Annotated[str, arg(metavar="auto|ROWSxCOLUMNS")] = "1x1"
+    """Divide the picture over a grid of devices, such as 4x2; auto uses all devices."""
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
     """L-BFGS, or Adam, which needs less memory."""
     memory_size: int = 10
@@ -67,89 +83,121 @@ class Plan:
     """VGG-19 layers of the style loss."""
     precision: network.Precision = "highest"
     """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
+    algorithm: network.Algorithm = "auto"
+    """Algorithm of the convolutions: direct, winograd (a quarter of the multiplications), or auto: the faster one."""
 
     def run(self) -> int:
         """Print the table; return the exit code, 1 if nothing fits."""
-        check_layers(self.content_layers, self.style_layers)
-        objective = Objective(self.content_layers, self.style_layers, precision=self.precision)
-        check_window(self.window)
-        check_between("WIDTH", self.width, objective.min_side, MAX_SIDE)
-        check_between("HEIGHT", self.height, objective.min_side, MAX_SIDE)
-        check_between("--steps", self.steps, 1, MAX_STEPS)
-        # Both are made, so that a wrong number is an error even where it is not used.
-        optimizer = {"lbfgs": lbfgs(self.memory_size), "adam": adam(0.02)}[self.optimizer]
-        free = free_memory()
-        rows = self._rows(objective, optimizer, free)
-        self._print_table(rows, cost.calibrated_rate(objective))
+        options = defaults("default", Stylize, Path(), Path(), Path())
+        options = dataclasses.replace(options, **{name: getattr(self, name) for name in SHARED})
+        self._check(options)
+        size = self.height, self.width
+        paintings = (size,) * self.paintings
+        shape = options.stage_shape(size, paintings, batch=self.batch, regions=self.regions)
+        scales = options.scales_of(size, paintings)
+        usable = usable_memory(shape)
+        rows, process = self._rows(shape)
+        self._print_table(rows, process, usable, scales)
         # The largest window that fits; if none does, the smallest.
-        best = next((row for row in rows if row.fits), rows[-1])
-        print(_details(best, free))
-        print("Times are estimated from the number of operations, without compiling; windows can be faster.")
-        window = best.objective.window or "whole"
-        print(f"Fits with --window {window}." if best.fits else self._advice(best, optimizer, free or 0))
-        return 0 if best.fits else 1
+        shape, needs = next((row for row in rows if fits(row[1], usable)), rows[-1])
+        print(_details(shape, needs, process, usable))
+        print("Times are estimated from the number of operations, without running a step; windows can be faster.")
+        if not fits(needs, usable):
+            print(self._advice(shape, needs, usable))
+            return 1
+        print(f"Fits with --window {shape.objective.window or 'whole'}.")
+        return 0
 
-    def _rows(self, objective: Objective, optimizer: optax.GradientTransformation, free: int | None) -> list[Row]:
-        longest = max(self.height, self.width)
-        windows: tuple[int | None, ...] = (None, *windows_below(longest))
+    def _check(self, options: Stylize) -> None:
+        check_layers(self.content_layers, self.style_layers)
+        check_window(self.window)
+        check_between("WIDTH", self.width, options.settings().min_side, MAX_SIDE)
+        check_between("HEIGHT", self.height, options.settings().min_side, MAX_SIDE)
+        check_between("--paintings", self.paintings, 1, MAX_COUNT)
+        check_between("--regions", self.regions, 0, MAX_COUNT)
+        for name in ("steps", "batch"):
+            check_between(f"--{name}", getattr(self, name), *LIMITS[name])
+
+    def _rows(self, shape: StageShape) -> tuple[list[Row], int]:
+        """Return all rows, and the bytes of the process."""
+        windows = windows_for(shape)
         if self.window != "auto":
             # A window as large as the picture is the whole picture.
-            windows = (None if self.window == "whole" or self.window >= longest else self.window,)
-        rows = []
+            whole = self.window == "whole" or self.window >= max(self.height, self.width)
+            windows = (None if whole else int(self.window),)
+        rows, process = [], 0
         for window in tqdm(windows, desc="compiling", leave=False):
-            windowed = dataclasses.replace(objective, window=window)
-            needs = self._memory(windowed, optimizer)
-            rows.append(Row(windowed, needs, cost.flops(self.height, self.width, windowed), fits(needs, free)))
-        return rows
+            windowed = shape.in_windows(window)
+            rows.append((windowed, memory(windowed)))
+            # With what the compiler uses for one window: a run compiles no others.
+            process = process or process_bytes()
+        return rows, process
 
-    def _print_table(self, rows: list[Row], rate: float) -> None:
-        """Print the device and all rows; `rate` is in floating-point operations per second."""
-        device = jax.devices()[0]
+    def _print_table(self, rows: list[Row], process: int, usable: float, scales: Sequence[Scale]) -> None:
+        """Print the devices and all rows."""
+        device, shape = jax.devices()[0], rows[0][0]
         name = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
-        print(f"{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
+        rate = cost.calibrated_rate(dataclasses.replace(shape.objective, shards=(1, 1)))
+        if shape.mesh is not None and device.platform != "cpu":
+            name, rate = f"{shape.mesh.size} x {name}", rate * shape.mesh.size
+        count = f"{self.batch} times " if self.batch > 1 else ""
+        print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
         print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{self.steps} steps':>16}  fits")
-        for row in rows:
-            seconds = row.flops / rate
+        for shape, needs in rows:
+            window, flops = shape.objective.window or "whole", _flops(shape, shape.size)
+            total = sum(scale.steps * _flops(shape, (scale.height, scale.width)) for scale in scales)
+            size = _gigabytes(needs.peak + process, 1)
             print(
-                f"{row.objective.window or 'whole':>8}{row.needs.peak / GB:>9.1f} GB{row.flops / 1e12:>8.2f} TFLOP"
-                f"{seconds:>12.1f} s{_long_time(seconds * self.steps):>16}  {'yes' if row.fits else 'no'}"
+                f"{window:>8}{size:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
+                f"{_long_time(total / rate):>16}  {'yes' if fits(needs, usable) else 'no'}"
             )
 
-    def _memory(self, objective: Objective, optimizer: optax.GradientTransformation) -> Memory:
-        """Memory of a run whose painting has the picture's size."""
-        size = self.height, self.width
-        try:
-            return memory(*size, objective, optimizer, [size])
-        except jax.errors.JaxRuntimeError as error:
-            # Some compilers refuse programs far beyond the device's memory.
-            if not OUT_OF_MEMORY.search(str(error)):
-                raise
-        return estimate(*size, objective, optimizer, [size])
-
-    def _advice(self, row: Row, optimizer: optax.GradientTransformation, free: int) -> str:
-        """A sentence with other settings that fit, near those that need the least memory so far."""
-        needs, objective = row.needs, row.objective
-        for window in windows_below(objective.window or max(self.height, self.width)):
-            if fits(self._memory(dataclasses.replace(objective, window=window), optimizer), free):
-                return f"Does not fit with these options; fits with --window {window}."
-        excess = needs.peak - needs.process - USABLE * free
-        memory_size = self.memory_size - math.ceil(excess / (BYTES_PER_PIXEL * self.width * self.height))
+    def _advice(self, shape: StageShape, needs: Memory, usable: float) -> str:
+        """Return a sentence with other settings that fit, near those that need the least memory so far."""
+        for smaller in windows_below(shape.objective.window or max(self.height, self.width)):
+            if fits(memory(shape.in_windows(smaller)), usable):
+                return f"Does not fit with these options; fits with --window {smaller}."
+        excess, window = needs.peak - usable, shape.objective.window or "whole"
+        if not math.isfinite(excess):
+            return "Nothing fits: free some memory."
+        # Of the number of pixels.
+        fraction = max(0.0, 1 - excess / (needs.peak - needs.parameters))
+        if self.batch * fraction >= 1:
+            return f"Fits with --window {window} --batch {int(self.batch * fraction)}."
+        # CPU devices share their memory.
+        devices = 1 if shape.mesh is None or jax.devices()[0].platform == "cpu" else shape.mesh.size
+        pair_bytes = BYTES_PER_PIXEL * self.batch * self.width * self.height / devices
+        memory_size = self.memory_size - math.ceil(excess / pair_bytes)
         if self.optimizer == "lbfgs" and memory_size >= 1:
-            return f"Fits with --window {objective.window or 'whole'} --memory-size {memory_size}."
-        per_pixels = needs.peak - needs.process - needs.parameters
-        scale = math.sqrt(max(0.0, USABLE * free - needs.parameters) / per_pixels)
-        if scale * min(self.width, self.height) < objective.min_side:
+            return f"Fits with --window {window} --memory-size {memory_size}."
+        scale = math.sqrt(fraction)
+        if scale * min(self.width, self.height) < shape.objective.min_side:
             return "Nothing fits: free some memory."
         return f"Nothing fits at this size; {self.width * scale:.0f}x{self.height * scale:.0f} pixels would."
 
 
-def _details(row: Row, free: int | None) -> str:
-    """The parts of the memory, and the free memory."""
-    how = f"in windows of {row.objective.window} pixels" if row.objective.window else "whole"
-    parts = ", ".join(f"{name} {size / GB:.2f}" for name, size in row.needs._asdict().items())
-    process = " (the process is already in memory)" if row.needs.process else ""
-    available = "unknown" if free is None else f"{free / GB:.1f} GB, of which a run uses at most {USABLE:.0%}"
-    return f"{row.needs.peak / GB:.2f} GB, {how}: {parts}{process}.\nFree memory: {available}."
+def _flops(shape: StageShape, size: Size) -> float:
+    """Return the floating-point operations of a step on images of this size, on all devices."""
+    objective = dataclasses.replace(shape.objective, shards=(1, 1))
+    shards = math.prod(shape.objective.shards)
+    return shape.batch * shards * cost.flops(*shard_size(size, shape.objective), objective)
+
+
+def _details(shape: StageShape, needs: Memory, process: int, usable: float) -> str:
+    """The parts of the memory, and the usable memory."""
+    window = shape.objective.window
+    how = f"in windows of {window} pixels" if window else "whole"
+    parts = ", ".join(f"{name} {_gigabytes(size)}" for name, size in needs._asdict().items())
+    process_part = f", process {_gigabytes(process)} (already in memory)" if process else ""
+    available = "unknown" if math.isinf(usable) else f"{_gigabytes(usable, 1)}, {USABLE:.0%} of what is free"
+    return f"{_gigabytes(needs.peak + process)}, {how}: {parts}{process_part}.\nUsable memory: {available}."
+
+
+def _gigabytes(size: float, digits: int = 2) -> str:
+    """Return a size in bytes as text; see `Memory.temporary` for sizes that are not finite."""
+    if not math.isfinite(size):
+        return "unknown" if math.isnan(size) else "too much"
+    return f"{size / 1e9:.{digits}f} GB"
 
 
 def _long_time(seconds: float) -> str:

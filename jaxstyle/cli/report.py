@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxstyle.cli.logs import memory_in_use
 from jaxstyle.objective.base import Objective
-from jaxstyle.transfer.memory import Memory
 from jaxstyle.transfer.pyramid import Scale
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 
@@ -21,13 +20,13 @@ LONG_SECONDS = 300.0
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
-def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -> str:
+def announcement(scales: Sequence[Scale], objective: Objective, size: float) -> str:
     """Return the sentence before a run: size, scales, windows, evaluations, device, and memory.
 
     Args:
         scales: of the run.
         objective: with the window of the full size.
-        needs: of the full size, on each device.
+        size: bytes of memory; left out if they are unknown.
     """
     device, first, full = jax.devices()[0], scales[0], scales[-1]
     text = f"{full.width}x{full.height} pixels, "
@@ -37,9 +36,12 @@ def announcement(scales: Sequence[Scale], objective: Objective, needs: Memory) -
         text += f"in windows of {objective.window}, "
     text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
     text += f" ({os.cpu_count()} cores)" if device.platform == "cpu" else f" ({device.device_kind})"
-    text += f", about {needs.peak / 1e9:.1f} GB of memory"
-    count = math.prod(objective.shards)
-    return text + (f" on each of {count} devices" if count > 1 else "")
+    if math.isfinite(size):
+        text += f", about {size / 1e9:.1f} GB of memory"
+        # CPU devices share it.
+        if device.platform != "cpu" and objective.shards != (1, 1):
+            text += f" on each of {math.prod(objective.shards)} devices"
+    return text
 
 
 def long_run_hint(earlier: Progress, later: Progress) -> str | None:

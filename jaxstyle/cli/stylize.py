@@ -38,7 +38,8 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import estimate_shard, with_window
+from jaxstyle.transfer.memory import memory, process_bytes, with_window
+from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
@@ -123,11 +124,12 @@ class Stylize(Options):
                 self.scales,
                 MIN_STEPS,
             )
-        window = None if settings.window == "whole" else settings.window
-        planned = with_window(settings.objective, window, height, width, settings.transform, style_sizes, mesh=mesh)
-        needs = estimate_shard(height, width, planned, settings.transform, style_sizes)
+        num_regions = 0 if regions is None else len(strengths)
+        shape = self.stage_shape((height, width), style_sizes, regions=num_regions, params=params)
+        shape = with_window(shape, settings.window)
+        needs = memory(shape)
         if first:
-            log.info("%s", announcement(scales, planned, needs))
+            log.info("%s", announcement(scales, shape.objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
@@ -170,6 +172,13 @@ class Stylize(Options):
         """Return the scales of a photo of this size."""
         options = {"share": self.share, "ratio": self.ratio, "styles": style_sizes}
         return pyramid(*size, self.steps, self.scales, **options, min_side=self.settings().min_side)
+
+    def stage_shape(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> StageShape:
+        """Return the shape of the stage at full size, on which the memory of a run depends."""
+        mesh = self.devices()
+        settings = resolve_settings(self.settings(), mesh)
+        options = {"whitening": settings.whitening, "mesh": mesh} | more
+        return StageShape(size, settings.objective, settings.transform, tuple(style_sizes), **options)
 
     def _folder(self, log_event: EventLogger) -> Folder:
         min_side = self.settings().min_side

@@ -1,6 +1,7 @@
 """The cells of a sweep: those that share a structure run in one compiled program, as many at once as fit in memory."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +17,9 @@ from jaxstyle.cli.stylize import Stylize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_weights
-from jaxstyle.transfer.free_memory import free_memory
-from jaxstyle.transfer.memory import USABLE, estimate
+from jaxstyle.transfer.memory import fits, memory, usable_memory
+from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.result import BatchProgress, Result
-from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
@@ -81,10 +81,8 @@ def prepare_groups(cells: Sequence[Stylize], batch_sizes: Sequence[int] | None =
     groups: dict[str, list[CellInputs]] = {}
     for inputs in _read_inputs(cells):
         groups.setdefault(_structure(inputs), []).append(inputs)
-    prepared = [group_of(members) for members in groups.values()]
-    if batch_sizes is None:
-        return prepared
-    return [group._replace(batch_size=size) for group, size in zip(prepared, batch_sizes, strict=True)]
+    sizes = [None] * len(groups) if batch_sizes is None else batch_sizes
+    return [group_of(members, batch_size=size) for members, size in zip(groups.values(), sizes, strict=True)]
 
 
 def run_groups(
@@ -186,7 +184,7 @@ def _structure(inputs: CellInputs) -> str:
     return repr((fixed, settings.strength is None, scales))
 
 
-def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> Group:
+def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None, batch_size: int | None = None) -> Group:
     """Return a group of cells of one structure.
 
     Every cell has the layers of all, with weight 0 where it leaves one out.
@@ -194,6 +192,7 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
     Args:
         members: the cells.
         place: of a cell that is made again: its layers and its number of cells; None finds them.
+        batch_size: number of cells per call; None for the fewest calls that fit into memory.
     """
     cells, photo = [member.options for member in members], members[0].photo
     first = cells[0]
@@ -222,22 +221,24 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None) -> 
         cell_arguments["regions"] = [masks for masks, _ in regions]
     if settings.strength is not None:
         cell_arguments["strength"] = [cell.settings().strength for cell in cells]
-    shared_arguments = {"settings": settings, "mesh": common.devices(), "params": weights.load_params(first.weights)}
+    params = weights.load_params(first.weights)
+    shared_arguments = {"settings": settings, "mesh": common.devices(), "params": params}
     shared_arguments |= {"callback_every": common.save_every}
-    batch_size = _batch_size(len(cells), photo, settings) if place is None else place.photos
+    batch_size = place.photos if place is not None else batch_size
+    if batch_size is None:
+        options = {"batch": len(cells), "regions": 0 if first.content_mask is None else len(regions[0][1])}
+        batch_size = _batch_size(common.stage_shape((photo.shape[0], photo.shape[1]), (), params=params, **options))
     indices, layers = [member.position for member in members], (content_layers, style_layers)
     return Group(indices, batch_size, layers, shared_arguments, cell_arguments)
 
 
-def _batch_size(count: int, photo: AnyImage, settings: Settings) -> int:
-    """Number of cells per call: the fewest calls that fit in memory, of about equal size."""
-    free = free_memory()
-    if free is None:
-        return count
-    needs = estimate(photo.shape[0], photo.shape[1], settings.objective, settings.transform)
-    limit = max(1, int(USABLE * free // (needs.peak - needs.process)))
-    calls = -(-count // limit)
-    return -(-count // calls)
+def _batch_size(cells: StageShape) -> int:
+    """Number of cells per call: the fewest calls of about equal size that fit in memory."""
+    needs, usable = memory(cells), usable_memory(cells)
+    if fits(needs, usable):
+        return cells.batch
+    calls = math.ceil(min(cells.batch, needs.peak / max(1.0, usable)))
+    return -(-cells.batch // calls)
 
 
 def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:

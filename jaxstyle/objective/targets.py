@@ -275,17 +275,18 @@ def _statistics_of(
 ) -> StyleStatistics:
     """Statistics of one style; of each region with guides."""
     if isinstance(style, Canvas) and guides is None:
-        return _compute_style_statistics(params, style, objective, None)
+        return compiled_style_statistics(params, style, objective, None)
     check_image(_pixels(style), "style", objective.min_side)
     # A plain image is not sharded over devices, even if the content is.
     unsharded = dataclasses.replace(objective, shards=(1, 1))
-    return _compute_style_statistics(params, Canvas(_pixels(style)), unsharded, guides)
+    return compiled_style_statistics(params, Canvas(_pixels(style)), unsharded, guides)
 
 
 @functools.partial(jax.jit, static_argnames="objective")
-def _compute_style_statistics(
+def compiled_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
+    """Compute the statistics of one style without checks: the compiled function, also for abstract arrays."""
     segments, inputs = segments_of(_direct(objective), contents=()), Inputs(guides=guides or {})
     statistics = compute_statistics(jnp.asarray(style.pixels), params, inputs, segments, style.extent)
     height, width = sides(style.pixels.shape, style.extent)

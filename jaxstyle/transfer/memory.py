@@ -1,31 +1,23 @@
-"""Memory that a run needs, estimated before it starts, and the windows with which it fits."""
+"""Memory that a run needs, as the compiler reports it for the run's own program, and the windows with which it fits."""
 
 import dataclasses
-import functools
 import itertools
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh
+import psutil
 
-from jaxstyle import compiler
-from jaxstyle.minimize.loop import run
-from jaxstyle.minimize.step import init_unchecked
-from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, segments_of
+from jaxstyle.objective.base import Objective
 from jaxstyle.objective.mesh import allreduce_max
-from jaxstyle.objective.targets import make_targets, whiten
-from jaxstyle.transfer.cost import window_maps
 from jaxstyle.transfer.free_memory import free_memory
-from jaxstyle.vgg import network
+from jaxstyle.transfer.program import Size, StageShape, lower_steps, lower_style, step_arguments
 
 T = TypeVar("T")
-WindowOption = Literal["auto"] | int | None
+WindowOption = Literal["auto", "whole"] | int
 
 # XLA's messages, on accelerators and on CPUs.
 OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
@@ -33,187 +25,128 @@ OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 WINDOWS = (2048, 1024, 512, 256, 128)
 # Fraction of the free memory that a run may use; the rest is for image files and other programs.
 USABLE = 0.9
-
-
-class _Temporaries(NamedTuple):
-    """Linear model of the bytes that a compiled step allocates while it runs."""
-
-    # Multiple of the largest window's activations.
-    activation_factor: float
-    # Bytes per pixel of the image: the map between the segments, gradients, buffers of the optimizer.
-    bytes_per_pixel: int
-    # Bytes at any size, mostly transformed kernels.
-    fixed_bytes: int
-
-
-# Upper bounds on the memory reported by the compiler for the default objective, images of 128 to 4096 pixels per side,
-# with and without windows; for programs compiled with and without `MEMORY_OPTIMIZED`.
-_CPU = {True: _Temporaries(1.4, 97, 65_000_000), False: _Temporaries(1.4, 160, 65_000_000)}
-# A conservative guess, not a measurement.
-_ACCELERATOR = _Temporaries(2.05, 125, 65_000_000)
-# A style's forward pass keeps no activations for a gradient.
-_STYLE_PASS = _Temporaries(0.6, 18, 0)
-
 # Bytes per pixel in addition to those of a step: the content, the initial image, the best image, a callback's copy.
 IMAGE_BYTES = 4 * 12
 # Bytes per pixel of a style: the original and its resized copy.
 STYLE_BYTES = 2 * 12
-# Bytes of Python, JAX and its compiler, measured on Linux.
-PROCESS_BYTES = 600_000_000
+# A style's forward pass keeps no feature maps for a gradient: up to this many times an image's pixels, it needs less.
+SMALL_STYLE = 2
 
 
 class Memory(NamedTuple):
-    """Memory of a run, in bytes.
+    """Memory of a run in bytes: on the default device, or on all CPU devices of this host, which share it.
 
     Attributes:
         parameters: parameters of the network.
-        targets: the content's features and the style's Gram matrices.
-        state: the image, the best image, and the optimizer's history.
-        temporary: buffers allocated while a step runs.
+        targets: the content's features and the style's statistics.
+        state: the images, the best images, and the optimizer's history.
+        temporary: buffers allocated while a step, or the forward pass of a large style, runs. Infinity if the compiler
+            refuses the program as too large, NaN if it does not report a program's memory.
         images: image buffers held in addition to those of the step.
-        process: Python, JAX and its compiler, if the device shares their memory.
     """
 
-    parameters: int
-    targets: int
-    state: int
-    temporary: int
-    images: int
-    process: int
+    parameters: float
+    targets: float
+    state: float
+    temporary: float
+    images: float
 
     @property
-    def peak(self) -> int:
+    def peak(self) -> float:
         """Sum of all parts."""
         return sum(self)
 
 
-def memory(
-    height: int,
-    width: int,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    styles: Sequence[tuple[int, int]] = (),
-) -> Memory:
-    """Return the memory of a run.
-
-    The temporary memory of a step is what the compiler reports, so the step is compiled, which takes several seconds.
-
-    Args:
-        height: of the image in pixels.
-        width: of the image in pixels.
-        objective: only its layers and its window matter.
-        optimizer: `lbfgs()` keeps 24 bytes per pixel for every pair of its history.
-        styles: height and width of each style image.
-
-    Returns:
-        Bytes; those of `estimate` where the platform's compiler does not report a program's memory.
-    """
-    estimated = estimate(height, width, objective, optimizer, styles)
-    params, targets, state = step_shapes(height, width, objective, optimizer)
-    weights, length = broadcast_weights(LossWeights(), objective), jax.ShapeDtypeStruct((), jnp.int32)
-    analysis = run.lower(state, params, targets, weights, objective, optimizer, length).compile().memory_analysis()
-    if analysis is None:
-        return estimated
-    return estimated._replace(temporary=max(analysis.temp_size_in_bytes, style_pass_bytes(styles, objective)))
-
-
-def estimate(
-    height: int,
-    width: int,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    styles: Sequence[tuple[int, int]] = (),
-) -> Memory:
-    """Return the memory of a run without compiling: like `memory`, with a linear model of a step's temporaries.
-
-    The model is an upper bound where it was measured: bytes proportional to the activations of the largest window,
-    plus bytes per pixel, plus a constant.
-    """
+def memory(stage: StageShape) -> Memory:
+    """Return the memory of a stage, whose program is compiled for it if it has not been compiled yet."""
     on_cpu = jax.devices()[0].platform == "cpu"
-    model = _CPU[compiler.MEMORY_OPTIMIZED] if on_cpu else _ACCELERATOR
+    devices = stage.mesh.size // jax.process_count() if on_cpu and stage.mesh is not None else 1
+    state, params, targets, _ = map(_device_bytes, step_arguments(stage))
+    temporary = _temporary_bytes(lower_steps(stage))
+    style = max(stage.styles, key=math.prod, default=(0, 0))
+    if math.prod(style) > SMALL_STYLE * math.prod(stage.size):
+        # Before there is a state.
+        forward = lower_style(stage, shard_size(style, stage.objective))
+        temporary = max(temporary, _temporary_bytes(forward) - state)
+    pixels = stage.batch * math.prod(stage.size)
     return Memory(
-        # Without the window, which does not affect them, so that the cache has one entry for all windows.
-        *_held_bytes(height, width, dataclasses.replace(objective, window=None), optimizer),
-        temporary=max(_temporary_bytes(model, height, width, objective), style_pass_bytes(styles, objective)),
-        images=IMAGE_BYTES * height * width + STYLE_BYTES * sum(map(math.prod, styles)),
-        process=PROCESS_BYTES if on_cpu else 0,
+        devices * params,
+        devices * targets,
+        devices * state,
+        devices * temporary,
+        images=IMAGE_BYTES * pixels + STYLE_BYTES * sum(map(math.prod, stage.styles)),
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _held_bytes(
-    height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
-) -> tuple[int, int, int]:
-    params, targets, state = (
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-        for tree in step_shapes(height, width, objective, optimizer)
+def process_bytes() -> int:
+    """Return the memory of Python, JAX and its compiler, without arrays; 0 if the device has memory of its own."""
+    if jax.devices()[0].platform != "cpu":
+        return 0
+    return psutil.Process().memory_info().rss - sum(array.nbytes for array in jax.live_arrays())
+
+
+def _device_bytes(tree: Any) -> int:
+    """Return the bytes of arrays, or of their shards, on one device."""
+    return sum(
+        math.prod(leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
     )
-    return params, targets, state
 
 
-def step_shapes(
-    height: int, width: int, objective: Objective, optimizer: optax.GradientTransformation
-) -> tuple[Any, Any, Any]:
-    """Return params, targets and state of a step as shapes, without allocating them."""
-    image = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
-    # The style's size does not matter to a step.
-    style = jax.ShapeDtypeStruct((objective.min_side, objective.min_side, 3), jnp.float32)
-    params = jax.eval_shape(network.init_params, jax.random.key(0))
-    targets = jax.eval_shape(lambda p, c, s: whiten(make_targets(p, c, [s], objective)), params, image, style)
-    return params, targets, jax.eval_shape(lambda start: init_unchecked(start, optimizer), image)
+def _temporary_bytes(lowered: Any) -> float:
+    """Return the bytes that a program allocates in addition to its arguments; see `Memory.temporary`."""
+    try:
+        analysis = lowered.compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if not OUT_OF_MEMORY.search(str(error)):
+            raise
+        return math.inf
+    if analysis is None:
+        return math.nan
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
 
 
-def _temporary_bytes(model: _Temporaries, height: int, width: int, objective: Objective) -> int:
-    activations = 4 * max(
-        sum(positions * out for _, out, positions in window_maps(segment, height, width, network.WIDTHS))
-        for segment in segments_of(objective)
-    )
-    return round(model.activation_factor * activations) + model.bytes_per_pixel * height * width + model.fixed_bytes
+def usable_memory(stage: StageShape) -> float:
+    """Return the bytes that a stage may use, the same on all hosts of its mesh; infinity if that is unknown.
+
+    Memory already used by this process is not part of it.
+    """
+    free = free_memory()
+    # In MB, because hosts exchange integers of 32 bits.
+    return math.inf if free is None else -1e6 * USABLE * int(allreduce_max(-(free // 10**6), stage.mesh))
 
 
-def style_pass_bytes(styles: Sequence[tuple[int, int]], objective: Objective) -> int:
-    """Return the temporary bytes for the largest style: the styles' Gram matrices are computed one style at a time."""
-    return max((_temporary_bytes(_STYLE_PASS, *style, objective) for style in styles), default=0)
+def fits(needs: Memory, usable: float) -> bool:
+    """Return True if a run fits into memory, or if either is unknown."""
+    return not needs.peak >= usable
 
 
-def fits(needs: Memory, free: int | None) -> bool:
-    """Return True if a run fits into the usable fraction of the free memory, or if the free memory is unknown.
+def with_window(stage: StageShape, window: WindowOption = "auto") -> StageShape:
+    """Return the stage in the windows that `stylize` uses.
 
     Args:
-        needs: see `memory`.
-        free: see `free_memory`; memory already used by this process is not part of it, so `needs.process` is not
-            counted.
+        stage: if `window` is "auto" and the objective already has a window, that window is kept.
+        window: see `Settings`. With "auto" the image is whole if it fits into memory, otherwise in the largest windows
+            that do, or in the smallest of `WINDOWS` if none do.
+
+    Raises:
+        InputError: for a window that is too small.
     """
-    return free is None or needs.peak - needs.process <= USABLE * free
+    if window != "auto":
+        return stage.in_windows(None if window == "whole" else int(window))
+    if stage.objective.window is not None:
+        return stage
+    usable = usable_memory(stage)
+    for choice in map(stage.in_windows, windows_for(stage)):
+        if fits(memory(choice), usable):
+            return choice
+    return stage.in_windows(WINDOWS[-1])
 
 
-def choose_window(
-    height: int,
-    width: int,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    styles: Sequence[tuple[int, int]] = (),
-    free: int | None = None,
-) -> int | None:
-    """Return the largest window whose step should fit into the memory, the smallest of `WINDOWS` if none does.
-
-    Args:
-        height: of the image in pixels.
-        width: of the image in pixels.
-        objective: its window is ignored.
-        optimizer: see `memory`.
-        styles: height and width of each style image.
-        free: free memory in bytes; that of the default device if None.
-
-    Returns:
-        A window for `Objective`; None if the whole image fits.
-    """
-    free = free_memory() if free is None else free
-    for window in (None, *windows_below(max(height, width, *itertools.chain(*styles)))):
-        needs = estimate(height, width, dataclasses.replace(objective, window=window), optimizer, styles)
-        if fits(needs, free):
-            return window
-    return WINDOWS[-1]
+def windows_for(stage: StageShape) -> tuple[int | None, ...]:
+    """Return the windows to choose from, from large to small: None, and those smaller than a device's shard."""
+    sizes = (shard_size(size, stage.objective) for size in (stage.size, *stage.styles))
+    return None, *windows_below(max(itertools.chain(*sizes)))
 
 
 def windows_below(side: int) -> tuple[int, ...]:
@@ -226,56 +159,7 @@ def windows_below(side: int) -> tuple[int, ...]:
     return tuple(window for window in WINDOWS if window < side)
 
 
-def with_window(
-    objective: Objective,
-    window: WindowOption,
-    height: int,
-    width: int,
-    optimizer: optax.GradientTransformation,
-    styles: Sequence[tuple[int, int]] = (),
-    batch_size: int = 1,
-    mesh: Mesh | None = None,
-) -> Objective:
-    """Return the objective with the window that `stylize` uses, so that every device's shard fits into its memory.
-
-    Args:
-        objective: if `window` is "auto" and the objective already has a window, that window is kept.
-        window: see `stylize`.
-        height: of the image in pixels.
-        width: of the image in pixels.
-        optimizer: see `memory`.
-        styles: height and width of each style image.
-        batch_size: number of images that a device optimizes at once.
-        mesh: mesh of the run; all of its hosts use the same window.
-
-    Raises:
-        InputError: for a window that is too small.
-    """
-    if window == "auto" and objective.window is None:
-        (height, width), *styles = (shard_size(size, objective) for size in ((height, width), *styles))
-        unsharded, free = dataclasses.replace(objective, shards=(1, 1)), free_memory()
-        if free is not None:
-            # CPU devices of one machine share its memory.
-            sharing = mesh.size if mesh is not None and jax.devices()[0].platform == "cpu" else 1
-            free //= batch_size * max(1, sharing // jax.process_count())
-        chosen = choose_window(height, width, unsharded, optimizer, styles, free)
-        window = int(allreduce_max(chosen or 0, mesh)) or None
-    return objective if window == "auto" else dataclasses.replace(objective, window=window)
-
-
-def estimate_shard(
-    height: int,
-    width: int,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    styles: Sequence[tuple[int, int]] = (),
-) -> Memory:
-    """Return `estimate` for the shard of an image on each device; the sizes are those of whole images."""
-    (rows, columns), *shards = (shard_size(size, objective) for size in ((height, width), *styles))
-    return estimate(rows, columns, dataclasses.replace(objective, shards=(1, 1)), optimizer, shards)
-
-
-def shard_size(size: tuple[int, int], objective: Objective) -> tuple[int, int]:
+def shard_size(size: Size, objective: Objective) -> Size:
     """Return height and width of each device's shard of an image, at least what the objective's layers need."""
     height, width = (
         max(-(-side // count), objective.min_side) for side, count in zip(size, objective.shards, strict=True)
@@ -288,7 +172,7 @@ def retry_with_smaller_windows(
 ) -> tuple[T, int | None]:
     """Call `work`; if it runs out of memory, warn and retry once with smaller windows.
 
-    An estimate can be wrong, and other programs may have allocated memory since.
+    Other programs may have allocated memory since the window was chosen.
 
     Args:
         work: a function of the objective.

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +32,9 @@ from jaxstyle.transfer.job import (
     start_image,
     style_sizes,
 )
-from jaxstyle.transfer.memory import retry_with_smaller_windows, shard_size, with_window
+from jaxstyle.transfer.memory import WindowOption, retry_with_smaller_windows, shard_size, with_window
 from jaxstyle.transfer.problem import make_problem, unstack
+from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
@@ -66,7 +67,7 @@ class Plan(NamedTuple):
 
     params: Params
     init: str | AnyImage
-    window: Literal["auto", "whole"] | int
+    window: WindowOption
     tolerance: float
     mesh: Mesh | None = None
     canvas: tuple[int, int] = (0, 0)
@@ -145,12 +146,8 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
     if snapshot is not None:
         start_time -= snapshot.seconds
     changed = () if snapshot is None else snapshot.changed
-    if snapshot is not None and not changed:
-        # Keep the snapshot's windows regardless of the memory that is free now: other windows would change
-        # floating-point rounding.
-        windows = snapshot.windows
-    else:
-        windows = [_window(jobs, stage, plan) for stage in stages]
+    # A resumed run keeps its windows regardless of the memory that is free now: other ones would change rounding.
+    windows = _windows(jobs, stages, plan) if snapshot is None or changed else snapshot.windows
     # Of the finished stages. A run that is resumed by force can have fewer stages.
     histories: list[tuple[History, ...]] = [] if snapshot is None else snapshot.histories[: len(stages) - 1]
     outcome = None
@@ -242,16 +239,26 @@ def _run_stage(
     return StageResult([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 
 
-def _window(jobs: Sequence[Job], stage: Stage, plan: Plan) -> int | None:
-    """Return the window of a stage: as large as the memory allows for what a device has at once."""
+def _windows(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[int | None]:
+    """Return the window of each stage."""
+    windows: list[int | None] = []
+    for stage in reversed(stages):
+        # Smaller images need less: if they fit whole at a stage, so they do at the earlier ones.
+        whole = windows[:1] == [None] and stage.objective.window is None
+        windows.insert(0, None if whole else with_window(_shape_of(jobs, stage, plan), plan.window).objective.window)
+    return windows
+
+
+def _shape_of(jobs: Sequence[Job], stage: Stage, plan: Plan) -> StageShape:
     sizes = [content_size(job, stage.factor) for job in jobs]
-    groups = 1 if plan.mesh is None else plan.mesh.shape.get("batch", 1)
+    canvas = scaled_size(*plan.canvas, stage.factor)
     # The styles of one job are measured after those of another.
     styles = max((style_sizes(job, stage.factor) for job in jobs), key=lambda sizes: sum(map(math.prod, sizes)))
-    canvas = _largest([scaled_size(*plan.canvas, stage.factor), *sizes])
-    options = {"batch_size": -(-len(jobs) // groups), "mesh": plan.mesh}
-    window = None if plan.window == "whole" else plan.window
-    return with_window(stage.objective, window, *canvas, stage.optimizer, styles, **options).window
+    regions = jobs[0].regions
+    num_regions = 0 if regions is None else regions.content.shape[2]
+    padded = canvas != (0, 0) or len(set(sizes)) > 1
+    images = tuple(styles), len(jobs), stage.whitening, num_regions, padded
+    return StageShape(_largest([canvas, *sizes]), stage.objective, stage.optimizer, *images, plan.mesh, plan.params)
 
 
 def _result(

@@ -1,12 +1,13 @@
 """What the commands say about a run."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.cli import report
-from jaxstyle.transfer import memory
+from jaxstyle.cli import app, report
 from jaxstyle.transfer.pyramid import Scale, pyramid
 
 
@@ -29,12 +30,13 @@ def test_the_loss_is_the_last_scales_that_has_one(totals, least):
 
 def test_the_announcement_says_what_is_known():
     objective = js.Objective(window=128)
-    needs = memory.estimate(200, 300, objective, js.lbfgs())._replace(process=10**9)
-    text = report.announcement(pyramid(200, 300, 60, 2), objective, needs)
+    text = report.announcement(pyramid(200, 300, 60, 2), objective, 1.26e9)
     assert text.startswith("300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations")
-    assert text.endswith(f" cores), about {needs.peak / 1e9:.1f} GB of memory")
+    assert text.endswith(" cores), about 1.3 GB of memory")
+    # What is unknown is left out.
+    assert report.announcement(pyramid(200, 300, 60, 2), objective, float("nan")).endswith(" cores)")
     # A window that holds the picture is none.
-    assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), objective, needs)
+    assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), objective, 1e9)
 
 
 def test_a_long_run_is_announced_from_measured_seconds():
@@ -47,3 +49,18 @@ def test_a_long_run_is_announced_from_measured_seconds():
     assert hint.startswith("about 6 min 32 s left; a smaller --size")
     assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.02)) is None
     assert report.long_run_hint(progress(60.0, 0.01), progress(61.0, 0.01)) is None
+
+
+@pytest.mark.usefixtures("unchecked", "lenient_promotion")
+@pytest.mark.parametrize("window", ["auto", "32"])
+def test_the_announced_program_is_the_one_that_runs(tiny_weights, tmp_path, compiled, capsys, window):
+    """The steps are compiled once, before the announcement."""
+    data = Path(app.__file__).parents[1] / "data"
+    words = [data / "china.jpg", data / "starry_night.jpg", "-o", tmp_path / "out.png", "--size", "64", "--steps", "2"]
+    words += ["--weights", tiny_weights, "--optimizer", "adam", "--scales", "1", "--window", window]
+    words += ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--compile-cache", "off"]
+    with pytest.raises(SystemExit) as stop:
+        app.main(["stylize", *map(str, words)])
+    assert stop.value.code == 0
+    assert "GB of memory" in capsys.readouterr().err
+    assert compiled.count("jit(run_steps)") == 1

@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_is_there(run, tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_at_once_goes_in_equal_parts(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxstyle.cli.sweep_cells.free_memory", lambda: 1)
+    monkeypatch.setattr("jaxstyle.transfer.memory.free_memory", lambda: 1)
     before = loop.run._cache_size()
     assert run("--seed", "0,1,2", "--cells", str(tmp_path / "cells")) == 0
     assert loop.run._cache_size() <= before + 1

@@ -241,9 +241,7 @@ def test_a_resumed_run_has_the_windows_of_the_checkpoint(run, tmp_path, monkeypa
     real = driver.with_window
 
     def choose(window):
-        monkeypatch.setattr(
-            driver, "with_window", lambda objective, _, *others, **more: real(objective, window, *others, **more)
-        )
+        monkeypatch.setattr(driver, "with_window", lambda stage, _: real(stage, window))
 
     choose(40)
     expected = run(scales=2)
