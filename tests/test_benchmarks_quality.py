@@ -269,6 +269,14 @@ def test_halves_share_no_painting():
     assert all(picture.credit for picture in (*pairs.PHOTOS.values(), *pairs.PAINTINGS.values()))
 
 
+def test_the_documentation_credits_every_picture():
+    text = (COMMITTED.parent / "README.md").read_text()
+    for half, names in pairs.PAIRS.items():
+        for photo, painting in (pair.split("+") for pair in names):
+            credits = pairs.PHOTOS[photo].credit, pairs.PAINTINGS[painting].credit
+            assert f"| {half} | `{photo}`: {credits[0]} | `{painting}`: {credits[1]} |" in text
+
+
 def test_selected_pairs():
     assert pairs.names_of(["tune", pairs.PAIRS["tune"][0]]) == list(pairs.PAIRS["tune"])
     assert pairs.half_of(pairs.PAIRS["held-out"][2]) == "held-out"

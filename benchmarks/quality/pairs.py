@@ -36,18 +36,16 @@ def _met(number: int, credit: str) -> Picture:
 
 PHOTOS = {
     "astronaut": Picture("skimage", "data/astronaut.png", "NASA, Eileen Collins, 1993; public domain"),
+    "cameraman": Picture("skimage", "data/camera.png", "Lav Varshney, cameraman, gray; CC0"),
     "cat": Picture("skimage", "data/chelsea.png", "Stefan van der Walt, Chelsea; CC0"),
     "coffee": Picture("skimage", "data/coffee.png", "Rachel Michetti, coffee cup; CC0"),
     "flower": Picture("sklearn", "datasets/images/flower.jpg", "vultilion, dahlia; CC BY 2.0"),
     "hopper": Picture(
         "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "US Navy, Grace Hopper, 1984; public domain"
     ),
-    "motorcycle": Picture(
-        "skimage", "data/motorcycle_left.png", "D. Scharstein et al., Middlebury stereo data set, 2014; CC0"
-    ),
     "palace": Picture("sklearn", "datasets/images/china.jpg", "Daniel Buechele, Summer Palace; CC BY 2.0"),
     "raccoon": Picture("folder", "content_raccoon_1024x768.jpg", "raccoon; public-domain-image.com"),
-    "rocket": Picture("skimage", "data/rocket.jpg", "SpaceX, Falcon 9, 2015; CC0"),
+    "rocket": Picture("skimage", "data/rocket.jpg", "SpaceX, launch of DSCOVR on a Falcon 9, 2015; public domain"),
 }
 PAINTINGS = {
     "creation": _met(458971, "Giovanni di Paolo, The Creation of the World, 1445"),
@@ -81,7 +79,7 @@ PAIRS = {
     ),
     "held-out": (
         "hopper+the_englishman",
-        "motorcycle+repast_of_the_lion",
+        "cameraman+repast_of_the_lion",
         "rocket+whalers",
         "raccoon+ia_orana_maria",
         "cat+irises",

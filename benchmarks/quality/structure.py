@@ -1,5 +1,7 @@
 """Agreement of a result with the structure of its photo, without a network: luminance and contours."""
 
+import math
+
 import numpy as np
 from jaxtyping import Bool
 
@@ -40,7 +42,7 @@ def contour_f_score(result: AnyImage, photo: AnyImage) -> float:
     `2 P R / (P + R)`: the precision `P` is the share of the result's contours with one of the photo nearby, the recall
     `R` the share of the photo's contours with one of the result nearby.
     """
-    tolerance = TOLERANCE * float(np.hypot(*photo.shape[:2]))
+    tolerance = TOLERANCE * math.hypot(*photo.shape[:2])
     ours, photos = contours(result), contours(photo)
     precision, recall = (
         np.count_nonzero(mask & _near(other, tolerance)) / max(1, np.count_nonzero(mask))
