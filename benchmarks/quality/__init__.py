@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
                 js.save_image(path, pictures.sheet(options.pictures, size, *selection[1:]), quality=90)
                 print(path)
     if options.plot or "measure" in options.only:
-        record.report(options.name, "\n".join(report.tables(record.read(options.name))))
+        record.report(options.name, "\n".join(report.tables(record.read(options.name), options.methods)))
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

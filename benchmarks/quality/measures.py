@@ -36,7 +36,7 @@ MEASURES = {
     "gradient_distance": Measure("gradients", "painting", "distribution of gradients; painting 0, photo 1"),
     "color_distance": Measure("color", "painting", "distance of the colors in OkLab, times 100; painting 0"),
     "flat_mess": Measure("flat mess", "neither", "specks and crossings where the photo is flat; lower is cleaner"),
-    "contour_mess": Measure("contour mess", "neither", "crossings of contours; photo 0, painting 1; lower is cleaner"),
+    "contour_mess": Measure("contour mess", "neither", "crossings of contours; 0 to 1, lower is cleaner"),
 }
 
 
@@ -57,7 +57,7 @@ def make_measure(params: Params, photo: Image, painting: Image) -> Callable[[Ima
         statistics: [statistics(np.asarray(image)) for image in (painting, photo)]
         for statistics in (texture.wavelet_statistics, texture.gradient_magnitudes)
     }
-    photo_pixels, painting_pixels, independent = map(np.asarray, (photo, painting, fit(painting, *photo.shape[:2])))
+    photo_pixels, painting_pixels = np.asarray(photo), np.asarray(painting)
 
     def measure(result: Image) -> dict[str, float]:
         aligned = fit(result, *photo.shape[:2])
@@ -79,7 +79,7 @@ def make_measure(params: Params, photo: Image, painting: Image) -> Callable[[Ima
             "gradient_distance": gradients,
             "color_distance": texture.color_distance(pixels, painting_pixels),
             "flat_mess": mess.flat_mess(aligned_pixels, painting_pixels, photo_pixels),
-            "contour_mess": mess.contour_mess(aligned_pixels, photo_pixels, independent),
+            "contour_mess": mess.contour_mess(aligned_pixels, photo_pixels),
         }
 
     return measure

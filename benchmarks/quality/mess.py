@@ -19,6 +19,8 @@ FLAT_SHARE = 0.4
 # Standard deviations of the image's blur and of the tensor's, and distance of the positions along a contour, in pixels
 # of an image with a long side of 256; larger images have proportional ones.
 IMAGE_SIGMA, TENSOR_SIGMA, CONTOUR_SIGMA = 1.0, 2.0, 2.0
+# Density of blurred contours, at the nominal size, from which a position is near one.
+NEAR = 0.1
 
 
 def flat_mess(result: AnyImage, painting: AnyImage, photo: AnyImage) -> float:
@@ -38,25 +40,24 @@ def flat_mess(result: AnyImage, painting: AnyImage, photo: AnyImage) -> float:
     return float(np.mean(np.sqrt(across)[flat_areas(photo)]) / max(np.mean(np.sqrt(reference)), 1e-6))
 
 
-def contour_mess(result: AnyImage, photo: AnyImage, independent: AnyImage) -> float:
-    """Measure crossings of the photo's contours by strokes; 0 for the photo, 1 for an image without relation to it.
+def contour_mess(result: AnyImage, photo: AnyImage) -> float:
+    """Measure crossings of the photo's contours.
 
-    With `q = sum l2 / sum (l1 + l2)` near the photo's contours: `(q - q_photo) / (q_independent - q_photo)`.
+    `2 sum l2 / sum (l1 + l2)` along the contours of the photo, from 0 for gradients of one direction to 1 for gradients
+    of all directions. Only the half of the contours counts where the photo itself has the clearest direction: at corners
+    and in foliage it has none.
 
     Args:
         result: pixels of the result, of the photo's size.
         photo: pixels of the photo.
-        independent: the painting, resized to the photo's size.
     """
     scale = scale_of(photo)
-    near = blur(contours(photo).astype(np.float64), CONTOUR_SIGMA * scale) > 0.1 / scale
-
-    def share(image: AnyImage) -> float:
-        along, across = eigenvalues(image, scale)
-        return float(np.sum(across[near]) / max(np.sum((along + across)[near]), 1e-12))
-
-    least = share(photo)
-    return (share(result) - least) / max(share(independent) - least, 1e-6)
+    near = blur(contours(photo).astype(np.float64), CONTOUR_SIGMA * scale) > NEAR / scale
+    along, across = eigenvalues(photo, scale)
+    ratio = across / np.maximum(along, 1e-12)
+    clear = near & (ratio <= np.median(ratio[near])) if near.any() else near
+    along, across = eigenvalues(result, scale)
+    return float(2 * np.sum(across[clear]) / max(np.sum((along + across)[clear]), 1e-12))
 
 
 def flat_areas(photo: AnyImage) -> Bool[np.ndarray, "_ _"]:

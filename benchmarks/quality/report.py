@@ -57,36 +57,39 @@ def measure_pictures(
             print(f"{size} {pair} {method}: {values}", flush=True)
 
 
-def tables(result: Run) -> list[str]:
-    """Return the means over the pairs, for each size and half, and then the measures of each pair."""
-    groups = dict.fromkeys((run["size"], run["half"]) for run in result["runs"])
+def tables(result: Run, method_names: Sequence[str]) -> list[str]:
+    """Return the means for each size and half, and then the measures of each pair.
+
+    The means are over the pairs of which all methods have been measured, so that all are of the same pairs.
+    """
+    chosen = [run for run in result["runs"] if run["method"] in (*methods.ENDS, *method_names)]
+    titles = [measure.title for measure in MEASURES.values()]
     texts = []
-    for size, half in groups:
-        runs = [run for run in result["runs"] if (run["size"], run["half"]) == (size, half)]
-        header = (f"method ({half}, {size})", "pairs", *(measure.title for measure in MEASURES.values()), "seconds")
-        texts.append(record.table(header, _rows(runs)))
-        for pair in dict.fromkeys(run["pair"] for run in runs):
-            of_pair = [run for run in runs if run["pair"] == pair]
-            header = (f"{pair} ({size})", *(measure.title for measure in MEASURES.values()), "seconds")
-            texts.append(record.table(header, [(row[0], *row[2:]) for row in _rows(of_pair)]))
+    for size, half in dict.fromkeys((run["size"], run["half"]) for run in chosen):
+        runs = [run for run in chosen if (run["size"], run["half"]) == (size, half)]
+        by_pair = {
+            pair: [run for run in runs if run["pair"] == pair] for pair in dict.fromkeys(r["pair"] for r in runs)
+        }
+        all_methods = {run["method"] for run in runs}
+        complete = [rows for rows in by_pair.values() if {run["method"] for run in rows} == all_methods]
+        title = f"{half}, {size}: mean of {len(complete)} pair{'s' * (len(complete) != 1)}"
+        texts.append(record.table((title, *titles, "seconds"), _rows([run for rows in complete for run in rows])))
+        texts.extend(
+            record.table((f"{pair}, {size}", *titles, "seconds"), _rows(rows)) for pair, rows in by_pair.items()
+        )
     return texts
 
 
 def _rows(runs: Sequence[Run]) -> list[tuple[Any, ...]]:
-    return [_mean(runs, method) for method in _methods(runs)]
+    """Return the means of each method, the two ends first."""
+    names = dict.fromkeys([*methods.ENDS, *(run["method"] for run in runs)]) if runs else ()
+    return [_mean([run for run in runs if run["method"] == name]) for name in names]
 
 
-def _mean(runs: Sequence[Run], method: str) -> tuple[Any, ...]:
-    """Return the row of a method: number of pairs, means of the measures, mean of the seconds."""
-    own = [run for run in runs if run["method"] == method]
-    seconds = [run["seconds"] for run in own if run["seconds"] is not None]
-    means = (f"{statistics.mean(run[measure] for run in own):.2f}" for measure in MEASURES)
-    return method, len(own), *means, f"{statistics.mean(seconds):.0f}" if seconds else None
-
-
-def _methods(runs: Sequence[Run]) -> list[str]:
-    """Return the methods of some runs, the two ends first."""
-    return list(dict.fromkeys([*methods.ENDS, *(run["method"] for run in runs)]))
+def _mean(runs: Sequence[Run]) -> tuple[Any, ...]:
+    seconds = [run["seconds"] for run in runs if run["seconds"] is not None]
+    means = (f"{statistics.mean(run[measure] for run in runs):.2f}" for measure in MEASURES)
+    return runs[0]["method"], *means, f"{statistics.mean(seconds):.0f}" if seconds else None
 
 
 def _earlier(name: str) -> Run:
