@@ -43,9 +43,9 @@ def flat_mess(result: AnyImage, painting: AnyImage, photo: AnyImage) -> float:
 def contour_mess(result: AnyImage, photo: AnyImage) -> float:
     """Measure crossings of the photo's contours.
 
-    `2 sum l2 / sum (l1 + l2)` along the contours of the photo, from 0 for gradients of one direction to 1 for gradients
-    of all directions. Only the half of the contours counts where the photo itself has the clearest direction: at corners
-    and in foliage it has none.
+    `2 sum l2 / sum (l1 + l2)` along the contours of the photo: 0 for gradients of one direction, 1 for gradients of all
+    directions. Only that half of the contours counts where the photo itself has the clearest direction: at corners and
+    in foliage it has none.
 
     Args:
         result: pixels of the result, of the photo's size.
