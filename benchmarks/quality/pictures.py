@@ -33,13 +33,11 @@ def make(
     method_names: Sequence[str],
     images: Path | None = None,
     python: str = sys.executable,
-) -> None:
+) -> list[str]:
     """Make the missing pictures, pair after pair, so that an interrupted run compares methods by the same pairs.
 
-    A program that fails is reported; the other pictures are made first.
-
-    Raises:
-        WorkerError: at the end, if a program has failed.
+    Returns:
+        A message for each picture that could not be made; the others are made all the same.
     """
     params = js.load_params()
     cells = [(size, pair, method) for size in sizes for pair in pair_names for method in method_names]
@@ -62,8 +60,7 @@ def make(
         recipe = {"method": method, "identity": methods.identity(method), "seconds": round(seconds, 1)}
         js.save_image(path, image, recipe=recipe)
         print(f"{label}: {time.perf_counter() - start:.1f} s", flush=True)
-    if failures:
-        raise WorkerError("\n".join(failures))
+    return failures
 
 
 def sheet(

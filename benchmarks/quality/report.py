@@ -53,7 +53,7 @@ def measure_pictures(
             measured[size, pair, method] = run
             result |= {"machine": record.machine(), "runs": list(measured.values())}
             record.write(name, result)
-            values = ", ".join(f"{entry.title} {run[key]:.2f}" for key, entry in MEASURES.items())
+            values = ", ".join(f"{title} {run[key]:.2f}" for key, title in MEASURES.items())
             print(f"{size} {pair} {method}: {values}", flush=True)
 
 
@@ -63,7 +63,6 @@ def tables(result: Run, method_names: Sequence[str]) -> list[str]:
     The means are over the pairs of which all methods have been measured, so that all are of the same pairs.
     """
     chosen = [run for run in result["runs"] if run["method"] in (*methods.ENDS, *method_names)]
-    titles = [measure.title for measure in MEASURES.values()]
     texts = []
     for size, half in dict.fromkeys((run["size"], run["half"]) for run in chosen):
         runs = [run for run in chosen if (run["size"], run["half"]) == (size, half)]
@@ -73,9 +72,12 @@ def tables(result: Run, method_names: Sequence[str]) -> list[str]:
         all_methods = {run["method"] for run in runs}
         complete = [rows for rows in by_pair.values() if {run["method"] for run in rows} == all_methods]
         title = f"{half}, {size}: mean of {len(complete)} pair{'s' * (len(complete) != 1)}"
-        texts.append(record.table((title, *titles, "seconds"), _rows([run for rows in complete for run in rows])))
+        texts.append(
+            record.table((title, *MEASURES.values(), "seconds"), _rows([run for rows in complete for run in rows]))
+        )
         texts.extend(
-            record.table((f"{pair}, {size}", *titles, "seconds"), _rows(rows)) for pair, rows in by_pair.items()
+            record.table((f"{pair}, {size}", *MEASURES.values(), "seconds"), _rows(rows))
+            for pair, rows in by_pair.items()
         )
     return texts
 
