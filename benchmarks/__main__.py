@@ -9,6 +9,8 @@ QUESTIONS = {
     "gatys_trace": "Is our loss below the one that the authors' notebook prints, on its own images?",
     "scales": "At equal cost, is it better to optimize small copies first?",
     "strength": "Does a strength give the same balance of content and style for every pair and every size?",
+    "quality": "Which method makes the better pictures?",
+    "ballot": "Which pictures do people prefer?",
     "sweep": "Does a contact sheet cost more than its cells run separately?",
     "scaling": "What does each device compute, store and send as an image is sharded over more devices?",
     "folder": "How many pictures per minute does a folder make, compared with running its photos separately?",
