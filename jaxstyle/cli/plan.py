@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle.cli.stylize import Stylize, defaults
-from jaxstyle.cli.validate import LIMITS, MAX_SIDE, check_between, check_layers, check_window
+from jaxstyle.cli.validate import LIMITS, MAX_SIDE, check_between, check_layers
 from jaxstyle.objective.base import Objective
 from jaxstyle.transfer import cost, presets
 from jaxstyle.transfer.memory import (
@@ -29,6 +29,7 @@ from jaxstyle.transfer.memory import (
 )
 from jaxstyle.transfer.program import Size, StageShape
 from jaxstyle.transfer.pyramid import Scale, ScaleCount
+from jaxstyle.transfer.validate import check_window
 from jaxstyle.vgg import network
 
 # Of one step that L-BFGS stores.
@@ -110,13 +111,13 @@ class Plan:
 
     def _check(self, options: Stylize) -> None:
         check_layers(self.content_layers, self.style_layers)
-        check_window(self.window)
-        check_between("WIDTH", self.width, options.settings().min_side, MAX_SIDE)
-        check_between("HEIGHT", self.height, options.settings().min_side, MAX_SIDE)
+        check_window("window", self.window)
+        min_side = options.settings().min_side
+        check_between("WIDTH", self.width, min_side, MAX_SIDE)
+        check_between("HEIGHT", self.height, min_side, MAX_SIDE)
         check_between("--paintings", self.paintings, 1, MAX_COUNT)
         check_between("--regions", self.regions, 0, MAX_COUNT)
-        for name in ("steps", "batch"):
-            check_between(f"--{name}", getattr(self, name), *LIMITS[name])
+        check_between("--batch", self.batch, *LIMITS["batch"])
 
     def _rows(self, shape: StageShape) -> tuple[list[Row], int]:
         """Return all rows, and the bytes of the process."""

@@ -8,7 +8,6 @@ from jaxstyle.cli.option_names import option_name
 from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.errors import InputError
 from jaxstyle.image.masks import parse_region_specs
-from jaxstyle.objective.base import MIN_WINDOW
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.validate import MAX_STEPS
 
@@ -71,16 +70,6 @@ def check_layers(content_layers: Sequence[str], style_layers: Sequence[str]) -> 
     for name, layers in (("--content-layers", content_layers), ("--style-layers", style_layers)):
         if not layers:
             raise InputError(f"{name} names no layer, expected at least one; weight 0 omits a loss term")
-
-
-def check_window(window: str | int) -> None:
-    """Check the size of `--window`.
-
-    Raises:
-        InputError: naming the option.
-    """
-    if isinstance(window, int) and window < MIN_WINDOW:
-        raise InputError(f"--window is {window}, expected auto, whole, or {MIN_WINDOW} pixels or more")
 
 
 def _check_paintings(options: Options) -> None:
