@@ -84,7 +84,8 @@ def with_checkpoint(
     """Return the plan of a run that is saved, and resumed only with the same settings and arguments."""
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     # The window does not change the result, so it is excluded; the snapshot stores the windows used.
-    parts = {name: value for name, value in settings.parts().items() if name not in ("window", "name", "source")}
+    ignored = ("window", "shards", "name", "source")
+    parts = {name: value for name, value in settings.parts().items() if name not in ignored}
     parts |= dict(arguments) | {"params": plan.params, "mesh": shards_of(plan.mesh)}
     return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
 

@@ -21,6 +21,9 @@ from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
+# Terms with a weight, in the order of `LossWeights`.
+TERMS = ("content", "style", "tv", "region")
+
 
 @dataclass(frozen=True)
 class RunOptions(LossOptions):
@@ -110,7 +113,7 @@ class Settings(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self)
-        for term in ("content", "style", "tv", "region"):
+        for term in TERMS:
             object.__setattr__(self, f"{term}_weight", _plain_weight(term, getattr(self, f"{term}_weight")))
         # Both are made, so that a wrong number is an error even where it is not used.
         _, _ = self._lbfgs(), adam(self.learning_rate, b2=self.beta2)
@@ -166,6 +169,9 @@ class Settings(RunOptions):
         parts = _objective_parts(changes.pop("objective", None)) | _weight_parts(changes.pop("weights", None)) | changes
         for name in sorted(set(parts) - set(self.parts())):
             raise InputError(f"there is no setting {quote(name)}, expected one of {', '.join(self.parts())}")
+        for term in TERMS:
+            if f"{term}_weight" in parts:
+                parts[f"{term}_weight"] = _plain_weight(term, parts[f"{term}_weight"])
         has_weights = "content_weight" in parts or "style_weight" in parts
         if "strength" not in parts and has_weights:
             parts["strength"] = None
@@ -221,7 +227,7 @@ def _weight_parts(weights: Any) -> dict[str, Any]:
         return {}
     if not isinstance(weights, LossWeights):
         raise InputError(f"weights is {quote(weights)}, expected LossWeights")
-    return dict(zip(("content_weight", "style_weight", "tv_weight", "region_weight"), weights, strict=True))
+    return {f"{term}_weight": weight for term, weight in zip(TERMS, weights, strict=True)}
 
 
 def _plain_weight(term: str, value: Any) -> float | tuple[float, ...]:

@@ -107,7 +107,7 @@ def stylize(
         start_time=start_time,
     )
     if checkpoint is not None:
-        arguments = {"content": content, "styles": styles, "weights": job.weights}
+        arguments = {"content": content, "styles": styles}
         arguments |= {"style_weights": style_weights, "regions": regions}
         plan = with_checkpoint(plan, checkpoint, settings, arguments)
     if callback is not None:

@@ -171,9 +171,9 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
     for options, names in (
         ({"steps": 4}, "steps"),
         ({"seed": 2}, "seed"),
-        ({"weights": js.LossWeights(1.0, 2.0), "tolerance": 0.1}, "tolerance, weights"),
+        ({"weights": js.LossWeights(1.0, 2.0), "tolerance": 0.1}, "style_weight, tolerance"),
         ({"optimizer": js.lbfgs(chroma=0.5)}, "optimizer"),
-        ({"objective": js.Objective(pooling="avg")}, "objective"),
+        ({"objective": js.Objective(pooling="avg")}, "pooling"),
         ({"params": tiny_params | {"input": {"scale": jnp.ones(3), "shift": jnp.zeros(3)}}}, "params"),
     ):
         with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same images"):
