@@ -43,6 +43,11 @@ class Bank(NamedTuple):
     directions: Float[Array, "*regions n c"]
     center: Float[Array, "*regions c"]
 
+    @property
+    def size(self) -> int:
+        """Number of features, of each region."""
+        return self.directions.shape[-2]
+
 
 def make_bank(features: Float[Array, "n c"]) -> Bank:
     """Make a bank of feature vectors of the style.
@@ -53,6 +58,11 @@ def make_bank(features: Float[Array, "n c"]) -> Bank:
     center = jnp.mean(features, axis=0)
     offsets = features - center[None, :]
     return Bank(offsets / _lengths(offsets)[:, None], center)
+
+
+def resize_bank(bank: Bank, size: int) -> Bank:
+    """Return a bank of at least its size that repeats its first features, which changes no distance."""
+    return bank._replace(directions=jnp.take(bank.directions, np.arange(size) % bank.size, axis=-2))
 
 
 def neighbor_distances(features: Features, bank: Bank) -> Float[Array, "h w"]:

@@ -4,6 +4,7 @@ Because they are sums, the statistics of an image are the sum of the statistics 
 whole, window by window, or sharded over devices, and the losses are the same numbers.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -28,12 +29,14 @@ class Statistics(NamedTuple):
         sums: style layer to `(c,)` or `(regions, c)`, the sum of its feature vectors, where the style loss needs it.
         errors: content layer to the sum of squared differences from the content's features.
         variation: see `variation_sum`.
+        distances: neighbor layer to the sum of distances to the nearest feature of the style, one or `(regions,)`.
     """
 
     products: dict[str, Float[Array, "*regions _ _"]]
     sums: dict[str, Float[Array, "*regions _"]]
     errors: dict[str, Scalar]
     variation: Scalar
+    distances: Mapping[str, Float[Array, "*regions"]] = {}
 
 
 @jax.custom_vjp

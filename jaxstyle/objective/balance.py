@@ -59,7 +59,8 @@ def balance(
         targets: see `make_targets`; of the content's size.
         objective: static.
         strength: from 0, the content alone, to 1, the style alone.
-        weights: `tv` and `regions` are copied from these, and a layer of weight 0 is left out; see `LossWeights`.
+        weights: `tv`, `regions` and `neighbors` are copied from these, and a layer of weight 0 is left out; see
+            `LossWeights`.
 
     Returns:
         Weights with one number for each layer.
@@ -106,7 +107,7 @@ def _balance(
 
     def norm(layer: Int[Array, ""]) -> Float[Array, ""]:
         only = (jnp.arange(contents + styles) == layer).astype(jnp.float32)
-        alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions)
+        alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions, 0.0)
         far_end = jnp.where(layer < contents, ends[1], ends[0])
         _, gradient = value_and_grad(far_end, params, targets, alone, objective)
         return jnp.sqrt(jnp.sum(jnp.square(gradient)))

@@ -1,5 +1,7 @@
 """The objective: which layers, with which normalization (static), and with which weights (traced)."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -13,6 +15,7 @@ from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
+from jaxstyle.losses.neighbors import Bank
 from jaxstyle.losses.statistics import Variation
 from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
 from jaxstyle.objective.tiling import Stage
@@ -25,6 +28,8 @@ MIN_WINDOW = 32
 # Pixels a side, and devices.
 MAX_WINDOW, MAX_SHARDS = 2**31 - 1, 2**20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
+# Features of the style in a bank.
+MAX_BANK = 65536
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Objective:
         matrix_root: method of the square roots in `"wasserstein"`: see `matrix_sqrt.py`.
         ridge: multiple of the identity that `"wasserstein"` adds to both covariances, whatever the method, 0 or more,
             in units of squared features; None for 3 % of the Frobenius norm of the style's covariance.
+        neighbor_layers: layers whose features should each be near some feature of the style: see `neighbors.py`.
+        bank_size: largest number of the style's features at each of these layers, 1 to 65536.
 
     Raises:
         InputError: for unknown layers or values.
@@ -66,9 +73,11 @@ class Objective:
     matrix_root: MatrixRoot = "auto"
     algorithm: network.Algorithm = "auto"
     ridge: float | None = None
+    neighbor_layers: tuple[str, ...] = ()
+    bank_size: int = 4096
 
     def __post_init__(self):
-        for name in ("content_layers", "style_layers"):
+        for name in ("content_layers", "style_layers", "neighbor_layers"):
             layers = getattr(self, name)
             check_sequence(layers, name, "layer names")
             # Tuples, because lists have no hash. As text, because what is no name need not have one either.
@@ -76,7 +85,7 @@ class Objective:
             network.check_layers(layers)
             object.__setattr__(self, name, layers)
         if not self.layers:
-            raise InputError("no layers at all, expected at least one content or style layer")
+            raise InputError("no layers at all, expected at least one content, style or neighbor layer")
         network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
         gatys.check_normalization(self.normalization)
         check_style_loss(self.style_loss)
@@ -94,11 +103,18 @@ class Objective:
         if self.ridge is not None:
             check_number(self.ridge, "ridge", 0, MAX_WEIGHT)
             object.__setattr__(self, "ridge", float(self.ridge))
+        check_integer(self.bank_size, "bank_size", 1, MAX_BANK)
+        object.__setattr__(self, "bank_size", int(self.bank_size))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Content and style layers, without repetition."""
-        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+        """Content, style and neighbor layers, without repetition."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers, *self.neighbor_layers)))
+
+    @property
+    def guided_layers(self) -> tuple[str, ...]:
+        """Layers with a style for each region: style and neighbor layers, without repetition."""
+        return tuple(dict.fromkeys((*self.style_layers, *self.neighbor_layers)))
 
     @property
     def needs_means(self) -> bool:
@@ -125,24 +141,28 @@ class LossWeights(NamedTuple):
         tv: weight of the total variation, which is about 1e-3 to 1e-1: 1e6 smooths visibly beside the notebook's other
             weights.
         regions: weight of the style of a region; one number, or one for each region.
+        neighbors: weight of the neighbor term, which is 0 to 2 for each layer; one number, or one for each neighbor
+            layer.
     """
 
     content: float | tuple[float, ...] | Array = 1.0
     style: float | tuple[float, ...] | Array = 1e3
     tv: float | Array = 0.0
     regions: float | tuple[float, ...] | Array = 1.0
+    neighbors: float | tuple[float, ...] | Array = 1.0
 
 
 class Losses(NamedTuple):
     """The weighted terms and their sum. Scalars, or arrays of a run's history.
 
     Attributes:
-        total: content + style + tv.
+        total: content + style + tv + neighbors.
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
         tv: weighted total variation.
         surrogate: the scalar whose gradient `value_and_grad` returns: `total`, or with whitened targets the total whose
             style term is measured in their metric.
+        neighbors: weighted sum over the neighbor layers.
     """
 
     total: Float[Array, "*steps"]
@@ -150,6 +170,7 @@ class Losses(NamedTuple):
     style: Float[Array, "*steps"]
     tv: Float[Array, "*steps"]
     surrogate: Float[Array, "*steps"]
+    neighbors: Float[Array, "*steps"]
 
 
 def check_objective(objective: Any) -> None:
@@ -207,7 +228,7 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
         numbers = np.asarray(value, np.float64)
         _check_weight_values(name, value, numbers)
         positive |= name == "tv" and bool(numbers > 0)
-        positive |= name in ("content", "style") and bool(count and np.any(numbers > 0))
+        positive |= name in ("content", "style", "neighbors") and bool(count and np.any(numbers > 0))
     if not positive:
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
@@ -219,6 +240,7 @@ def _weight_counts(objective: Objective, regions: int | None) -> tuple[tuple[str
         ("style", len(objective.style_layers), "style layers"),
         ("tv", None, ""),
         ("regions", regions, "regions"),
+        ("neighbors", len(objective.neighbor_layers), "neighbor layers"),
     )
 
 
@@ -237,9 +259,12 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
         regions: number of regions; None if there are none.
 
     Returns:
-        Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
+        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, and `(neighbor layers,)`.
     """
-    shapes = (len(objective.content_layers),), (len(objective.style_layers),), (), () if regions is None else (regions,)
+    contents, styles, neighbors = (
+        (len(layers),) for layers in (objective.content_layers, objective.style_layers, objective.neighbor_layers)
+    )
+    shapes = contents, styles, (), () if regions is None else (regions,), neighbors
     return LossWeights(
         *(
             jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
@@ -257,6 +282,7 @@ def compute_statistics(
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
+    banks: Mapping[str, Bank] | None = None,
 ) -> StageOutputs:
     """Compute the statistics of an image that the objective needs, at once or in windows.
 
@@ -269,12 +295,14 @@ def compute_statistics(
         styles: layers whose outer products are summed; the objective's if None.
         maps: layers whose feature maps are returned.
         extent: height and width of an image on a larger canvas: see `canvas.py`.
+        banks: neighbor layer to the style's features; None sums no distances to them.
 
     Returns:
         Sums and maps.
     """
-    inputs = StageInputs(content, {} if guides is None else guides)
-    return run_stages(image, params, inputs, stages(objective, tuple(content), styles, maps), maps, extent)
+    inputs = StageInputs(content, {} if guides is None else guides, {} if banks is None else banks)
+    parts = stages(objective, tuple(content), styles, maps, tuple(inputs.banks))
+    return run_stages(image, params, inputs, parts, maps, extent)
 
 
 def stages(
@@ -282,6 +310,7 @@ def stages(
     contents: tuple[str, ...] | None = None,
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
+    neighbors: tuple[str, ...] | None = None,
 ) -> tuple[Stage, ...]:
     """Divide the network into the one or two stages that the objective is evaluated in: see `windows.py`.
 
@@ -290,6 +319,7 @@ def stages(
         contents: layers whose squared errors are summed; the objective's if None.
         styles: layers whose outer products are summed; the objective's if None.
         maps: layers whose feature maps are returned.
+        neighbors: layers whose distances to the style's features are summed; the objective's if None.
     """
     # Winograd's strips would gather an image that is sharded over devices.
     algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
@@ -301,7 +331,19 @@ def stages(
         objective.window,
         objective.shards,
         objective.needs_means,
+        objective.neighbor_layers if neighbors is None else neighbors,
     )
+
+
+def direct(objective: Objective, sharded: bool = True) -> Objective:
+    """Return the objective for a single evaluation: compiling Winograd's form takes longer than it saves.
+
+    Args:
+        objective: everything but its algorithm, and its shards, stays.
+        sharded: False for an image on one device.
+    """
+    algorithm = "direct" if objective.algorithm == "auto" else objective.algorithm
+    return dataclasses.replace(objective, algorithm=algorithm, shards=objective.shards if sharded else (1, 1))
 
 
 def num_positions(height: Dim, width: Dim, layer: str) -> float | Scalar:

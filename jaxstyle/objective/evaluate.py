@@ -68,9 +68,11 @@ def compiled_value_and_grad(
 
     def surrogate(pixels: Image):
         guides = None if targets.guides is None else targets.guides.weights
-        outputs = compute_statistics(params, pixels, targets.content, objective, guides, extent=targets.extent)
+        outputs = compute_statistics(
+            params, pixels, targets.content, objective, guides, extent=targets.extent, banks=targets.banks
+        )
         variation = variation_sum(pixels, objective.variation, targets.extent)
-        statistics = Statistics(outputs.products, outputs.sums, outputs.errors, variation)
+        statistics = Statistics(outputs.products, outputs.sums, outputs.errors, variation, outputs.distances)
         losses = weighted_losses(statistics, sides(pixels.shape, targets.extent), targets, weights, objective)
         return losses.surrogate, losses
 
@@ -103,7 +105,22 @@ def weighted_losses(
     content = _weighted(weights.content, content)
     style, surrogate = _weighted(weights.style, style), _weighted(weights.style, surrogate)
     tv = jnp.float32(weights.tv) * statistics.variation * variation_scale(height, width, objective.variation)
-    return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
+    neighbors = _weighted(
+        weights.neighbors,
+        [_neighbor_term(layer, statistics, size, targets, weights) for layer in objective.neighbor_layers],
+    )
+    others = content + tv + neighbors
+    return Losses(others + style, content, style, tv, others + surrogate, neighbors)
+
+
+def _neighbor_term(
+    layer: str, statistics: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights
+) -> Scalar:
+    """Unweighted neighbor loss of a layer: the mean over positions, or regions, of distances."""
+    if targets.guides is None:
+        return statistics.distances[layer] / num_positions(*size, layer)
+    scales = targets.guides.shares * jnp.asarray(weights.regions, jnp.float32)
+    return jnp.sum(scales * statistics.distances[layer])
 
 
 def _style_terms(

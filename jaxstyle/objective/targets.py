@@ -1,6 +1,5 @@
 """Targets of the optimization: the content's features and the style's Gram matrices, computed once a run."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,8 +15,10 @@ from jaxstyle.image.canvas import Canvas, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.image.regions import Regions, check_regions
 from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guides
+from jaxstyle.losses.neighbors import Bank
 from jaxstyle.losses.whitening import Metric, whitening
-from jaxstyle.objective.base import Objective, check_objective, compute_statistics, num_positions
+from jaxstyle.objective.banks import BankSource, style_banks
+from jaxstyle.objective.base import Objective, check_objective, compute_statistics, direct, num_positions
 from jaxstyle.objective.mesh import broadcast_from_first_host, image_spec, mesh_of, put, replicated, to_host
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
 from jaxstyle.vgg.network import check_params
@@ -37,6 +38,8 @@ class Targets(NamedTuple):
         guides: weights of the positions for each region; None where the whole image has one style.
         metric: style layer to the metric of its residual in the surrogate loss: see `whiten`; None for the loss itself.
         extent: height and width of an image on a larger canvas (see `canvas.py`); None if the image fills the canvas.
+        banks: neighbor layer to the style's features there; with regions one bank for each. None where there are no
+            neighbor layers.
     """
 
     content: dict[str, AnyFeatures]
@@ -45,6 +48,7 @@ class Targets(NamedTuple):
     guides: Guides | None = None
     metric: dict[str, Metric] | None = None
     extent: Extent | None = None
+    banks: dict[str, Bank] | None = None
 
 
 class StyleStatistics(NamedTuple):
@@ -53,10 +57,12 @@ class StyleStatistics(NamedTuple):
     Attributes:
         grams: see `Targets.style`.
         means: see `Targets.means`.
+        banks: see `Targets.banks`.
     """
 
     grams: dict[str, Float[Array, "*regions _ _"]]
     means: dict[str, Float[Array, "*regions _"]] | None
+    banks: dict[str, Bank] | None = None
 
 
 def make_targets(
@@ -69,7 +75,8 @@ def make_targets(
 ) -> Targets:
     """Compute the features of the content and the Gram matrices of the style.
 
-    Several styles blend by their unnormalized Gram matrices, and means: `A = sum w_i A_i / sum w_i`.
+    Several styles blend by their unnormalized Gram matrices, and means: `A = sum w_i A_i / sum w_i`. At the neighbor
+    layers they share a bank, in which each has a part of the features that is proportional to its weight.
 
     Args:
         params: see `load_params`.
@@ -93,7 +100,7 @@ def make_targets(
         raise InputError(f"styles is {quote(styles)}, expected a list of at least one image, such as [style]")
     for style in styles:
         check_image(_pixels(style), "style", objective.min_side)
-    canvas = content if isinstance(content, Canvas) else Canvas(content)
+    canvas = _canvas(content)
     guides = None
     if regions is not None:
         size = canvas.pixels.shape if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
@@ -101,7 +108,8 @@ def make_targets(
         guides = content_guides(canvas, regions, objective)
         check_guides(jax.tree.map(to_host, guide_norms(guides.weights)), regions.guidance, "the content")
     style = style_statistics(params, styles, objective, style_weights, regions)
-    return Targets(content_features(params, canvas, objective), style.grams, style.means, guides, extent=canvas.extent)
+    features = content_features(params, canvas, objective)
+    return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks)
 
 
 def check_targets(targets: Any, objective: Objective) -> None:
@@ -112,8 +120,9 @@ def check_targets(targets: Any, objective: Objective) -> None:
         ("content", objective.content_layers, targets.content),
         ("style", objective.style_layers, targets.style),
         ("means", objective.style_layers if objective.needs_means else (), targets.means),
-        ("guides", objective.style_layers, {} if targets.guides is None else targets.guides.weights),
+        ("guides", objective.guided_layers, {} if targets.guides is None else targets.guides.weights),
         ("metric", objective.style_layers, targets.metric),
+        ("banks", objective.neighbor_layers, targets.banks),
     ):
         optional = name in ("metric", "guides")
         if (optional and not arrays) or set(layers) <= set(arrays or {}):
@@ -130,13 +139,13 @@ def content_guides(content: Canvas, regions: Regions, objective: Objective) -> G
     Args:
         content: the content image.
         regions: masks of its true size.
-        objective: determines the style layers.
+        objective: determines the style and neighbor layers.
     """
     masks = np.zeros((*content.pixels.shape[:2], regions.content.shape[2]), np.float32)
     masks[: regions.content.shape[0], : regions.content.shape[1]] = regions.content
     mesh = mesh_of(content.pixels)
     placed = jnp.asarray(masks) if mesh is None else put(masks, NamedSharding(mesh, image_spec(mesh)))
-    return _make_guides(placed, objective.style_layers, regions.guidance, content.extent)
+    return _make_guides(placed, objective.guided_layers, regions.guidance, content.extent)
 
 
 def style_statistics(
@@ -146,13 +155,15 @@ def style_statistics(
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
 ) -> StyleStatistics:
-    """Compute the style's half of the targets: blended Gram matrices and means. See `make_targets`."""
+    """Compute the style's half of the targets: blended Gram matrices and means, and banks. See `make_targets`."""
     blend = normalize_style_weights(len(styles), style_weights)
     if regions is None:
         statistics = [_statistics_of(params, style, objective) for style in styles]
-        return _weighted_sum(statistics, [np.float32(share) for share in blend])
+        sources = [BankSource(_canvas(style), np.asarray(share)) for style, share in zip(styles, blend, strict=True)]
+        banks = style_banks(params, sources, objective)
+        return _weighted_sum(statistics, [np.float32(share) for share in blend])._replace(banks=banks)
     count = regions.content.shape[2]
-    statistics, shares = [], []
+    statistics, shares, style_guides = [], [], []
     for k, (style, share, mask) in enumerate(zip(styles, blend, regions.styles, strict=True), 1):
         mask = np.asarray(mask, np.float32)
         presence = mask if mask.ndim == 1 else mask.max(axis=(0, 1)) > 0
@@ -160,8 +171,9 @@ def style_statistics(
         if mask.ndim == 1:
             whole = _statistics_of(params, style, objective)
             statistics.append(jax.tree.map(lambda array: jnp.repeat(array[None], count, axis=0), whole))
+            style_guides.append(None)
             continue
-        guides = _make_guides(jnp.asarray(mask), objective.style_layers, regions.guidance, None)
+        guides = _make_guides(jnp.asarray(mask), objective.guided_layers, regions.guidance, None)
         # Only the regions that this style has.
         norms = {
             layer: np.asarray(squares)[np.flatnonzero(presence)]
@@ -169,12 +181,15 @@ def style_statistics(
         }
         check_guides(norms, regions.guidance, f"style {k}")
         statistics.append(_statistics_of(params, style, objective, guides.weights))
+        style_guides.append(guides.weights)
     total = np.sum(shares, axis=0)
     if not np.all(total > 0):
         raise InputError(
             f"region {np.flatnonzero(total <= 0)[0] + 1} has only styles of weight 0, expected a positive one"
         )
-    return _weighted_sum(statistics, [share / total for share in shares])
+    shares = [share / total for share in shares]
+    sources = [BankSource(_canvas(style), *rest) for style, *rest in zip(styles, shares, style_guides, strict=True)]
+    return _weighted_sum(statistics, shares)._replace(banks=style_banks(params, sources, objective))
 
 
 def normalize_style_weights(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
@@ -261,7 +276,11 @@ def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str,
 def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
     """Compute the content's half of the targets: its feature maps. See `make_targets`."""
     pixels, layers, extent = jnp.asarray(content.pixels), objective.content_layers, content.extent
-    return compute_statistics(params, pixels, {}, _direct(objective), styles=(), maps=layers, extent=extent).maps
+    return compute_statistics(params, pixels, {}, direct(objective), styles=(), maps=layers, extent=extent).maps
+
+
+def _canvas(image: AnyImage | Canvas) -> Canvas:
+    return image if isinstance(image, Canvas) else Canvas(image)
 
 
 def _pixels(image: Any) -> Any:
@@ -273,11 +292,9 @@ def _statistics_of(
 ) -> StyleStatistics:
     """Statistics of one style; of each region with guides."""
     if isinstance(style, Canvas) and guides is None:
-        return _compute_style_statistics(params, style, objective, None)
+        return _compute_style_statistics(params, style, direct(objective), None)
     check_image(_pixels(style), "style", objective.min_side)
-    # A plain image is not sharded over devices, even if the content is.
-    unsharded = dataclasses.replace(objective, shards=(1, 1))
-    return _compute_style_statistics(params, Canvas(_pixels(style)), unsharded, guides)
+    return _compute_style_statistics(params, Canvas(_pixels(style)), direct(objective, sharded=False), guides)
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -285,7 +302,7 @@ def _compute_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
     pixels, extent = jnp.asarray(style.pixels), style.extent
-    outputs = compute_statistics(params, pixels, {}, _direct(objective), guides, extent=extent)
+    outputs = compute_statistics(params, pixels, {}, objective, guides, extent=extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
@@ -297,11 +314,6 @@ def _compute_style_statistics(
 
 
 _make_guides = jax.jit(make_guides, static_argnames=("layers", "guidance"))
-
-
-def _direct(objective: Objective) -> Objective:
-    """The objective for a single evaluation: compiling Winograd's form takes longer than it saves."""
-    return dataclasses.replace(objective, algorithm="direct") if objective.algorithm == "auto" else objective
 
 
 def _weighted_sum(styles: Sequence[StyleStatistics], shares: Sequence[np.ndarray | np.float32]) -> StyleStatistics:

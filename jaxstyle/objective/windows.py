@@ -22,8 +22,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Placement, edge_extend, sides
+from jaxstyle.image.canvas import Placement, edge_extend, mask_outside, sides
 from jaxstyle.image.ops import check_image
+from jaxstyle.losses.neighbors import Bank, neighbor_distances
 from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products, squared_error
 from jaxstyle.objective.halo import join, split
 from jaxstyle.objective.tiling import Stage, Window, axes
@@ -36,15 +37,18 @@ DEEP_WINDOW_FACTOR = 4
 
 
 class StageInputs(NamedTuple):
-    """Maps that feature maps are compared with or weighted by, divided among windows and devices like these.
+    """What feature maps are compared with or weighted by. Maps are divided among windows and devices like these.
 
     Attributes:
         content: content layer to the feature map that squared errors are measured from.
-        guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one style.
+        guides: style and neighbor layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one
+            style.
+        banks: neighbor layer to the style's features: see `neighbors.py`.
     """
 
     content: FeatureMaps
     guides: FeatureMaps
+    banks: Mapping[str, Bank] = {}
 
 
 class StageOutputs(NamedTuple):
@@ -55,12 +59,15 @@ class StageOutputs(NamedTuple):
         sums: style layer to the sum of its feature vectors; with guides one for each region. Empty unless the stage
             has `means`.
         errors: content layer to the sum of squared differences from the content's features.
+        distances: neighbor layer to the sum of distances to the nearest feature of the style; with guides one for each
+            region.
         maps: layer to its feature map.
     """
 
     products: dict[str, Float[Array, "*regions _ _"]]
     sums: dict[str, Float[Array, "*regions _"]]
     errors: dict[str, Scalar]
+    distances: dict[str, Float[Array, "*regions"]]
     maps: dict[str, AnyFeatures]
 
 
@@ -90,7 +97,7 @@ def run_stages(
     """
     # Here, because the second stage sees only its own part of the network.
     check_image(image, min_side=max((network.stride(layer) for stage in stages for layer in stage.layers), default=1))
-    outputs = StageOutputs({}, {}, {}, {})
+    outputs = StageOutputs({}, {}, {}, {}, {})
     if extent is not None and any(stage.options.padding == "replicate" for stage in stages):
         for axis, side in enumerate(sides(image.shape, extent)):
             image = edge_extend(image, axis, side)
@@ -109,6 +116,7 @@ def make_stages(
     window: int | None,
     shards: tuple[int, int] = (1, 1),
     means: bool = False,
+    neighbors: tuple[str, ...] = (),
 ) -> tuple[Stage, ...]:
     """Make one stage of the network, or two where there are windows and layers after the cut.
 
@@ -121,23 +129,26 @@ def make_stages(
             windows.
         shards: numbers of devices that share the image's rows and columns.
         means: True if feature vectors are summed, too.
+        neighbors: layers whose distances to the style's nearest features are summed.
 
     Returns:
         One stage, or two of which the second starts from a map of the first; none if there are no layers.
     """
-    roles = styles, contents, maps
+    roles = styles, contents, maps, neighbors
     if not any(roles):
         return ()
+
+    def stage(after: str | None, layers: Sequence[tuple[str, ...]], window: int | None) -> Stage:
+        return Stage(after, *layers[:3], options, window, shards, means, layers[3])  # pyright: ignore[reportCallIssue]
+
     cut = network.LAYERS.index(CUT)
     deep = [tuple(layer for layer in layers if network.LAYERS.index(layer) > cut) for layers in roles]
     if window is None or not any(deep):
-        return (Stage(None, *roles, options, window, shards, means),)
+        return (stage(None, roles, window),)
     shallow = [tuple(layer for layer in layers if network.LAYERS.index(layer) <= cut) for layers in roles]
-    deep_window = DEEP_WINDOW_FACTOR * window // network.stride(CUT)
-    return (
-        Stage(None, shallow[0], shallow[1], tuple(dict.fromkeys((*shallow[2], CUT))), options, window, shards, means),
-        Stage(CUT, deep[0], deep[1], deep[2], options, deep_window, shards, means),
-    )
+    # The second stage starts from a map of the first one.
+    shallow[2] = tuple(dict.fromkeys((*shallow[2], CUT)))
+    return stage(None, shallow, window), stage(CUT, deep, DEEP_WINDOW_FACTOR * window // network.stride(CUT))
 
 
 def run_stage(
@@ -148,7 +159,7 @@ def run_stage(
     Args:
         x: the stage's input map.
         params: see `load_params`.
-        inputs: maps for the stage's `contents` and `styles`, at least.
+        inputs: maps for the stage's `contents` and `styles`, and banks for its `neighbors`, at least.
         stage: static.
         extent: height and width in pixels of an image on a larger canvas.
 
@@ -163,8 +174,8 @@ def run_stage(
             (*(side // stage.stride_from(layer) for side in x.shape[:2]), inputs.content[layer].shape[2]),
             inputs.content[layer].shape,
         )
-    guides = _select(inputs.guides, stage.styles) if inputs.guides else {}
-    inputs = StageInputs(_select(inputs.content, stage.contents), guides)
+    guides = _select(inputs.guides, stage.guided) if inputs.guides else {}
+    inputs = StageInputs(_select(inputs.content, stage.contents), guides, _select(inputs.banks, stage.neighbors))
     frame = None if extent is None else Placement(0, 0, extent[0] // stage.stride, extent[1] // stage.stride)
     if has_windows_on_devices(x.shape, stage):
         return _map_device_windows(x, params, inputs, frame, stage)
@@ -175,6 +186,15 @@ def run_stage(
         {layer: _products(taps[layer], guides.get(layer), stage.shards[1]) for layer in stage.styles},
         {layer: feature_sum(taps[layer], guides.get(layer)) for layer in stage.styles if stage.means},
         {layer: squared_error(taps[layer], inputs.content[layer]) for layer in stage.contents},
+        {
+            layer: _distance_sum(
+                mask_outside(
+                    _distances(taps[layer], inputs.banks[layer], stage.shards), frame, stage.stride_from(layer)
+                ),
+                guides.get(layer),
+            )
+            for layer in stage.neighbors
+        },
         _select(taps, stage.maps),
     )
 
@@ -208,10 +228,13 @@ def _map_device_windows(
         placement = whole.shifted(row * height - stage.margins[0], column * width - stage.margins[1])
         return _map_windows(block, params, inputs, placement, stage)
 
-    run_blocks = jax.vmap(jax.vmap(run_block, (0, 0, None, 0)), (0, 0, 0, None))
+    # Every device has the whole banks.
+    by_block = StageInputs(0, 0, None)  # pyright: ignore[reportArgumentType]
+    run_blocks = jax.vmap(jax.vmap(run_block, (0, by_block, None, 0)), (0, by_block, 0, None))
+    content, guides = jax.tree.map(lambda array: split(array, stage.shards), inputs[:2])
     outputs = run_blocks(
         split(x, stage.shards, stage.margins),
-        jax.tree.map(lambda array: split(array, stage.shards), inputs),
+        StageInputs(content, guides, inputs.banks),
         *map(jnp.arange, stage.shards),
     )
     sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), outputs._replace(maps={}))
@@ -277,7 +300,7 @@ def _run_window(
     placement = None if frame is None else frame.shifted(*window.patch.begin)
     taps = _features(piece, params, placement, stage)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
-    products, sums, errors = {}, {}, {}
+    products, sums, errors, distances = {}, {}, {}, {}
     for layer in stage.styles:
         new = window.mask_already_counted(owned[layer], layer)
         guide = window.owned(layer).cut(inputs.guides[layer]) if inputs.guides else None
@@ -287,7 +310,28 @@ def _run_window(
     for layer in stage.contents:
         difference = owned[layer] - window.owned(layer).cut(inputs.content[layer])
         errors[layer] = jnp.sum(jnp.square(window.mask_already_counted(difference, layer)))
-    return StageOutputs(products, sums, errors, _select(owned, stage.maps))
+    for layer in stage.neighbors:
+        part, spacing = window.owned_inside(layer), stage.stride_from(layer)
+        frame_of_part = None if placement is None else placement.shifted(*(spacing * start for start in part.begin))
+        new = mask_outside(_distances(owned[layer], inputs.banks[layer]), frame_of_part, spacing)
+        guide = window.owned(layer).cut(inputs.guides[layer]) if inputs.guides else None
+        distances[layer] = _distance_sum(window.mask_already_counted(new, layer), guide)
+    return StageOutputs(products, sums, errors, distances, _select(owned, stage.maps))
+
+
+def _distances(features: AnyFeatures, bank: Bank, shards: tuple[int, int] = (1, 1)) -> AnyFeatures:
+    """Distances to the bank of each region, `(h, w, regions)`; a bank of the whole image counts as one region."""
+    regions = [bank] if bank.center.ndim == 1 else [Bank(*region) for region in zip(*bank, strict=True)]
+    # Every device searches for its own positions: a list of all of them cannot be sharded.
+    blocks = split(features, shards)
+    search = jax.vmap(jax.vmap(neighbor_distances, (0, None)), (0, None))
+    return join(jnp.stack([search(blocks, region) for region in regions], axis=-1))
+
+
+def _distance_sum(distances: AnyFeatures, guide: AnyFeatures | None) -> Float[Array, "*regions"]:
+    if guide is None:
+        return jnp.sum(distances)
+    return jnp.sum(distances * jnp.square(guide), axis=(0, 1))
 
 
 def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:

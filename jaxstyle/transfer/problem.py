@@ -17,6 +17,7 @@ from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.regions import Guidance
 from jaxstyle.losses.guides import Guides, check_guides, guide_norms, make_guides
+from jaxstyle.losses.neighbors import Bank, resize_bank
 from jaxstyle.minimize.loop import Problem
 from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import LossWeights, Objective
@@ -83,10 +84,10 @@ def make_problem(
     content = _place([job.content for job in jobs], objective, placement)
     style_params = params if several else mesh_params
     statistics = _statistics(jobs, functools.partial(_style_of, style_params, objective, None if several else mesh))
-    style = _stacked(statistics, mesh) if several else statistics[0]
+    style = _stacked(_with_equal_banks(statistics), mesh) if several else statistics[0]
     guides = _content_guides(jobs, objective, placement)
     features = _features(mesh_params, content, objective)
-    targets = Targets(features, style.grams, style.means, guides, extent=content.extent)
+    targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks)
     if weights is not None and several:
         stage_weights = jax.tree.map(lambda leaf: shard_batch(np.asarray(leaf), mesh), weights)
     elif weights is not None:
@@ -155,6 +156,17 @@ def _statistics(jobs: Sequence[Job], measure: Callable[[Job], StyleStatistics]) 
     return [measured[k if job.style_key is None else job.style_key] for k, job in enumerate(jobs)]
 
 
+def _with_equal_banks(statistics: Sequence[StyleStatistics]) -> list[StyleStatistics]:
+    """Return the statistics with banks of one size for each layer."""
+    sizes = [{layer: bank.size for layer, bank in (style.banks or {}).items()} for style in statistics]
+    largest = {layer: max(each[layer] for each in sizes) for layer in sizes[0]}
+
+    def resize(banks: dict[str, Bank]) -> dict[str, Bank]:
+        return {layer: resize_bank(bank, largest[layer]) for layer, bank in banks.items()}
+
+    return [style._replace(banks=style.banks and resize(style.banks)) for style in statistics]
+
+
 def _style_of(params: Params, objective: Objective, mesh: Mesh | None, job: Job) -> StyleStatistics:
     # Masks of regions require plain images.
     styles = job.styles if mesh is None or job.regions else [shard(style, mesh, objective) for style in job.styles]
@@ -166,7 +178,7 @@ def _content_guides(jobs: Sequence[Job], objective: Objective, placement: Placem
     if not regions:
         return None
     masks = _place([region.content for region in regions], objective, placement)
-    guides = _make_guides(masks.pixels, masks.extent, objective.style_layers, regions[0].guidance)
+    guides = _make_guides(masks.pixels, masks.extent, objective.guided_layers, regions[0].guidance)
     norms = (jax.vmap(guide_norms) if len(jobs) > 1 else guide_norms)(guides.weights)
     for norm in unstack(norms, len(jobs)):
         check_guides(jax.tree.map(to_host, norm), regions[0].guidance, "the content")
