@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,22 @@ from jaxstyle.objective.base import (
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
+
+
+class Terms(NamedTuple):
+    """Unweighted terms of the loss, one for each layer.
+
+    Attributes:
+        content: content layers.
+        style: style layers.
+        surrogate: style layers, in the metric of the targets.
+        neighbors: neighbor layers.
+    """
+
+    content: list[Scalar]
+    style: list[Scalar]
+    surrogate: list[Scalar]
+    neighbors: list[Scalar]
 
 
 def value_and_grad(
@@ -95,22 +112,30 @@ def weighted_losses(
         weights: see `LossWeights`.
         objective: determines layers and normalization.
     """
+    terms = loss_terms(statistics, size, targets, weights, objective)
+    content, style, surrogate, neighbors = (
+        _weighted(weight, values)
+        for weight, values in zip(
+            (weights.content, weights.style, weights.style, weights.neighbors), terms, strict=True
+        )
+    )
+    tv = jnp.float32(weights.tv) * statistics.variation * variation_scale(*size, objective.variation)
+    others = content + tv + neighbors
+    return Losses(others + style, content, style, tv, others + surrogate, neighbors)
+
+
+def loss_terms(
+    statistics: Statistics, size: tuple[Dim, Dim], targets: Targets, weights: LossWeights, objective: Objective
+) -> Terms:
+    """Compute the unweighted terms of each layer; of the weights only the regions' count."""
     height, width = size
     content = []
     for layer in objective.content_layers:
         shape = height // stride(layer), width // stride(layer), targets.content[layer].shape[2]
         content.append(content_scale(shape, objective.normalization) * statistics.errors[layer])
-    terms = [_style_terms(layer, statistics, size, targets, weights, objective) for layer in objective.style_layers]
-    style, surrogate = [loss for loss, _ in terms], [surrogate for _, surrogate in terms]
-    content = _weighted(weights.content, content)
-    style, surrogate = _weighted(weights.style, style), _weighted(weights.style, surrogate)
-    tv = jnp.float32(weights.tv) * statistics.variation * variation_scale(height, width, objective.variation)
-    neighbors = _weighted(
-        weights.neighbors,
-        [_neighbor_term(layer, statistics, size, targets, weights) for layer in objective.neighbor_layers],
-    )
-    others = content + tv + neighbors
-    return Losses(others + style, content, style, tv, others + surrogate, neighbors)
+    style = [_style_terms(layer, statistics, size, targets, weights, objective) for layer in objective.style_layers]
+    neighbors = [_neighbor_term(layer, statistics, size, targets, weights) for layer in objective.neighbor_layers]
+    return Terms(content, [loss for loss, _ in style], [surrogate for _, surrogate in style], neighbors)
 
 
 def _neighbor_term(

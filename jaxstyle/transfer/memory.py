@@ -156,8 +156,9 @@ def step_shapes(
 ) -> tuple[Any, Any, Any]:
     """Return params, targets and state of a step as shapes, without allocating them."""
     image = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
-    # The style's size does not matter to a step.
-    style = jax.ShapeDtypeStruct((objective.min_side, objective.min_side, 3), jnp.float32)
+    # The style's size does not matter to a step, except that its banks are full where it is large.
+    side = objective.min_side * (1 + math.isqrt(objective.bank_size) if objective.neighbor_layers else 1)
+    style = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
     params = jax.eval_shape(network.init_params, jax.random.key(0))
     targets = jax.eval_shape(lambda p, c, s: whiten(make_targets(p, c, [s], objective)), params, image, style)
     return params, targets, jax.eval_shape(lambda start: init_unchecked(start, optimizer), image)
