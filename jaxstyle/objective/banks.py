@@ -13,6 +13,7 @@ from jaxstyle.image.canvas import Canvas
 from jaxstyle.losses.neighbors import Bank, make_bank, resize_bank, spread_positions
 from jaxstyle.objective.base import Objective, compute_statistics, direct
 from jaxstyle.objective.mesh import broadcast_from_first_host, mesh_of, replicated, to_host
+from jaxstyle.objective.windows import StageInputs
 from jaxstyle.typing import AnyFeatures, Params
 from jaxstyle.vgg.network import stride
 
@@ -82,9 +83,11 @@ def _sample_regions(
         positions[layer] = [spread_positions(mask, int(count)) for mask, count in zip(masks, counts, strict=True)]
     # A plain image is not sharded over devices, even if the content is.
     structure = direct(objective, sharded=mesh_of(style.pixels) is not None)
-    features = _features_at(
-        params, style, {layer: np.concatenate(parts) for layer, parts in positions.items()}, structure
-    )
+    # Where memory is short, the map of one layer at a time.
+    layers = objective.neighbor_layers
+    features = {}
+    for group in [layers] if objective.window is None else [(layer,) for layer in layers]:
+        features |= _features_at(params, style, {layer: np.concatenate(positions[layer]) for layer in group}, structure)
     ends = {layer: np.cumsum([len(part) for part in parts]) for layer, parts in positions.items()}
     return [
         {layer: features[layer][ends[layer][r] - len(parts[r]) : ends[layer][r]] for layer, parts in positions.items()}
@@ -98,5 +101,5 @@ def _features_at(
 ) -> dict[str, Float[Array, "_ _"]]:
     """Feature vectors at these rows and columns of each layer."""
     pixels, layers = jnp.asarray(style.pixels), tuple(positions)
-    maps = compute_statistics(params, pixels, {}, objective, styles=(), maps=layers, extent=style.extent).maps
+    maps = compute_statistics(params, pixels, StageInputs({}, {}), objective, (), layers, style.extent).maps
     return {layer: maps[layer][places[:, 0], places[:, 1]] for layer, places in positions.items()}

@@ -1,7 +1,6 @@
 """The objective: which layers, with which normalization (static), and with which weights (traced)."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -15,12 +14,11 @@ from jaxstyle.image.canvas import Dim, area
 from jaxstyle.losses import gatys
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
-from jaxstyle.losses.neighbors import Bank
 from jaxstyle.losses.statistics import Variation
 from jaxstyle.losses.style import WHITENED, StyleLoss, check_style_loss
 from jaxstyle.objective.tiling import Stage
 from jaxstyle.objective.windows import StageInputs, StageOutputs, make_stages, run_stages
-from jaxstyle.typing import Extent, FeatureMaps, Image, Params, Scalar
+from jaxstyle.typing import Extent, Image, Params, Scalar
 from jaxstyle.vgg import network
 
 # Pixels a side. Smaller windows consist mostly of halo.
@@ -276,32 +274,28 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
 def compute_statistics(
     params: Params,
     image: Image,
-    content: FeatureMaps,
+    inputs: StageInputs,
     objective: Objective,
-    guides: FeatureMaps | None = None,
     styles: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
     extent: Extent | None = None,
-    banks: Mapping[str, Bank] | None = None,
 ) -> StageOutputs:
     """Compute the statistics of an image that the objective needs, at once or in windows.
 
     Args:
         params: see `load_params`.
         image: `(H, W, 3)` in [0, 1].
-        content: content layer to the feature map that squared errors are measured from.
+        inputs: what the features are compared with: squared errors are those of the layers of its `content`, distances
+            to the style's features those of its `banks`.
         objective: determines pooling, padding, precision and window.
-        guides: style layer to the guide that weights its features: see `guides.py`; None for none.
         styles: layers whose outer products are summed; the objective's if None.
         maps: layers whose feature maps are returned.
         extent: height and width of an image on a larger canvas: see `canvas.py`.
-        banks: neighbor layer to the style's features; None sums no distances to them.
 
     Returns:
         Sums and maps.
     """
-    inputs = StageInputs(content, {} if guides is None else guides, {} if banks is None else banks)
-    parts = stages(objective, tuple(content), styles, maps, tuple(inputs.banks))
+    parts = stages(objective, tuple(inputs.content), styles, maps, tuple(inputs.banks))
     return run_stages(image, params, inputs, parts, maps, extent)
 
 

@@ -24,6 +24,7 @@ from jaxstyle.objective.base import (
     num_positions,
 )
 from jaxstyle.objective.targets import Targets, check_targets
+from jaxstyle.objective.windows import StageInputs
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
 
@@ -84,10 +85,9 @@ def compiled_value_and_grad(
     """Compute the same without checks: the compiled function, which can also be lowered for abstract arrays."""
 
     def surrogate(pixels: Image):
-        guides = None if targets.guides is None else targets.guides.weights
-        outputs = compute_statistics(
-            params, pixels, targets.content, objective, guides, extent=targets.extent, banks=targets.banks
-        )
+        guides = {} if targets.guides is None else targets.guides.weights
+        inputs = StageInputs(targets.content, guides, targets.banks or {})
+        outputs = compute_statistics(params, pixels, inputs, objective, extent=targets.extent)
         variation = variation_sum(pixels, objective.variation, targets.extent)
         statistics = Statistics(outputs.products, outputs.sums, outputs.errors, variation, outputs.distances)
         losses = weighted_losses(statistics, sides(pixels.shape, targets.extent), targets, weights, objective)

@@ -20,6 +20,7 @@ from jaxstyle.losses.whitening import Metric, whitening
 from jaxstyle.objective.banks import BankSource, style_banks
 from jaxstyle.objective.base import Objective, check_objective, compute_statistics, direct, num_positions
 from jaxstyle.objective.mesh import broadcast_from_first_host, image_spec, mesh_of, put, replicated, to_host
+from jaxstyle.objective.windows import StageInputs
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
 from jaxstyle.vgg.network import check_params
 
@@ -276,7 +277,7 @@ def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str,
 def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, AnyFeatures]:
     """Compute the content's half of the targets: its feature maps. See `make_targets`."""
     pixels, layers, extent = jnp.asarray(content.pixels), objective.content_layers, content.extent
-    return compute_statistics(params, pixels, {}, direct(objective), styles=(), maps=layers, extent=extent).maps
+    return compute_statistics(params, pixels, StageInputs({}, {}), direct(objective), (), layers, extent).maps
 
 
 def _canvas(image: AnyImage | Canvas) -> Canvas:
@@ -302,7 +303,8 @@ def _compute_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
     pixels, extent = jnp.asarray(style.pixels), style.extent
-    outputs = compute_statistics(params, pixels, {}, objective, guides, extent=extent)
+    inputs = StageInputs({}, {} if guides is None else guides)
+    outputs = compute_statistics(params, pixels, inputs, objective, extent=extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:

@@ -200,6 +200,7 @@ def test_broadcast_weights_have_the_same_shapes_for_all_weights():
             ((2,), "float32"),
             ((), "float32"),
             ((), "float32"),
+            ((0,), "float32"),
         ]
-        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0), strict=True):
+        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, ()), strict=True):
             np.testing.assert_array_equal(array, expected)

@@ -58,7 +58,7 @@ def test_on_a_canvas_and_in_a_batch_they_are_the_same(tiny_params, china, starry
 def test_a_black_photo_has_no_weight(tiny_params, starry):
     """Without biases its features are zero."""
     params = jax.tree.map(lambda leaf: leaf if leaf.ndim > 1 else 0 * leaf, tiny_params | {"input": {}})
-    params["input"] = {"scale": (1.0,) * 3, "shift": (0.0,) * 3}
+    params["input"] = {"scale": jnp.ones(3), "shift": jnp.zeros(3)}
     black = jnp.zeros((32, 32, 3))
     targets = js.make_targets(params, black, [starry], OBJECTIVE)
     assert np.all(np.asarray(relative_weights(WEIGHTS, targets, OBJECTIVE, (32, 32)).content) == 0)
