@@ -330,8 +330,9 @@ def defaults(
     """Return the options with the defaults of a preset."""
     settings = presets.preset(name)
     objective = {field.name: getattr(settings.objective, field.name) for field in dataclasses.fields(Objective)}
-    # The options for these have other values: auto or whole, and the mesh.
-    del objective["window"], objective["shards"]
+    # The options for the first two have other values: auto or whole, and the mesh. The others have none.
+    for parameter in ("window", "shards", "neighbor_layers", "bank_size"):
+        del objective[parameter]
     return command(
         photo=photo,
         painting=painting,

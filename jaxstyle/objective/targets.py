@@ -1,5 +1,6 @@
 """Targets of the optimization: the content's features and the style's Gram matrices, computed once a run."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -293,9 +294,11 @@ def _statistics_of(
 ) -> StyleStatistics:
     """Statistics of one style; of each region with guides."""
     if isinstance(style, Canvas) and guides is None:
-        return _compute_style_statistics(params, style, direct(objective), None)
+        return _compute_style_statistics(params, style, objective, None)
     check_image(_pixels(style), "style", objective.min_side)
-    return _compute_style_statistics(params, Canvas(_pixels(style)), direct(objective, sharded=False), guides)
+    return _compute_style_statistics(
+        params, Canvas(_pixels(style)), dataclasses.replace(objective, shards=(1, 1)), guides
+    )
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -304,7 +307,7 @@ def _compute_style_statistics(
 ) -> StyleStatistics:
     pixels, extent = jnp.asarray(style.pixels), style.extent
     inputs = StageInputs({}, {} if guides is None else guides)
-    outputs = compute_statistics(params, pixels, inputs, objective, extent=extent)
+    outputs = compute_statistics(params, pixels, inputs, direct(objective), extent=extent)
     size = sides(style.pixels.shape, style.extent)
 
     def mean(sums: dict[str, Array]) -> dict[str, Array]:
