@@ -109,7 +109,7 @@ def default_options(preset: str) -> dict[str, Any]:
     """
     settings = presets.preset(preset)
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(RunOptions) if is_option(field)}
-    return values | {"content_weight": (), "style_weight": ()}
+    return values | {"content_weight": (), "style_weight": (), "neighbor_weight": (1.0,)}
 
 
 def _with_settings(base: type) -> type:
@@ -185,7 +185,7 @@ class Options(_WithSettings):
         base, default = presets.preset(self.preset), default_options(self.preset)
         changes = {name: getattr(self, name) for name in default if getattr(self, name) != default[name]}
         changes |= {"init": init, "region_weight": regions}
-        for name in ("content_weight", "style_weight", "region_weight"):
+        for name in ("content_weight", "style_weight", "region_weight", "neighbor_weight"):
             # A sequence of one number stands for all layers or regions.
             if len(changes.get(name, ())) == 1:
                 (changes[name],) = changes[name]

@@ -262,4 +262,5 @@ def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[f
         expand(broadcast.style, cell.style_layers, objective.style_layers, mean),
         float(broadcast.tv),
         tuple(np.asarray(broadcast.regions).tolist()) if count else 1.0,
+        settings.weights.neighbors,
     )

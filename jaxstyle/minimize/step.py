@@ -4,6 +4,7 @@ The state of a batch has a leading axis of images; `is_batched` tells whether it
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -71,10 +72,12 @@ def init(
     del params
     check_image(image, min_side=objective.min_side)
     check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
-    if set(targets.content) != set(objective.content_layers) or set(targets.style) != set(objective.style_layers):
+    held = targets.content, targets.style, targets.banks or {}
+    used = objective.content_layers, objective.style_layers, objective.neighbor_layers
+    if list(map(set, held)) != list(map(set, used)):
         raise InputError(
-            f"targets hold the layers {(*targets.content, *targets.style)}, the objective uses "
-            f"{(*objective.content_layers, *objective.style_layers)}: make the targets with the same objective"
+            f"targets hold the layers {tuple(itertools.chain(*held))}, the objective uses "
+            f"{tuple(itertools.chain(*used))}: make the targets with the same objective"
         )
     for layer, target in targets.content.items():
         size = tuple(side // stride(layer) for side in image.shape[:2])

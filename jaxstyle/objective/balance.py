@@ -112,7 +112,7 @@ def _balance(
 
     def norm(layer: Int[Array, ""]) -> Float[Array, ""]:
         only = (jnp.arange(contents + styles) == layer).astype(jnp.float32)
-        alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions)
+        alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions, 0.0)
         _, gradient = value_and_grad(jnp.where(layer < contents, mosaic, photo), params, targets, alone, objective)
         return jnp.sqrt(jnp.sum(jnp.square(gradient)))
 

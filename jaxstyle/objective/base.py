@@ -1,5 +1,6 @@
 """The objective: which layers, with which normalization (static), and with which weights (traced)."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -21,6 +22,8 @@ from jaxstyle.vgg import network
 MIN_WINDOW = 32
 # Pixels a side, and devices.
 MAX_WINDOW, MAX_SHARDS = 2**31 - 1, 2**20
+# Features of the style in a bank.
+MAX_BANK = 65536
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 # Last layer of the first segment, and side of the second segment's windows relative to the first one's, in pixels.
 CUT = "pool3"
@@ -63,9 +66,13 @@ class LossOptions:
     variation: Variation = option("squared")
     """Smoothness term: squared or absolute differences of neighboring pixels.
     nine-point: squared differences that include diagonal neighbors."""
+    neighbor_layers: tuple[str, ...] = option((), values="LAYER ...", unset="none")
+    """VGG-19 layers whose features should each be near some feature of the painting: strokes without speckle."""
+    bank_size: int = option(1024)
+    """Number of the painting's features at each of these layers, 1 to 65536."""
 
     def __post_init__(self):
-        for name in ("content_layers", "style_layers"):
+        for name in ("content_layers", "style_layers", "neighbor_layers"):
             layers = getattr(self, name)
             check_sequence(layers, name, "layer names")
             # Tuples, because lists have no hash. As text, because what is no name need not have one either.
@@ -73,7 +80,7 @@ class LossOptions:
             network.check_layers(layers)
             object.__setattr__(self, name, layers)
         if not self.layers:
-            raise InputError("no layers at all, expected at least one content or style layer")
+            raise InputError("no layers at all, expected at least one content, style or neighbor layer")
         network.check_options(self.pooling, self.padding, self.precision, self.algorithm)
         check_choice(self.normalization, "normalization", get_args(Normalization))
         check_choice(self.style_loss, "style_loss", get_args(StyleLoss))
@@ -82,11 +89,18 @@ class LossOptions:
         if self.ridge is not None:
             check_number(self.ridge, "ridge", 0, MAX_WEIGHT)
             object.__setattr__(self, "ridge", float(self.ridge))
+        check_integer(self.bank_size, "bank_size", 1, MAX_BANK)
+        object.__setattr__(self, "bank_size", int(self.bank_size))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Content and style layers, without repetition."""
-        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+        """Content, style and neighbor layers, without repetition."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers, *self.neighbor_layers)))
+
+    @property
+    def guided_layers(self) -> tuple[str, ...]:
+        """Layers with a style for each region: style and neighbor layers, without repetition."""
+        return tuple(dict.fromkeys((*self.style_layers, *self.neighbor_layers)))
 
     @property
     def needs_means(self) -> bool:
@@ -141,24 +155,28 @@ class LossWeights(NamedTuple):
         tv: weight of the total variation, which is about 1e-3 to 1e-1: 1e6 smooths visibly beside the notebook's other
             weights.
         regions: weight of the style of a region; one number, or one for each region.
+        neighbors: weight of the neighbor term, which is 0 to 2 for each layer; one number, or one for each neighbor
+            layer.
     """
 
     content: float | tuple[float, ...] | Array = 1.0
     style: float | tuple[float, ...] | Array = 1e3
     tv: float | Array = 0.0
     regions: float | tuple[float, ...] | Array = 1.0
+    neighbors: float | tuple[float, ...] | Array = 1.0
 
 
 class Losses(NamedTuple):
     """The weighted terms and their sum. Scalars, or arrays of a run's history.
 
     Attributes:
-        total: content + style + tv.
+        total: content + style + tv + neighbors.
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
         tv: weighted total variation.
         surrogate: the scalar whose gradient `value_and_grad` returns: `total`, or with whitened targets the total whose
             style term is measured in their metric.
+        neighbors: weighted sum over the neighbor layers.
     """
 
     total: Float[Array, "*steps"]
@@ -166,6 +184,7 @@ class Losses(NamedTuple):
     style: Float[Array, "*steps"]
     tv: Float[Array, "*steps"]
     surrogate: Float[Array, "*steps"]
+    neighbors: Float[Array, "*steps"]
 
 
 def check_objective(objective: Any) -> None:
@@ -219,7 +238,8 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
     check_weight_shapes(weights, objective, regions)
     for name, value in weights._asdict().items():
         _check_weight_values(name, value, np.asarray(value, np.float64))
-    terms = (weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)
+    terms = [(weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)]
+    terms.append((weights.neighbors, objective.neighbor_layers))
     if not any(exists and np.any(np.asarray(weight) > 0) for weight, exists in terms):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
@@ -231,6 +251,7 @@ def _weight_counts(objective: Objective, regions: int | None) -> tuple[tuple[str
         ("style", len(objective.style_layers), "style layers"),
         ("tv", None, ""),
         ("regions", regions, "regions"),
+        ("neighbors", len(objective.neighbor_layers), "neighbor layers"),
     )
 
 
@@ -249,7 +270,7 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
         regions: number of regions; None if there are none.
 
     Returns:
-        Arrays of `(content layers,)`, `(style layers,)`, `()`, and `(regions,)` or `()`.
+        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, and `(neighbor layers,)`.
     """
     counts = [count for _, count, _ in _weight_counts(objective, regions)]
     return LossWeights(
@@ -265,6 +286,7 @@ def segments_of(
     styles: tuple[str, ...] | None = None,
     contents: tuple[str, ...] | None = None,
     maps: tuple[str, ...] = (),
+    neighbors: tuple[str, ...] | None = None,
 ) -> tuple[Segment, ...]:
     """Divide the network into segments: one, or two where there are windows and layers after the cut.
 
@@ -273,12 +295,14 @@ def segments_of(
         styles: layers whose outer products are summed; the objective's if None.
         contents: layers whose squared errors are summed; the objective's if None.
         maps: layers whose feature maps are returned; the first of two segments returns that of the cut, too.
+        neighbors: layers whose distances to the style's features are summed; the objective's if None.
 
     Returns:
         The segments, of which the second starts from a map of the first; none if there are no layers.
     """
     styles = objective.style_layers if styles is None else styles
     contents = objective.content_layers if contents is None else contents
+    neighbors = objective.neighbor_layers if neighbors is None else neighbors
     # Winograd's strips would gather an image that is sharded over devices.
     algorithm = "direct" if objective.shards != (1, 1) and objective.algorithm == "auto" else objective.algorithm
     options = network.Options(objective.pooling, objective.padding, objective.precision, algorithm)
@@ -286,12 +310,25 @@ def segments_of(
     window, cut = objective.window, network.LAYERS.index(CUT) + 1
 
     def segment(after: str | None, window: int | None, part: tuple[str, ...], maps: tuple[str, ...]) -> Segment:
-        own = [tuple(layer for layer in layers if layer in part) for layers in (styles, contents, maps)]
-        return Segment(after, own[0], own[1], own[2], options, window, objective.shards, objective.needs_means)
+        own = [tuple(layer for layer in layers if layer in part) for layers in (styles, contents, maps, neighbors)]
+        shards, means = objective.shards, objective.needs_means
+        return Segment(after, own[0], own[1], own[2], options, window, shards, means, own[3])
 
-    if window is None or not {*styles, *contents, *maps} & {*network.LAYERS[cut:]}:
-        return (segment(None, window, network.LAYERS, maps),) if styles or contents or maps else ()
+    used = {*styles, *contents, *maps, *neighbors}
+    if window is None or not used & {*network.LAYERS[cut:]}:
+        return (segment(None, window, network.LAYERS, maps),) if used else ()
     return (
         segment(None, window, network.LAYERS[:cut], tuple(dict.fromkeys((*maps, CUT)))),
         segment(CUT, DEEP_WINDOW_FACTOR * window // network.stride(CUT), network.LAYERS[cut:], maps),
     )
+
+
+def direct(objective: Objective, sharded: bool = True) -> Objective:
+    """Return the objective for a single evaluation: compiling Winograd's form takes longer than it saves.
+
+    Args:
+        objective: everything but its algorithm, and its shards, stays.
+        sharded: False for an image on one device.
+    """
+    algorithm = "direct" if objective.algorithm == "auto" else objective.algorithm
+    return dataclasses.replace(objective, algorithm=algorithm, shards=objective.shards if sharded else (1, 1))

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,22 @@ from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.objective.windows import Inputs, Statistics, compute_statistics
 from jaxstyle.typing import Image, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
+
+
+class Terms(NamedTuple):
+    """Unweighted terms of the loss, one for each layer.
+
+    Attributes:
+        content: content layers.
+        style: style layers.
+        surrogate: style layers, in the metric of the targets.
+        neighbors: neighbor layers.
+    """
+
+    content: list[Scalar]
+    style: list[Scalar]
+    surrogate: list[Scalar]
+    neighbors: list[Scalar]
 
 
 def value_and_grad(
@@ -58,7 +75,8 @@ def compiled_value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:
     """Compute the same without checks: the compiled function, which can also be lowered for abstract arrays."""
-    inputs = Inputs(targets.content, {} if targets.guides is None else targets.guides.weights)
+    guides = {} if targets.guides is None else targets.guides.weights
+    inputs = Inputs(targets.content, guides, targets.banks or {})
 
     def surrogate(pixels: Image):
         statistics = compute_statistics(pixels, params, inputs, segments_of(objective), targets.extent)
@@ -92,6 +110,26 @@ def weighted_losses(
         weights: see `LossWeights`.
         objective: determines layers and normalization.
     """
+    terms = loss_terms(statistics, size, targets, weights.regions, objective)
+    content, style, surrogate = (
+        _weighted(weight, losses)
+        for weight, losses in zip((weights.content, weights.style, weights.style), terms, strict=False)
+    )
+    tv = jnp.float32(weights.tv) * variation * variation_scale(*size, objective.variation)
+    neighbors = _weighted(weights.neighbors, terms.neighbors)
+    totals = content + style + tv, content + surrogate + tv
+    total, surrogate = (total + neighbors if objective.neighbor_layers else total for total in totals)
+    return Losses(total, content, style, tv, surrogate, neighbors)
+
+
+def loss_terms(
+    statistics: Statistics,
+    size: tuple[Dim, Dim],
+    targets: Targets,
+    region_weights: float | tuple[float, ...] | Array,
+    objective: Objective,
+) -> Terms:
+    """Compute the unweighted terms of every layer; the arguments are those of `weighted_losses`."""
     height, width = size
     guides, normalization = targets.guides, objective.normalization
 
@@ -114,16 +152,23 @@ def weighted_losses(
         if guides is None:
             loss, surrogate = distance(image, style, metric)
             return scale * loss, scale * surrogate
-        scales = scale * guides.shares * jnp.asarray(weights.regions, jnp.float32)
+        scales = scale * guides.shares * jnp.asarray(region_weights, jnp.float32)
         loss, surrogate = (jnp.sum(scales * distances) for distances in jax.vmap(distance)(image, style, metric))
         return loss, surrogate
 
-    content_terms = [content_term(layer) for layer in objective.content_layers]
+    def neighbor_term(layer: str) -> Scalar:
+        distances = statistics.distances[layer]
+        if guides is None:
+            return distances / area(height // stride(layer), width // stride(layer))
+        return jnp.sum(guides.shares * jnp.asarray(region_weights, jnp.float32) * distances)
+
     style_terms = [style_term(layer) for layer in objective.style_layers]
-    content = _weighted(weights.content, content_terms)
-    style, surrogate = (_weighted(weights.style, [term[k] for term in style_terms]) for k in (0, 1))
-    tv = jnp.float32(weights.tv) * variation * variation_scale(height, width, objective.variation)
-    return Losses(content + style + tv, content, style, tv, content + surrogate + tv)
+    return Terms(
+        [content_term(layer) for layer in objective.content_layers],
+        [loss for loss, _ in style_terms],
+        [surrogate for _, surrogate in style_terms],
+        [neighbor_term(layer) for layer in objective.neighbor_layers],
+    )
 
 
 def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: Sequence[Scalar]) -> Scalar:

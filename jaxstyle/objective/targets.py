@@ -15,8 +15,10 @@ from jaxstyle.image.canvas import Canvas, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.image.regions import Guidance, Regions, check_regions
 from jaxstyle.losses.guides import Guides, make_guides
+from jaxstyle.losses.neighbors import Bank
 from jaxstyle.losses.whitening import Metric, whitening
-from jaxstyle.objective.base import Objective, check_objective, segments_of
+from jaxstyle.objective.banks import BankSource, style_banks
+from jaxstyle.objective.base import Objective, check_objective, direct, segments_of
 from jaxstyle.objective.mesh import broadcast_from_first_host, mesh_of, place, replicated, to_host
 from jaxstyle.objective.windows import Inputs, compute_statistics
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Params, Scalar
@@ -37,6 +39,8 @@ class Targets(NamedTuple):
         guides: weights of the positions for each region; None where the whole image has one style.
         metric: style layer to the metric of its residual in the surrogate loss: see `whiten`; None for the loss itself.
         extent: height and width of an image on a larger canvas (see `canvas.py`); None if the image fills the canvas.
+        banks: neighbor layer to the style's features there; with regions one bank for each. None where there are no
+            neighbor layers.
     """
 
     content: dict[str, AnyFeatures]
@@ -45,6 +49,7 @@ class Targets(NamedTuple):
     guides: Guides | None = None
     metric: dict[str, Metric] | None = None
     extent: Extent | None = None
+    banks: dict[str, Bank] | None = None
 
 
 class StyleStatistics(NamedTuple):
@@ -53,10 +58,12 @@ class StyleStatistics(NamedTuple):
     Attributes:
         grams: see `Targets.style`.
         means: see `Targets.means`.
+        banks: see `Targets.banks`.
     """
 
     grams: dict[str, Float[Array, "*regions _ _"]]
     means: dict[str, Float[Array, "*regions _"]] | None
+    banks: dict[str, Bank] | None = None
 
 
 def make_targets(
@@ -69,7 +76,8 @@ def make_targets(
 ) -> Targets:
     """Compute the features of the content and the Gram matrices of the style.
 
-    Several styles blend by their unnormalized Gram matrices, and means: `A = sum w_i A_i / sum w_i`.
+    Several styles blend by their unnormalized Gram matrices, and means: `A = sum w_i A_i / sum w_i`. At the neighbor
+    layers they share a bank, in which each has a part of the features that is proportional to its weight.
 
     Args:
         params: see `load_params`.
@@ -93,7 +101,7 @@ def make_targets(
         raise InputError(f"styles is {quote(styles)}, expected a list of at least one image, such as [style]")
     for style in styles:
         check_image(_pixels(style), "style", objective.min_side)
-    canvas = content if isinstance(content, Canvas) else Canvas(content)
+    canvas = _canvas(content)
     guides = None
     if regions is not None:
         height, width = canvas.pixels.shape[:2]
@@ -102,7 +110,8 @@ def make_targets(
         masks = place([regions.content], (height, width), mesh_of(canvas.pixels))
         guides = content_guides(masks._replace(extent=canvas.extent), objective, regions.guidance)
     style = style_statistics(params, styles, objective, style_weights, regions)
-    return Targets(content_features(params, canvas, objective), style.grams, style.means, guides, extent=canvas.extent)
+    features = content_features(params, canvas, objective)
+    return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks)
 
 
 def check_targets(targets: Any, objective: Objective) -> None:
@@ -114,8 +123,9 @@ def check_targets(targets: Any, objective: Objective) -> None:
         ("content", objective.content_layers, targets.content),
         ("style", styles, targets.style),
         ("means", styles if objective.needs_means else (), targets.means or {}),
-        ("guides", () if guides is None else styles, {} if guides is None else guides.weights),
+        ("guides", () if guides is None else objective.guided_layers, {} if guides is None else guides.weights),
         ("metric", styles if targets.metric else (), targets.metric or {}),
+        ("banks", objective.neighbor_layers, targets.banks or {}),
     ):
         missing = {*layers} - {*arrays}
         if missing:
@@ -129,13 +139,13 @@ def content_guides(masks: Canvas, objective: Objective, guidance: Guidance) -> G
 
     Args:
         masks: `(H, W, regions)`, on the content's canvas.
-        objective: determines the style layers.
+        objective: determines the style and neighbor layers.
         guidance: see `guides.py`.
 
     Raises:
         InputError: for a region without a position at a layer.
     """
-    guides = _make_guides(masks, objective.style_layers, guidance)
+    guides = _make_guides(masks, objective.guided_layers, guidance)
     _check_guides(guides, guidance, "the content")
     return guides
 
@@ -147,13 +157,15 @@ def style_statistics(
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
 ) -> StyleStatistics:
-    """Compute the style's half of the targets: blended Gram matrices and means. See `make_targets`."""
+    """Compute the style's half of the targets: blended Gram matrices and means, and banks. See `make_targets`."""
     blend = normalize_style_weights(len(styles), style_weights)
     if regions is None:
         statistics = [_statistics_of(params, style, objective) for style in styles]
-        return _weighted_sum(statistics, [np.float32(share) for share in blend])
+        sources = [BankSource(_canvas(style), np.asarray(share)) for style, share in zip(styles, blend, strict=True)]
+        banks = style_banks(params, sources, objective)
+        return _weighted_sum(statistics, [np.float32(share) for share in blend])._replace(banks=banks)
     count = regions.content.shape[2]
-    statistics, shares = [], []
+    statistics, shares, style_guides = [], [], []
     for k, (style, share, mask) in enumerate(zip(styles, blend, regions.styles, strict=True), 1):
         mask = np.asarray(mask, np.float32)
         presence = mask if mask.ndim == 1 else mask.max(axis=(0, 1)) > 0
@@ -161,16 +173,20 @@ def style_statistics(
         if mask.ndim == 1:
             whole = _statistics_of(params, style, objective)
             statistics.append(jax.tree.map(lambda array: jnp.repeat(array[None], count, axis=0), whole))
+            style_guides.append(None)
             continue
-        guides = _make_guides(Canvas(jnp.asarray(mask)), objective.style_layers, regions.guidance)
+        guides = _make_guides(Canvas(jnp.asarray(mask)), objective.guided_layers, regions.guidance)
         _check_guides(guides, regions.guidance, f"style {k}", presence)
         statistics.append(_statistics_of(params, style, objective, guides.weights))
+        style_guides.append(guides.weights)
     total = np.sum(shares, axis=0)
     if not np.all(total > 0):
         raise InputError(
             f"region {np.flatnonzero(total <= 0)[0] + 1} has only styles of weight 0, expected a positive one"
         )
-    return _weighted_sum(statistics, [share / total for share in shares])
+    shares = [share / total for share in shares]
+    sources = [BankSource(_canvas(style), *rest) for style, *rest in zip(styles, shares, style_guides, strict=True)]
+    return _weighted_sum(statistics, shares)._replace(banks=style_banks(params, sources, objective))
 
 
 def normalize_style_weights(count: int, style_weights: Sequence[float] | None = None) -> list[float]:
@@ -257,13 +273,17 @@ def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str,
 def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, Float[Array, "*batch _ _ _"]]:
     """Compute the content's half of the targets: its feature maps; with a leading axis for several images."""
     layers = objective.content_layers
-    segments = segments_of(_direct(objective), styles=(), contents=(), maps=layers)
+    segments = segments_of(direct(objective), styles=(), contents=(), maps=layers, neighbors=())
 
     def features(canvas: Canvas) -> dict[str, AnyFeatures]:
         maps = compute_statistics(jnp.asarray(canvas.pixels), params, Inputs(), segments, canvas.extent).maps
         return {layer: maps[layer] for layer in layers}
 
     return (jax.vmap(features) if content.pixels.ndim == 4 else features)(content)
+
+
+def _canvas(image: AnyImage | Canvas) -> Canvas:
+    return image if isinstance(image, Canvas) else Canvas(image)
 
 
 def _pixels(image: Any) -> Any:
@@ -287,7 +307,8 @@ def compiled_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:
     """Compute the statistics of one style without checks: the compiled function, also for abstract arrays."""
-    segments, inputs = segments_of(_direct(objective), contents=()), Inputs(guides=guides or {})
+    inputs = Inputs(guides=guides or {})
+    segments = segments_of(direct(objective), contents=(), neighbors=())
     statistics = compute_statistics(jnp.asarray(style.pixels), params, inputs, segments, style.extent)
     height, width = sides(style.pixels.shape, style.extent)
 
@@ -326,11 +347,6 @@ def _check_guides(guides: Guides, guidance: Guidance, image_name: str, presence:
                 f"region {empty[0, -1] + 1} of {image_name} has no position at {layer} with guidance {guidance!r}, "
                 f"expected a larger region, {alternative}"
             )
-
-
-def _direct(objective: Objective) -> Objective:
-    """The objective for a single evaluation: compiling Winograd's form takes longer than it saves."""
-    return dataclasses.replace(objective, algorithm="direct") if objective.algorithm == "auto" else objective
 
 
 def _weighted_sum(styles: Sequence[StyleStatistics], shares: Sequence[np.ndarray | np.float32]) -> StyleStatistics:

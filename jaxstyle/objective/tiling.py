@@ -25,6 +25,7 @@ class Segment:
             single window.
         shards: numbers of devices that share the map's rows and columns.
         means: True if the feature vectors of the style layers are summed, too.
+        neighbors: layers whose distances to the style's nearest features are summed.
     """
 
     after: str | None
@@ -35,11 +36,17 @@ class Segment:
     window: int | None
     shards: tuple[int, int] = (1, 1)
     means: bool = False
+    neighbors: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Style, content and map layers, without repetition."""
-        return tuple(dict.fromkeys((*self.styles, *self.contents, *self.maps)))
+        """Style, content, map and neighbor layers, without repetition."""
+        return tuple(dict.fromkeys((*self.styles, *self.contents, *self.maps, *self.neighbors)))
+
+    @property
+    def guided(self) -> tuple[str, ...]:
+        """Layers whose sums are weighted by guides, without repetition."""
+        return tuple(dict.fromkeys((*self.styles, *self.neighbors)))
 
     @property
     def stride(self) -> int:

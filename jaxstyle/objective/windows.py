@@ -14,7 +14,7 @@ its own: the first one's are small, the second one's large, often as large as th
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,17 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.errors import InputError
-from jaxstyle.image.canvas import Placement, edge_extend, sides
+from jaxstyle.image.canvas import Placement, edge_extend, mask_outside, sides
 from jaxstyle.image.ops import check_image
+from jaxstyle.losses.neighbors import Bank, neighbor_distances
 from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products
 from jaxstyle.objective.halo import join, split
 from jaxstyle.objective.tiling import Segment, Window, axes
 from jaxstyle.typing import AnyFeatures, Extent, Image, Params, Scalar
 from jaxstyle.vgg import network
+
+# Sets positions of a part of a layer's map to 0.
+Mask = Callable[[AnyFeatures, str], AnyFeatures]
 
 
 class Inputs(NamedTuple):
@@ -36,11 +40,14 @@ class Inputs(NamedTuple):
 
     Attributes:
         content: content layer to the feature map that squared errors are measured from.
-        guides: style layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one style.
+        guides: style and neighbor layer to `(h, w, regions)`: see `guides.py`; empty where the whole image has one
+            style.
+        banks: neighbor layer to the style's features, which are not divided: see `neighbors.py`.
     """
 
     content: Mapping[str, AnyFeatures] = {}
     guides: Mapping[str, AnyFeatures] = {}
+    banks: Mapping[str, Bank] = {}
 
 
 class Statistics(NamedTuple):
@@ -51,12 +58,15 @@ class Statistics(NamedTuple):
         sums: style layer to the sum of its feature vectors; with guides one for each region. Empty unless the segment
             has `means`.
         errors: content layer to the sum of squared differences from the content's features.
+        distances: neighbor layer to the sum of distances to the nearest feature of the style; with guides one for each
+            region.
         maps: layer to its feature map.
     """
 
     products: dict[str, Float[Array, "*regions _ _"]]
     sums: dict[str, Float[Array, "*regions _"]]
     errors: dict[str, Scalar]
+    distances: dict[str, Float[Array, "*regions"]]
     maps: dict[str, AnyFeatures]
 
 
@@ -83,7 +93,7 @@ def compute_statistics(
     if extent is not None and any(segment.options.padding == "replicate" for segment in segments):
         for axis, side in enumerate(sides(image.shape, extent)):
             image = edge_extend(image, axis, side)
-    total = Statistics({}, {}, {}, {})
+    total = Statistics({}, {}, {}, {}, {})
     for segment in segments:
         x = image if segment.after is None else total.maps[segment.after]
         new = _segment_statistics(x, params, inputs, segment, extent)
@@ -99,12 +109,13 @@ def _segment_statistics(
         height, width = (side // segment.stride_from(layer) for side in x.shape[:2])
         target = inputs.content[layer].shape
         check_same_shape((height, width, target[2]), target)
-    guides = _select(inputs.guides, segment.styles) if inputs.guides else {}
-    inputs = Inputs(_select(inputs.content, segment.contents), guides)
+    guides = _select(inputs.guides, segment.guided) if inputs.guides else {}
+    inputs = Inputs(_select(inputs.content, segment.contents), guides, _select(inputs.banks, segment.neighbors))
     frame = None if extent is None else Placement(0, 0, extent[0] // segment.stride, extent[1] // segment.stride)
     parts = [side // count for side, count in zip(x.shape, segment.shards, strict=False)]
     if segment.window is None or max(parts) <= segment.window:
-        return _statistics_of(_features(x, params, frame, segment), inputs, segment, segment.shards[1])
+        taps = _features(x, params, frame, segment)
+        return _statistics_of(taps, inputs, segment, segment.shards, inside=_inside(frame, segment))
     if segment.shards == (1, 1):
         return _map_windows(x, params, inputs, frame, segment)
     for side, part, count in zip(x.shape, parts, segment.shards, strict=False):
@@ -127,10 +138,13 @@ def _map_device_windows(
         placement = whole.shifted(row * height - segment.margins[0], column * width - segment.margins[1])
         return _map_windows(block, params, inputs, placement, segment)
 
-    run_blocks = jax.vmap(jax.vmap(run_block, (0, 0, None, 0)), (0, 0, 0, None))
+    # Every device has the whole banks.
+    by_block = Inputs(0, 0, None)  # pyright: ignore[reportArgumentType]
+    run_blocks = jax.vmap(jax.vmap(run_block, (0, by_block, None, 0)), (0, by_block, 0, None))
+    divided = jax.tree.map(lambda array: split(array, segment.shards), inputs._replace(banks={}))
     blocks = run_blocks(
         split(x, segment.shards, segment.margins),
-        jax.tree.map(lambda array: split(array, segment.shards), inputs),
+        divided._replace(banks=inputs.banks),
         *map(jnp.arange, segment.shards),
     )
     sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), blocks._replace(maps={}))
@@ -193,28 +207,72 @@ def _window_statistics(
     placement = None if frame is None else frame.shifted(*window.patch.begin)
     taps = _features(piece, params, placement, segment)
     owned = {layer: window.owned_inside(layer).cut(tap) for layer, tap in taps.items()}
-    parts = ({layer: window.owned(layer).cut(array) for layer, array in maps.items()} for maps in inputs)
-    return _statistics_of(owned, Inputs(*parts), segment, only_new=window.mask_already_counted)
+    content, guides = ({layer: window.owned(layer).cut(array) for layer, array in maps.items()} for maps in inputs[:2])
+    inside = _inside(placement, segment, {layer: window.owned_inside(layer).begin for layer in segment.neighbors})
+    inputs = Inputs(content, guides, inputs.banks)
+    return _statistics_of(owned, inputs, segment, only_new=window.mask_already_counted, inside=inside)
+
+
+def _inside(frame: Placement | None, segment: Segment, begins: Mapping[str, Sequence[Any]] | None = None) -> Mask:
+    """Return a function that sets positions outside of the image to 0.
+
+    Args:
+        frame: placement of the segment's input map on the canvas.
+        segment: static.
+        begins: layer to the first row and column of the parts to mask; None if they begin where the map begins.
+    """
+
+    def mask(part: AnyFeatures, layer: str) -> AnyFeatures:
+        spacing = segment.stride_from(layer)
+        begin = (0, 0) if begins is None else begins[layer]
+        placement = None if frame is None else frame.shifted(*(spacing * start for start in begin))
+        return mask_outside(part, placement, spacing)
+
+    return mask
 
 
 def _statistics_of(
     taps: dict[str, AnyFeatures],
     inputs: Inputs,
     segment: Segment,
-    columns: int = 1,
-    only_new: Callable[[AnyFeatures, str], AnyFeatures] = lambda part, layer: part,
+    shards: tuple[int, int] = (1, 1),
+    only_new: Mask = lambda part, layer: part,
+    inside: Mask = lambda part, layer: part,
 ) -> Statistics:
-    """Statistics of feature maps; `columns` devices share a row, and `only_new` masks positions that do not count."""
+    """Statistics of feature maps on the devices of `shards`; `only_new` and `inside` mask positions that do not count.
+
+    Outside of the image features are 0, but distances are not.
+    """
     new, guides = {layer: only_new(taps[layer], layer) for layer in segment.styles}, inputs.guides
+
+    def distances(layer: str) -> AnyFeatures:
+        return only_new(inside(_distances(taps[layer], inputs.banks[layer], shards), layer), layer)
+
     return Statistics(
-        {layer: _products(features, guides.get(layer), columns) for layer, features in new.items()},
+        {layer: _products(features, guides.get(layer), shards[1]) for layer, features in new.items()},
         {layer: feature_sum(features, guides.get(layer)) for layer, features in new.items() if segment.means},
         {
             layer: jnp.sum(jnp.square(only_new(taps[layer] - inputs.content[layer], layer)))
             for layer in segment.contents
         },
+        {layer: _distance_sum(distances(layer), guides.get(layer)) for layer in segment.neighbors},
         _select(taps, segment.maps),
     )
+
+
+def _distances(features: AnyFeatures, bank: Bank, shards: tuple[int, int]) -> AnyFeatures:
+    """Distances to the bank of each region, `(h, w, regions)`; a bank of the whole image counts as one region."""
+    regions = [bank] if bank.center.ndim == 1 else [Bank(*region) for region in zip(*bank, strict=True)]
+    # Every device searches for its own positions: a list of all of them cannot be sharded.
+    blocks = split(features, shards)
+    search = jax.vmap(jax.vmap(neighbor_distances, (0, None)), (0, None))
+    return join(jnp.stack([search(blocks, region) for region in regions], axis=-1))
+
+
+def _distance_sum(distances: AnyFeatures, guide: AnyFeatures | None) -> Float[Array, "*regions"]:
+    if guide is None:
+        return jnp.sum(distances)
+    return jnp.sum(distances * jnp.square(guide), axis=(0, 1))
 
 
 def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1) -> Float[Array, "*regions _ _"]:

@@ -22,7 +22,8 @@ CALIBRATION_SIDE = 256
 def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...] = network.WIDTHS) -> float:
     """Return the floating-point operations of one value and gradient: each convolution forward and backward.
 
-    Windows run forward twice, and their halos count too.
+    Windows run forward twice, and their halos count too. At the neighbor layers every position is compared with the
+    whole bank, once a forward run, halos excluded.
 
     Args:
         height: of the image in pixels.
@@ -44,6 +45,9 @@ def flops(height: int, width: int, objective: Objective, widths: tuple[int, ...]
         for channels, out, positions in window_maps(segment, height, width, widths):
             # A pool has no multiply-adds.
             total += passes * windows * 2 * 9.0 * channels * out * positions
+        for layer in segment.neighbors:
+            positions = (height // network.stride(layer)) * (width // network.stride(layer))
+            total += (passes - 1) * 2.0 * widths[int(layer[4]) - 1] * objective.bank_size * positions
     return total
 
 

@@ -77,7 +77,7 @@ def make_problem(
     if regions:
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
     features = content_features(mesh_params, content, objective)
-    targets = Targets(features, style.grams, style.means, guides, extent=content.extent)
+    targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks)
     stage_weights = _combine([job.weights for job in jobs] if weights is None else unstack(weights, len(jobs)), mesh)
     if weights is None and jobs[0].strength is not None:
         strengths = _combine([np.asarray(job.strength, np.float32) for job in jobs], mesh)

@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.losses.guides import make_guides
+from jaxstyle.losses.neighbors import Bank
 from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import State, init_unchecked
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
@@ -69,13 +70,15 @@ def step_arguments(stage: StageShape) -> StepArguments:
     whitens = whitens and objective.can_whiten
     # The size of a style does not matter to a step.
     style, masks = _struct(objective.min_side, objective.min_side, 3), _struct(*size, stage.regions)
+    without_banks = dataclasses.replace(objective, neighbor_layers=())
 
     def targets_of(params: Params, image: Any, extent: Any, style: Any, masks: Any) -> Targets:
-        targets = make_targets(params, Canvas(image, extent), [style], objective)
+        targets = make_targets(params, Canvas(image, extent), [style], without_banks)
+        targets = targets._replace(banks=_banks_of(params, stage))
         if stage.regions:
             statistics = targets.style, targets.means
             grams, means = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], stage.regions, axis=0), statistics)
-            guides = make_guides(masks, objective.style_layers, extent=extent)
+            guides = make_guides(masks, objective.guided_layers, extent=extent)
             targets = targets._replace(style=grams, means=means, guides=guides)
         return whiten(targets) if whitens else targets
 
@@ -124,6 +127,17 @@ def _on_mesh(arguments: StepArguments, mesh: Mesh | AbstractMesh, batched: bool)
 
 def _sharded(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _banks_of(params: Params, stage: StageShape) -> dict[str, Bank] | None:
+    """Return banks of zeros, of the shapes that `style_banks` returns."""
+    leading = (stage.regions,) if stage.regions else ()
+
+    def bank(layer: str) -> Bank:
+        channels = params[f"conv{layer[4]}_1"]["kernel"].shape[-1]
+        return Bank(jnp.zeros((*leading, stage.objective.bank_size, channels)), jnp.zeros((*leading, channels)))
+
+    return {layer: bank(layer) for layer in stage.objective.neighbor_layers} or None
 
 
 def _params_of(stage: StageShape) -> Any:

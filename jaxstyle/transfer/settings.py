@@ -22,7 +22,7 @@ from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
 # Terms with a weight, in the order of `LossWeights`.
-TERMS = ("content", "style", "tv", "region")
+TERMS = ("content", "style", "tv", "region", "neighbor")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class RunOptions(LossOptions):
     """Weight of the content loss, 0 or more: one number, or one per content layer."""
     style_weight: float | tuple[float, ...] = option(1e3, values="NUMBER ...", unset="the preset's")
     """Weight of the style loss, 0 or more: one number, or one per style layer."""
+    neighbor_weight: float | tuple[float, ...] = option(1.0, values="NUMBER ...")
+    """Weight of the neighbor loss, 0 or more: one number, or one per neighbor layer. Only for `neighbor_layers`."""
     tv_weight: float = option(0.0)
     """Weight of the smoothness term (total variation), 0 or more.
     A visible value is about 1e6 with the normalization notebook."""
@@ -128,7 +130,7 @@ class Settings(RunOptions):
     @property
     def weights(self) -> LossWeights:
         """Weights of the loss terms."""
-        return LossWeights(self.content_weight, self.style_weight, self.tv_weight, self.region_weight)
+        return LossWeights(*(getattr(self, f"{term}_weight") for term in TERMS))
 
     @property
     def transform(self) -> optax.GradientTransformation:

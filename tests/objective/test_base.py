@@ -139,7 +139,7 @@ def test_weighted_losses_write_the_formula_once(normalization):
         style = 5 * squares[0] / 4**4 + 7 * squares[1] / 6**4
     tv = 13 * 11.0 / 187
     total = content + style + tv
-    np.testing.assert_allclose(losses, (total, content, style, tv, total), rtol=1e-5)
+    np.testing.assert_allclose(losses, (total, content, style, tv, total, 0.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("normalization", BOTH)
@@ -201,6 +201,7 @@ def test_broadcast_weights_have_the_same_shapes_for_all_weights():
             ((2,), "float32"),
             ((), "float32"),
             ((), "float32"),
+            ((0,), "float32"),
         ]
-        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0), strict=True):
+        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, ()), strict=True):
             np.testing.assert_array_equal(array, expected)

@@ -1,5 +1,6 @@
 """What a run costs, before it runs."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_windows_are_more_work():
     expected = 2 * 2048**2 * (3 * lower * (560 / 512) ** 2 + 2 * deep)
     assert windowed == pytest.approx(expected, rel=1e-6)
     assert 1.4 < windowed / whole < 1.6
+
+
+def test_every_position_is_compared_with_the_whole_bank():
+    """64 channels at every pixel, 512 at every 64th; in windows twice, without the halos."""
+    layers = ("relu1_1", "relu4_1")
+    plain = js.Objective(content_layers=(), style_layers=layers)
+    objective = dataclasses.replace(plain, neighbor_layers=layers, bank_size=1000)
+    expected = 2 * 1000 * (64 * 512**2 + 512 * 64**2)
+    assert cost.flops(512, 512, objective) - cost.flops(512, 512, plain) == expected
+    windowed = (dataclasses.replace(each, window=32) for each in (objective, plain))
+    assert cost.flops(512, 512, next(windowed)) - cost.flops(512, 512, next(windowed)) == 2 * expected
 
 
 def test_the_rate_is_measured():
