@@ -132,7 +132,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--strength", "2"), "strength is 2.0, expected a finite number from 0"),
+        (("--strength", "2"), "strength is 2.0, expected a number from 0"),
         (("--strength", "0.5", "--style-weight", "7"), "--strength computes the weights"),
         (("--content-mask", "square.png"), "expected the same aspect ratio"),
         (("--content-mask", "nowhere.png"), "cannot read nowhere.png"),

@@ -331,10 +331,11 @@ def _batches(
 
 
 def _load(folder: Folder, task: Task, checksum_of: Callable[[Path], str]) -> Loaded:
+    recipe = _recipe(folder, task.photo, task.output, checksum_of)
     picture = read_photo(folder.options, task.photo, folder.min_side)
     mask = photo_mask(folder.options, task.photo)
     controls = read_regions(folder.options, picture.pixels, folder.styles, mask)
-    return Loaded(task, picture, controls, _recipe(folder, task.photo, task.output, checksum_of))
+    return Loaded(task, picture, controls, recipe)
 
 
 def _kind(photo: Loaded) -> int | None:

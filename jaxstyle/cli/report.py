@@ -20,11 +20,12 @@ LONG_SECONDS = 300.0
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
-def announcement(scales: Sequence[Scale], objective: Objective, size: float) -> str:
+def announcement(scales: Sequence[Scale], finish: int, objective: Objective, size: float) -> str:
     """Return the sentence before a run: size, scales, windows, evaluations, device, and memory.
 
     Args:
         scales: of the run.
+        finish: evaluations of the finish.
         objective: with the window of the full size.
         size: bytes of memory; left out if they are unknown.
     """
@@ -34,7 +35,9 @@ def announcement(scales: Sequence[Scale], objective: Objective, size: float) -> 
         text += f"in {len(scales)} scales from {first.width}x{first.height}, "
     if objective.window is not None and objective.window < max(full.width, full.height):
         text += f"in windows of {objective.window}, "
-    text += f"at most {sum(scale.steps for scale in scales)} evaluations, on {device.platform.upper()}"
+    text += f"at most {finish + sum(scale.steps for scale in scales)} evaluations, "
+    text += f"{finish} of them for the finish, " if finish else ""
+    text += f"on {device.platform.upper()}"
     text += f" ({os.cpu_count()} cores)" if device.platform == "cpu" else f" ({device.device_kind})"
     if math.isfinite(size):
         text += f", about {size / 1e9:.1f} GB of memory"

@@ -129,7 +129,7 @@ class Stylize(Options):
         shape = with_window(shape, settings.window)
         needs = memory(shape)
         if first:
-            log.info("%s", announcement(scales, shape.objective, needs.peak + process_bytes()))
+            log.info("%s", announcement(scales, self.finish, shape.objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
@@ -279,7 +279,7 @@ class Stylize(Options):
         """Return the picture's file and those of its snapshots."""
         if self.save_every is None:
             return [self.output]
-        every = range(self.save_every, self.steps + 1, self.save_every)
+        every = range(self.save_every, self.steps + self.finish + 1, self.save_every)
         return [self.output, *(numbered(self.output, evaluations) for evaluations in every)]
 
 

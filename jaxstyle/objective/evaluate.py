@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
@@ -110,7 +110,7 @@ def weighted_losses(
         weights: see `LossWeights`.
         objective: determines layers and normalization.
     """
-    terms = loss_terms(statistics, size, targets, weights.regions, objective)
+    terms = loss_terms(statistics, size, targets, jnp.asarray(weights.regions, jnp.float32), objective)
     content, style, surrogate = (
         _weighted(weight, losses)
         for weight, losses in zip((weights.content, weights.style, weights.style), terms, strict=False)
@@ -126,10 +126,10 @@ def loss_terms(
     statistics: Statistics,
     size: tuple[Dim, Dim],
     targets: Targets,
-    region_weights: float | tuple[float, ...] | Array,
+    region_weights: Float[Array, "*regions"],
     objective: Objective,
 ) -> Terms:
-    """Compute the unweighted terms of every layer; the arguments are those of `weighted_losses`."""
+    """Compute the unweighted terms of every layer; the other arguments are those of `weighted_losses`."""
     height, width = size
     guides, normalization = targets.guides, objective.normalization
 
@@ -152,7 +152,7 @@ def loss_terms(
         if guides is None:
             loss, surrogate = distance(image, style, metric)
             return scale * loss, scale * surrogate
-        scales = scale * guides.shares * jnp.asarray(region_weights, jnp.float32)
+        scales = scale * guides.shares * region_weights
         loss, surrogate = (jnp.sum(scales * distances) for distances in jax.vmap(distance)(image, style, metric))
         return loss, surrogate
 
@@ -160,7 +160,7 @@ def loss_terms(
         distances = statistics.distances[layer]
         if guides is None:
             return distances / area(height // stride(layer), width // stride(layer))
-        return jnp.sum(guides.shares * jnp.asarray(region_weights, jnp.float32) * distances)
+        return jnp.sum(guides.shares * region_weights * distances)
 
     style_terms = [style_term(layer) for layer in objective.style_layers]
     return Terms(

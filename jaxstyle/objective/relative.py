@@ -48,7 +48,8 @@ def relative_weights(
     )
     shape = () if targets.guides is None else targets.guides.shares.shape
     distances = {layer: jnp.zeros(shape) for layer in objective.neighbor_layers}
-    terms = loss_terms(Statistics(products, sums, contents, distances, {}), size, targets, weights.regions, objective)
+    at_zero, regions = Statistics(products, sums, contents, distances, {}), jnp.asarray(weights.regions, jnp.float32)
+    terms = loss_terms(at_zero, size, targets, regions, objective)
     return weights._replace(content=_divide(weights.content, terms.content), style=_divide(weights.style, terms.style))
 
 

@@ -3,6 +3,7 @@
 Several jobs share arrays with a leading axis; a single one has none.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,11 +13,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from jaxstyle.image.canvas import Canvas
+from jaxstyle.image.canvas import Canvas, sides
 from jaxstyle.minimize.loop import Problem
 from jaxstyle.objective.balance import compiled_balance
-from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import broadcast_from_first_host, canvas_size, place, put_on_mesh, shard, to_host
+from jaxstyle.objective.relative import relative_weights
 from jaxstyle.objective.targets import (
     StyleStatistics,
     Targets,
@@ -78,8 +80,14 @@ def make_problem(
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
     features = content_features(mesh_params, content, objective)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks)
-    stage_weights = _combine([job.weights for job in jobs] if weights is None else unstack(weights, len(jobs)), mesh)
-    if weights is None and jobs[0].strength is not None:
+    if weights is not None:
+        stage_weights = _combine(unstack(weights, len(jobs)), mesh)
+    elif stage.weights is not None:
+        parts = [_weights_with_regions(stage.weights, job, objective) for job in jobs]
+        stage_weights = _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
+    else:
+        stage_weights = _combine([job.weights for job in jobs], mesh)
+    if weights is None and stage.weights is None and jobs[0].strength is not None:
         strengths = _combine([np.asarray(job.strength, np.float32) for job in jobs], mesh)
         ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
         stage_weights = compiled_balance(*ends, mesh_params, targets, stage_weights, strengths, objective)
@@ -96,6 +104,24 @@ def make_problem(
         return Problem(mesh_params, whitened, stage_weights, objective, stage.optimizer)
 
     return jnp.asarray(put(starts).pixels), stage_weights, problem
+
+
+def _weights_with_regions(weights: LossWeights, job: Job, objective: Objective) -> LossWeights:
+    """Return weights with those of a job's regions, as arrays."""
+    count = None if job.regions is None else job.regions.content.shape[2]
+    return broadcast_weights(weights._replace(regions=job.weights.regions), objective, count)
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "shape"))
+def _compiled_relative_weights(
+    weights: LossWeights, targets: Targets, objective: Objective, shape: tuple[int, ...]
+) -> LossWeights:
+    """Convert weights in relative units; `shape` is that of the image, with a leading axis for several."""
+
+    def convert(weights: LossWeights, targets: Targets) -> LossWeights:
+        return relative_weights(weights, targets, objective, sides(shape[-3:], targets.extent))
+
+    return (jax.vmap(convert) if len(shape) == 4 else convert)(weights, targets)
 
 
 def unstack(tree: Tree, count: int) -> list[Tree]:

@@ -35,6 +35,9 @@ class RunOptions(LossOptions):
     """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone.
     With auto, the coarsest has a long side of at least 128 pixels.
     Sizes too small for the network, or with fewer than 10 steps, are omitted."""
+    finish: int = option(0, whole_number(0, validate.MAX_STEPS))
+    """Evaluations of a finish after `steps`, at the full size, which replaces specks and double contours by strokes.
+    12 is enough; many more draw a fine hatching. 0: no finish."""
     share: float = option(SHARE, validate.check_share)
     """Fraction of `steps` for the full size if there are several scales, above 0, at most 1.
     The coarser scales divide the other steps equally."""
@@ -118,7 +121,7 @@ class Settings(RunOptions):
         for term in TERMS:
             object.__setattr__(self, f"{term}_weight", _plain_weight(term, getattr(self, f"{term}_weight")))
         # Both are made, so that a wrong number is an error even where it is not used.
-        _, _ = self._lbfgs(), adam(self.learning_rate, b2=self.beta2)
+        _, _ = self.lbfgs(), adam(self.learning_rate, b2=self.beta2)
         _ = self.objective
 
     @property
@@ -138,10 +141,11 @@ class Settings(RunOptions):
         if isinstance(self.optimizer, optax.GradientTransformation):
             transform = self.optimizer
         else:
-            transform = self._lbfgs() if self.optimizer == "lbfgs" else adam(self.learning_rate, b2=self.beta2)
+            transform = self.lbfgs() if self.optimizer == "lbfgs" else adam(self.learning_rate, b2=self.beta2)
         return averaged(transform, self.average) if self.average else transform
 
-    def _lbfgs(self) -> optax.GradientTransformation:
+    def lbfgs(self) -> optax.GradientTransformation:
+        """Return L-BFGS with these settings, also where another optimizer is chosen."""
         precondition = self.precondition
         if precondition == "auto":
             # A Fourier transform would gather the whole image on every device.

@@ -128,6 +128,7 @@ def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
     assert "--scales auto makes one size here" in error
 
 
+@pytest.mark.usefixtures("lenient_promotion")
 def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     seen = {}
 
@@ -171,6 +172,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert seen["styles"] == [(25, 32, 3)]
 
 
+@pytest.mark.usefixtures("lenient_promotion")
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypatch, name):
     seen = {}

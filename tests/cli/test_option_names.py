@@ -60,7 +60,7 @@ def test_several_values_are_read_from_the_fields():
     several = {name for name in options_with_values(Sweep).values() if takes_several(Sweep, name)}
     assert several == {
         *("style_scale", "content_weight", "style_weight", "blend", "style_mask", "region"),
-        *("content_layers", "style_layers"),
+        *("content_layers", "style_layers", "neighbor_layers", "neighbor_weight"),
     }
     assert option_name("style_scale") == "--style-scale"
 

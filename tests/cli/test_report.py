@@ -30,13 +30,13 @@ def test_the_loss_is_the_last_scales_that_has_one(totals, least):
 
 def test_the_announcement_says_what_is_known():
     objective = js.Objective(window=128)
-    text = report.announcement(pyramid(200, 300, 60, 2), objective, 1.26e9)
+    text = report.announcement(pyramid(200, 300, 60, 2), 0, objective, 1.26e9)
     assert text.startswith("300x200 pixels, in 2 scales from 150x100, in windows of 128, at most 60 evaluations")
     assert text.endswith(" cores), about 1.3 GB of memory")
     # What is unknown is left out.
-    assert report.announcement(pyramid(200, 300, 60, 2), objective, float("nan")).endswith(" cores)")
+    assert report.announcement(pyramid(200, 300, 60, 2), 0, objective, float("nan")).endswith(" cores)")
     # A window that holds the picture is none.
-    assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), objective, 1e9)
+    assert "windows" not in report.announcement(pyramid(100, 120, 60, 1), 0, objective, 1e9)
 
 
 def test_a_long_run_is_announced_from_measured_seconds():

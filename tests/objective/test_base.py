@@ -119,6 +119,7 @@ def test_weighted_losses_write_the_formula_once(normalization):
             {},
             {layer: jnp.float32(e) for layer, e in errors.items()},
             {},
+            {},
         ),
         jnp.float32(11.0),
         (11, 17),
@@ -157,7 +158,7 @@ def test_losses_of_huge_pictures(side, normalization):
     )
 
     def total(product, error, variation):
-        sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, {})
+        sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, {}, {})
         return weighted_losses(sums, variation, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
@@ -180,7 +181,7 @@ def test_weights_are_traced_not_baked_in():
     @jax.jit
     def total(weights, error):
         traces.append(1)
-        sums = Statistics({}, {}, {"relu2_1": error}, {})
+        sums = Statistics({}, {}, {"relu2_1": error}, {}, {})
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
         return weighted_losses(sums, jnp.float32(0.0), (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
 

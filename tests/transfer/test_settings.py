@@ -28,7 +28,7 @@ def test_an_objective_stands_for_its_attributes():
 def test_weights_stand_for_their_attributes():
     weights = js.LossWeights(2.0, jnp.float32([1, 2, 3, 4, 5]), np.float32(0.5), (1.0, 0.25))
     settings = js.Settings().override(weights=weights)
-    assert settings.weights == (2.0, (1.0, 2.0, 3.0, 4.0, 5.0), 0.5, (1.0, 0.25))
+    assert settings.weights == (2.0, (1.0, 2.0, 3.0, 4.0, 5.0), 0.5, (1.0, 0.25), 1.0)
     assert js.Settings().override(tv_weight=3.0).weights == js.LossWeights(1.0, 1e3, 3.0)
 
 
@@ -80,6 +80,7 @@ def test_what_depends_on_others_is_resolved():
 WRONG = {
     "steps": (0, 1.5, "many"),
     "scales": (0, 17, "all"),
+    "finish": (-1, 1.5, "yes"),
     "share": (0, 1.1),
     "ratio": (1.0, 101),
     "window": (31, "all", 1.5),
@@ -91,6 +92,9 @@ WRONG = {
     "content_weight": ("x", [[1.0]]),
     "style_weight": (None, {}),
     "tv_weight": ("x",),
+    "neighbor_weight": ("x", None),
+    "neighbor_layers": (("relu9_1",), 3),
+    "bank_size": (0, 1.5, "many"),
     "region_weight": ("x",),
     "color": ("red", 3),
     "optimizer": ("sgd", 3),

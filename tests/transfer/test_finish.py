@@ -1,0 +1,105 @@
+"""The finish: one more stage, with another objective, whose weights are relative."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.objective.relative import relative_weights
+from jaxstyle.transfer.stage import FINISH_WEIGHTS, finish
+
+STEPS, FINISH = 4, 5
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return js.white_noise(1, 48, 64), js.white_noise(2, 64, 48)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_params, inputs):
+    return js.stylize(*inputs, params=tiny_params, steps=STEPS, finish=FINISH)
+
+
+def test_it_begins_from_the_run_without_it(tiny_params, inputs, finished):
+    plain = js.stylize(*inputs, params=tiny_params, steps=STEPS)
+    assert finished.evaluations == STEPS + FINISH
+    assert [(scale.height, scale.width) for scale in finished.scales] == [(48, 64)] * 2
+    assert [scale.steps for scale in finished.scales] == [STEPS, FINISH]
+    np.testing.assert_array_equal(finished.losses.total[:STEPS], plain.losses.total)
+    assert np.all(finished.losses.neighbors[:STEPS] == 0)
+    # Its first loss is that of the plain result, and its picture has the least.
+    stage = finish(js.Settings(finish=FINISH))
+    assert (stage.factor, stage.steps, stage.whitening) == (1.0, FINISH, 0.0)
+    targets = js.make_targets(tiny_params, inputs[0], [inputs[1]], stage.objective)
+    weights = relative_weights(FINISH_WEIGHTS, targets, stage.objective, (48, 64))
+    for image, loss in (
+        (plain.image, finished.losses.total[STEPS]),
+        (finished.image, finished.losses.total[STEPS:].min()),
+    ):
+        losses, _ = js.value_and_grad(image, tiny_params, targets, weights, stage.objective)
+        assert float(losses.total) == pytest.approx(float(loss), rel=1e-5)
+    assert finished.losses.total[STEPS:].min() < 0.99 * finished.losses.total[STEPS]
+
+
+def test_it_is_the_same_in_windows_and_on_devices(tiny_params, inputs, finished):
+    """At the first evaluations: rounding makes long runs drift apart."""
+    for options in ({"window": 32}, {"mesh": js.make_mesh(2, 1), "precondition": "pyramid"}):
+        other = js.stylize(*inputs, params=tiny_params, steps=1, finish=2, mosaic=0.0, **options)
+        whole = js.stylize(
+            *inputs, params=tiny_params, steps=1, finish=2, mosaic=0.0, precondition=options.get("precondition")
+        )
+        np.testing.assert_allclose(other.losses.total[1:], whole.losses.total[1:], rtol=2e-3)
+
+
+def test_a_batch_is_finished_like_its_pictures(tiny_params, inputs):
+    content, style = inputs
+    contents, styles = [content, content[:40, :48]], [style, style[::-1]]
+    batch = js.stylize_batch(contents, styles, params=tiny_params, steps=2, finish=3)
+    for pair, result in zip(zip(contents, styles, strict=True), batch, strict=True):
+        alone = js.stylize(*pair, params=tiny_params, steps=2, finish=3)
+        np.testing.assert_allclose(result.losses.total, alone.losses.total, rtol=1e-3)
+
+
+def test_regions_keep_their_weights(tiny_params, inputs):
+    mask = np.zeros((48, 64, 2), np.float32)
+    mask[:, :32, 0] = mask[:, 32:, 1] = 1
+    regions = js.Regions(mask, [np.ones(2, np.float32)])
+    options = {"params": tiny_params, "steps": 1, "finish": 2, "regions": regions}
+    result = js.stylize(*inputs, **options, region_weight=(1.0, 0.25))
+    np.testing.assert_array_equal(result.weights.regions, np.float32([1.0, 0.25]))
+    equal = js.stylize(*inputs, **options)
+    assert float(result.losses.neighbors[1]) < float(equal.losses.neighbors[1])
+
+
+def test_it_has_the_settings_of_the_run_but_its_own_layers():
+    settings = js.Settings(precision="default", padding="replicate", normalization="paper", finish=3)
+    stage = finish(dataclasses.replace(settings, shards=(2, 1)))
+    assert (stage.objective.precision, stage.objective.padding) == ("default", "replicate")
+    assert stage.objective.shards == (2, 1)
+    assert stage.optimizer is js.lbfgs(precondition="pyramid")
+    assert js.preset().finish == 0
+
+
+def test_it_resumes_to_the_same_picture(tiny_params, inputs, finished, tmp_path):
+    """Stopped in the middle of the finish."""
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0, resume=True)
+    options = {"params": tiny_params, "steps": STEPS, "finish": FINISH, "checkpoint": checkpoint, "callback_every": 1}
+    stopped = js.stylize(*inputs, **options, callback=lambda progress: progress.evaluations == STEPS + 2)
+    assert stopped.evaluations == STEPS + 2
+    resumed = js.stylize(*inputs, **options)
+    np.testing.assert_array_equal(resumed.image, finished.image)
+    np.testing.assert_array_equal(np.stack(resumed.losses), np.stack(finished.losses))
+
+
+def test_features_move_to_those_of_the_style(real_params):
+    """With the real network, on a photo of a gradient and a style of stripes."""
+    rows = jnp.linspace(0, 1, 64)[:, None, None]
+    content = jnp.broadcast_to(rows, (64, 64, 3))
+    style = jnp.broadcast_to((jnp.arange(64) // 4 % 2).astype(jnp.float32)[None, :, None], (64, 64, 3))
+    result = js.stylize(content, style, params=real_params, steps=2, finish=6, mosaic=0.0)
+    neighbors = np.asarray(result.losses.neighbors[2:])
+    assert neighbors.min() < 0.999 * neighbors[0]
+    assert jnp.all(jnp.isfinite(result.image))
