@@ -119,7 +119,7 @@ def _with_settings(base: type) -> type:
     options = sorted(dataclasses.fields(RunOptions), key=lambda field: field.name not in RunOptions.__annotations__)
     fields = []
     for field in filter(is_option, options):
-        shown = _value(field.metadata["values"], field.metadata["unset"], texts[field.name])
+        shown = _value(field.metadata["values"], field.metadata["unset"], texts.get(field.name))
         kind = Annotated[_option_type(kinds[field.name]), shown]
         fields.append((field.name, kind, dataclasses.field(default=defaults[field.name])))
     return dataclasses.make_dataclass("RunOptions", fields, bases=(base,), frozen=True)
