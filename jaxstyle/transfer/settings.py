@@ -1,6 +1,7 @@
 """Settings of a run: for presets, callers, options of the command line, recipes, and what a checkpoint compares."""
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -174,7 +175,8 @@ class Settings(RunOptions):
             changes["window"] = "whole" if window is None else window
         parts = _objective_parts(changes.pop("objective", None)) | _weight_parts(changes.pop("weights", None)) | changes
         for name in sorted(set(parts) - set(self.parts())):
-            raise InputError(f"there is no setting {quote(name)}, expected one of {', '.join(self.parts())}")
+            (closest,) = difflib.get_close_matches(name, self.parts(), 1, cutoff=0.0)
+            raise InputError(f"there is no setting {quote(name)}, expected an attribute of Settings, such as {closest}")
         for term in TERMS:
             if f"{term}_weight" in parts:
                 parts[f"{term}_weight"] = _plain_weight(term, parts[f"{term}_weight"])

@@ -327,7 +327,11 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
         ((photo, None), {}, "style is None, expected an array"),
         ((photo, painting), {"optimizer": "sgd"}, "optimizer is 'sgd', expected 'lbfgs', 'adam', or an optax"),
-        ((photo, painting), {"colour": "style"}, "there is no setting 'colour', expected one of content_layers, "),
+        (
+            (photo, painting),
+            {"colour": "style"},
+            "there is no setting 'colour', expected an attribute of Settings, such as color",
+        ),
         ((photo, painting), {"weights": (1, 2, 3)}, "weights is .* expected LossWeights"),
         ((photo, painting), {"steps": 1.5}, "steps is 1.5, expected a whole number"),
         ((photo, painting), {"scales": "many"}, "scales is 'many', expected 'auto' or a number"),
