@@ -106,7 +106,7 @@ def test_the_gradient_is_the_slope_of_the_plain_term(tiny_params, china, starry)
     assert np.sum(gradient * direction) == pytest.approx(slope, abs=2e-3 * np.linalg.norm(gradient))
 
 
-@pytest.mark.parametrize("guidance", [None, "simple", "all"])
+@pytest.mark.parametrize("guidance", [None, pytest.param("simple", marks=pytest.mark.long), "all"])
 def test_all_ways_agree(tiny_params, pictures, guidance):
     masks = None if guidance is None else regions(*pictures[1:], guidance)
     whole = evaluated(tiny_params, *pictures, masks=masks)

@@ -44,14 +44,13 @@ def test_it_begins_from_the_run_without_it(tiny_params, inputs, finished):
     assert finished.losses.total[STEPS:].min() < 0.99 * finished.losses.total[STEPS]
 
 
-def test_it_is_the_same_in_windows_and_on_devices(tiny_params, inputs, finished):
+@pytest.mark.parametrize("ways", ["windows", pytest.param("devices", marks=pytest.mark.long)])
+def test_it_is_the_same_in_windows_and_on_devices(tiny_params, inputs, ways):
     """At the first evaluations: rounding makes long runs drift apart."""
-    for options in ({"window": 32}, {"mesh": js.make_mesh(2, 1), "precondition": "pyramid"}):
-        other = js.stylize(*inputs, params=tiny_params, steps=1, finish=2, mosaic=0.0, **options)
-        whole = js.stylize(
-            *inputs, params=tiny_params, steps=1, finish=2, mosaic=0.0, precondition=options.get("precondition")
-        )
-        np.testing.assert_allclose(other.losses.total[1:], whole.losses.total[1:], rtol=2e-3)
+    common = {"params": tiny_params, "steps": 1, "finish": 2, "mosaic": 0.0, "precondition": "pyramid"}
+    options = {"window": 32} if ways == "windows" else {"mesh": js.make_mesh(2, 1)}
+    other, whole = js.stylize(*inputs, **common, **options), js.stylize(*inputs, **common)
+    np.testing.assert_allclose(other.losses.total[1:], whole.losses.total[1:], rtol=2e-3)
 
 
 def test_a_batch_is_finished_like_its_pictures(tiny_params, inputs):
