@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
-from jaxstyle.cli.inputs import Controls, photo_mask, photo_size, read_photo, read_regions
+from jaxstyle.cli.inputs import PHOTO_EXTENSIONS, Controls, photo_mask, photo_size, read_photo, read_regions
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
@@ -48,8 +48,6 @@ BatchMaker = Callable[
     list[Result],
 ]
 
-# Extensions of photo files.
-PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
 # Canvas sides are rounded up to a multiple of this many pixels: slightly more computation, but few programs to compile.
 CANVAS_MULTIPLE = 64
 # Sentinel for batches whose images all have the same size and need no padding to a common canvas.
@@ -208,6 +206,14 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
         raise InputError(f"the output {folder.options.output} is a file, expected a folder for the pictures")
     if folder.options.output.exists() and folder.options.output.samefile(folder.options.photo):
         raise InputError(f"the output {folder.options.output} is the folder of the photos, expected another one")
+    masks = folder.options.content_mask
+    if (
+        masks is not None
+        and masks.is_dir()
+        and folder.options.output.exists()
+        and folder.options.output.samefile(masks)
+    ):
+        raise InputError(f"the output {folder.options.output} is the folder of the masks, expected another one")
     stems = Counter(photo.stem.casefold() for photo in photos)
     # The pictures of a.jpg and a.png get different names.
     names = [photo.name if stems[photo.stem.casefold()] > 1 else photo.stem for photo in photos]

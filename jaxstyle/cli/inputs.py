@@ -14,6 +14,8 @@ from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
 
+# Extensions of photo files, and their masks.
+PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
 # Regions of a photo, and the style weight of each; None and one weight without a mask.
 Controls = tuple[Regions | None, tuple[float, ...]]
 
@@ -50,7 +52,11 @@ def photo_mask(options: Options, photo: Path) -> Path | None:
     mask = options.content_mask
     if mask is None or not os.path.isdir(mask):
         return mask
-    masks = [path for path in mask.iterdir() if path.stem == photo.stem and not path.name.startswith(".")]
+    try:
+        files = [path for path in mask.iterdir() if path.suffix.lower() in PHOTO_EXTENSIONS and path.is_file()]
+    except OSError as error:
+        raise InputError(f"cannot read the folder {mask}: {error.strerror}; expected one with masks") from error
+    masks = [path for path in files if path.stem == photo.stem]
     if len(masks) != 1:
         raise InputError(f"{mask} has {len(masks)} masks of {photo.name}, expected one: {photo.stem}.png")
     return masks[0]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from jaxstyle.cli.options import STARTS, AnyOptions, Options
+from jaxstyle.cli.options import STARTS, AnyOptions, Options, default_options
 from jaxstyle.errors import InputError
+from jaxstyle.transfer.presets import PRESETS
 from jaxstyle.vgg.weights import NAMES
 
 # A checkpoint neither stores nor sets these. It may come from elsewhere, and they name hosts to contact, programs to
@@ -65,7 +66,9 @@ def options_from_json(kind: type[AnyOptions], settings: Any, source: str, ignore
         raise InputError(
             f"{source} has the setting {name!r}, which this release does not know: use the release that wrote it"
         )
-    values = {}
+    named = settings.get("preset")
+    # What an earlier release did not store is as its preset says.
+    values = default_options(named) if isinstance(named, str) and named in PRESETS else {}
     for name, field in fields.items():
         if name in settings:
             values[name] = _from_json(

@@ -18,7 +18,7 @@ from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import State, init_unchecked
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import canvas_size, image_spec, shardings_like
-from jaxstyle.objective.targets import Targets, compiled_style_statistics, make_targets, whiten
+from jaxstyle.objective.targets import Targets, compiled_style_statistics, content_features, whiten
 from jaxstyle.optim.lbfgs import uses_lbfgs
 from jaxstyle.typing import Params
 from jaxstyle.vgg import network
@@ -70,11 +70,12 @@ def step_arguments(stage: StageShape) -> StepArguments:
     whitens = whitens and objective.can_whiten
     # The size of a style does not matter to a step.
     style, masks = _struct(objective.min_side, objective.min_side, 3), _struct(*size, stage.regions)
-    without_banks = dataclasses.replace(objective, neighbor_layers=())
+    unsharded = dataclasses.replace(objective, shards=(1, 1))
 
     def targets_of(params: Params, image: Any, extent: Any, style: Any, masks: Any) -> Targets:
-        targets = make_targets(params, Canvas(image, extent), [style], without_banks)
-        targets = targets._replace(banks=_banks_of(params, stage))
+        statistics = compiled_style_statistics(params, Canvas(style), unsharded, None)
+        features = content_features(params, Canvas(image, extent), objective)
+        targets = Targets(features, statistics.grams, statistics.means, extent=extent, banks=_banks_of(params, stage))
         if stage.regions:
             statistics = targets.style, targets.means
             grams, means = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], stage.regions, axis=0), statistics)

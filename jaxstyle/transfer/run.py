@@ -243,9 +243,10 @@ def _run_stage(
 def _windows(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[int | None]:
     """Return the window of each stage."""
     windows: list[int | None] = []
-    for stage in reversed(stages):
-        # Smaller images need less: if they fit whole at a stage, so they do at the earlier ones.
-        whole = windows[:1] == [None] and stage.objective.window is None
+    for stage, later in zip(reversed(stages), (None, *reversed(stages)), strict=False):
+        # Smaller images need less: if they fit whole at a stage, so they do at an earlier one of the same kind.
+        alike = later is not None and (stage.objective, stage.optimizer) == (later.objective, later.optimizer)
+        whole = alike and windows[0] is None and stage.objective.window is None
         windows.insert(0, None if whole else with_window(_shape_of(jobs, stage, plan), plan.window).objective.window)
     return windows
 

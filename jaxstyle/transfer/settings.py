@@ -21,6 +21,7 @@ from jaxstyle.transfer import validate
 from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
+from jaxstyle.vgg.network import stride
 
 # Terms with a weight, in the order of `LossWeights`.
 TERMS = ("content", "style", "tv", "region", "neighbor")
@@ -124,6 +125,11 @@ class Settings(RunOptions):
         # Both are made, so that a wrong number is an error even where it is not used.
         _, _ = self.lbfgs(), adam(self.learning_rate, b2=self.beta2)
         _ = self.objective
+
+    @property
+    def min_side(self) -> int:
+        """Minimum height and width in pixels; those of the finish included."""
+        return max(super().min_side, 2 * stride("relu4_1") if self.finish else 1)
 
     @property
     def objective(self) -> Objective:

@@ -177,6 +177,11 @@ def test_photos_of_a_folder_with_different_regions(inputs, call, masks, capsys):
         f"{k}.png": f"{k}.png" for k in (1, 2, 3)
     }
     assert [len(recipes[f"{k}.png"]["loss_weights"]["regions"]) for k in (1, 2, 3)] == [2, 2, 3]
+    # Other files of the name are no masks, and masks are not replaced.
+    (masks / "1.json").write_text("no mask")
+    assert call("folder", inputs / "out", "--content-mask", masks, "--style-mask", inputs / "parts.png") == 1
+    assert call("folder", masks, "--content-mask", masks, "--force") == 2
+    assert "is the folder of the masks, expected another one" in capsys.readouterr().err
     assert call("one", inputs / "one", "--content-mask", masks) == 2
     assert "--content-mask is the folder" in capsys.readouterr().err
 

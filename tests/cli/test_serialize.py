@@ -91,3 +91,9 @@ def test_what_is_missing_or_unknown_is_named(options):
     del words["painting"]
     with pytest.raises(InputError, match="does not say its painting"):
         options_from_json(Stylize, words, "x")
+
+
+def test_what_an_earlier_release_did_not_store_is_as_the_preset_says():
+    options = defaults("crowsonkb", Stylize, Path("/a"), Path("/b"), Path("/c.png"))
+    words = {name: value for name, value in options_to_json(options).items() if name not in ("ratio", "finish")}
+    assert options_from_json(Stylize, words, "here") == options

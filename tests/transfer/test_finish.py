@@ -102,3 +102,17 @@ def test_features_move_to_those_of_the_style(real_params):
     neighbors = np.asarray(result.losses.neighbors[2:])
     assert neighbors.min() < 0.999 * neighbors[0]
     assert jnp.all(jnp.isfinite(result.image))
+
+
+def test_what_is_too_small_for_it_is_refused_before_the_run(tiny_params, unchecked):
+    shallow = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",), "params": tiny_params, "steps": 4}
+    photo, small = js.white_noise(1, 24, 24), js.white_noise(2, 8, 8)
+    assert js.stylize(photo, small, **shallow).evaluations == 4
+    with pytest.raises(js.InputError, match="style is 8x8 pixels, expected at least 16"):
+        js.stylize(photo, small, **shallow, finish=2, callback=lambda _: pytest.fail("it ran"))
+
+
+def test_neighbors_alone_are_an_objective(tiny_params, inputs):
+    layers = {"content_layers": (), "style_layers": (), "neighbor_layers": ("relu3_1",)}
+    result = js.stylize(*inputs, params=tiny_params, steps=4, **layers)
+    assert float(result.losses.total.min()) < float(result.losses.total[0])
