@@ -5,9 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
+from placement import check_losses_and_gradient, odd_pictures, placed
 
 import jaxstyle as js
-from jaxstyle.image.canvas import on_canvas
 from jaxstyle.image.regions import Regions
 
 LOSSES = ("gram", "covariance", "mean+std", "wasserstein")
@@ -28,37 +28,25 @@ def regions(photo, paintings, guidance):
 
 def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, canvas=None):
     """Losses and gradient."""
-    size, structure = photo.shape[:2], objective
-    found = None if guidance is None else regions(photo, paintings, guidance)
+    size = photo.shape[:2]
+    masks = None if guidance is None else regions(photo, paintings, guidance)
     weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5))
-    if mesh is not None:
-        structure = js.on_mesh(objective, mesh)
-        photo, image = (js.shard(each, mesh, structure) for each in (photo, image))
-        params, weights = js.replicated((params, weights), mesh)
-        paintings = [js.shard(each, mesh, structure) for each in paintings] if guidance is None else paintings
-    elif canvas is not None:
-        photo, image = (on_canvas(each, *canvas) for each in (photo, image))
-    else:
-        photo, image = js.Canvas(photo), js.Canvas(image)
-    targets = js.make_targets(params, photo, paintings, structure, regions=found)
+    pictures = image, photo, paintings
+    params, weights, (image, photo, paintings), objective = placed(
+        params, weights, pictures, objective, mesh, canvas, plain_paintings=guidance is not None
+    )
+    targets = js.make_targets(params, photo, paintings, objective, regions=masks)
     if mesh is not None and guidance is not None:
         targets = targets._replace(**js.replicated({"style": targets.style, "means": targets.means}, mesh))
     if objective.can_whiten:
         targets = js.whiten(targets)
-    losses, gradient = js.value_and_grad(image.pixels, params, targets, weights, structure)
+    losses, gradient = js.value_and_grad(image.pixels, params, targets, weights, objective)
     return np.stack(losses), np.asarray(js.gather(gradient, *size))
-
-
-def check(found, expected):
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
-    assert np.linalg.norm(found[1] - expected[1]) < 1e-5 * np.linalg.norm(expected[1])
 
 
 @pytest.fixture(scope="module")
 def pictures(photograph):
-    photo = photograph("china.jpg", 250, 203)
-    paintings = [photograph("starry_night.jpg", 120, 100), 1 - photograph("starry_night.jpg", 160, 170)]
-    return 0.7 * photo + 0.3 * js.white_noise(0, 203, 250), photo, paintings
+    return odd_pictures(photograph)
 
 
 # Each loss and each guidance once; all pairs are in the long set.
@@ -77,12 +65,16 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
     whole = evaluated(*pictures, tiny_params, objective, guidance)
     # Each loss and each guidance twice in windows and twice on a canvas.
     if (LOSSES.index(style_loss) + GUIDANCE.index(guidance)) % 2:
-        check(evaluated(*pictures, tiny_params, dataclasses.replace(objective, window=56), guidance), whole)
+        check_losses_and_gradient(
+            evaluated(*pictures, tiny_params, dataclasses.replace(objective, window=56), guidance), whole
+        )
     else:
-        check(evaluated(*pictures, tiny_params, objective, guidance, canvas=(230, 260)), whole)
+        check_losses_and_gradient(evaluated(*pictures, tiny_params, objective, guidance, canvas=(230, 260)), whole)
     # Over devices takes longest to compile: each loss and each guidance once.
     if LOSSES.index(style_loss) == GUIDANCE.index(guidance):
-        check(evaluated(*pictures, tiny_params, objective, guidance, mesh=js.make_mesh(4, 2)), whole)
+        check_losses_and_gradient(
+            evaluated(*pictures, tiny_params, objective, guidance, mesh=js.make_mesh(4, 2)), whole
+        )
 
 
 @pytest.mark.long
@@ -90,10 +82,14 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
 def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
     objective = js.Objective(style_loss=style_loss, algorithm="direct")
     whole = evaluated(*pictures, real_params, objective, guidance)
-    check(evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole)
+    check_losses_and_gradient(
+        evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole
+    )
     # Matrix roots on eight fake devices of a few cores take minutes: that comparison is the tiny network's.
     if style_loss == "gram":
-        check(evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole)
+        check_losses_and_gradient(
+            evaluated(*pictures, real_params, objective, guidance, mesh=js.make_mesh(2, 4)), whole
+        )
 
 
 @pytest.mark.long
@@ -101,7 +97,7 @@ def test_windows_of_every_devices_part(tiny_params, pictures):
     objective = js.Objective(style_loss="covariance", style_layers=("relu1_1", "relu3_1"), content_layers=("relu3_1",))
     whole = evaluated(*pictures, tiny_params, objective, "simple")
     windowed = dataclasses.replace(objective, window=32)
-    check(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)
+    check_losses_and_gradient(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,12 @@ def nearest_patches(features: Features, others: AnyFeatures) -> tuple[Float[Arra
     def best(row: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = jax.lax.dynamic_slice_in_dim(features, row, 3)
         products = jnp.einsum("iwc,klc->iwkl", rows, others, precision="highest")
-        k, l = others.shape[0] - 2, others.shape[1] - 2  # noqa: E741
-        total = sum(products[i, j : j + width - 2, i : i + k, j : j + l] for i in range(3) for j in range(3))
+        other_height, other_width = others.shape[0] - 2, others.shape[1] - 2
+        total = sum(
+            products[i, j : j + width - 2, i : i + other_height, j : j + other_width]
+            for i in range(3)
+            for j in range(3)
+        )
         cosines = (total / other_norms[None]).reshape(width - 2, -1)
         index = jnp.argmax(cosines, axis=1)
         return jnp.max(cosines, axis=1) / jax.lax.dynamic_index_in_dim(norms, row, keepdims=False), index

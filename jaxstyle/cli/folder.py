@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
-from jaxstyle.cli.inputs import PHOTO_EXTENSIONS, Controls, photo_mask, photo_size, read_photo, read_regions
+from jaxstyle.cli.inputs import Controls, photo_size, pictures_in, read_photo, read_regions
 from jaxstyle.cli.logs import EventLogger
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
@@ -81,6 +81,29 @@ class Folder:
     recipe: dict[str, Any]
     log_event: EventLogger
     print_result: Callable[[str], None]
+
+    def mask_of(self, photo: Path) -> Path | None:
+        """Return the mask of a photo: `--content-mask`, or the file with the photo's name in that folder.
+
+        Raises:
+            InputError: if there is not one such file.
+        """
+        mask = self.options.content_mask
+        if mask is None or not mask.is_dir():
+            return mask
+        masks = self._masks_by_stem.get(photo.stem, [])
+        if len(masks) != 1:
+            raise InputError(f"{mask} has {len(masks)} masks of {photo.name}, expected one: {photo.stem}.png")
+        return masks[0]
+
+    @functools.cached_property
+    def _masks_by_stem(self) -> dict[str, list[Path]]:
+        """The files in the folder of the masks, which is read once for all photos."""
+        assert self.options.content_mask is not None
+        masks: dict[str, list[Path]] = {}
+        for path in pictures_in(self.options.content_mask):
+            masks.setdefault(path.stem, []).append(path)
+        return masks
 
 
 class Task(NamedTuple):
@@ -195,31 +218,19 @@ def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size]
 
 def _outputs(folder: Folder) -> dict[Path, Path]:
     """Return the output of each photo, in the order of their names."""
-    photos = sorted(
-        path
-        for path in folder.options.photo.iterdir()
-        if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
+    photos, output_folder = pictures_in(folder.options.photo), folder.options.output
     if not photos:
         raise InputError(f"{folder.options.photo} contains no photos, expected files such as .jpg or .png")
-    if folder.options.output.exists() and not folder.options.output.is_dir():
-        raise InputError(f"the output {folder.options.output} is a file, expected a folder for the pictures")
-    if folder.options.output.exists() and folder.options.output.samefile(folder.options.photo):
-        raise InputError(f"the output {folder.options.output} is the folder of the photos, expected another one")
-    masks = folder.options.content_mask
-    if (
-        masks is not None
-        and masks.is_dir()
-        and folder.options.output.exists()
-        and folder.options.output.samefile(masks)
-    ):
-        raise InputError(f"the output {folder.options.output} is the folder of the masks, expected another one")
+    if output_folder.exists() and not output_folder.is_dir():
+        raise InputError(f"the output {output_folder} is a file, expected a folder for the pictures")
+    for inputs, name in ((folder.options.photo, "photos"), (folder.options.content_mask, "masks")):
+        if inputs is not None and output_folder.exists() and output_folder.samefile(inputs):
+            raise InputError(f"the output {output_folder} is the folder of the {name}, expected another one")
     stems = Counter(photo.stem.casefold() for photo in photos)
     # The pictures of a.jpg and a.png get different names.
     names = [photo.name if stems[photo.stem.casefold()] > 1 else photo.stem for photo in photos]
     outputs = {
-        photo: folder.options.output / f"{name}.{folder.options.format}"
-        for photo, name in zip(photos, names, strict=True)
+        photo: output_folder / f"{name}.{folder.options.format}" for photo, name in zip(photos, names, strict=True)
     }
     num_photos = Counter(output.name.casefold() for output in outputs.values())
     sources = {path.resolve() for path in (*photos, *folder.options.inputs()[1:])}
@@ -235,11 +246,9 @@ def _outputs(folder: Folder) -> dict[Path, Path]:
             )
     if is_first():
         try:
-            folder.options.output.mkdir(parents=True, exist_ok=True)
+            output_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"cannot make the folder {folder.options.output}: {error.strerror}; choose another"
-            ) from error
+            raise InputError(f"cannot make the folder {output_folder}: {error.strerror}; choose another") from error
         io.check_output(next(iter(outputs.values())))
         io.recipe_text(folder.recipe)
     return outputs
@@ -339,8 +348,7 @@ def _batches(
 def _load(folder: Folder, task: Task, checksum_of: Callable[[Path], str]) -> Loaded:
     recipe = _recipe(folder, task.photo, task.output, checksum_of)
     picture = read_photo(folder.options, task.photo, folder.min_side)
-    mask = photo_mask(folder.options, task.photo)
-    controls = read_regions(folder.options, picture.pixels, folder.styles, mask)
+    controls = read_regions(folder.options, picture.pixels, folder.styles, folder.mask_of(task.photo))
     return Loaded(task, picture, controls, recipe)
 
 
@@ -352,8 +360,7 @@ def _kind(photo: Loaded) -> int | None:
 
 def _recipe(folder: Folder, photo: Path, output: Path, checksum_of: Callable[[Path], str]) -> dict[str, Any]:
     """Return the recipe of one picture, from that of the folder."""
-    mask = photo_mask(folder.options, photo)
-    return photo_recipe(folder.recipe, output, checksum_of, photo, mask)
+    return photo_recipe(folder.recipe, output, checksum_of, photo, folder.mask_of(photo))
 
 
 def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list[Result]:

@@ -1,6 +1,5 @@
 """Read the pictures that the command line's options name."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,23 +42,20 @@ def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     return [_read_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
-def photo_mask(options: Options, photo: Path) -> Path | None:
-    """Return the mask of a photo: `--content-mask`, or the file with the photo's name in that folder.
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the picture files in a folder, in the order of their names.
 
     Raises:
-        InputError: if there is not one such file.
+        InputError: for a folder that cannot be read.
     """
-    mask = options.content_mask
-    if mask is None or not os.path.isdir(mask):
-        return mask
     try:
-        files = [path for path in mask.iterdir() if path.suffix.lower() in PHOTO_EXTENSIONS and path.is_file()]
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
+        )
     except OSError as error:
-        raise InputError(f"cannot read the folder {mask}: {error.strerror}; expected one with masks") from error
-    masks = [path for path in files if path.stem == photo.stem]
-    if len(masks) != 1:
-        raise InputError(f"{mask} has {len(masks)} masks of {photo.name}, expected one: {photo.stem}.png")
-    return masks[0]
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}; expected one with pictures") from error
 
 
 def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], mask: Path | None) -> Controls:
@@ -69,7 +65,7 @@ def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], 
         options: the masks of the paintings, and the region specifications.
         photo: at the size of the run.
         styles: paintings at the sizes of the run.
-        mask: of the photo: see `photo_mask`.
+        mask: of the photo; None if there is none.
 
     Returns:
         Regions and weights; None and one weight if there is no mask.

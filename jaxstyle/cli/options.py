@@ -1,8 +1,10 @@
 """Options of `jaxstyle stylize`, and the library's arguments that they stand for."""
 
 import dataclasses
+import functools
 import inspect
 import math
+import operator
 import re
 import types
 import typing
@@ -85,7 +87,7 @@ def _option_type(kind: Any) -> Any:
     several = [part for part in parts if typing.get_origin(part) is tuple]
     # One number is a sequence of one number.
     parts = several + [part for part in parts if not any(typing.get_args(other)[0] is part for other in several)]
-    return Union[tuple(parts)]  # noqa: UP007
+    return functools.reduce(operator.or_, parts)
 
 
 def _is_array_or_function(kind: Any) -> bool:

@@ -72,12 +72,12 @@ def init(
     del params
     check_image(image, min_side=objective.min_side)
     check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
-    held = targets.content, targets.style, targets.banks or {}
-    used = objective.content_layers, objective.style_layers, objective.neighbor_layers
-    if list(map(set, held)) != list(map(set, used)):
+    target_layers = targets.content, targets.style, targets.banks or {}
+    own_layers = objective.content_layers, objective.style_layers, objective.neighbor_layers
+    if list(map(set, target_layers)) != list(map(set, own_layers)):
         raise InputError(
-            f"targets hold the layers {tuple(itertools.chain(*held))}, the objective uses "
-            f"{tuple(itertools.chain(*used))}: make the targets with the same objective"
+            f"targets hold the layers {tuple(itertools.chain(*target_layers))}, the objective uses "
+            f"{tuple(itertools.chain(*own_layers))}: make the targets with the same objective"
         )
     for layer, target in targets.content.items():
         size = tuple(side // stride(layer) for side in image.shape[:2])

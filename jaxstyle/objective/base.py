@@ -314,9 +314,9 @@ def segments_of(
         shards, means = objective.shards, objective.needs_means
         return Segment(after, own[0], own[1], own[2], options, window, shards, means, own[3])
 
-    used = {*styles, *contents, *maps, *neighbors}
-    if window is None or not used & {*network.LAYERS[cut:]}:
-        return (segment(None, window, network.LAYERS, maps),) if used else ()
+    layers = {*styles, *contents, *maps, *neighbors}
+    if window is None or not layers & {*network.LAYERS[cut:]}:
+        return (segment(None, window, network.LAYERS, maps),) if layers else ()
     return (
         segment(None, window, network.LAYERS[:cut], tuple(dict.fromkeys((*maps, CUT)))),
         segment(CUT, DEEP_WINDOW_FACTOR * window // network.stride(CUT), network.LAYERS[cut:], maps),

@@ -134,17 +134,15 @@ def _map_device_windows(
     whole = Placement(0, 0, *x.shape[:2]) if frame is None else frame
     height, width = (side // count for side, count in zip(x.shape[:2], segment.shards, strict=True))
 
-    def run_block(block: AnyFeatures, inputs: Inputs, row: Int[Array, ""], column: Int[Array, ""]) -> Statistics:
+    def run_block(block: AnyFeatures, parts: Inputs, row: Int[Array, ""], column: Int[Array, ""]) -> Statistics:
         placement = whole.shifted(row * height - segment.margins[0], column * width - segment.margins[1])
-        return _map_windows(block, params, inputs, placement, segment)
+        # Every device has the whole banks.
+        return _map_windows(block, params, parts._replace(banks=inputs.banks), placement, segment)
 
-    # Every device has the whole banks.
-    by_block = Inputs(0, 0, None)  # pyright: ignore[reportArgumentType]
-    run_blocks = jax.vmap(jax.vmap(run_block, (0, by_block, None, 0)), (0, by_block, 0, None))
-    divided = jax.tree.map(lambda array: split(array, segment.shards), inputs._replace(banks={}))
+    run_blocks = jax.vmap(jax.vmap(run_block, (0, 0, None, 0)), (0, 0, 0, None))
     blocks = run_blocks(
         split(x, segment.shards, segment.margins),
-        divided._replace(banks=inputs.banks),
+        jax.tree.map(lambda array: split(array, segment.shards), inputs._replace(banks={})),
         *map(jnp.arange, segment.shards),
     )
     sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), blocks._replace(maps={}))

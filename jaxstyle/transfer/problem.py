@@ -87,10 +87,10 @@ def make_problem(
         stage_weights = _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
     else:
         stage_weights = _combine([job.weights for job in jobs], mesh)
-    if weights is None and stage.weights is None and jobs[0].strength is not None:
-        strengths = _combine([np.asarray(job.strength, np.float32) for job in jobs], mesh)
-        ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
-        stage_weights = compiled_balance(*ends, mesh_params, targets, stage_weights, strengths, objective)
+        if jobs[0].strength is not None:
+            strengths = _combine([np.asarray(job.strength, np.float32) for job in jobs], mesh)
+            ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
+            stage_weights = compiled_balance(*ends, mesh_params, targets, stage_weights, strengths, objective)
 
     def problem(powers: Sequence[float]) -> Problem:
         whitened = targets

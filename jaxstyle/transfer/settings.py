@@ -18,10 +18,10 @@ from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs, uses_lbfgs
 from jaxstyle.transfer import validate
+from jaxstyle.transfer.finish import finish_objective
 from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
-from jaxstyle.vgg.network import stride
 
 # Terms with a weight, in the order of `LossWeights`.
 TERMS = ("content", "style", "tv", "region", "neighbor")
@@ -129,7 +129,8 @@ class Settings(RunOptions):
     @property
     def min_side(self) -> int:
         """Minimum height and width in pixels; those of the finish included."""
-        return max(super().min_side, 2 * stride("relu4_1") if self.finish else 1)
+        side = super().min_side
+        return max(side, finish_objective(self.objective).min_side) if self.finish else side
 
     @property
     def objective(self) -> Objective:
@@ -183,9 +184,6 @@ class Settings(RunOptions):
         for name in sorted(set(parts) - set(self.parts())):
             (closest,) = difflib.get_close_matches(name, self.parts(), 1, cutoff=0.0)
             raise InputError(f"there is no setting {quote(name)}, expected an attribute of Settings, such as {closest}")
-        for term in TERMS:
-            if f"{term}_weight" in parts:
-                parts[f"{term}_weight"] = _plain_weight(term, parts[f"{term}_weight"])
         has_weights = "content_weight" in parts or "style_weight" in parts
         if "strength" not in parts and has_weights:
             parts["strength"] = None
@@ -241,7 +239,7 @@ def _weight_parts(weights: Any) -> dict[str, Any]:
         return {}
     if not isinstance(weights, LossWeights):
         raise InputError(f"weights is {quote(weights)}, expected LossWeights")
-    return {f"{term}_weight": weight for term, weight in zip(TERMS, weights, strict=True)}
+    return {f"{term}_weight": _plain_weight(term, weight) for term, weight in zip(TERMS, weights, strict=True)}
 
 
 def _plain_weight(term: str, value: Any) -> float | tuple[float, ...]:

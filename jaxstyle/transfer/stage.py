@@ -1,25 +1,15 @@
 """Stages of a run: what is minimized one after the other, each at a size, from the result of the stage before."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import optax
 
 from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.transfer import finish
 from jaxstyle.transfer.job import Job, content_size, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
 from jaxstyle.transfer.settings import Settings
-
-# The finish: content, the Gram matrices of shallow layers, which hold colors and fine texture, and nearest neighbors.
-FINISH_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-FINISH_NEIGHBOR_LAYERS = (
-    *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
-    *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
-)
-# In the units of `relative_weights`. A smaller content weight loses small parts of the content; without the smoothness
-# term a hatching of one pixel appears in flat areas.
-FINISH_WEIGHTS = LossWeights(content=2.0, style=1.0, tv=5.0, neighbors=1.0)
 
 
 class Stage(NamedTuple):
@@ -59,25 +49,13 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     least = min(pyramids, key=len)
     common = settings.objective, settings.transform, settings.whitening or 0.0
     stages = [Stage(scale.factor, scale.steps, *common) for scale in least]
-    return [*stages, finish(settings)] if settings.finish else stages
+    return [*stages, finish_stage(settings)] if settings.finish else stages
 
 
-def finish(settings: Settings) -> Stage:
-    """Return the stage that replaces specks and double contours by strokes of the style, at the full size.
-
-    Each feature of the image moves to the nearest one of the style: the last pass of Kolkin et al., "Neural Neighbor
-    Style Transfer" (2022), with our optimizer, content loss and weights.
-    """
-    objective = dataclasses.replace(
-        settings.objective,
-        content_layers=("relu4_2",),
-        style_layers=FINISH_STYLE_LAYERS,
-        style_loss="gram",
-        variation="squared",
-        pooling="avg",
-        neighbor_layers=FINISH_NEIGHBOR_LAYERS,
-    )
-    return Stage(1.0, settings.finish, objective, settings.lbfgs(), 0.0, FINISH_WEIGHTS)
+def finish_stage(settings: Settings) -> Stage:
+    """Return the finish of a run, at the full size."""
+    objective = finish.finish_objective(settings.objective)
+    return Stage(1.0, settings.finish, objective, settings.lbfgs(), 0.0, finish.WEIGHTS)
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from placement import check_losses_and_gradient, odd_pictures, placed
 
 import jaxstyle as js
-from jaxstyle.image.canvas import on_canvas
 from jaxstyle.image.regions import Regions
 from jaxstyle.objective.evaluate import compiled_value_and_grad
 
@@ -32,30 +32,18 @@ def regions(photo, paintings, guidance="simple"):
 def evaluated(params, image, photo, paintings, objective=OBJECTIVE, masks=None, mesh=None, canvas=None):
     """Losses and gradient."""
     size, weights = photo.shape[:2], WEIGHTS._replace(regions=1.0 if masks is None else (1.0, 0.5))
-    if mesh is not None:
-        objective = js.on_mesh(objective, mesh)
-        photo, image = (js.shard(each, mesh, objective) for each in (photo, image))
-        params, weights = js.replicated((params, weights), mesh)
-        paintings = [js.shard(each, mesh, objective) for each in paintings] if masks is None else paintings
-    elif canvas is not None:
-        photo, image = (on_canvas(each, *canvas) for each in (photo, image))
-    else:
-        photo, image = js.Canvas(photo), js.Canvas(image)
+    pictures = image, photo, paintings
+    params, weights, (image, photo, paintings), objective = placed(
+        params, weights, pictures, objective, mesh, canvas, plain_paintings=masks is not None
+    )
     targets = js.make_targets(params, photo, paintings, objective, [3, 1], regions=masks)
     losses, gradient = js.value_and_grad(image.pixels, params, targets, weights, objective)
     return np.stack(losses), np.asarray(js.gather(gradient, *size))
 
 
-def check(found, expected):
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
-    assert np.linalg.norm(found[1] - expected[1]) < 1e-5 * np.linalg.norm(expected[1])
-
-
 @pytest.fixture(scope="module")
 def pictures(photograph):
-    photo = photograph("china.jpg", 250, 203)
-    paintings = [photograph("starry_night.jpg", 120, 100), 1 - photograph("starry_night.jpg", 160, 170)]
-    return 0.7 * photo + 0.3 * js.white_noise(0, 203, 250), photo, paintings
+    return odd_pictures(photograph)
 
 
 def plain_distance(features, bank):
@@ -111,10 +99,12 @@ def test_all_ways_agree(tiny_params, pictures, guidance):
     masks = None if guidance is None else regions(*pictures[1:], guidance)
     whole = evaluated(tiny_params, *pictures, masks=masks)
     assert whole[0][js.Losses._fields.index("neighbors")] > 0.1
-    check(evaluated(tiny_params, *pictures, dataclasses.replace(OBJECTIVE, window=56), masks), whole)
-    check(evaluated(tiny_params, *pictures, masks=masks, canvas=(230, 260)), whole)
+    check_losses_and_gradient(
+        evaluated(tiny_params, *pictures, dataclasses.replace(OBJECTIVE, window=56), masks), whole
+    )
+    check_losses_and_gradient(evaluated(tiny_params, *pictures, masks=masks, canvas=(230, 260)), whole)
     if guidance != "all":
-        check(evaluated(tiny_params, *pictures, masks=masks, mesh=js.make_mesh(4, 2)), whole)
+        check_losses_and_gradient(evaluated(tiny_params, *pictures, masks=masks, mesh=js.make_mesh(4, 2)), whole)
 
 
 @pytest.mark.long
@@ -124,8 +114,8 @@ def test_windows_of_every_devices_part_and_on_a_canvas(tiny_params, pictures, gu
     objective = dataclasses.replace(OBJECTIVE, content_layers=("relu3_1",), neighbor_layers=layers, window=32)
     masks = regions(*pictures[1:]) if guided else None
     whole = evaluated(tiny_params, *pictures, dataclasses.replace(objective, window=None), masks)
-    check(evaluated(tiny_params, *pictures, objective, masks, mesh=js.make_mesh(2, 2)), whole)
-    check(evaluated(tiny_params, *pictures, objective, masks, canvas=(230, 260)), whole)
+    check_losses_and_gradient(evaluated(tiny_params, *pictures, objective, masks, mesh=js.make_mesh(2, 2)), whole)
+    check_losses_and_gradient(evaluated(tiny_params, *pictures, objective, masks, canvas=(230, 260)), whole)
 
 
 def test_nothing_is_gathered(tiny_params):

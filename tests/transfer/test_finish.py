@@ -8,7 +8,8 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.objective.relative import relative_weights
-from jaxstyle.transfer.stage import FINISH_WEIGHTS, finish
+from jaxstyle.transfer.finish import WEIGHTS
+from jaxstyle.transfer.stage import finish_stage
 
 STEPS, FINISH = 4, 5
 
@@ -31,10 +32,10 @@ def test_it_begins_from_the_run_without_it(tiny_params, inputs, finished):
     np.testing.assert_array_equal(finished.losses.total[:STEPS], plain.losses.total)
     assert np.all(finished.losses.neighbors[:STEPS] == 0)
     # Its first loss is that of the plain result, and its picture has the least.
-    stage = finish(js.Settings(finish=FINISH))
+    stage = finish_stage(js.Settings(finish=FINISH))
     assert (stage.factor, stage.steps, stage.whitening) == (1.0, FINISH, 0.0)
     targets = js.make_targets(tiny_params, inputs[0], [inputs[1]], stage.objective)
-    weights = relative_weights(FINISH_WEIGHTS, targets, stage.objective, (48, 64))
+    weights = relative_weights(WEIGHTS, targets, stage.objective, (48, 64))
     for image, loss in (
         (plain.image, finished.losses.total[STEPS]),
         (finished.image, finished.losses.total[STEPS:].min()),
@@ -75,7 +76,7 @@ def test_regions_keep_their_weights(tiny_params, inputs):
 
 def test_it_has_the_settings_of_the_run_but_its_own_layers():
     settings = js.Settings(precision="default", padding="replicate", normalization="paper", finish=3)
-    stage = finish(dataclasses.replace(settings, shards=(2, 1)))
+    stage = finish_stage(dataclasses.replace(settings, shards=(2, 1)))
     assert (stage.objective.precision, stage.objective.padding) == ("default", "replicate")
     assert stage.objective.shards == (2, 1)
     assert stage.optimizer is js.lbfgs(precondition="pyramid")

@@ -1,0 +1,33 @@
+"""The finish of a run: an objective that replaces specks and double contours by strokes of the style.
+
+Each feature of the image moves to the nearest one of the style: the last pass of Kolkin et al., "Neural Neighbor Style
+Transfer" (2022), with our optimizer, content loss and weights.
+"""
+
+import dataclasses
+
+from jaxstyle.objective.base import LossWeights, Objective
+
+# Content, the Gram matrices of shallow layers, which hold colors and fine texture, and nearest neighbors.
+CONTENT_LAYERS = ("relu4_2",)
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+NEIGHBOR_LAYERS = (
+    *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
+    *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
+)
+# In the units of `relative_weights`. A smaller content weight loses small parts of the content; without the smoothness
+# term a hatching of one pixel appears in flat areas.
+WEIGHTS = LossWeights(content=2.0, style=1.0, tv=5.0, neighbors=1.0)
+
+
+def finish_objective(objective: Objective) -> Objective:
+    """Return the objective of the finish of a run with this objective."""
+    return dataclasses.replace(
+        objective,
+        content_layers=CONTENT_LAYERS,
+        style_layers=STYLE_LAYERS,
+        style_loss="gram",
+        variation="squared",
+        pooling="avg",
+        neighbor_layers=NEIGHBOR_LAYERS,
+    )
