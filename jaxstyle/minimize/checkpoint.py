@@ -26,7 +26,7 @@ from jaxstyle.minimize.checkpoint_shards import (
     complete_shards,
     make_folder,
     new_name,
-    remove_folder,
+    remove_failed_save,
     remove_shards,
     shards_folder,
     write_shards,
@@ -192,7 +192,7 @@ def _save(checkpoint: Checkpoint, snapshot: Snapshot, run_fingerprint: Mapping[s
         on_all_hosts(lambda: commit() if is_first() else None, mesh)
     except SAVE_ERRORS:
         if is_first():
-            remove_folder(folder)
+            remove_failed_save(folder)
         raise
 
 

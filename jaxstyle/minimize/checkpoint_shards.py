@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,14 +115,21 @@ def remove_shards(path: PathLike, keep: str | None = None) -> None:
     """Remove the saves beside a checkpoint file, except for one; leftovers of killed runs too."""
     for folder in shards_folder(path).glob("[0-9a-f]" * 8):
         if folder.name != keep:
-            remove_folder(folder)
+            _remove_folder(folder)
 
 
-def remove_folder(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     """Remove the folder of a save, and the one around it if it is empty then."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
+
+
+def remove_failed_save(folder: Path) -> None:
+    """Remove the folder of a save that failed. For a moment, threads of TensorStore may still add files to it."""
+    for pause in (0.0, 0.1, 0.4, 1.0):
+        time.sleep(pause)
+        _remove_folder(folder)
 
 
 def bit_sums(arrays: Mapping[str, Any]) -> dict[str, int]:

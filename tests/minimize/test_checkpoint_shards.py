@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +159,31 @@ def test_a_save_that_fails_is_a_warning(run, checkpoint, monkeypatch, caplog, er
     assert "No space left on device; the run continues, and an earlier checkpoint stays" in message
     assert "\n" not in message
     assert saves(checkpoint.path) == before
+
+
+def test_files_that_are_written_after_a_save_has_failed_are_removed(run, tmp_path, monkeypatch):
+    """TensorStore's threads go on for a moment where one of them meets an error."""
+    import orbax.checkpoint as ocp
+
+    late = []
+
+    def write_late(folder):
+        while Path(folder).exists():
+            time.sleep(0.01)
+        Path(folder, "d").mkdir(parents=True)
+        Path(folder, "d", "late").touch()
+
+    def fail(self, folder, **_):
+        late.append(threading.Thread(target=write_late, args=[folder]))
+        late[-1].start()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "save", fail)
+    run(checkpoint=js.Checkpoint(tmp_path / "run", every=0), steps=1)
+    assert late
+    for thread in late:
+        thread.join()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_save_that_fails_on_another_host_fails_here_too(run, checkpoint, monkeypatch, caplog):
