@@ -325,8 +325,8 @@ def command(argv: list[str], folder: Path, real: bool = False) -> str:
         if "--force" not in argv:
             assert path.read_bytes() == data, f"{path} was changed"
     if code == 2:
-        told = [line for line in error.splitlines() if line.startswith("jaxstyle: error: ")]
-        assert len(told) == 1, error
+        errors = [line for line in error.splitlines() if line.startswith("jaxstyle: error: ")]
+        assert len(errors) == 1, error
         new = {path for path in after - set(before) if f"--log-json={path}" not in argv}
         assert not {path for path in new if path.suffix not in ("", ".log")}, "a half-written output"
         return REFUSED
@@ -408,9 +408,9 @@ def main() -> None:
     failed = sum(len(each["failures"]) for each in found.values())
     print(f"{total} cases, {failed} failures, {time.perf_counter() - begin:.0f} s")
     if arguments.json:
-        told = {"kinds": found, "cases": total, "failures": failed, "seconds": round(time.perf_counter() - begin)}
-        told |= {"software": io.software(), "python": sys.version.split()[0], "pillow": PIL.__version__}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        summary = {"kinds": found, "cases": total, "failures": failed, "seconds": round(time.perf_counter() - begin)}
+        summary |= {"software": io.software(), "python": sys.version.split()[0], "pillow": PIL.__version__}
+        arguments.json.write_text(json.dumps(summary, indent=1) + "\n")
     sys.exit(1 if failed else 0)
 
 

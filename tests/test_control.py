@@ -136,7 +136,7 @@ def test_enlarging_a_painting_is_told(stylize, capsys):
         (("--strength", "0.5", "--style-weight", "7"), "--strength computes the weights"),
         (("--content-mask", "square.png"), "expected the same aspect ratio"),
         (("--content-mask", "nowhere.png"), "cannot read nowhere.png"),
-        (("--content-mask", "flags.png"), "expected to be told what each gets"),
+        (("--content-mask", "flags.png"), "name the style of each color"),
         (("--content-mask", "halves.png", "--region", "blue=1"), "has no #0000ff"),
         (("--content-mask", "halves.png", "--region", "white=2"), "names painting 2"),
         (("--content-mask", "halves.png", "--region", "white"), "expected COLOR=PAINTING"),

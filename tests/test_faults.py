@@ -55,12 +55,12 @@ def start(*words, before=()):
 def test_a_killed_run_goes_on_to_the_same_file(tmp_path, words):
     """In processes of their own, as users have it."""
     first = start(*words, "-q")
-    told = first.communicate(timeout=180)
-    assert first.returncode == 0, told
+    output = first.communicate(timeout=180)
+    assert first.returncode == 0, output
     expected = (tmp_path / "out.png").read_bytes()
     (tmp_path / "out.png").unlink()
-    kept = tmp_path / "run.ckpt"
-    killed = start(*words, "--checkpoint", str(kept), "--checkpoint-every", "0", "--log-json", "-", "-q")
+    checkpoint = tmp_path / "run.ckpt"
+    killed = start(*words, "--checkpoint", str(checkpoint), "--checkpoint-every", "0", "--log-json", "-", "-q")
     # The first line comes before the first save.
     chunks = 0
     for line in killed.stdout:
@@ -71,11 +71,11 @@ def test_a_killed_run_goes_on_to_the_same_file(tmp_path, words):
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.png").exists()
-    resumed = start("resume", str(kept), "-q")
-    told = resumed.communicate(timeout=180)
-    assert resumed.returncode == 0, told
+    resumed = start("resume", str(checkpoint), "-q")
+    output = resumed.communicate(timeout=180)
+    assert resumed.returncode == 0, output
     assert (tmp_path / "out.png").read_bytes() == expected
-    assert not kept.exists()
+    assert not checkpoint.exists()
 
 
 def test_two_processes_with_the_same_output_leave_one_of_both(tmp_path, tmp_path_factory, words, monkeypatch):
@@ -142,9 +142,9 @@ def test_places_that_cannot_be_written_are_refused_before_the_run(words, capsys,
         monkeypatch.undo()
     with pytest.raises(SystemExit) as stop:
         app.main([*words, option, "/proc/sys/none.png"])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2, told
-    assert told.splitlines()[-1].startswith("jaxstyle: error: cannot write")
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    assert error.splitlines()[-1].startswith("jaxstyle: error: cannot write")
 
 
 def test_the_token_is_in_no_message_file_or_recipe(tmp_path, words, monkeypatch, capsys):

@@ -20,6 +20,7 @@ from jaxstyle.transfer.memory import (
     USABLE,
     Memory,
     fits,
+    largest,
     memory,
     process_bytes,
     shard_size,
@@ -38,13 +39,13 @@ BYTES_PER_PIXEL = 24
 MAX_COUNT = 100
 # Options of `jaxstyle stylize` with the same meaning here.
 SHARED = (
-    *("steps", "scales", "share", "content_layers", "style_layers", "precision", "algorithm", "optimizer"),
+    *("steps", "finish", "scales", "share", "content_layers", "style_layers", "precision", "algorithm", "optimizer"),
     *("memory_size", "mesh", "batch"),
 )
 
 
-# A stage at full size in the windows of a line of the table, and its memory.
-Row = tuple[StageShape, Memory]
+# The stages at full size in the windows of a line of the table, and the memory of the largest.
+Row = tuple[list[StageShape], Memory]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Plan:
     """Side of the windows in pixels, 32 or more; whole: no windows; auto: list all choices."""
     steps: int = presets.preset().steps
     """Number of steps whose total time is estimated, 1 to 1000000."""
+    finish: int = presets.preset().finish
+    """Number of steps of the finish, 0 to 1000000."""
     scales: Annotated[ScaleCount, arg(metavar="auto|NUMBER")] = presets.preset().scales
     """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone."""
     share: float = presets.preset().share
@@ -94,19 +97,19 @@ class Plan:
         self._check(options)
         size = self.height, self.width
         paintings = (size,) * self.paintings
-        shape = options.stage_shape(size, paintings, batch=self.batch, regions=self.regions)
+        stages = options.stage_shapes(size, paintings, batch=self.batch, regions=self.regions)
         scales = options.scales_of(size, paintings)
-        usable = usable_memory(shape)
-        rows, process = self._rows(shape)
+        usable = usable_memory(stages[0])
+        rows, process = self._rows(stages)
         self._print_table(rows, process, usable, scales)
         # The largest window that fits; if none does, the smallest.
-        shape, needs = next((row for row in rows if fits(row[1], usable)), rows[-1])
-        print(_details(shape, needs, process, usable))
+        stages, needs = next((row for row in rows if fits(row[1], usable)), rows[-1])
+        print(_details(stages[0], needs, process, usable))
         print("Times are estimated from the number of operations, without running a step; windows can be faster.")
         if not fits(needs, usable):
-            print(self._advice(shape, needs, usable))
+            print(self._advice(stages, needs, usable))
             return 1
-        print(f"Fits with --window {shape.objective.window or 'whole'}.")
+        print(f"Fits with --window {stages[0].objective.window or 'whole'}.")
         return 0
 
     def _check(self, options: Stylize) -> None:
@@ -119,44 +122,45 @@ class Plan:
         check_between("--regions", self.regions, 0, MAX_COUNT)
         check_between("--batch", self.batch, *LIMITS["batch"])
 
-    def _rows(self, shape: StageShape) -> tuple[list[Row], int]:
+    def _rows(self, stages: Sequence[StageShape]) -> tuple[list[Row], int]:
         """Return all rows, and the bytes of the process."""
-        windows = windows_for(shape)
+        windows = windows_for(stages[0])
         if self.window != "auto":
             # A window as large as the picture is the whole picture.
             whole = self.window == "whole" or self.window >= max(self.height, self.width)
             windows = (None if whole else int(self.window),)
         rows, process = [], 0
         for window in tqdm(windows, desc="compiling", leave=False):
-            windowed = shape.in_windows(window)
-            rows.append((windowed, memory(windowed)))
+            rows.append(_row(stages, window))
             # With what the compiler uses for one window: a run compiles no others.
             process = process or process_bytes()
         return rows, process
 
     def _print_table(self, rows: list[Row], process: int, usable: float, scales: Sequence[Scale]) -> None:
         """Print the devices and all rows."""
-        device, shape = jax.devices()[0], rows[0][0]
+        device, shape = jax.devices()[0], rows[0][0][0]
         name = f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
         rate = cost.calibrated_rate(dataclasses.replace(shape.objective, shards=(1, 1)))
         if shape.mesh is not None and device.platform != "cpu":
             name, rate = f"{shape.mesh.size} x {name}", rate * shape.mesh.size
-        count = f"{self.batch} times " if self.batch > 1 else ""
+        count, steps = f"{self.batch} times " if self.batch > 1 else "", self.steps + self.finish
         print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
-        print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{self.steps} steps':>16}  fits")
-        for shape, needs in rows:
+        print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{steps} steps':>16}  fits")
+        for (shape, *finish), needs in rows:
             window, flops = shape.objective.window or "whole", _flops(shape, shape.size)
             total = sum(scale.steps * _flops(shape, (scale.height, scale.width)) for scale in scales)
+            total += sum(self.finish * _flops(stage, stage.size) for stage in finish)
             size = _gigabytes(needs.peak + process, 1)
             print(
                 f"{window:>8}{size:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
                 f"{_long_time(total / rate):>16}  {'yes' if fits(needs, usable) else 'no'}"
             )
 
-    def _advice(self, shape: StageShape, needs: Memory, usable: float) -> str:
+    def _advice(self, stages: Sequence[StageShape], needs: Memory, usable: float) -> str:
         """Return a sentence with other settings that fit, near those that need the least memory so far."""
+        shape = stages[0]
         for smaller in windows_below(shape.objective.window or max(self.height, self.width)):
-            if fits(memory(shape.in_windows(smaller)), usable):
+            if fits(_row(stages, smaller)[1], usable):
                 return f"Does not fit with these options; fits with --window {smaller}."
         excess, window = needs.peak - usable, shape.objective.window or "whole"
         if not math.isfinite(excess):
@@ -175,6 +179,11 @@ class Plan:
         if scale * min(self.width, self.height) < shape.objective.min_side:
             return "Nothing fits: free some memory."
         return f"Nothing fits at this size; {self.width * scale:.0f}x{self.height * scale:.0f} pixels would."
+
+
+def _row(stages: Sequence[StageShape], window: int | None) -> Row:
+    windowed = [stage.in_windows(window) for stage in stages]
+    return windowed, largest(map(memory, windowed))
 
 
 def _flops(shape: StageShape, size: Size) -> float:

@@ -38,12 +38,13 @@ from jaxstyle.minimize.status import INTERRUPTED, Status
 from jaxstyle.objective.base import check_weights
 from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
-from jaxstyle.transfer.memory import memory, process_bytes, with_window
+from jaxstyle.transfer.memory import largest, memory, process_bytes, with_window
 from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.stage import full_size_stages
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.typing import AnyImage
@@ -125,11 +126,11 @@ class Stylize(Options):
                 MIN_STEPS,
             )
         num_regions = 0 if regions is None else len(strengths)
-        shape = self.stage_shape((height, width), style_sizes, regions=num_regions, params=params)
-        shape = with_window(shape, settings.window)
-        needs = memory(shape)
+        shapes = self.stage_shapes((height, width), style_sizes, regions=num_regions, params=params)
+        shapes = [with_window(shape, settings.window) for shape in shapes]
+        needs = largest(map(memory, shapes))
         if first:
-            log.info("%s", announcement(scales, self.finish, shape.objective, needs.peak + process_bytes()))
+            log.info("%s", announcement(scales, self.finish, shapes[0].objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
@@ -173,12 +174,15 @@ class Stylize(Options):
         options = {"share": self.share, "ratio": self.ratio, "styles": style_sizes}
         return pyramid(*size, self.steps, self.scales, **options, min_side=self.settings().min_side)
 
-    def stage_shape(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> StageShape:
-        """Return the shape of the stage at full size, on which the memory of a run depends."""
+    def stage_shapes(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> list[StageShape]:
+        """Return the shapes of the stages at full size, on which the memory of a run depends; the finish is last."""
         mesh = self.devices()
-        settings = resolve_settings(self.settings(), mesh)
-        options = {"whitening": settings.whitening, "mesh": mesh} | more
-        return StageShape(size, settings.objective, settings.transform, tuple(style_sizes), **options)
+        return [
+            StageShape(
+                size, stage.objective, stage.optimizer, tuple(style_sizes), whitening=stage.whitening, mesh=mesh, **more
+            )
+            for stage in full_size_stages(resolve_settings(self.settings(), mesh))
+        ]
 
     def _folder(self, log_event: EventLogger) -> Folder:
         min_side = self.settings().min_side

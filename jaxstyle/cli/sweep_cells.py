@@ -17,7 +17,7 @@ from jaxstyle.cli.stylize import Stylize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_weights
-from jaxstyle.transfer.memory import fits, memory, usable_memory
+from jaxstyle.transfer.memory import fits, largest, memory, usable_memory
 from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -227,18 +227,18 @@ def group_of(members: Sequence[CellInputs], place: BatchPlace | None = None, bat
     batch_size = place.photos if place is not None else batch_size
     if batch_size is None:
         options = {"batch": len(cells), "regions": 0 if first.content_mask is None else len(regions[0][1])}
-        batch_size = _batch_size(common.stage_shape((photo.shape[0], photo.shape[1]), (), params=params, **options))
+        batch_size = _batch_size(common.stage_shapes((photo.shape[0], photo.shape[1]), (), params=params, **options))
     indices, layers = [member.position for member in members], (content_layers, style_layers)
     return Group(indices, batch_size, layers, shared_arguments, cell_arguments)
 
 
-def _batch_size(cells: StageShape) -> int:
+def _batch_size(stages: Sequence[StageShape]) -> int:
     """Number of cells per call: the fewest calls of about equal size that fit in memory."""
-    needs, usable = memory(cells), usable_memory(cells)
+    needs, usable, cells = largest(map(memory, stages)), usable_memory(stages[0]), stages[0].batch
     if fits(needs, usable):
-        return cells.batch
-    calls = math.ceil(min(cells.batch, needs.peak / max(1.0, usable)))
-    return -(-cells.batch // calls)
+        return cells
+    calls = math.ceil(min(cells, needs.peak / max(1.0, usable)))
+    return -(-cells // calls)
 
 
 def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[float, ...]) -> LossWeights:

@@ -178,8 +178,8 @@ def _default(color: str, palette: Sequence[str], palettes: Sequence[Sequence[str
     if set(palette) <= {WHITE, BLACK} and styles <= 2:
         return RegionSpec(1 if color == WHITE else styles - 1 and 2)
     raise InputError(
-        f"the content mask has colors {', '.join(palette)} and there are {styles} styles, expected to be told what "
-        f"each gets, such as {palette[0]}=1, or style masks"
+        f"the content mask has colors {', '.join(palette)} and there are {styles} styles: name the style of "
+        f"each color, such as {palette[0]}=1, or give style masks"
     )
 
 

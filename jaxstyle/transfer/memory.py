@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -76,6 +76,11 @@ def memory(stage: StageShape) -> Memory:
         devices * temporary,
         images=IMAGE_BYTES * pixels + STYLE_BYTES * sum(map(math.prod, stage.styles)),
     )
+
+
+def largest(needs: Iterable[Memory]) -> Memory:
+    """Return the memory of several stages that run one after the other: that of the largest."""
+    return max(needs, key=lambda memory: memory.peak)
 
 
 def process_bytes() -> int:

@@ -46,10 +46,15 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
         )
         for job in jobs
     ]
-    least = min(pyramids, key=len)
-    common = settings.objective, settings.transform, settings.whitening or 0.0
-    stages = [Stage(scale.factor, scale.steps, *common) for scale in least]
-    return [*stages, finish_stage(settings)] if settings.finish else stages
+    full, *finishes = full_size_stages(settings)
+    scales = [full._replace(factor=scale.factor, steps=scale.steps) for scale in min(pyramids, key=len)]
+    return [*scales, *finishes]
+
+
+def full_size_stages(settings: Settings) -> list[Stage]:
+    """Return the stages at full size: that of the loss, with all steps, and the finish if there is one."""
+    stage = Stage(1.0, settings.steps, settings.objective, settings.transform, settings.whitening or 0.0)
+    return [stage, finish_stage(settings)] if settings.finish else [stage]
 
 
 def finish_stage(settings: Settings) -> Stage:

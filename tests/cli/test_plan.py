@@ -7,6 +7,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.cli import app, plan
 from jaxstyle.transfer import memory, program
+from jaxstyle.transfer.finish import finish_objective
 from jaxstyle.transfer.memory import USABLE, Memory
 from jaxstyle.transfer.pyramid import pyramid
 
@@ -112,6 +113,22 @@ def test_coarse_scales_take_less_time(run, shapes):
     assert output.splitlines()[2].split()[7:9] == [f"{flops / 1e12 / 60:.1f}", "min"]
 
 
+def test_the_finish_takes_time_and_its_memory_counts(run, shapes, monkeypatch):
+    """Its program is another one, at the full size; the larger of the two counts."""
+    finish = finish_objective(js.Objective())
+    temporary = {(): 2e9, finish.neighbor_layers: 7e9}
+    monkeypatch.setattr(plan, "memory", lambda shape: Memory(0, 0, 0, temporary[shape.objective.neighbor_layers], 0))
+    code, output, _ = run(200e9, 400, 300, "--steps", 100, "--scales", 1, "--finish", 12, "--window", "whole")
+    flops = 100 * plan.cost.flops(300, 400, js.Objective()) + 12 * plan.cost.flops(300, 400, finish)
+    header, row = output.splitlines()[1:3]
+    assert "112 steps" in header
+    assert row.split()[1:3] == ["7.5", "GB"]
+    assert row.split()[7:9] == [f"{flops / 1e12 / 60:.1f}", "min"]
+    assert code == 0
+    # It fits if both stages do.
+    assert run(5e9, 400, 300, "--steps", 100, "--scales", 1, "--finish", 12, "--window", "whole")[0] == 1
+
+
 def test_a_batch_takes_the_time_of_its_pictures(run, shapes):
     """On the cores that the devices of a CPU share."""
     output = run(200e9, 400, 300, "--batch", 4)[1]
@@ -162,6 +179,7 @@ def test_unknown_memory_is_said_and_fits(run, shapes, monkeypatch, temporary, us
         ((10, 200), "WIDTH is 10, expected 32 to 65536"),
         ((100, 70000), "HEIGHT is 70000, expected 32 to 65536"),
         ((100, 100, "--steps", 0), "--steps is 0, expected 1 to 1000000"),
+        ((100, 100, "--finish", -1), "--finish is -1, expected 0 to 1000000"),
         ((100, 100, "--window", 3), "--window is 3, expected auto, whole, or 32 pixels or more"),
         ((100, 100, "--memory-size", 0), "--memory-size is 0"),
         ((100, 100, "--style-layers"), "--style-layers names no layer, expected at least one"),

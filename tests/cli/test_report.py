@@ -52,15 +52,20 @@ def test_a_long_run_is_announced_from_measured_seconds():
 
 
 @pytest.mark.usefixtures("unchecked", "lenient_promotion")
-@pytest.mark.parametrize("window", ["auto", "32"])
-def test_the_announced_program_is_the_one_that_runs(tiny_weights, tmp_path, compiled, capsys, window):
-    """The steps are compiled once, before the announcement."""
+@pytest.mark.parametrize(
+    ("size", "options", "programs"),
+    # Of sizes of their own: a program is compiled once in a process.
+    [(64, (), 1), (72, ("--window", "32"), 1), (80, ("--finish", "2"), 2)],
+    ids=["whole", "windows", "finish"],
+)
+def test_the_announced_programs_are_those_that_run(tiny_weights, tmp_path, compiled, capsys, size, options, programs):
+    """The steps of each stage are compiled once, before the announcement."""
     data = Path(app.__file__).parents[1] / "data"
-    words = [data / "china.jpg", data / "starry_night.jpg", "-o", tmp_path / "out.png", "--size", "64", "--steps", "2"]
-    words += ["--weights", tiny_weights, "--optimizer", "adam", "--scales", "1", "--window", window]
+    words = [data / "china.jpg", data / "starry_night.jpg", "-o", tmp_path / "out.png", "--size", size, "--steps", "2"]
+    words += ["--weights", tiny_weights, "--optimizer", "adam", "--scales", "1", *options]
     words += ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--compile-cache", "off"]
     with pytest.raises(SystemExit) as stop:
         app.main(["stylize", *map(str, words)])
     assert stop.value.code == 0
     assert "GB of memory" in capsys.readouterr().err
-    assert compiled.count("jit(run_steps)") == 1
+    assert compiled.count("jit(run_steps)") == programs

@@ -84,38 +84,49 @@ def test_a_stopped_run_goes_on_from_anywhere_to_the_same_file(run, folder, monke
     assert run(*words(folder))[0] == 0
     expected = (folder / "out.png").read_bytes()
     (folder / "out.png").unlink()
-    kept = folder / "run.ckpt"
+    checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 10, number)
     monkeypatch.chdir(folder)
-    told = ["photo.png", "painting.png", "-o", "out.png", "--size", 48, "--steps", 30, "--weights", "net.safetensors"]
-    ended = run("stylize", *told, "--checkpoint", "run.ckpt", "--save-every", 10)
+    options = [
+        "photo.png",
+        "painting.png",
+        "-o",
+        "out.png",
+        "--size",
+        48,
+        "--steps",
+        30,
+        "--weights",
+        "net.safetensors",
+    ]
+    ended = run("stylize", *options, "--checkpoint", "run.ckpt", "--save-every", 10)
     assert ended[0] == code
     assert "to continue: jaxstyle resume run.ckpt" in ended[2]
     assert io.read_recipe(folder / "out.png")["status"] in ("interrupted", "terminated")
-    assert kept.exists()
+    assert checkpoint.exists()
     monkeypatch.undo()
     # From another folder: the checkpoint knows the whole paths.
     monkeypatch.chdir("/")
-    again = run("resume", kept)
+    again = run("resume", checkpoint)
     assert again[0] == 0, again
     assert (folder / "out.png").read_bytes() == expected
-    assert not kept.exists()
+    assert not checkpoint.exists()
 
 
 def test_resume_ends_with_the_file_of_an_unstopped_run(run, folder, monkeypatch):
     assert run(*words(folder))[0] == 0
     expected = (folder / "out.png").read_bytes()
     (folder / "out.png").unlink()
-    kept = folder / "run.ckpt"
+    checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 12, signal.SIGTERM)
-    assert run(*words(folder, "out.png", "--checkpoint", kept, "--save-every", 6))[0] == 143
+    assert run(*words(folder, "out.png", "--checkpoint", checkpoint, "--save-every", 6))[0] == 143
     monkeypatch.undo()
-    assert run(*words(folder, "out.png", "--checkpoint", kept))[0] == 2
-    code, output, _ = run("resume", kept, "--log-json", folder / "log", "-q")
+    assert run(*words(folder, "out.png", "--checkpoint", checkpoint))[0] == 2
+    code, output, _ = run("resume", checkpoint, "--log-json", folder / "log", "-q")
     assert code == 0
     assert "out.png: 48x40, loss" in output
     assert (folder / "out.png").read_bytes() == expected
-    assert not kept.exists()
+    assert not checkpoint.exists()
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     assert [line["event"] for line in lines][0 :: len(lines) - 1] == ["begin", "end"]
     assert lines[1]["evaluations"] > 12
@@ -135,21 +146,21 @@ def test_a_checkpoint_that_could_not_be_saved_is_not_offered(run, folder, monkey
 
 
 def test_resume_refuses_what_has_changed(run, folder, monkeypatch):
-    kept = folder / "run.ckpt"
+    checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 5, signal.SIGINT)
-    assert run(*words(folder, "out.png", "--checkpoint", kept))[0] == 130
+    assert run(*words(folder, "out.png", "--checkpoint", checkpoint))[0] == 130
     monkeypatch.undo()
     with PIL.Image.open(folder / "photo.png") as photo:
         changed = photo.rotate(180)
     changed.save(folder / "photo.png")
     # Its unfinished picture is of the old photo now.
-    code, _, error = run("resume", kept)
+    code, _, error = run("resume", checkpoint)
     assert (code, "exists already" in error) == (2, True)
     (folder / "out.png").unlink()
-    code, _, error = run("resume", kept)
+    code, _, error = run("resume", checkpoint)
     assert code == 2
     assert "of a run with other content: expected the same images and settings" in error
-    code, _, error = run("resume", kept, "--force", "-o", folder / "forced.png")
+    code, _, error = run("resume", checkpoint, "--force", "-o", folder / "forced.png")
     assert code == 0
     assert "resumed after" in error
     assert "warning: other content than before: from the best image, with a new optimizer" in error
@@ -287,7 +298,7 @@ def test_a_recipe_names_no_place_to_write_to(run, folder):
 def test_resume_replaces_an_output_only_with_force_of_its_own(run, folder, monkeypatch):
     """The --force of the first run does not count."""
     (folder / "out.png").write_bytes(b"not so precious")
-    kept = folder / "run.ckpt"
+    checkpoint = folder / "run.ckpt"
     real = commands.bar_text
 
     def text(progress):
@@ -299,23 +310,26 @@ def test_resume_replaces_an_output_only_with_force_of_its_own(run, folder, monke
     monkeypatch.setattr(commands, "bar_text", text)
     with pytest.raises(RuntimeError):
         app.main(
-            [str(word) for word in words(folder, "out.png", "--force", "--checkpoint", kept, "--checkpoint-every", 0)]
+            [
+                str(word)
+                for word in words(folder, "out.png", "--force", "--checkpoint", checkpoint, "--checkpoint-every", 0)
+            ]
         )
     monkeypatch.undo()
-    code, _, error = run("resume", kept)
+    code, _, error = run("resume", checkpoint)
     assert (code, "exists already: choose another name, or --force" in error) == (2, True)
     assert (folder / "out.png").read_bytes() == b"not so precious"
-    assert run("resume", kept, "--force")[0] == 0
+    assert run("resume", checkpoint, "--force")[0] == 0
     assert io.read_recipe(folder / "out.png")["evaluations"] == 30
 
 
 def test_a_hostile_checkpoint_sets_only_pictures_settings_and_output(run, folder, monkeypatch):
     """It names no host, no folder of programs, no log, and replaces nothing."""
-    kept = folder / "run.ckpt"
+    checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 5, signal.SIGINT)
-    assert run(*words(folder, "out.png", "--checkpoint", kept))[0] == 130
+    assert run(*words(folder, "out.png", "--checkpoint", checkpoint))[0] == 130
     monkeypatch.undo()
-    tensors, stored = checkpoint_file.read(kept)
+    tensors, stored = checkpoint_file.read(checkpoint)
     precious, free = folder / "precious.png", folder / "free.png"
     precious.write_bytes(b"precious")
     evil = {
@@ -332,15 +346,15 @@ def test_a_hostile_checkpoint_sets_only_pictures_settings_and_output(run, folder
     before = set(folder.iterdir())
     for output, code in ((precious, 2), (free, 0)):
         options = stored["note"]["options"] | evil | {"output": str(output)}
-        checkpoint_file.write(kept, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
-        ended, _, error = run("resume", kept)
+        checkpoint_file.write(checkpoint, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
+        ended, _, error = run("resume", checkpoint)
         assert (ended, f"the picture will be written to {output}" in error) == (code, True), error
     assert precious.read_bytes() == b"precious"
-    assert set(folder.iterdir()) == before - {kept} | {free}
+    assert set(folder.iterdir()) == before - {checkpoint} | {free}
     assert used == [("auto",)] * 2
     # A bomb is refused, whatever the limit in the file.
-    checkpoint_file.write(kept, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
-    code, _, error = run("resume", kept, "-o", folder / "small.png", "--max-pixels", 100)
+    checkpoint_file.write(checkpoint, checkpoint_file.Contents(tensors, stored | {"note": {"options": options}}))
+    code, _, error = run("resume", checkpoint, "-o", folder / "small.png", "--max-pixels", 100)
     assert (code, "too many pixels" in error) == (2, True)
 
 

@@ -68,12 +68,12 @@ NAMES = [each.name for each in dataclasses.fields(Stylize)]
 def test_anything_else_is_one_sentence_or_options(changes):
     words = options_to_json(defaults("default", Stylize, Path("/a"), Path("/b"), Path("/c.png")))
     words = words | changes if isinstance(changes, dict) else changes
-    told = ""
+    message = ""
     try:
         assert isinstance(options_from_json(Stylize, words, "the file x"), Stylize)
     except InputError as error:
-        told = str(error)
-    assert told == "" or (told.startswith("the file x") and len(told) < 250)
+        message = str(error)
+    assert message == "" or (message.startswith("the file x") and len(message) < 250)
 
 
 def test_what_is_missing_or_unknown_is_named(options):

@@ -84,9 +84,9 @@ def test_a_grid_of_traced_options_compiles_once_and_each_cell_is_its_own_run(run
     assert run("--strength", "0.8", "--style-layers", "relu2_1", verb="stylize", output="alone.png") == 0
     alone = js.load_image(tmp_path / "alone.png")
     assert float(jnp.mean(jnp.abs(alone - corner))) < 2e-3
-    told = js.read_recipe(tmp_path / "cells" / "004_strength-0.8_style-layers-relu2_1.png")
-    assert told["settings"]["style_layers"] == ["relu2_1"]
-    assert told["loss"] == pytest.approx(js.read_recipe(tmp_path / "alone.png")["loss"], rel=1e-3)
+    recipe = js.read_recipe(tmp_path / "cells" / "004_strength-0.8_style-layers-relu2_1.png")
+    assert recipe["settings"]["style_layers"] == ["relu2_1"]
+    assert recipe["loss"] == pytest.approx(js.read_recipe(tmp_path / "alone.png")["loss"], rel=1e-3)
 
 
 def test_options_of_the_structure_are_axes_too(run, tmp_path):

@@ -92,7 +92,7 @@ def test_colors_that_jpeg_moved_are_the_same(photo, painting):
             stripes(60, 90, RED, GREEN),
             (),
             (),
-            "and there are 1 styles, expected to be told",
+            "and there are 1 styles: name the style of each color",
         ),
         (stripes(60, 90, RED, GREEN), (), ("red=1", "green=keep", "blue=1"), "has no #0000ff, expected one of its"),
         (
