@@ -29,14 +29,14 @@ OLD, NEW = 0.25, (0.5, 0.75)
 
 def write_for_ever(folder: str, ready) -> None:
     """Write the output and the checkpoint again and again."""
-    out, kept = Path(folder) / "out.png", Path(folder) / "run.ckpt"
+    out, checkpoint = Path(folder) / "out.png", Path(folder) / "run.ckpt"
     pixels = np.random.default_rng(0).random((128, 128, 3), np.float32)
     ready.set()
     for k in range(10**9):
         image = np.full((256, 256, 3), NEW[k % 2], np.float32)
         io.save_image(out, image, recipe={"k": k})
         contents = checkpoint_file.Contents({"image": pixels + np.float32(k), "k": np.array(k)}, {"k": k})
-        checkpoint_file.write(kept, contents)
+        checkpoint_file.write(checkpoint, contents)
 
 
 def kill_a_writer(rng: random.Random, folder: Path) -> str:
@@ -59,10 +59,10 @@ def kill_a_writer(rng: random.Random, folder: Path) -> str:
 
 def what_is_there(folder: Path, old: bool) -> str:
     """Check the files after a kill."""
-    out, kept = folder / "out.png", folder / "run.ckpt"
-    if kept.exists():
-        found = checkpoint_file.read(kept)
-        assert int(found.tensors["k"]) == found.metadata["k"]
+    out, checkpoint = folder / "out.png", folder / "run.ckpt"
+    if checkpoint.exists():
+        contents = checkpoint_file.read(checkpoint)
+        assert int(contents.tensors["k"]) == contents.metadata["k"]
     if not out.exists():
         assert not old, "the old picture is gone"
         return "absent"
@@ -90,14 +90,14 @@ OPTIONS = (
 )
 
 
-def wait_for_a_moment(process: subprocess.Popen, kept: Path, rng: random.Random) -> None:
+def wait_for_a_moment(process: subprocess.Popen, checkpoint: Path, rng: random.Random) -> None:
     """Any moment of its first seconds, or one after it has saved."""
-    start, before = time.monotonic(), kept.stat().st_mtime_ns if kept.exists() else 0
+    start, before = time.monotonic(), checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     if rng.random() < 0.3:
         time.sleep(rng.uniform(0.5, 12.0))
         return
     while process.poll() is None and time.monotonic() - start < 300:
-        if kept.exists() and kept.stat().st_mtime_ns != before:
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
             break
         time.sleep(0.02)
     time.sleep(rng.uniform(0.0, 4.0))
@@ -110,25 +110,28 @@ def kill_a_run(name: str, options: tuple[str, ...], rng: random.Random, kills: i
     moments = []
     with tempfile.TemporaryDirectory() as here:
         folder = Path(here)
-        kept = folder / "run.ckpt"
-        words = (*RUN, *options, "--checkpoint", str(kept), "--checkpoint-every", "0")
+        checkpoint = folder / "run.ckpt"
+        words = (*RUN, *options, "--checkpoint", str(checkpoint), "--checkpoint-every", "0")
         while True:
-            resume = [sys.executable, "-m", "jaxstyle", "resume", str(kept), "-q"]
+            resume = [sys.executable, "-m", "jaxstyle", "resume", str(checkpoint), "-q"]
             begin = time.monotonic()
-            with (folder / "told").open("w") as told:
+            with (folder / "output.txt").open("w") as output:
                 process = subprocess.Popen(
-                    resume if kept.exists() else command(folder, *words), stderr=told, stdout=told, env=environment
+                    resume if checkpoint.exists() else command(folder, *words),
+                    stderr=output,
+                    stdout=output,
+                    env=environment,
                 )
                 if done < kills:
-                    wait_for_a_moment(process, kept, rng)
+                    wait_for_a_moment(process, checkpoint, rng)
                     process.send_signal(signal.SIGKILL)
                 process.wait(600)
-            text = (folder / "told").read_text()
+            text = (folder / "output.txt").read_text()
             assert "Traceback" not in text, text
             assert not (folder / "out.png").exists() or process.returncode == 0, "a picture of a run that was killed"
-            if kept.exists():
-                found = checkpoint_file.read(kept)
-                taken = len(found.tensors[f"history.{found.metadata['run']['stage']}.0"])
+            if checkpoint.exists():
+                contents = checkpoint_file.read(checkpoint)
+                taken = len(contents.tensors[f"history.{contents.metadata['run']['stage']}.0"])
             else:
                 taken = None
             if process.returncode == 0:
@@ -137,7 +140,7 @@ def kill_a_run(name: str, options: tuple[str, ...], rng: random.Random, kills: i
             done += 1
             moments.append({"seconds": round(time.monotonic() - begin, 1), "evaluations_saved": taken})
         assert (folder / "out.png").read_bytes() == expected, "another picture than that of an unstopped run"
-        assert not kept.exists()
+        assert not checkpoint.exists()
     return {"options": name, "kills": done, "moments": moments, "identical": True}
 
 
@@ -165,8 +168,8 @@ def main() -> None:
         runs.append(kill_a_run(name, options, rng, -(-arguments.runs // len(OPTIONS)), expected))
         print(runs[-1], flush=True)
     if arguments.json:
-        told = {"writers": {"kills": arguments.writers, "afterwards": ends}, "runs": runs, "software": io.software()}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        summary = {"writers": {"kills": arguments.writers, "afterwards": ends}, "runs": runs, "software": io.software()}
+        arguments.json.write_text(json.dumps(summary, indent=1) + "\n")
 
 
 if __name__ == "__main__":

