@@ -95,8 +95,11 @@ OWN_OPTIONS = {
     Rerun: {"inputs": (), "output": (), "max_pixels": WHOLE},
     Demo: {"output": STYLIZE["output"][:-1], "size": STYLIZE["size"], "steps": STYLIZE["steps"]},
     Plan: {
-        **{name: STYLIZE[name] for name in ("window", "steps", "optimizer", "memory_size", "precision")},
-        **{name: STYLIZE[name] for name in ("content_layers", "style_layers", "scales", "share", "algorithm")},
+        **{name: STYLIZE[name] for name in ("window", "steps", "finish", "optimizer", "memory_size")},
+        **{
+            name: STYLIZE[name]
+            for name in ("precision", "content_layers", "style_layers", "scales", "share", "algorithm")
+        },
         "batch": (*WHOLE, "0", "4097"),
         "mesh": STYLIZE["mesh"],
         "paintings": (*WHOLE, "0", "101"),
