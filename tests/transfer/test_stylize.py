@@ -107,8 +107,13 @@ def test_a_second_ctrl_c_raises(params, photo, painting):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        js.stylize(photo, painting, params=params, steps=20, callback=press)
+    # A shell starts background jobs with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            js.stylize(photo, painting, params=params, steps=20, callback=press)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_it_runs_outside_the_main_thread(params, photo, painting):
