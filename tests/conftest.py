@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from importlib.metadata import version
 
 # Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
@@ -154,3 +155,14 @@ def china():
 def starry():
     """A painting, `(80, 96, 3)`: not the photograph's size."""
     return _picture("starry_night.jpg", 96, 80)
+
+
+@pytest.fixture
+def default_handlers():
+    """Signal handlers of a fresh process; a shell may have started this one with Ctrl-C ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

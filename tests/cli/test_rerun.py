@@ -87,19 +87,9 @@ def test_a_stopped_run_goes_on_from_anywhere_to_the_same_file(run, folder, monke
     checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 10, number)
     monkeypatch.chdir(folder)
-    options = [
-        "photo.png",
-        "painting.png",
-        "-o",
-        "out.png",
-        "--size",
-        48,
-        "--steps",
-        30,
-        "--weights",
-        "net.safetensors",
-    ]
-    ended = run("stylize", *options, "--checkpoint", "run.ckpt", "--save-every", 10)
+    pictures, sizes = ["photo.png", "painting.png", "-o", "out.png"], ["--size", 48, "--steps", 30]
+    network = ["--weights", "net.safetensors"]
+    ended = run("stylize", *pictures, *sizes, *network, "--checkpoint", "run.ckpt", "--save-every", 10)
     assert ended[0] == code
     assert "to continue: jaxstyle resume run.ckpt" in ended[2]
     assert io.read_recipe(folder / "out.png")["status"] in ("interrupted", "terminated")
@@ -308,13 +298,9 @@ def test_resume_replaces_an_output_only_with_force_of_its_own(run, folder, monke
         return real(progress)
 
     monkeypatch.setattr(commands, "bar_text", text)
+    options = words(folder, "out.png", "--force", "--checkpoint", checkpoint, "--checkpoint-every", 0)
     with pytest.raises(RuntimeError):
-        app.main(
-            [
-                str(word)
-                for word in words(folder, "out.png", "--force", "--checkpoint", checkpoint, "--checkpoint-every", 0)
-            ]
-        )
+        app.main([str(word) for word in options])
     monkeypatch.undo()
     code, _, error = run("resume", checkpoint)
     assert (code, "exists already: choose another name, or --force" in error) == (2, True)

@@ -12,18 +12,9 @@ from jaxstyle.cli.app import main
 from jaxstyle.minimize.status import Status
 from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt, stop_flag
 
+pytestmark = pytest.mark.usefixtures("default_handlers")
+
 DATA = Path(jaxstyle.__file__).parent / "data"
-
-
-@pytest.fixture(autouse=True)
-def _handlers():
-    """Those of a fresh process; a shell may have started this one with Ctrl-C ignored."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -101,19 +101,15 @@ def test_ctrl_c_keeps_the_picture_so_far(params, photo, painting):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("default_handlers")
 def test_a_second_ctrl_c_raises(params, photo, painting):
     def press(progress):
         # Two signals from outside could arrive as one.
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    # A shell starts background jobs with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            js.stylize(photo, painting, params=params, steps=20, callback=press)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        js.stylize(photo, painting, params=params, steps=20, callback=press)
 
 
 def test_it_runs_outside_the_main_thread(params, photo, painting):
