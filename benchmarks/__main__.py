@@ -17,6 +17,7 @@ QUESTIONS = {
     "tpu_aot": "Does a whole optimizer step fit on TPUs, according to the TPU compiler?",
     "checkpoint": "What do checkpoints cost?",
     "step": "How close is one evaluation to the hardware's limit, and how does it compare with PyTorch?",
+    "device": "What does each precision cost and save on a GPU or TPU, beside PyTorch at its best?",
     "layers": "How fast is each convolution, by each algorithm?",
     "memory": "How close is the announced memory of a run to the memory that it uses?",
     "resolution": "How do time and memory of a step grow with the size of the image?",

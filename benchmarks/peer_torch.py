@@ -42,6 +42,13 @@ class Network:
                 for n in range(1, count + 1)
             }
 
+    def use_channels_last(self) -> None:
+        """Store the kernels channels last, so that all maps are."""
+        self._layers = {
+            layer: (kernel.contiguous(memory_format=torch.channels_last), bias)
+            for layer, (kernel, bias) in self._layers.items()
+        }
+
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the features of the loss by layer."""
         taps = {}

@@ -51,24 +51,56 @@ class Evaluation:
 
     def gradient(self, pixels: np.ndarray) -> np.ndarray:
         """Compute the gradient with respect to pixels in [0, 1], `(H, W, 3)`."""
+        return self.value_and_gradient(pixels)[1]
+
+    def value_and_gradient(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
+        """Compute the loss, and its gradient with respect to pixels in [0, 1], `(H, W, 3)`."""
         x = self.tensor(pixels).requires_grad_()
-        self.loss(x).backward()
+        loss = self.loss(x)
+        loss.backward()
         assert x.grad is not None
-        return (x.grad * self._network.scale)[0].permute(1, 2, 0).cpu().numpy()
+        return loss.item(), (x.grad * self._network.scale)[0].permute(1, 2, 0).cpu().numpy()
 
     def timed(self, pixels: np.ndarray, precision: str, compiled: bool) -> Callable[[], Any]:
         """Return a function that runs one evaluation, for timing."""
-        x = self.tensor(pixels).requires_grad_()
-        loss = torch.compile(self.loss) if compiled else self.loss
+        evaluate, _ = self.form(pixels, precision, compile_mode="default" if compiled else None)
+
+        def run() -> None:
+            evaluate()
+            wait()
+
+        return run
+
+    def form(
+        self, pixels: np.ndarray, precision: str, channels_last: bool = False, compile_mode: str | None = None
+    ) -> tuple[Callable[[], None], int | None]:
+        """Return a function that begins one evaluation, and the peak bytes of a GPU; it has been warmed up.
+
+        Args:
+            pixels: image in [0, 1], `(H, W, 3)`.
+            precision: see `_precision`.
+            channels_last: memory layout of maps and kernels, with cuDNN's search for the fastest algorithm.
+            compile_mode: mode of `torch.compile`; None for eager.
+        """
+        x = self.tensor(pixels)
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+            self._network.use_channels_last()
+        x.requires_grad_()
+        loss = self.loss if compile_mode is None else torch.compile(self.loss, mode=compile_mode)
 
         def evaluate() -> None:
             x.grad = None
+            torch.backends.cudnn.benchmark = channels_last
             with _precision(precision):
                 loss(x).backward()
-            _wait()
 
-        evaluate()
-        return evaluate
+        if DEVICE == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(3):
+            evaluate()
+        wait()
+        return evaluate, torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
 
 
 def layer(
@@ -87,7 +119,7 @@ def layer(
         with _precision(precision):
             y = functional.relu(functional.conv2d(image, weights, shift, padding=1))
         y.backward(output_gradient.to(y.dtype))
-        _wait()
+        wait()
 
     return work
 
@@ -101,7 +133,8 @@ def _precision(precision: str):
         yield
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Wait for the GPU."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 

@@ -6,7 +6,21 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxstyle as js
-from benchmarks import checkpoint, folder, layers, rates, record, scaling, step, step_report, strength, sweep, tpu_aot
+from benchmarks import (
+    checkpoint,
+    device,
+    device_report,
+    folder,
+    layers,
+    rates,
+    record,
+    scaling,
+    step,
+    step_report,
+    strength,
+    sweep,
+    tpu_aot,
+)
 from benchmarks.collectives import collectives
 
 TEXT = """
@@ -88,6 +102,51 @@ def test_the_committed_tables_of_steps_are_those_of_their_json_and_the_readmes()
     assert (record.RESULTS / "step.md").read_text() == "\n".join(tables)
     readme = (record.RESULTS.parent / "README.md").read_text()
     assert all(table.strip() in readme for table in tables)
+
+
+def test_the_committed_tables_of_devices_are_those_of_their_json_and_the_readmes():
+    readme = (record.RESULTS.parent / "README.md").read_text()
+    for path in record.RESULTS.glob("device_*.json"):
+        tables = device_report.tables(record.read(path.stem))
+        assert path.with_suffix(".md").read_text() == "\n".join(tables)
+        assert all(table.strip() in readme for table in tables)
+
+
+def test_a_device_is_measured_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    monkeypatch.setattr(rates, "PRODUCT_SIDES", {"cpu": (64,)})
+    monkeypatch.setattr(rates, "STREAM_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    device.main(["--sizes", "32", "--precisions", "highest", "bfloat16", "--repeats", "1", "--steps", "2"])
+    result = record.read("device")
+    assert [list(run["contestants"]) for run in result["runs"]] == [["jaxstyle highest", "jaxstyle bfloat16"]]
+    exact, rounded = result["accuracy"]
+    # Rounding may select another of two nearly equal values in max pooling.
+    assert exact["mixed_value"] < 1e-5
+    assert exact["mixed_gradient"] < 1e-2 < rounded["mixed_gradient"] < 0.2
+    assert [(run["name"], run["precision"]) for run in result["whole_runs"]] == [
+        (name, precision) for precision in ("highest", "bfloat16") for name in ("one picture", "batch of 8")
+    ]
+    assert result["left_out"] == []
+    assert "| 32 | jaxstyle bfloat16 |" in (tmp_path / "device.md").read_text()
+
+
+def test_what_does_not_fit_in_the_time_limit_is_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    clock = iter([0.0] + [100.0] * 100)
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(clock))
+    device.main(["--sizes", "32", "--precisions", "highest", "--limit", "50"])
+    left_out = record.read("device")["left_out"]
+    assert left_out[0] == "jaxstyle highest at 32"
+    assert "batch of 8, highest" in left_out
+    assert "No time was left for: jaxstyle highest at 32," in (tmp_path / "device.md").read_text()
+
+
+def test_a_program_that_does_not_compile_has_no_times(real_params):
+    contestant = device.ours(32, "highest", {"xla_no_such_option": True}, real_params)
+    run = device.timed(32, {"jaxstyle highest": contestant}, 1)
+    assert "xla_no_such_option" in run["contestants"]["jaxstyle highest"]["failed"]
+    assert "| 32 | jaxstyle highest | failed |" in device_report.seconds({"runs": [run], "peaks": {}})
 
 
 def test_operations_and_bytes_of_a_step():
