@@ -130,6 +130,7 @@ def plot(result: Run, path: Path) -> None:
     axis.set_yscale("log")
     axis.set_xticks(sizes, map(str, sizes))
     axis.set(xlabel="side, pixels", ylabel="ns per pixel", title=result["machine"]["device"])
-    axis.legend(fontsize=7, ncols=2)
+    if names:
+        axis.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -117,7 +117,7 @@ def test_a_device_is_measured_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, "PRODUCT_SIDES", {"cpu": (64,)})
     monkeypatch.setattr(rates, "STREAM_BYTES", {"cpu": 2**16})
     monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
-    device.main(["--sizes", "32", "--precisions", "highest", "bfloat16", "--repeats", "1", "--steps", "2"])
+    device.main(["--sizes", "64", "--precisions", "highest", "bfloat16", "--repeats", "1", "--steps", "2"])
     result = record.read("device")
     assert [list(run["contestants"]) for run in result["runs"]] == [["jaxstyle highest", "jaxstyle bfloat16"]]
     exact, rounded = result["accuracy"]
@@ -128,7 +128,7 @@ def test_a_device_is_measured_without_pytorch(tmp_path, monkeypatch):
         (name, precision) for precision in ("highest", "bfloat16") for name in ("one picture", "batch of 8")
     ]
     assert result["left_out"] == []
-    assert "| 32 | jaxstyle bfloat16 |" in (tmp_path / "device.md").read_text()
+    assert "| 64 | jaxstyle bfloat16 |" in (tmp_path / "device.md").read_text()
 
 
 def test_what_does_not_fit_in_the_time_limit_is_listed(tmp_path, monkeypatch):
