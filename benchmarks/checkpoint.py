@@ -38,7 +38,7 @@ def measure(sizes: list[int], saves: int, rounds: int, steps: int, name: str) ->
         record.write(name, result)
         print(result["saves"][-1], flush=True)
     photo, painting = (js.load_image(DATA / file, size=512) for file in ("china.jpg", "starry_night.jpg"))
-    options: dict[str, Any] = {"params": params, "scales": 1, "tolerance": 0.0, "steps": steps}
+    options: dict[str, Any] = {"params": params, "preset": "gram", "tolerance": 0.0, "steps": steps}
     if rounds:
         warm_up: dict[str, Any] = options | {"steps": 2}
         js.stylize(photo, painting, **warm_up)

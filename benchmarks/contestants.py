@@ -286,7 +286,7 @@ def scipy_lbfgsb(meter: Meter, image: Pixels) -> str:
     return str(result.message)
 
 
-# The default of `stylize`.
+# As in `stylize`.
 MOSAIC = js.preset().mosaic
 
 

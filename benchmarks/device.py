@@ -218,7 +218,9 @@ def batch(precision: Precision, params: Params, options: argparse.Namespace) -> 
 
     def run() -> float:
         start = time.perf_counter()
-        js.stylize_batch(contents, style, params=params, precision=precision, steps=min(100, options.steps))
+        js.stylize_batch(
+            contents, style, params=params, preset="gram", precision=precision, steps=min(100, options.steps)
+        )
         return time.perf_counter() - start
 
     first, second = run(), run()

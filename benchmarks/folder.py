@@ -38,7 +38,7 @@ import jaxstyle as js
 photos, style_path, out, size, steps = sys.argv[1:]
 style, params = js.load_image(style_path, size=int(size), enlarge=False), js.load_params()
 for path in sorted(Path(photos).iterdir()):
-    result = js.stylize(js.load_image(path, size=int(size)), style, params=params, steps=int(steps))
+    result = js.stylize(js.load_image(path, size=int(size)), style, params=params, preset="gram", steps=int(steps))
     js.save_image(Path(out) / path.name, result.image)
 """
 MACHINE = "import json; from benchmarks import record; print(json.dumps(record.machine()))"
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> None:
         source = Path(folder) / "photos"
         source.mkdir()
         count = write_photos(source, options.size)
-        numbers = ["--size", str(options.size), "--steps", str(options.steps)]
+        numbers = ["--size", str(options.size), "--steps", str(options.steps), "--preset", "gram"]
         for repeat in range(options.repeats):
             out = [Path(folder) / f"{method}{repeat}" for method in ("folder", "commands", "process")]
             for output in out:

@@ -12,7 +12,7 @@ from jaxstyle.transfer.program import StageShape
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:
     """Estimate and run `batch` square images of `size`; the first answer contains everything."""
-    size, window, batch, settings = options["size"], options["window"], options["batch"], js.preset()
+    size, window, batch, settings = options["size"], options["window"], options["batch"], js.preset("gram")
     params = js.load_params()
     contents, style = [js.white_noise(k, size, size) for k in range(batch)], js.white_noise(batch, size, size)
     shape = StageShape((size, size), settings.objective, settings.transform, ((size, size),), batch=batch)
@@ -21,7 +21,7 @@ def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.M
     # A run that does not fit would end this process, or others.
     runs = fits(needs, usable_memory(shape))
     if runs:
-        js.stylize_batch(contents, style, params=params, steps=options["steps"], window=window)
+        js.stylize_batch(contents, style, settings, params=params, steps=options["steps"], window=window)
     device_peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     answer = {
         **{name: options[name] for name in ("size", "window", "batch", "steps")},

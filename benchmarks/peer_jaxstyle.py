@@ -20,6 +20,7 @@ class JaxStyle:
     def __init__(self, content: Path, style: Path):
         self._arguments = js.load_image(content), js.load_image(style)
         self._options = {"params": js.load_params(), "callback_every": 1, "steps": MAX_STEPS, "tolerance": 0.0}
+        self._options["preset"] = "gram"
         # The first of two equal short runs compiles. Without a mosaic they start from the content.
         first, second = (js.stylize(*self._arguments, **self._options | {"steps": 1, "mosaic": 0.0}) for _ in range(2))
         self.compile_seconds = max(0.0, first.seconds - second.seconds)

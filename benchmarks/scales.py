@@ -37,7 +37,7 @@ def equal_steps(steps: int, plan: Callable[[int], tuple[Scale, ...]]) -> int:
 
 
 def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
-    settings, params = js.preset(), js.load_params()
+    settings, params = js.preset("gram"), js.load_params()
     result: Run = {
         "question": "loss and picture from coarse to fine, at the cost of a number of steps at the full size",
         "steps": steps,
@@ -52,7 +52,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
         total = equal_steps(steps, lambda total, plan=plan: plan(steps=total))
         if scales != 1 and len(plan(steps=total)) == 1:
             raise js.InputError(f"{pair} at {size} pixels has only one scale, expected a larger size or more steps")
-        stylized = js.stylize(content, style, params=params, scales=scales, steps=total, tolerance=0.0)
+        stylized = js.stylize(content, style, settings, params=params, scales=scales, steps=total, tolerance=0.0)
         targets = js.make_targets(params, content, [style], settings.objective)
         saved = jnp.round(stylized.image * 255) / 255
         losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)

@@ -154,7 +154,9 @@ def accuracy(variants: Sequence[Variant], params: Params) -> list[Run]:
 def final_loss(variant: Variant, params: Params, steps: int) -> Run:
     """Compute the loss of the picture saved by a whole run, in direct float32."""
     content, style = (js.load_image(DATA / file, size=256) for file in ("china.jpg", "starry_night.jpg"))
-    result = js.stylize(content, style, params=params, objective=variant.objective, steps=steps, tolerance=0.0)
+    result = js.stylize(
+        content, style, params=params, preset="gram", objective=variant.objective, steps=steps, tolerance=0.0
+    )
     saved = jnp.round(255 * result.image) / 255
     reference = js.Objective(algorithm="direct")
     targets = js.make_targets(params, content, [style], reference)

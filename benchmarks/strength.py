@@ -52,7 +52,7 @@ def errors(image: Image, content: Image, style: Image, params: Params, objective
 
 
 def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: str) -> None:
-    settings, params = js.preset(), js.load_params()
+    settings, params = js.preset("gram"), js.load_params()
     result: Run = {
         "question": "log10 of content error over style error, for fixed weights and for strengths",
         "steps": steps,
@@ -64,7 +64,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
         for strength in (None, *STRENGTHS):
             weights = settings.weights if strength is None else None
             stylized = js.stylize(
-                content, style, params=params, weights=weights, strength=strength, steps=steps, scales=1, tolerance=0.0
+                content, style, settings, params=params, weights=weights, strength=strength, steps=steps, tolerance=0.0
             )
             content_error, style_error = errors(stylized.image, content, style, params, settings.objective)
             run = {

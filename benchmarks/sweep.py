@@ -26,7 +26,7 @@ def measure(images: Path, pair: str, size: int, steps: int, rounds: int, name: s
     content = js.load_image(content_path, size=size)
     styles = [js.load_image(style_path, size=round(scale * size)) for scale in STYLE_SCALES]
     cells = list(itertools.product(styles, STRENGTHS))
-    options: dict[str, Any] = {"params": js.load_params(), "steps": steps, "scales": 1, "tolerance": 0.0}
+    options: dict[str, Any] = {"params": js.load_params(), "preset": "gram", "steps": steps, "tolerance": 0.0}
 
     def together() -> float:
         cell_styles, strengths = zip(*cells, strict=True)

@@ -15,7 +15,7 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
 
         if what == "wrong command" and index == "1":
             words = ("missing.jpg", *words[1:])
-        app.main(["stylize", *words, "--distributed", f"{address},{processes},{index}"])
+        app.main(["stylize", "--preset=gram", *words, "--distributed", f"{address},{processes},{index}"])
     import jax
     import numpy as np
 
@@ -36,11 +36,13 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
         os._exit(3)
     if what == "batch":
         photos = [photo, js.white_noise(3, 64, 64), js.white_noise(4, 64, 48), js.white_noise(5, 40, 70)]
-        results = js.stylize_batch(photos, painting, mesh=js.make_mesh(batch=4), **options)
+        results = js.stylize_batch(photos, painting, mesh=js.make_mesh(batch=4), **options, preset="gram")
     else:
         seen = []
         mesh = js.make_mesh(2, 2)
-        result = js.stylize(photo, painting, mesh=mesh, callback=lambda progress: seen.append(progress), **options)
+        result = js.stylize(
+            photo, painting, mesh=mesh, callback=lambda progress: seen.append(progress), **options, preset="gram"
+        )
         assert seen[-1].evaluations == 8
         results = [result]
         # Stopped by one host alone, saved by the first, resumed by both.
@@ -49,9 +51,11 @@ def main(address: str, processes: str, index: str, folder: str, what: str, *word
         checkpoint = js.Checkpoint(path, every=1e6)
         # Without a limit, the run may be over before the first call: intervals depend on the time that a step takes.
         stopping = {"mesh": mesh, "callback": stop, "callback_every": 3, "checkpoint": checkpoint}
-        stopped = js.stylize(photo, painting, **stopping, **options)
+        stopped = js.stylize(photo, painting, **stopping, **options, preset="gram")
         assert 3 <= stopped.evaluations < 8
-        again = js.stylize(photo, painting, mesh=mesh, checkpoint=js.Checkpoint(path, resume=True), **options)
+        again = js.stylize(
+            photo, painting, mesh=mesh, checkpoint=js.Checkpoint(path, resume=True), **options, preset="gram"
+        )
         np.testing.assert_array_equal(again.image, result.image)
         np.testing.assert_array_equal(again.losses.total, result.losses.total)
     arrays = {f"image{k}": np.asarray(result.image) for k, result in enumerate(results)}

@@ -287,7 +287,7 @@ def runs(rng: random.Random, folder: Path) -> str:
         (folder / name).write_bytes(picture_file(rng, (40, 48)))
     out = folder / rng.choice(("out.png", "out.jpg", "out.webp", "out.tiff"))
     argv = ["stylize", str(folder / "photo"), str(folder / "painting"), "-o", str(out), "--size", "48", "--force"]
-    argv += ["--weights", str(folder / "net.safetensors"), "--steps", rng.choice(("1", "3")), "--scales", "1"]
+    argv += ["--weights", str(folder / "net.safetensors"), "--steps", rng.choice(("1", "3")), "--preset", "gram"]
     for chosen in rng.sample(
         (
             ["--init", rng.choice(("content", "noise", "gray", str(folder / "painting")))],

@@ -78,7 +78,8 @@ def what_is_there(folder: Path, old: bool) -> str:
 def command(folder: Path, *words: str) -> list[str]:
     """A run of the command line, short and with the real network."""
     pictures = [str(DATA / "china.jpg"), str(DATA / "starry_night.jpg")]
-    return [sys.executable, "-m", "jaxstyle", "stylize", *pictures, "-o", str(folder / "out.png"), *words]
+    words = ("stylize", *pictures, "-o", str(folder / "out.png"), "--preset", "gram", *words)
+    return [sys.executable, "-m", "jaxstyle", *words]
 
 
 OPTIONS = (

@@ -143,10 +143,10 @@ def test_peer_jaxstyle_is_stylize_one_evaluation_at_a_time(tmp_path, tiny_params
     painter = peer_jaxstyle.JaxStyle(*paths)
     losses = [painter.evaluate() for _ in range(4)]
     content, style = map(js.load_image, paths)
-    expected = js.stylize(content, style, params=tiny_params, steps=4)
+    expected = js.stylize(content, style, params=tiny_params, steps=4, preset="gram")
     np.testing.assert_allclose(losses, np.minimum.accumulate(expected.losses.total), rtol=1e-4)
     np.testing.assert_allclose(painter.picture() / 255, expected.image, atol=0.51 / 255 + 1e-3)
-    settings = js.preset()
+    settings = js.preset("gram")
     targets = js.make_targets(tiny_params, content, [style], settings.objective)
     start, _ = js.value_and_grad(content, tiny_params, targets, settings.weights, settings.objective)
     assert painter.content_loss == pytest.approx(float(start.total), rel=1e-5)

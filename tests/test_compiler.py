@@ -62,6 +62,7 @@ def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny
         "from jaxstyle.cli import main; main(sys.argv[1:])"
     )
     words = ["stylize", f"{data}/china.jpg", f"{data}/starry_night.jpg", "--size", "48", "--steps", "3"]
+    words += ["--preset", "gram"]
     words += ["--weights", str(tiny_weights), "--compile-cache", str(tmp_path / "programs")]
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
 

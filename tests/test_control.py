@@ -52,7 +52,7 @@ def stylize(folder, tiny_weights):
         named = [str(folder / word) if word in (*MASKS, "second.png") else word for word in words]
         start = ["stylize", str(folder / "photo.png"), *(str(folder / name) for name in paintings), "-o", str(out)]
         with pytest.raises(SystemExit) as ended:
-            main([*start, "--size", "64", "--steps", "3", "--weights", tiny_weights, *named])
+            main([*start, "--preset", "gram", "--size", "64", "--steps", "3", "--weights", tiny_weights, *named])
         return ended.value.code, np.asarray(js.load_image(out)) if out.exists() else None
 
     return stylize

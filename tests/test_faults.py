@@ -34,6 +34,7 @@ def words(tmp_path, tiny_weights):
     named = [str(tmp_path / name) for name in ("photo.png", "painting.png")]
     return [
         "stylize",
+        "--preset=gram",
         *named,
         "-o",
         str(tmp_path / "out.png"),

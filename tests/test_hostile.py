@@ -65,7 +65,7 @@ def assert_improved(result, allowed=()):
 )
 def test_extreme_images(tiny_params, content, style, optimizer):
     options = {"params": tiny_params, "steps": 40, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
-    assert_improved(js.stylize(content, style, **options))
+    assert_improved(js.stylize(content, style, **options, preset="gram"))
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -74,7 +74,7 @@ def test_extreme_images(tiny_params, content, style, optimizer):
 )
 def test_huge_and_tiny_weights(tiny_params, weight, optimizer):
     options = {"params": tiny_params, "steps": 90, "scales": 1, "optimizer": OPTIMIZERS[optimizer]}
-    result = js.stylize(NOISE, OTHER, weights=js.LossWeights(weight, weight), **options)
+    result = js.stylize(NOISE, OTHER, weights=js.LossWeights(weight, weight), **options, preset="gram")
     # Squares of gradients overflow float32, or are below Adam's smallest denominator.
     extreme = weight > 1e36 if optimizer == "lbfgs" else weight > 1e20 or weight < 1e-20
     assert_improved(result, (js.Status.NOT_FINITE, js.Status.STUCK) if extreme else ())
@@ -86,7 +86,7 @@ def test_bfloat16_with_the_real_network(real_params, china, starry, content, sty
     pictures = {"china": china, "starry": starry, "flat": FLAT, "noise": NOISE}
     objective = js.Objective(precision="bfloat16")
     options = {"params": real_params, "objective": objective, "steps": 12, "scales": 1}
-    result = js.stylize(pictures[content], pictures[style], **options)
+    result = js.stylize(pictures[content], pictures[style], **options, preset="gram")
     assert_improved(result)
     assert result.losses.total.min() < 0.9 * result.losses.total[0]
 
@@ -120,7 +120,7 @@ def test_a_run_recovers_from_steps_without_a_finite_loss(tiny_params, failing, o
     failing(lambda image: jnp.mean(image) > bound)
     # The style is white: its gradient leads there.
     options = {"params": tiny_params, "steps": 60, "scales": 1, "mosaic": 0.0, "optimizer": OPTIMIZERS[optimizer]}
-    result = js.stylize(NOISE, 0.5 + 0.5 * OTHER, **options)
+    result = js.stylize(NOISE, 0.5 + 0.5 * OTHER, **options, preset="gram")
     totals = np.asarray(result.losses.total)
     assert result.status in COMPLETED
     assert 0 < np.isnan(totals).sum() < 60
@@ -133,7 +133,7 @@ def test_a_run_recovers_from_steps_without_a_finite_loss(tiny_params, failing, o
 
 def test_adam_restarts_and_the_average_continues(tiny_params, failing):
     failing(lambda image: jnp.mean(image) > 0.6)
-    settings = js.preset("default")
+    settings = js.preset("gram")
     targets = js.make_targets(tiny_params, NOISE, [OTHER], settings.objective)
     optimizer = js.averaged(js.adam(), 0.5)
     others = (tiny_params, targets, settings.weights, settings.objective, optimizer)
@@ -163,7 +163,7 @@ def test_a_run_returns_the_start_if_no_other_loss_is_finite(tiny_params, failing
     options = {"params": tiny_params, "steps": 100, "scales": 1, "mosaic": 0.0}
     # The first minimizes the surrogate before the loss itself, 40 evaluations each.
     for optimizer, evaluations in ((js.lbfgs(), 80), (js.adam(), 40)):
-        result = js.stylize(NOISE, OTHER, optimizer=optimizer, **options)
+        result = js.stylize(NOISE, OTHER, optimizer=optimizer, **options, preset="gram")
         assert (result.status, result.evaluations) == (js.Status.STUCK, evaluations)
         np.testing.assert_array_equal(result.image, NOISE)
 
@@ -171,7 +171,7 @@ def test_a_run_returns_the_start_if_no_other_loss_is_finite(tiny_params, failing
 def test_no_progress_is_reported(tiny_params):
     """No step uphill is better than the start."""
     climb = optax.sgd(-1e-7)
-    result = js.stylize(NOISE, OTHER, params=tiny_params, optimizer=climb, steps=100, scales=1)
+    result = js.stylize(NOISE, OTHER, params=tiny_params, optimizer=climb, steps=100, scales=1, preset="gram")
     assert result.status is js.Status.STUCK
     assert result.evaluations < 100
     assert result.losses.total[0] == result.losses.total.min()
@@ -182,14 +182,15 @@ def test_the_end_does_not_depend_on_where_chunks_end(tiny_params, failing):
     failing(lambda image: jnp.any(image != NOISE))
     options = {"params": tiny_params, "steps": 100, "scales": 1, "mosaic": 0.0}
     ends = {
-        js.stylize(NOISE, OTHER, callback=lambda _: None, callback_every=k, **options).evaluations for k in (1, 7, 20)
+        js.stylize(NOISE, OTHER, callback=lambda _: None, callback_every=k, **options, preset="gram").evaluations
+        for k in (1, 7, 20)
     }
     assert len(ends) == 1
 
 
 def test_patched_losses_are_restored(tiny_params):
     """The NaN losses of the tests above do not leak."""
-    settings = js.preset("default")
+    settings = js.preset("gram")
     objective = dataclasses.replace(settings.objective)
     targets = js.make_targets(tiny_params, NOISE, [OTHER], objective)
     losses, gradient = js.value_and_grad(NOISE, tiny_params, targets, settings.weights, objective)

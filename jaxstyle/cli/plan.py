@@ -64,7 +64,7 @@ class Plan:
     steps: int = presets.preset().steps
     """Number of steps whose total time is estimated, 1 to 1000000."""
     finish: int = presets.preset().finish
-    """Number of steps of the finish, 0 to 1000000."""
+    """Number of steps of the finish of each scale, 0 to 1000000."""
     scales: Annotated[ScaleCount, arg(metavar="auto|NUMBER")] = presets.preset().scales
     """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone."""
     share: float = presets.preset().share
@@ -143,16 +143,18 @@ class Plan:
         rate = cost.calibrated_rate(dataclasses.replace(shape.objective, shards=(1, 1)))
         if shape.mesh is not None and device.platform != "cpu":
             name, rate = f"{shape.mesh.size} x {name}", rate * shape.mesh.size
-        count, steps = f"{self.batch} times " if self.batch > 1 else "", self.steps + self.finish
+        count, steps = f"{self.batch} times " if self.batch > 1 else "", self.steps + self.finish * len(scales)
         print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
         print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{steps} steps':>16}  fits")
         for (shape, *finish), needs in rows:
             window, flops = shape.objective.window or "whole", _flops(shape, shape.size)
-            total = sum(scale.steps * _flops(shape, (scale.height, scale.width)) for scale in scales)
-            total += sum(self.finish * _flops(stage, stage.size) for stage in finish)
-            size = _gigabytes(needs.peak + process, 1)
+            total = 0.0
+            for scale in scales:
+                size = scale.height, scale.width
+                total += scale.steps * _flops(shape, size) + sum(self.finish * _flops(stage, size) for stage in finish)
+            memory_text = _gigabytes(needs.peak + process, 1)
             print(
-                f"{window:>8}{size:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
+                f"{window:>8}{memory_text:>12}{flops / 1e12:>8.2f} TFLOP{flops / rate:>12.1f} s"
                 f"{_long_time(total / rate):>16}  {'yes' if fits(needs, usable) else 'no'}"
             )
 

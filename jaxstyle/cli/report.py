@@ -25,7 +25,7 @@ def announcement(scales: Sequence[Scale], finish: int, objective: Objective, siz
 
     Args:
         scales: of the run.
-        finish: evaluations of the finish.
+        finish: evaluations of the finish of each scale.
         objective: with the window of the full size.
         size: bytes of memory; left out if they are unknown.
     """
@@ -35,8 +35,9 @@ def announcement(scales: Sequence[Scale], finish: int, objective: Objective, siz
         text += f"in {len(scales)} scales from {first.width}x{first.height}, "
     if objective.window is not None and objective.window < max(full.width, full.height):
         text += f"in windows of {objective.window}, "
-    text += f"at most {finish + sum(scale.steps for scale in scales)} evaluations, "
-    text += f"{finish} of them for the finish, " if finish else ""
+    finishes = finish * len(scales)
+    text += f"at most {finishes + sum(scale.steps for scale in scales)} evaluations, "
+    text += f"{finishes} of them for the finish, " if finish else ""
     text += f"on {device.platform.upper()}"
     text += f" ({os.cpu_count()} cores)" if device.platform == "cpu" else f" ({device.device_kind})"
     if math.isfinite(size):

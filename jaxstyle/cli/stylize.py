@@ -47,6 +47,7 @@ from jaxstyle.transfer.signals import EXIT_CODES
 from jaxstyle.transfer.stage import full_size_stages
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.transfer.validate import MAX_SCALES
 from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
 
@@ -283,7 +284,9 @@ class Stylize(Options):
         """Return the picture's file and those of its snapshots."""
         if self.save_every is None:
             return [self.output]
-        every = range(self.save_every, self.steps + self.finish + 1, self.save_every)
+        # A photo can allow fewer scales than this.
+        max_scales = MAX_SCALES if self.scales == "auto" else self.scales
+        every = range(self.save_every, self.steps + self.finish * max_scales + 1, self.save_every)
         return [self.output, *(numbered(self.output, evaluations) for evaluations in every)]
 
 

@@ -15,9 +15,19 @@ NEIGHBOR_LAYERS = (
     *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
     *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
 )
-# In the units of `relative_weights`. A smaller content weight loses small parts of the content; without the smoothness
-# term a hatching of one pixel appears in flat areas.
-WEIGHTS = LossWeights(content=2.0, style=1.0, tv=5.0, neighbors=1.0)
+# A smaller content weight loses small parts of the content; without the smoothness term a hatching of one pixel appears
+# in flat areas.
+CONTENT, STYLE, SMOOTHNESS, NEIGHBORS = 2.0, 1.0, 5.0, 1.0
+MIDDLE_STRENGTH = 0.5
+
+
+def finish_weights(strength: float | None) -> LossWeights:
+    """Return the weights of the finish for a strength, in the units of `relative_weights`.
+
+    The content's are `1 - s` and all others `s` times twice those of strength 0.5, which runs without a strength have.
+    """
+    style = 2 * (MIDDLE_STRENGTH if strength is None else strength)
+    return LossWeights((2 - style) * CONTENT, style * STYLE, style * SMOOTHNESS, neighbors=style * NEIGHBORS)
 
 
 def finish_objective(objective: Objective) -> Objective:

@@ -83,7 +83,7 @@ def make_problem(
     if weights is not None:
         stage_weights = _combine(unstack(weights, len(jobs)), mesh)
     elif stage.weights is not None:
-        parts = [_weights_with_regions(stage.weights, job, objective) for job in jobs]
+        parts = [_weights_with_regions(stage.weights(job.strength), job, objective) for job in jobs]
         stage_weights = _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
     else:
         stage_weights = _combine([job.weights for job in jobs], mesh)

@@ -38,7 +38,7 @@ class RunOptions(LossOptions):
     With auto, the coarsest has a long side of at least 128 pixels.
     Sizes too small for the network, or with fewer than 10 steps, are omitted."""
     finish: int = option(0, whole_number(0, validate.MAX_STEPS))
-    """Evaluations of a finish after `steps`, at the full size, which replaces specks and double contours by strokes.
+    """Evaluations of a finish after each scale, besides `steps`, which replaces specks and double contours by strokes.
     12 is enough; many more draw a fine hatching. 0: no finish."""
     share: float = option(SHARE, validate.check_share)
     """Fraction of `steps` for the full size if there are several scales, above 0, at most 1.

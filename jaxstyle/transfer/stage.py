@@ -1,6 +1,6 @@
 """Stages of a run: what is minimized one after the other, each at a size, from the result of the stage before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optax
@@ -21,7 +21,8 @@ class Stage(NamedTuple):
         objective: static; its window is that of the stage.
         optimizer: an optax transform.
         whitening: exponent of the whitening in the surrogate; 0 minimizes the loss itself.
-        weights: weights of all images, in the units of `relative_weights`; None for each image's own.
+        weights: function from an image's strength to its weights, in the units of `relative_weights`; None for the
+            image's own weights.
     """
 
     factor: float
@@ -29,11 +30,11 @@ class Stage(NamedTuple):
     objective: Objective
     optimizer: optax.GradientTransformation
     whitening: float
-    weights: LossWeights | None = None
+    weights: Callable[[float | None], LossWeights] | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
-    """Return the stages of a pyramid, from coarse to fine, as many as every job allows, and the finish."""
+    """Return the stages of a pyramid, from coarse to fine, as many as every job allows, each scale with its finish."""
     pyramids = [
         pyramid(
             *content_size(job),
@@ -47,8 +48,11 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
         for job in jobs
     ]
     full, *finishes = full_size_stages(settings)
-    scales = [full._replace(factor=scale.factor, steps=scale.steps) for scale in min(pyramids, key=len)]
-    return [*scales, *finishes]
+    stages = []
+    for scale in min(pyramids, key=len):
+        stages.append(full._replace(factor=scale.factor, steps=scale.steps))
+        stages.extend(finish._replace(factor=scale.factor) for finish in finishes)
+    return stages
 
 
 def full_size_stages(settings: Settings) -> list[Stage]:
@@ -58,9 +62,9 @@ def full_size_stages(settings: Settings) -> list[Stage]:
 
 
 def finish_stage(settings: Settings) -> Stage:
-    """Return the finish of a run, at the full size."""
+    """Return the finish of the full size."""
     objective = finish.finish_objective(settings.objective)
-    return Stage(1.0, settings.finish, objective, settings.lbfgs(), 0.0, finish.WEIGHTS)
+    return Stage(1.0, settings.finish, objective, settings.lbfgs(), 0.0, finish.finish_weights)
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

@@ -61,7 +61,7 @@ def picture(tmp_path):
 def test_stylize_writes_a_picture_with_its_recipe(run, tiny_weights, tmp_path):
     out = tmp_path / "out.png"
     code, output, error = run(
-        "stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 3, "--weights", tiny_weights
+        "stylize", "--preset=gram", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 3, "--weights", tiny_weights
     )
     assert code == 0, error
     assert "64x43" in output
@@ -82,7 +82,8 @@ def test_stylize_writes_a_picture_with_its_recipe(run, tiny_weights, tmp_path):
 @pytest.mark.parametrize("extension", ["jpg", "tiff", "webp"])
 def test_other_formats_keep_the_recipe_too(run, tiny_weights, tmp_path, extension):
     out = tmp_path / f"out.{extension}"
-    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    words = ("--preset", "gram", "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, *words)
     assert code == 0, error
     recipe = io.read_recipe(out)
     assert recipe is not None
@@ -93,7 +94,7 @@ def test_alpha_snapshots_several_paintings_and_a_picture_to_start_from(run, tiny
     photo, out = picture("photo.png", mode="RGBA"), tmp_path / "out.png"
     words = ("--size", 48, "--steps", 5, "--weights", tiny_weights, "--save-every", 2, "--blend", 1, 3)
     init = ("--init", picture("init.png", 40, 40))
-    code, _, error = run("stylize", photo, PAINTING, PHOTO, "-o", out, *words, *init)
+    code, _, error = run("stylize", "--preset=gram", photo, PAINTING, PHOTO, "-o", out, *words, *init)
     assert code == 0, error
     with PIL.Image.open(out) as made, PIL.Image.open(photo) as before:
         assert made.mode == "RGBA"
@@ -106,7 +107,7 @@ def test_coarse_to_fine(run, tiny_weights, picture, tmp_path, monkeypatch):
     photo, out, results = picture("photo.png", 96, 80, "RGBA"), tmp_path / "out.png", []
     monkeypatch.setattr(commands, "stylize", lambda *a, **o: results.append(js.stylize(*a, **o)) or results[0])
     words = ("--size", 96, "--steps", 24, "--scales", 2, "--save-every", 8, "--weights", tiny_weights)
-    code, output, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    code, output, error = run("stylize", "--preset=gram", photo, PAINTING, "-o", out, *words)
     assert code == 0, error
     assert "96x80 pixels, in 2 scales from 48x40, at most 24 evaluations" in error
     assert "48x40, 12/24 evaluations" in error
@@ -122,7 +123,7 @@ def test_coarse_to_fine(run, tiny_weights, picture, tmp_path, monkeypatch):
 
 def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
     words = ("--size", 64, "--steps", 20, "--weights", tiny_weights, "--scales", "auto")
-    code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)
     assert code == 0, error
     assert "64x43 pixels, at most 20 evaluations" in error
     assert "--scales auto makes one size here" in error
@@ -202,7 +203,7 @@ def test_a_window_changes_nothing_but_the_memory(run, tiny_weights, tmp_path):
     for window in ("whole", "40", "auto"):
         path = tmp_path / f"{window}.png"
         words = ("--size", 96, "--steps", 3, "--weights", tiny_weights, "--window", window)
-        code, _, error = run("stylize", PHOTO, PAINTING, *words, "-o", path)
+        code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, *words, "-o", path)
         assert code == 0
         assert ("in windows of 40," in error) == (window == "40")
         assert "GB of memory" in error
@@ -278,7 +279,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(run, tmp_path, case):
     out = tmp_path / "out.png"
     out.write_bytes(b"precious")
     sized = () if "--size" in words else ("--size", "64")
-    code, output, error = run("stylize", *words, "-o", out, "--force", *sized)
+    code, output, error = run("stylize", "--preset=gram", *words, "-o", out, "--force", *sized)
     last = error.strip().splitlines()[-1]
     assert code == 2, error
     assert last.startswith("jaxstyle: error: ")
@@ -319,7 +320,7 @@ def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, 
     bad, out = _damaged(kind, tmp_path), tmp_path / "out.png"
     out.write_bytes(b"precious")
     words = (bad, PAINTING) if role == "photo" else (PHOTO, bad)
-    code, _, error = run("stylize", *words, "-o", out, "--size", 512, "--force")
+    code, _, error = run("stylize", "--preset=gram", *words, "-o", out, "--size", 512, "--force")
     assert code == 2, error
     assert error.startswith("jaxstyle: error: ")
     assert bad.name in error
@@ -333,14 +334,14 @@ def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, 
 )
 def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path, monkeypatch, out, expected):
     monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
-    code, _, error = run("stylize", PHOTO, PAINTING, "-o", tmp_path / out if out else tmp_path)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", tmp_path / out if out else tmp_path)
     assert code == 2
     assert expected in error
 
 
 def test_early_ctrl_c_just_ends_the_process(tmp_path):
     """Nothing is saved yet: no traceback, whatever was being imported, read or compiled."""
-    words = ["stylize", PHOTO, PAINTING, "-o", str(tmp_path / "out.png"), "--size", "512"]
+    words = ["stylize", "--preset=gram", PHOTO, PAINTING, "-o", str(tmp_path / "out.png"), "--size", "512"]
     press = "jaxstyle.image.io.check_output = lambda path: os.kill(os.getpid(), signal.SIGINT)"
     code = f"import jaxstyle.cli, jaxstyle.image.io, os, signal; {press}; jaxstyle.cli.main({words})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -354,7 +355,7 @@ def test_warnings_are_one_line(run, tiny_weights, picture, tmp_path):
     words = ("--size", 48, "--steps", 1, "--weights", tiny_weights)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        code, _, error = run("stylize", picture(mode="RGBA"), PAINTING, "-o", out, *words)
+        code, _, error = run("stylize", "--preset=gram", picture(mode="RGBA"), PAINTING, "-o", out, *words)
     assert code == 0
     assert any(line.startswith("jaxstyle: warning: ") and "alpha is dropped" in line for line in error.splitlines())
 
@@ -362,7 +363,7 @@ def test_warnings_are_one_line(run, tiny_weights, picture, tmp_path):
 def test_an_input_is_never_overwritten(run, picture):
     photo = picture()
     before = photo.read_bytes()
-    code, _, error = run("stylize", photo, PAINTING, "-o", photo)
+    code, _, error = run("stylize", "--preset=gram", photo, PAINTING, "-o", photo)
     assert code == 2
     assert "is one of the inputs" in error
     assert photo.read_bytes() == before
@@ -372,10 +373,10 @@ def test_a_snapshot_never_overwrites_an_input(run, picture, tmp_path):
     photo = picture("s_00002.png")
     before = photo.read_bytes()
     words = ("-o", tmp_path / "s.png", "--save-every", 2, "--steps", 4)
-    code, _, error = run("stylize", photo, PAINTING, *words)
+    code, _, error = run("stylize", "--preset=gram", photo, PAINTING, *words)
     assert code == 2
     assert "s_00002.png is one of the inputs" in error
-    code, _, error = run("stylize", PHOTO, PAINTING, "--init", photo, *words)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "--init", photo, *words)
     assert code == 2
     assert photo.read_bytes() == before
 
@@ -384,7 +385,7 @@ def test_a_snapshot_that_fails_does_not_end_the_run(run, tiny_weights, tmp_path)
     (tmp_path / "out_00002.png").mkdir()
     out = tmp_path / "out.png"
     words = ("--size", 64, "--steps", 3, "--weights", tiny_weights, "--save-every", 1, "--force")
-    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, *words)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", out, *words)
     # The run continues; the exit code says that not every picture is in its place.
     assert code == 1
     assert "cannot write" in error
@@ -395,7 +396,7 @@ def test_a_recipe_that_cannot_be_stored_is_refused_before_the_run(run, tiny_weig
     monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
     monkeypatch.setattr(encode, "MAX_RECIPE_LENGTH", 500)
     words = ("-o", tmp_path / "out.png", "--size", 64, "--weights", tiny_weights)
-    code, _, error = run("stylize", PHOTO, PAINTING, *words)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, *words)
     assert code == 2
     assert "at most 500" in error
 
@@ -406,13 +407,13 @@ def test_out_of_memory_is_one_sentence(run, tiny_weights, tmp_path, monkeypatch)
 
     monkeypatch.setattr(commands, "stylize", exhausted)
     words = ("-o", tmp_path / "out.png", "--size", 64, "--weights", tiny_weights)
-    code, _, error = run("stylize", PHOTO, PAINTING, *words)
+    code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, *words)
     assert code == 1
     assert error.splitlines()[-1].startswith("jaxstyle: error: out of memory")
 
 
 def test_usage_errors_exit_with_2(run):
-    both = ("stylize", PHOTO, PAINTING)
+    both = ("stylize", "--preset=gram", PHOTO, PAINTING)
     for words in ((), ("stylize",), both[:2], ("paint",), (*both, "--pooling", "min"), (*both, "--scales", "many")):
         code, output, error = run(*words)
         assert (code, output, error.count("\n")) == (2, "", 1)
@@ -437,7 +438,7 @@ def test_usage_errors_exit_with_2(run):
     ],
 )
 def test_usage_errors_are_plain(run, words, expected):
-    code, output, error = run("stylize", PHOTO, PAINTING, "-o", "out.png", *words)
+    code, output, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", "out.png", *words)
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert error.startswith(f"jaxstyle: error: {expected}")
     assert len(error) < 400
@@ -447,7 +448,7 @@ def test_an_empty_path_is_not_the_current_folder(run, monkeypatch, tmp_path):
     """`jaxstyle stylize "$PHOTO" ...` where the variable is not set."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "stylize_folder", lambda *_: pytest.fail("it ran"))
-    code, _, error = run("stylize", "", PAINTING, "-o", "out")
+    code, _, error = run("stylize", "--preset=gram", "", PAINTING, "-o", "out")
     assert code == 2
     assert "an argument is empty" in error
 
@@ -455,9 +456,8 @@ def test_an_empty_path_is_not_the_current_folder(run, monkeypatch, tmp_path):
 def test_a_loss_that_is_not_finite_saves_nothing(run, tiny_weights, tmp_path):
     out = tmp_path / "out.png"
     huge = ("--style-weight", "3e38", "--content-weight", "3e38", "--init", "noise", "--normalization", "paper")
-    code, _, error = run(
-        "stylize", PHOTO, PAINTING, "-o", out, "--size", 64, "--steps", 5, "--weights", tiny_weights, *huge
-    )
+    words = ("--preset", "gram", "--size", 64, "--steps", 5, "--weights", tiny_weights)
+    code, _, error = run("stylize", PHOTO, PAINTING, "-o", out, *words, *huge)
     assert code == 1
     assert "not finite" in error
     assert not out.exists()
@@ -466,7 +466,7 @@ def test_a_loss_that_is_not_finite_saves_nothing(run, tiny_weights, tmp_path):
 def test_ctrl_c_saves_the_picture_so_far(tiny_weights, tmp_path):
     out = tmp_path / "out.png"
     words = ["stylize", PHOTO, PAINTING, "-o", str(out), "--size", "128", "--steps", "100000", "--tolerance", "0"]
-    words += ["--weights", tiny_weights, "--save-every", "10"]
+    words += ["--preset", "gram", "--weights", tiny_weights, "--save-every", "10"]
     command = [sys.executable, "-m", "jaxstyle", *words]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

@@ -143,7 +143,7 @@ def short(value):
 
 
 PICTURES = ("photo.png", "painting.png")
-USUAL = {"--output": "out.png", "--size": "64", "--steps": "2", "--weights": "tiny.safetensors"}
+USUAL = {"--output": "out.png", "--size": "64", "--steps": "2", "--weights": "tiny.safetensors", "--preset": "gram"}
 
 
 def words_for(name, value, usual):

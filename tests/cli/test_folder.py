@@ -49,7 +49,7 @@ def narrow(monkeypatch, tiny_params):
 def call(photos, output, *options):
     words = ["stylize", str(photos), str(DATA / "starry_night.jpg"), "-o", str(output), "--size", "64", "--steps", "3"]
     with pytest.raises(SystemExit) as end:
-        app.main([*words, *options])
+        app.main([*words, "--preset", "gram", *options])
     return end.value.code
 
 

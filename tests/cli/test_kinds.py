@@ -53,7 +53,7 @@ def call(inputs, tiny_weights):
             "folder": ["--batch", "3"],
             "sweep": ["--pooling", "max,avg", "--seed", "0,1", "--cells", str(out / "cells")],
         }[kind]
-        common = ["--size", "48", "--steps", "24", "--weights", tiny_weights, "-q"]
+        common = ["--preset", "gram", "--size", "48", "--steps", "24", "--weights", tiny_weights, "-q"]
         arguments = [verb, str(source), str(inputs / "painting.png"), "-o", str(output), *common, *options, *words]
         return main(arguments)
 
@@ -214,7 +214,8 @@ def test_numbered_pictures(inputs, call, kind):
 def test_a_sweep_with_a_checkpoint_needs_no_cells(inputs, call, monkeypatch, tiny_weights, capsys):
     """The finished cells wait beside the checkpoint, until the sheet is written."""
     pictures_of = inputs / "photos" / "2.png", inputs / "painting.png"
-    command = ["sweep", *pictures_of, "--size", 48, "--steps", 5, "--weights", tiny_weights, "--pooling", "max,avg"]
+    command = ["sweep", *pictures_of, "--preset", "gram", "--size", 48, "--steps", 5, "--weights", tiny_weights]
+    command += ["--pooling", "max,avg"]
     saved = ["--checkpoint", inputs / "state", "--checkpoint-every", 0]
     assert main([*command, "-o", inputs / "expected.png"]) == 0
     with monkeypatch.context() as patch:
@@ -244,7 +245,18 @@ def test_hosts_share_the_photos_without_joining(inputs, call):
 def test_a_killed_host_loses_only_the_picture_in_progress(inputs, tiny_weights):
     def start(index):
         words = ["stylize", inputs / "photos", inputs / "painting.png", "-o", inputs / "out", "--size", 48]
-        words += ["--steps", 300, "--tolerance", 0, "--weights", tiny_weights, "--distributed", f"10.0.0.1:1,2,{index}"]
+        words += [
+            "--preset",
+            "gram",
+            "--steps",
+            300,
+            "--tolerance",
+            0,
+            "--weights",
+            tiny_weights,
+            "--distributed",
+            f"10.0.0.1:1,2,{index}",
+        ]
         command = [sys.executable, "-m", "jaxstyle", *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -272,7 +284,8 @@ def test_a_thousand_photos_start_soon_and_take_no_more_memory(inputs, tiny_weigh
         for k in range(count):
             shutil.copy(inputs / "photos" / f"{k % 4}.png", photos / f"{k}.png")
         words = [photos, inputs / "painting.png", "-o", inputs / f"{count}", "--size", 48, "--weights", tiny_weights]
-        command = [sys.executable, "-m", "jaxstyle", "stylize", *map(str, words), "--log-json", "-", "-q"]
+        words += ["--preset", "gram", "--log-json", "-", "-q"]
+        command = [sys.executable, "-m", "jaxstyle", "stylize", *map(str, words)]
         begin = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             line = json.loads(process.stdout.readline())

@@ -54,7 +54,7 @@ def test_a_field_is_an_option_a_setting_a_recipe_and_a_checkpoint(package, tmp_p
     text = run(package, tmp_path, "stylize", "--help")
     assert "--glow FLOAT" in text
     assert "How much the picture glows, 0 to 1." in text
-    words = ("stylize", PHOTO, PAINTING, "--size", 64, "--steps", 4, "--weights", tiny_weights)
+    words = ("stylize", "--preset=gram", PHOTO, PAINTING, "--size", 64, "--steps", 4, "--weights", tiny_weights)
     assert "--glow is 1.5, expected a number from 0 to 1" in run(
         package, tmp_path, *words, "-o", "out.png", "--glow", 1.5, code=2
     )

@@ -55,7 +55,7 @@ def shapes(monkeypatch):
 
 def test_the_whole_picture_if_it_fits(run):
     """With the compiler's figures."""
-    code, output, _ = run(200e9, 200, 150, "--steps", 36000)
+    code, output, _ = run(200e9, 200, 150, "--steps", 36000, "--scales", 1, "--finish", 0)
     assert code == 0
     assert "200x150 pixels (0.03 megapixels) on CPU" in output
     rows = [line.split() for line in output.splitlines()[2:4]]
@@ -92,7 +92,7 @@ def test_other_settings_that_fit_are_suggested(run, shapes):
 
 def test_the_options_of_stylize_change_the_program(run, shapes):
     words = ["--batch", 4, "--paintings", 3, "--regions", 2, "--mesh", "2x1", "--algorithm", "direct"]
-    words += ["--optimizer", "adam", "--content-layers", "relu3_1"]
+    words += ["--optimizer", "adam", "--content-layers", "relu3_1", "--finish", 0]
     code, output, _ = run(200e9, 300, 200, *words, "--window", "whole")
     assert code == 0
     assert output.startswith("4 times 300x200 pixels")
@@ -105,7 +105,7 @@ def test_the_options_of_stylize_change_the_program(run, shapes):
 
 def test_coarse_scales_take_less_time(run, shapes):
     """Each scale's steps at its own size."""
-    output = run(200e9, 400, 300, "--steps", 100, "--scales", 2, "--share", 0.25)[1]
+    output = run(200e9, 400, 300, "--steps", 100, "--scales", 2, "--share", 0.25, "--finish", 0)[1]
     flops = sum(
         scale.steps * plan.cost.flops(scale.height, scale.width, js.Objective())
         for scale in pyramid(300, 400, 100, 2, share=0.25)
@@ -125,6 +125,9 @@ def test_the_finish_takes_time_and_its_memory_counts(run, shapes, monkeypatch):
     assert row.split()[1:3] == ["7.5", "GB"]
     assert row.split()[7:9] == [f"{flops / 1e12 / 60:.1f}", "min"]
     assert code == 0
+    # Each scale has one.
+    output = run(200e9, 400, 300, "--steps", 100, "--scales", 2, "--finish", 12, "--window", "whole")[1]
+    assert "124 steps" in output
     # It fits if both stages do.
     assert run(5e9, 400, 300, "--steps", 100, "--scales", 1, "--finish", 12, "--window", "whole")[0] == 1
 

@@ -65,7 +65,7 @@ def test_the_announced_programs_are_those_that_run(tiny_weights, tmp_path, compi
     words += ["--weights", tiny_weights, "--optimizer", "adam", "--scales", "1", *options]
     words += ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--compile-cache", "off"]
     with pytest.raises(SystemExit) as stop:
-        app.main(["stylize", *map(str, words)])
+        app.main(["stylize", "--preset=gram", *map(str, words)])
     assert stop.value.code == 0
     assert "GB of memory" in capsys.readouterr().err
     assert compiled.count("jit(run_steps)") == programs

@@ -63,6 +63,8 @@ def words(folder, out="out.png", *more):
         30,
         "--weights",
         folder / "net.safetensors",
+        "--preset",
+        "gram",
         *more,
     ]
 
@@ -87,7 +89,8 @@ def test_a_stopped_run_goes_on_from_anywhere_to_the_same_file(run, folder, monke
     checkpoint = folder / "run.ckpt"
     stop_at(monkeypatch, 10, number)
     monkeypatch.chdir(folder)
-    pictures, sizes = ["photo.png", "painting.png", "-o", "out.png"], ["--size", 48, "--steps", 30]
+    pictures = ["photo.png", "painting.png", "-o", "out.png"]
+    sizes = ["--preset", "gram", "--size", 48, "--steps", 30]
     network = ["--weights", "net.safetensors"]
     ended = run("stylize", *pictures, *sizes, *network, "--checkpoint", "run.ckpt", "--save-every", 10)
     assert ended[0] == code

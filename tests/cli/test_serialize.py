@@ -97,3 +97,10 @@ def test_what_an_earlier_release_did_not_store_is_as_the_preset_says():
     options = defaults("crowsonkb", Stylize, Path("/a"), Path("/b"), Path("/c.png"))
     words = {name: value for name, value in options_to_json(options).items() if name not in ("ratio", "finish")}
     assert options_from_json(Stylize, words, "here") == options
+
+
+def test_recipes_without_a_finish_had_none():
+    options = defaults("default", Stylize, Path("/a"), Path("/b"), Path("/c.png"))
+    words = {name: value for name, value in options_to_json(options).items() if name != "finish"}
+    assert options.finish == 12
+    assert options_from_json(Stylize, words, "here") == dataclasses.replace(options, finish=0)

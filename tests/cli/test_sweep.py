@@ -11,7 +11,7 @@ from jaxstyle.minimize import loop
 # Options of the command line are no paths before they are parsed.
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-SMALL = ("--size", "64", "--steps", "4")
+SMALL = ("--preset", "gram", "--size", "64", "--steps", "4")
 
 
 @pytest.fixture

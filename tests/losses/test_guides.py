@@ -124,7 +124,13 @@ def test_guided_grams_against_numpy(tiny_params, china, starry):
 def test_pixels_without_a_region_stay(tiny_params, china, starry):
     masks = halves(*china.shape[:2])[:, :, :1]
     result = js.stylize(
-        china, starry, params=tiny_params, regions=Regions(masks, (np.ones(1, np.float32),)), steps=5, tolerance=0.0
+        china,
+        starry,
+        params=tiny_params,
+        regions=Regions(masks, (np.ones(1, np.float32),)),
+        steps=5,
+        tolerance=0.0,
+        preset="gram",
     )
     unchanged = masks[:, :, 0] == 0
     np.testing.assert_array_equal(np.asarray(result.image)[unchanged], np.asarray(china)[unchanged])
@@ -137,7 +143,10 @@ def test_pixels_without_a_region_stay_in_every_kind_of_result(tiny_params, photo
     photo, mask = photograph("china.jpg", 144, 96), halves(96, 144)[:, :, :1]
     options = {"params": tiny_params, "steps": 40, "scales": 2, "optimizer": optimizer, "callback": lambda now: True}
     options["regions"] = Regions(mask, (np.ones(1, np.float32),))
-    for result in (js.stylize(photo, starry, **options), js.stylize_batch(photo, starry, **options)[0]):
+    for result in (
+        js.stylize(photo, starry, **options, preset="gram"),
+        js.stylize_batch(photo, starry, **options, preset="gram")[0],
+    ):
         assert len(result.scales) == 1
         unchanged = mask[:, :, 0] == 0
         np.testing.assert_array_equal(np.asarray(result.image)[unchanged], np.asarray(photo)[unchanged])
@@ -151,7 +160,7 @@ def test_each_side_of_an_edge_gets_its_own_style(real_params, photograph):
     styles = [night, 1 - night[::-1, :, ::-1]]
     masks = halves(96, 288)
     regions = Regions(masks, (np.float32([1, 0]), np.float32([0, 1])))
-    result = js.stylize(photo, styles, params=real_params, regions=regions, steps=24, strength=0.9)
+    result = js.stylize(photo, styles, params=real_params, regions=regions, steps=24, strength=0.9, preset="gram")
 
     layers = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -197,7 +206,7 @@ def test_a_region_too_small_for_a_layer(tiny_params, china, starry):
     with pytest.raises(InputError, match=r"region 1 of the content has no position at relu._1 with guidance 'inside'"):
         js.make_targets(tiny_params, china, [starry], js.Objective(), regions=regions)
     with pytest.raises(InputError, match=r"region 1 of the content has no position at relu._1 with guidance 'inside'"):
-        js.stylize_batch(china, starry, params=tiny_params, regions=regions, steps=2)
+        js.stylize_batch(china, starry, params=tiny_params, regions=regions, steps=2, preset="gram")
 
 
 def test_a_region_whose_styles_weigh_nothing(tiny_params, china, starry):

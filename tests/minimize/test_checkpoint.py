@@ -48,7 +48,9 @@ def assert_same(result, expected):
 @pytest.fixture
 def run(tiny_params):
     def run(**options):
-        return js.stylize(CONTENT, STYLE, **{"params": tiny_params, "steps": 60, "scales": 1, "seed": 1} | options)
+        return js.stylize(
+            CONTENT, STYLE, **{"params": tiny_params, "steps": 60, "scales": 1, "seed": 1} | options, preset="gram"
+        )
 
     return run
 
@@ -89,7 +91,7 @@ def test_a_batch_killed_anywhere_resumes_bit_identically(tiny_params, tmp_path, 
     contents, weights = [CONTENT, js.white_noise(3, 72, 64)], [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
     options = {"params": tiny_params, "weights": weights, "optimizer": optimizer, "steps": 200, "scales": 2}
     options |= {"whitening": 1.0, "tolerance": 0.003, "seeds": [1, 2], "mosaic": [0.0, 0.25]}
-    expected = js.stylize_batch(contents, STYLE, **options)
+    expected = js.stylize_batch(contents, STYLE, **options, preset="gram")
     total = max(result.evaluations for result in expected)
     assert min(result.evaluations for result in expected) < total
     for k, place in enumerate(np.random.default_rng(5).integers(2, total, count)):
@@ -100,14 +102,20 @@ def test_a_batch_killed_anywhere_resumes_bit_identically(tiny_params, tmp_path, 
                 raise KilledError
 
         with pytest.raises(KilledError):
-            js.stylize_batch(contents, STYLE, **options, checkpoint=checkpoint, callback=die, callback_every=1)
-        again = js.stylize_batch(contents, STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True))
+            js.stylize_batch(
+                contents, STYLE, **options, checkpoint=checkpoint, callback=die, callback_every=1, preset="gram"
+            )
+        again = js.stylize_batch(
+            contents, STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True), preset="gram"
+        )
         for result, same in zip(again, expected, strict=True):
             assert_same(result, same)
     with pytest.raises(js.InputError, match="of a run with other images"):
-        js.stylize_batch(contents[::-1], STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True))
+        js.stylize_batch(
+            contents[::-1], STYLE, **options, checkpoint=dataclasses.replace(checkpoint, resume=True), preset="gram"
+        )
     restarted = dataclasses.replace(checkpoint, resume=True, restart=True)
-    (_, other) = js.stylize_batch(contents[::-1], STYLE, **options | {"steps": 2}, checkpoint=restarted)
+    (_, other) = js.stylize_batch(contents[::-1], STYLE, **options | {"steps": 2}, checkpoint=restarted, preset="gram")
     assert other.evaluations == 2
 
 
@@ -179,7 +187,7 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
         with pytest.raises(js.InputError, match=f"of a run with other {names}: expected the same images"):
             run(**{"steps": 3} | options, checkpoint=resume)
     with pytest.raises(js.InputError, match="with other content, styles"):
-        js.stylize(STYLE, CONTENT, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume)
+        js.stylize(STYLE, CONTENT, params=tiny_params, steps=3, scales=1, seed=1, checkpoint=resume, preset="gram")
     forced = dataclasses.replace(resume, force=True)
     assert run(steps=4, checkpoint=forced).evaluations == 4
     other = tmp_path / "other"
@@ -263,11 +271,11 @@ def test_a_forced_run_continues_from_the_best_image_with_the_new_settings(run, t
     forced = dataclasses.replace(checkpoint, resume=True, force=True)
     other, weights = js.white_noise(7, 64, 72), js.LossWeights(1.0, 77.0)
     options = {"params": tiny_params, "steps": 20, "scales": 1, "seed": 1, "weights": weights, "whitening": 0.0}
-    result = js.stylize(other, STYLE, checkpoint=forced, **options)
+    result = js.stylize(other, STYLE, checkpoint=forced, **options, preset="gram")
     assert not np.array_equal(result.image, start)
     np.testing.assert_array_equal(np.unique(result.weights.style), [77.0])
     assert result.evaluations == 20
-    fresh = js.stylize(other, STYLE, init=run(steps=20).image, **options)
+    fresh = js.stylize(other, STYLE, init=run(steps=20).image, **options, preset="gram")
     np.testing.assert_allclose(result.losses.total[0], fresh.losses.total[0], rtol=1e-6)
 
 
@@ -285,9 +293,9 @@ def test_a_forced_run_may_have_another_size_or_fewer_scales(run, tmp_path, tiny_
     # One evaluation reports the image that the run starts from.
     options = {"params": tiny_params, "seed": 1, "steps": other.get("steps", 1), "scales": 1, "whitening": 0.0}
     forced = dataclasses.replace(checkpoint, resume=True, force=True)
-    result = js.stylize(content, STYLE, checkpoint=forced, **options)
+    result = js.stylize(content, STYLE, checkpoint=forced, **options, preset="gram")
     start = jnp.clip(resize(jnp.asarray(best), height, width), 0, 1)
-    expected = js.stylize(content, STYLE, init=start, mosaic=0.0, **options)
+    expected = js.stylize(content, STYLE, init=start, mosaic=0.0, **options, preset="gram")
     np.testing.assert_allclose(result.losses.total[0], expected.losses.total[0], rtol=1e-5)
     assert result.image.shape == content.shape
     assert result.evaluations == options["steps"]

@@ -49,7 +49,9 @@ def mesh():
 @pytest.fixture
 def run(tiny_params, mesh):
     def run(**options):
-        return js.stylize(CONTENT, STYLE, **{"params": tiny_params, "steps": 12, "scales": 1, "mesh": mesh} | options)
+        return js.stylize(
+            CONTENT, STYLE, **{"params": tiny_params, "steps": 12, "scales": 1, "mesh": mesh} | options, preset="gram"
+        )
 
     return run
 
@@ -216,7 +218,7 @@ logging.basicConfig()
 params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
 content, style = js.white_noise(1, 64, 64), js.white_noise(2, 64, 64)
 saved = js.Checkpoint(sys.argv[1], every=0)
-result = js.stylize(content, style, params=params, steps=2, mesh=js.make_mesh(2), checkpoint=saved)
+result = js.stylize(content, style, params=params, steps=2, mesh=js.make_mesh(2), checkpoint=saved, preset="gram")
 print(result.evaluations)
 """
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

@@ -13,7 +13,7 @@ from jaxstyle.minimize.status import verdict as judge
 
 @pytest.fixture(scope="module")
 def problem(tiny_params):
-    settings = js.preset("default")
+    settings = js.preset("gram")
     targets = js.make_targets(tiny_params, js.white_noise(1, 33, 48), [js.white_noise(2, 40, 37)], settings.objective)
     return Problem(tiny_params, targets, settings.weights, settings.objective, settings.transform)
 

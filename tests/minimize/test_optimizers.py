@@ -59,7 +59,7 @@ def targets(tiny_params):
 
 def run(tiny_params, optimizer, steps=STEPS, **options):
     options = {"params": tiny_params, "objective": OBJECTIVE, "scales": 1, "tolerance": 0.0} | options
-    return js.stylize(CONTENT, STYLE, optimizer=optimizer, steps=steps, **options)
+    return js.stylize(CONTENT, STYLE, optimizer=optimizer, steps=steps, **options, preset="gram")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -69,7 +69,7 @@ def test_the_loss_falls(tiny_params, targets, name):
     assert (result.status, result.evaluations) == (Status.STEP_LIMIT, STEPS)
     assert np.isfinite(totals).all()
     assert totals.min() < 0.8 * totals[0]
-    losses, _ = js.value_and_grad(result.image, tiny_params, targets, js.preset("default").weights, objective=OBJECTIVE)
+    losses, _ = js.value_and_grad(result.image, tiny_params, targets, js.preset("gram").weights, objective=OBJECTIVE)
     assert losses.total < 0.8 * totals[0]
 
 
@@ -84,8 +84,8 @@ def test_a_chain_changes_nothing(tiny_params, name):
 @pytest.mark.parametrize("name", ["lbfgs in a chain", "plateau", "averaged in a chain"])
 def test_a_batch_is_the_same(tiny_params, name):
     options = {"params": tiny_params, "objective": OBJECTIVE, "optimizer": OPTIMIZERS[name], "steps": 12, "scales": 1}
-    _, batched = js.stylize_batch([STYLE, CONTENT], STYLE, **options)
-    alone = js.stylize(CONTENT, STYLE, **options)
+    _, batched = js.stylize_batch([STYLE, CONTENT], STYLE, **options, preset="gram")
+    alone = js.stylize(CONTENT, STYLE, **options, preset="gram")
     assert (batched.status, batched.evaluations) == (alone.status, alone.evaluations) == (Status.STEP_LIMIT, 12)
     np.testing.assert_allclose(batched.losses.total, alone.losses.total, rtol=1e-3)
     np.testing.assert_allclose(batched.image, alone.image, atol=1e-3)
@@ -115,7 +115,9 @@ def test_no_improvement_after_the_surrogate_is_convergence(tiny_params, monkeypa
     options = {"params": tiny_params, "objective": OBJECTIVE, "scales": 1, "tolerance": 0.9, "whitening": 1.0}
     options |= {"optimizer": js.adam(0.1, b1=0.0), "steps": 100}
     result = (
-        js.stylize_batch([STYLE, CONTENT], STYLE, **options)[1] if batched else js.stylize(CONTENT, STYLE, **options)
+        js.stylize_batch([STYLE, CONTENT], STYLE, **options, preset="gram")[1]
+        if batched
+        else js.stylize(CONTENT, STYLE, **options, preset="gram")
     )
     totals = np.asarray(result.losses.total)
     assert totals[40:].min() == totals[40] < totals[0]
@@ -127,7 +129,7 @@ def test_no_improvement_after_the_surrogate_is_convergence(tiny_params, monkeypa
 def test_an_average_continues_after_the_surrogate(tiny_params, targets, monkeypatch, steps, chained):
     """The switch comes after 40 evaluations, be it the end or not."""
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.9)
-    decay, weights = 0.9, js.preset("default").weights
+    decay, weights = 0.9, js.preset("gram").weights
     optimizer = js.averaged(js.adam(), decay)
     optimizer = optax.chain(optax.identity(), optimizer) if chained else optimizer
     problem = Problem(tiny_params, targets, weights, OBJECTIVE, optimizer)

@@ -48,7 +48,7 @@ def test_more_strength_is_less_content(tiny_params, china, starry):
     """On a whole run: the further from the photo, the nearer to the style."""
     errors = []
     for strength in (0.2, 0.5, 0.8):
-        made = js.stylize(china, starry, params=tiny_params, strength=strength, steps=30)
+        made = js.stylize(china, starry, params=tiny_params, strength=strength, steps=30, preset="gram")
         targets = js.make_targets(tiny_params, china, [starry], js.Objective())
         losses, _ = js.value_and_grad(made.image, tiny_params, targets, js.LossWeights(1.0, 1.0), js.Objective())
         errors.append((float(losses.content), float(losses.style)))
@@ -64,10 +64,10 @@ def test_a_layer_of_weight_zero_keeps_it(problem, china, mosaic):
 
 
 def test_the_result_has_the_weights(tiny_params, china, starry):
-    found = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2)
-    again = js.stylize(china, starry, params=tiny_params, weights=found.weights, steps=2)
+    found = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2, preset="gram")
+    again = js.stylize(china, starry, params=tiny_params, weights=found.weights, steps=2, preset="gram")
     np.testing.assert_allclose(again.losses.total, found.losses.total, rtol=1e-6)
-    many = js.stylize_batch(china, starry, params=tiny_params, strength=[0.5, 0.8], steps=2)
+    many = js.stylize_batch(china, starry, params=tiny_params, strength=[0.5, 0.8], steps=2, preset="gram")
     for one, other in zip(jax.tree.leaves(many[0].weights), jax.tree.leaves(found.weights), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
     assert float(many[1].weights.style[0]) > float(many[0].weights.style[0])
@@ -76,8 +76,8 @@ def test_the_result_has_the_weights(tiny_params, china, starry):
 def test_another_style_loss_is_balanced_by_itself(tiny_params, china, starry):
     """The preset's weights are for its own loss."""
     objective = js.Objective(style_loss="mean+std")
-    found = js.stylize(china, starry, params=tiny_params, objective=objective, steps=2)
-    half = js.stylize(china, starry, params=tiny_params, objective=objective, strength=0.5, steps=2)
+    found = js.stylize(china, starry, params=tiny_params, objective=objective, steps=2, preset="gram")
+    half = js.stylize(china, starry, params=tiny_params, objective=objective, strength=0.5, steps=2, preset="gram")
     np.testing.assert_allclose(found.losses.total, half.losses.total, rtol=1e-6)
 
 
@@ -85,4 +85,4 @@ def test_another_style_loss_is_balanced_by_itself(tiny_params, china, starry):
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), "much"])
 def test_strengths_out_of_range(tiny_params, china, starry, strength):
     with pytest.raises(InputError, match=r"strength is .* expected a (finite )?number from 0 to 1"):
-        js.stylize(china, starry, params=tiny_params, strength=strength, steps=2)
+        js.stylize(china, starry, params=tiny_params, strength=strength, steps=2, preset="gram")

@@ -29,13 +29,20 @@ def test_the_average_against_its_sum_written_out():
 @pytest.mark.usefixtures("lenient_promotion")
 def test_a_run_gives_the_average_and_goes_the_same_way(tiny_params, china, starry):
     plain, mean = (
-        js.stylize(china, starry, params=tiny_params, optimizer=each, steps=12, scales=1, whitening=0.0)
+        js.stylize(china, starry, params=tiny_params, optimizer=each, steps=12, scales=1, whitening=0.0, preset="gram")
         for each in (js.adam(0.05), js.averaged(js.adam(0.05), 0.9))
     )
     np.testing.assert_allclose(mean.losses.total, plain.losses.total, rtol=1e-5)
     assert float(jnp.mean(jnp.abs(mean.image - plain.image))) > 1e-3
     (batched,) = js.stylize_batch(
-        china, starry, params=tiny_params, optimizer=js.averaged(js.adam(0.05), 0.9), steps=12, scales=1, whitening=0.0
+        china,
+        starry,
+        params=tiny_params,
+        optimizer=js.averaged(js.adam(0.05), 0.9),
+        steps=12,
+        scales=1,
+        whitening=0.0,
+        preset="gram",
     )
     np.testing.assert_allclose(batched.image, mean.image, atol=1e-3)
 

@@ -50,6 +50,7 @@ def test_a_run_times_no_work_beside_its_own(monkeypatch, tiny_weights, tmp_path,
     monkeypatch.setattr(cost, "_shortest", lambda work: pytest.fail("timed beside the run"))
     data = Path(js.__file__).parent / "data"
     words = ["stylize", str(data / "china.jpg"), str(data / "starry_night.jpg"), "-o", str(tmp_path / "out.png")]
+    words += ["--preset", "gram"]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--size", "48", "--steps", "2", "--weights", tiny_weights, "--compile-cache", "off", *more])
     assert ended.value.code == 0

@@ -92,7 +92,7 @@ def test_a_run_compiles_the_steps_once(tiny_params, compiled, options, shape):
     # None if another test has compiled the same.
     compiled.clear()
     options = {"objective": SHALLOW, "optimizer": OPTIMIZER, "window": None} | options
-    js.stylize(content, style, params=tiny_params, steps=2, **options)
+    js.stylize(content, style, params=tiny_params, steps=2, **options, preset="gram")
     assert STEPS not in compiled
 
 
@@ -100,7 +100,7 @@ def test_a_run_compiles_the_steps_once(tiny_params, compiled, options, shape):
 def test_a_batch_compiles_the_steps_once(tiny_params, compiled, sizes):
     contents = [js.white_noise(k, *size) for k, size in enumerate(sizes)]
     options = {"params": tiny_params, "objective": SHALLOW, "optimizer": OPTIMIZER, "steps": 2}
-    js.stylize_batch(contents, js.white_noise(5, 40, 32), **options, window="auto")
+    js.stylize_batch(contents, js.white_noise(5, 40, 32), **options, window="auto", preset="gram")
     assert compiled.count(STEPS) <= 1
     compiled.clear()
     found = memory.memory(shape_of(48, 64, batch=2, padded=len(set(sizes)) > 1, params=tiny_params))
@@ -120,6 +120,7 @@ def test_coarse_scales_are_whole_if_the_full_size_is(tiny_params, compiled, with
         js.white_noise(2, 96, 96),
         **options,
         callback=lambda progress: first.append(compiled.count(STEPS)),
+        preset="gram",
     )
     assert first[0] == 2
     assert compiled.count(STEPS) == 2

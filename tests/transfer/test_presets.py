@@ -3,7 +3,9 @@ import pytest
 import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.objective.base import check_weights
+from jaxstyle.transfer.job import make_job
 from jaxstyle.transfer.presets import PRESETS
+from jaxstyle.transfer.stage import stages_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -12,7 +14,7 @@ def test_presets_are_complete_and_usable(name):
     assert settings.name == name
     assert settings.steps > 0
     assert settings.init in ("content", "noise", "gray")
-    assert settings.scales in (1, "auto")
+    assert settings.scales in (1, 2, "auto")
     assert 0 <= settings.mosaic <= 1
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
@@ -22,6 +24,20 @@ def test_presets_are_complete_and_usable(name):
 
 def test_the_default_is_the_default():
     assert js.preset() is js.preset("default")
+
+
+def test_the_default_paints_half_the_size_first_and_finishes_both():
+    settings = js.preset()
+    assert settings.strength == 0.5
+    job = make_job(js.white_noise(1, 192, 256), [js.white_noise(2, 200, 160)], settings)
+    assert [
+        (stage.factor, stage.steps, bool(stage.objective.neighbor_layers)) for stage in stages_of([job], settings)
+    ] == [
+        (0.5, 60, False),
+        (0.5, 12, True),
+        (1.0, 20, False),
+        (1.0, 12, True),
+    ]
 
 
 def test_the_notebook_as_published():
@@ -50,5 +66,7 @@ def test_the_paper_as_published():
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="unknown preset 'monet', expected one of default, gatys-notebook, paper"):
+    with pytest.raises(
+        InputError, match="unknown preset 'monet', expected one of default, gram, gatys-notebook, paper"
+    ):
         js.preset("monet")

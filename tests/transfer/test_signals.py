@@ -64,6 +64,7 @@ def test_off_the_main_thread_no_handler_is_installed(context):
 def test_off_the_main_thread_a_command_runs_and_saves(tiny_weights, tmp_path, unchecked):
     output = tmp_path / "out.png"
     words = ["stylize", str(DATA / "china.jpg"), str(DATA / "starry_night.jpg"), "-o", str(output), "--size", "48"]
+    words += ["--preset", "gram"]
     words += ["--steps", "2", "--weights", tiny_weights, "--compile-cache", "off"]
     with pytest.raises(SystemExit) as ended:
         in_thread(lambda: main(words))

@@ -32,10 +32,10 @@ def test_sizes_styles_weights_and_seeds_of_their_own(tiny_params, photos, starry
     styles, seeds = [starry, china, [starry, china]], [0, 5, 7]
     mesh = None if over is None else js.make_mesh(batch=over)
     options = {"params": tiny_params, "steps": STEPS}
-    results = js.stylize_batch(photos, styles, weights=weights, seeds=seeds, mesh=mesh, **options)
+    results = js.stylize_batch(photos, styles, weights=weights, seeds=seeds, mesh=mesh, **options, preset="gram")
     assert len(results) == 3
     for result, photo, style, weight, seed in zip(results, photos, styles, weights, seeds, strict=True):
-        alike(result, js.stylize(photo, style, weights=weight, seed=seed, **options))
+        alike(result, js.stylize(photo, style, weights=weight, seed=seed, **options, preset="gram"))
 
 
 @pytest.mark.long
@@ -44,26 +44,28 @@ def test_over_batch_rows_and_columns(tiny_params, photograph):
     photos = [photograph("china.jpg", width, 64) for width in (64, 80, 64, 80)]
     painting = photograph("starry_night.jpg", 64, 64)
     options = {"params": tiny_params, "steps": STEPS, "optimizer": js.lbfgs(precondition="pyramid")}
-    results = js.stylize_batch(photos, painting, mesh=js.make_mesh(rows=2, columns=2, batch=2), **options)
+    results = js.stylize_batch(
+        photos, painting, mesh=js.make_mesh(rows=2, columns=2, batch=2), **options, preset="gram"
+    )
     for result, photo in zip(results, photos, strict=True):
-        alike(result, js.stylize(photo, painting, **options))
+        alike(result, js.stylize(photo, painting, **options, preset="gram"))
 
 
 @pytest.mark.long
 def test_the_real_network(real_params, photos, starry):
     options = {"params": real_params, "steps": 3}
-    results = js.stylize_batch(photos[1:], starry, mesh=js.make_mesh(batch=2), **options)
+    results = js.stylize_batch(photos[1:], starry, mesh=js.make_mesh(batch=2), **options, preset="gram")
     for result, photo in zip(results, photos[1:], strict=True):
-        alike(result, js.stylize(photo, starry, **options))
+        alike(result, js.stylize(photo, starry, **options, preset="gram"))
 
 
 @pytest.mark.long
 def test_scales_windows_and_a_canvas(tiny_params, photograph, starry):
     photos = [photograph("china.jpg", 96, 72), photograph("starry_night.jpg", 64, 80)]
     options = {"params": tiny_params, "steps": 22, "scales": 2, "whitening": 0.0, "window": 32}
-    results = js.stylize_batch(photos, starry, canvas=(80, 96), **options)
+    results = js.stylize_batch(photos, starry, canvas=(80, 96), **options, preset="gram")
     for result, photo in zip(results, photos, strict=True):
-        alone = js.stylize(photo, starry, **options)
+        alone = js.stylize(photo, starry, **options, preset="gram")
         assert len(alone.scales) == 2
         assert (result.scales, result.window, result.image.shape) == (alone.scales, alone.window, photo.shape)
         np.testing.assert_allclose(result.losses.total[:5], alone.losses.total[:5], rtol=1e-4)
@@ -82,7 +84,7 @@ def test_a_stop_is_for_those_too_that_have_converged(tiny_params, photograph, st
         return progress.running < 2 or progress.evaluations[0] >= 60
 
     options = {"params": tiny_params, "steps": 160, "scales": 2, "whitening": 0.0, "tolerance": 0.02}
-    results = js.stylize_batch(photos, starry, weights=weights, callback=callback, **options)
+    results = js.stylize_batch(photos, starry, weights=weights, callback=callback, **options, preset="gram")
     assert all(len(result.scales) == 1 for result in results)
     assert js.Status.STOPPED in {result.status for result in results}
 
@@ -91,8 +93,8 @@ def test_each_has_its_own_end(tiny_params, photos, starry):
     """The first has nothing to do but to reach its own start, and stops while the other goes on."""
     weights = [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
     options = {"params": tiny_params, "steps": 80, "whitening": 0.0, "tolerance": 0.02}
-    results = js.stylize_batch(photos[0], starry, weights=weights, **options)
-    alone = [js.stylize(photos[0], starry, weights=each, **options) for each in weights]
+    results = js.stylize_batch(photos[0], starry, weights=weights, **options, preset="gram")
+    alone = [js.stylize(photos[0], starry, weights=each, **options, preset="gram") for each in weights]
     assert alone[0].evaluations != alone[1].evaluations
     for found, expected in zip(results, alone, strict=True):
         assert (found.status, found.evaluations) == (expected.status, expected.evaluations)
@@ -113,10 +115,10 @@ def test_a_picture_that_slows_down_goes_on_with_the_loss_itself(tiny_params, pho
 
     monkeypatch.setattr(loop, "restart", watched)
     options = {"params": tiny_params, "steps": 60}
-    results = js.stylize_batch(photos[:2], starry, **options)
+    results = js.stylize_batch(photos[:2], starry, **options, preset="gram")
     assert turned
     for found, photo in zip(results, photos[:2], strict=True):
-        expected = js.stylize(photo, starry, **options)
+        expected = js.stylize(photo, starry, **options, preset="gram")
         assert (found.status, found.evaluations) == (expected.status, expected.evaluations)
         np.testing.assert_allclose(found.losses.total[:5], expected.losses.total[:5], rtol=1e-4)
         assert float(found.losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.1)
@@ -134,19 +136,19 @@ def test_each_style_is_measured_once(tiny_params, photos, starry, china, monkeyp
     monkeypatch.setattr(sys.modules["jaxstyle.transfer.problem"], "style_statistics", measure)
     one, two = np.asarray(starry), np.asarray(china)
     options = {"params": tiny_params, "steps": 1, "scales": 1, "color": color}
-    js.stylize_batch(photos, [one, one, [one, two]], **options)
+    js.stylize_batch(photos, [one, one, [one, two]], **options, preset="gram")
     assert calls == measured
     calls.clear()
     weights = [[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]
-    js.stylize_batch(photos, [[one, two]] * 3, style_weights=weights, **options)
+    js.stylize_batch(photos, [[one, two]] * 3, style_weights=weights, **options, preset="gram")
     assert len(calls) == (2 if color == "style" else 3)
 
 
 def test_another_batch_of_the_same_shape_compiles_nothing(tiny_params, photos, starry):
     options = {"params": tiny_params, "steps": 2, "canvas": (64, 64)}
-    js.stylize_batch(photos[:2], starry, **options)
+    js.stylize_batch(photos[:2], starry, **options, preset="gram")
     before = loop.run._cache_size()
-    js.stylize_batch(photos[1:], starry, seeds=[3, 4], weights=js.LossWeights(2.0, 5.0), **options)
+    js.stylize_batch(photos[1:], starry, seeds=[3, 4], weights=js.LossWeights(2.0, 5.0), **options, preset="gram")
     assert loop.run._cache_size() == before
 
 
@@ -157,7 +159,7 @@ def test_callbacks_see_and_stop(tiny_params, photos, starry):
         seen.append(progress)
         return len(seen) == 2
 
-    results = js.stylize_batch(photos, starry, params=tiny_params, steps=50, callback=callback)
+    results = js.stylize_batch(photos, starry, params=tiny_params, steps=50, callback=callback, preset="gram")
     assert [result.status for result in results] == [js.Status.STOPPED] * 3
     assert seen[0].running == 3
     assert seen[0].evaluations == (1, 1, 1)
@@ -167,7 +169,7 @@ def test_callbacks_see_and_stop(tiny_params, photos, starry):
 
 def test_an_array_of_pictures_will_do(tiny_params, photos, starry):
     stack = np.stack(photos[:2])
-    results = js.stylize_batch(stack, starry, params=tiny_params, steps=2)
+    results = js.stylize_batch(stack, starry, params=tiny_params, steps=2, preset="gram")
     assert [result.image.shape for result in results] == [(48, 64, 3)] * 2
     assert isinstance(results[0].image, jax.Array)
 
@@ -190,4 +192,6 @@ def test_an_array_of_pictures_will_do(tiny_params, photos, starry):
 def test_bad_input_is_refused(tiny_params, photos, starry, change, message, unchecked):
     arguments = {"contents": photos, "styles": starry, "steps": 2} | change
     with pytest.raises(js.InputError, match=message):
-        js.stylize_batch(arguments.pop("contents"), arguments.pop("styles"), params=tiny_params, **arguments)
+        js.stylize_batch(
+            arguments.pop("contents"), arguments.pop("styles"), params=tiny_params, **arguments, preset="gram"
+        )

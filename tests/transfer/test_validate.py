@@ -66,7 +66,7 @@ WRONG = {
         ],
         "styles": [None, "x", 3.0, {}, [], [None], [[]], [[None]], IMAGE[0], [IMAGE] * 3],
         "weights": [*SHARED["weights"], [], [None, 3], [js.LossWeights()] * 3],
-        "strength": [*SHARED["strength"], [], [0.5, None], ["0.5", 0.5], [0.5] * 3],
+        "strength": [*SHARED["strength"], [], ["0.5", 0.5], [0.5] * 3],
         "style_weights": [*SHARED["style_weights"], [["1"], [1.0]], [[1.0], 1.0], [[1.0]] * 3],
         "regions": [*SHARED["regions"], [], ["x", None]],
         "color": [*SHARED["color"], [], ["red", "style"], ["style"] * 3],
@@ -110,6 +110,11 @@ def test_wrong_values_are_refused(nothing_computed, function, name):
         assert "\n" not in message
 
 
+def test_either_all_images_of_a_batch_have_a_strength_or_none(nothing_computed):
+    with pytest.raises(js.InputError, match="strength"):
+        js.stylize_batch([IMAGE] * 2, IMAGE, preset="gram", strength=[0.5, None])
+
+
 OTHER_WORDS = {"regions": ["mask"], "objective": ["layers"]}
 
 
@@ -148,5 +153,6 @@ def test_numbers_of_numpy_will_do(unchecked, tiny_params):
         tolerance=np.float64(0.0),
         style_weights=jnp.ones(1),
         init=IMAGE,
+        preset="gram",
     )
     assert result.evaluations == 2
