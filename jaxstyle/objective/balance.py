@@ -12,8 +12,8 @@ for a strength `s`: all layers have weighted gradients of one norm there, and th
 `u / (1 - u)` times that of the content. Strength 0 is the content alone, 1 the style alone. Measured:
 benchmarks/README.md.
 
-A weight `e` of the edge term is relative to these norms too: with its norm `n_e` at the mosaic, the result is
-`e n / (100 n_e)`, for any strength.
+An edge term of norm `n_e` at the mosaic and weight `e` has `e` times the content's norm there:
+`edges = e (1 - u) n / n_e`.
 """
 
 import functools
@@ -37,9 +37,6 @@ from jaxstyle.vgg.network import check_params
 MIDDLE_RATIO = 30.0
 # Power of the odds of the strength in that ratio: at 0.1 it is 1/81 of the middle one, at 0.9 81 times.
 RATIO_POWER = 2.0
-# Ratio of the edge term to the others for a weight of 1, where edges are plainly those of the content. At 10 they have
-# halos.
-EDGE_RATIO = 0.01
 
 
 def check_strength(strength: float | None) -> None:
@@ -68,8 +65,8 @@ def balance(
         targets: see `make_targets`; of the content's size.
         objective: static.
         strength: from 0, the content alone, to 1, the style alone.
-        weights: `tv` and `regions` are copied from these, `edges` is relative to the other terms, and a layer of
-            weight 0 is left out; see `LossWeights`.
+        weights: `tv` and `regions` are copied from these, `edges` is relative to the content term, and a layer
+            of weight 0 is left out; see `LossWeights`.
 
     Returns:
         Weights with one number for each layer.
@@ -138,12 +135,13 @@ def _balance(
     mean = jnp.where(mean > 0, mean, 1.0)
     style_odds, content_odds = MIDDLE_RATIO * strength**RATIO_POWER, (1 - strength) ** RATIO_POWER
     style_part = style_odds / (style_odds + content_odds)
+    content_norm = (1 - style_part) * mean
     edges = jnp.asarray(weights.edges, jnp.float32)
     if targets.edges is not None:
         gradient = jax.grad(edge_loss)(mosaic, targets.edges, targets.extent)
-        edges = EDGE_RATIO * edges * mean * _inverse(jnp.sqrt(jnp.sum(jnp.square(gradient))))
+        edges = edges * content_norm * _inverse(jnp.sqrt(jnp.sum(jnp.square(gradient))))
     return weights._replace(
-        content=(1 - style_part) * mean * inverse[:contents] / content_count,
+        content=content_norm * inverse[:contents] / content_count,
         style=style_part * mean * inverse[contents:] / style_count,
         edges=edges,
     )
