@@ -55,23 +55,31 @@ def raw_gram(features):
     return flat.T @ flat
 
 
+def laplacian(image):
+    """Laplacian of the colors' sum, averaged over 4x4 pixels: the border's neighbors are the border itself."""
+    height, width = image.shape[0] // 4, image.shape[1] // 4
+    cells = image[: 4 * height, : 4 * width].sum(axis=2).reshape(height, 4, width, 4).mean(axis=(1, 3))
+    around = np.pad(cells, 1, mode="edge")
+    return 4 * cells - around[:-2, 1:-1] - around[2:, 1:-1] - around[1:-1, :-2] - around[1:-1, 2:]
+
+
 def positions(features):
     return features.shape[0] * features.shape[1]
 
 
 def aim(params, content, styles, objective, style_weights=None):
-    """Content features, and Gram matrices a position, blended: `(features by layer, Grams by layer)`."""
+    """Content features and Gram matrices a position, blended, by layer; and the content's Laplacian."""
     options = {"pooling": objective.pooling, "padding": objective.padding}
     blend = np.ones(len(styles)) if style_weights is None else np.array(style_weights, "f8")
     grams = dict.fromkeys(objective.style_layers, 0.0)
     for weight, style in zip(blend / blend.sum(), styles, strict=True):
         for layer, tap in features(params, style, objective.style_layers, **options).items():
             grams[layer] = grams[layer] + weight * raw_gram(tap) / positions(tap)
-    return features(params, content, objective.content_layers, **options), grams
+    return features(params, content, objective.content_layers, **options), grams, laplacian(content)
 
 
-def losses(image, params, targets, objective, content_weight=1.0, style_weight=1e3, tv_weight=0.0):
-    """`(total, content, style, tv)`; weights are a number or one a layer."""
+def losses(image, params, targets, objective, content=1.0, style=1e3, tv=0.0, edges=0.0):
+    """`(total, content, style, tv, edges)`; weights are a number or one a layer."""
     taps = features(
         params,
         image,
@@ -93,11 +101,12 @@ def losses(image, params, targets, objective, content_weight=1.0, style_weight=1
         else:
             # The notebook: mean squared difference of Grams a position, weighted by 1 / N^2.
             style_terms.append(((G / M - targets[1][layer]) ** 2).mean() / N**2)
-    content = np.sum(np.multiply(content_weight, content_terms)) if content_terms else 0.0
-    style = np.sum(np.multiply(style_weight, style_terms)) if style_terms else 0.0
+    content = np.sum(np.multiply(content, content_terms)) if content_terms else 0.0
+    style = np.sum(np.multiply(style, style_terms)) if style_terms else 0.0
     rows, columns = np.diff(image, axis=0), np.diff(image, axis=1)
-    tv = tv_weight * ((rows**2).sum() + (columns**2).sum()) / (image.shape[0] * image.shape[1])
-    return content + style + tv, content, style, tv
+    tv = tv * ((rows**2).sum() + (columns**2).sum()) / (image.shape[0] * image.shape[1])
+    edges = edges * ((laplacian(image) - targets[2]) ** 2).mean()
+    return content + style + tv + edges, content, style, tv, edges
 
 
 def derivative(function, point, direction, width=1e-6):

@@ -76,6 +76,7 @@ def plain(stylize):
         ("--style-loss", "mean+std"),
         ("--style-loss", "wasserstein"),
         ("--tv-weight", "1e5"),
+        ("--edge-weight", "1e4"),
         ("--tv-weight", "1e5", "--variation", "nine-point"),
         ("--average", "0.8"),
         ("--style-scale", "0.6"),

@@ -1,4 +1,4 @@
-"""Regions and every style loss: the same numbers whole, in windows, on a canvas and over eight devices."""
+"""Regions, edges and every style loss: the same numbers whole, in windows, on a canvas and over eight devices."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, c
     """Losses and gradient."""
     size = photo.shape[:2]
     masks = None if guidance is None else regions(photo, paintings, guidance)
-    weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5))
+    weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5), edges=10.0)
     pictures = image, photo, paintings
     params, weights, (image, photo, paintings), objective = placed(
         params, weights, pictures, objective, mesh, canvas, plain_paintings=guidance is not None
@@ -61,8 +61,9 @@ PAIRS = [
 def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, guidance):
     # The deepest layer sees 70 pixels, too far for a region to be inside.
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    objective = js.Objective(style_loss=style_loss, style_layers=layers)
+    objective = js.Objective(style_loss=style_loss, style_layers=layers, edges=True)
     whole = evaluated(*pictures, tiny_params, objective, guidance)
+    assert whole[0][js.Losses._fields.index("edges")] > 1e-2
     # Each loss and each guidance twice in windows and twice on a canvas.
     if (LOSSES.index(style_loss) + GUIDANCE.index(guidance)) % 2:
         check_losses_and_gradient(
@@ -80,7 +81,7 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
 @pytest.mark.long
 @pytest.mark.parametrize(("style_loss", "guidance"), [("gram", "all"), ("wasserstein", "simple")])
 def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
-    objective = js.Objective(style_loss=style_loss, algorithm="direct")
+    objective = js.Objective(style_loss=style_loss, algorithm="direct", edges=True)
     whole = evaluated(*pictures, real_params, objective, guidance)
     check_losses_and_gradient(
         evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole
@@ -94,7 +95,8 @@ def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, 
 
 @pytest.mark.long
 def test_windows_of_every_devices_part(tiny_params, pictures):
-    objective = js.Objective(style_loss="covariance", style_layers=("relu1_1", "relu3_1"), content_layers=("relu3_1",))
+    layers = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu3_1",)}
+    objective = js.Objective(style_loss="covariance", **layers, edges=True)
     whole = evaluated(*pictures, tiny_params, objective, "simple")
     windowed = dataclasses.replace(objective, window=32)
     check_losses_and_gradient(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)

@@ -11,6 +11,9 @@ mean of the `n_k`,
 for a strength `s`: all layers have weighted gradients of one norm there, and those of the style together
 `u / (1 - u)` times that of the content. Strength 0 is the content alone, 1 the style alone. Measured:
 benchmarks/README.md.
+
+An edge term of norm `n_e` at the mosaic and weight `e` has `e` times the content's norm there:
+`edges = e (1 - u) n / n_e`.
 """
 
 import functools
@@ -23,6 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.errors import InputError, check_number
 from jaxstyle.image.ops import check_image
+from jaxstyle.losses.edges import edge_loss
 from jaxstyle.objective.base import LossWeights, Objective, check_objective, check_weight_shapes
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.targets import Targets, check_targets
@@ -61,7 +65,8 @@ def balance(
         targets: see `make_targets`; of the content's size.
         objective: static.
         strength: from 0, the content alone, to 1, the style alone.
-        weights: `tv` and `regions` are copied from these, and a layer of weight 0 is left out; see `LossWeights`.
+        weights: `tv` and `regions` are copied from these, `edges` is relative to the content term, and a layer
+            of weight 0 is left out; see `LossWeights`.
 
     Returns:
         Weights with one number for each layer.
@@ -125,15 +130,26 @@ def _balance(
     norms = jnp.where(jnp.concatenate(term_weights) > 0, norms, 0.0)
     content_count, style_count = (jnp.maximum(jnp.sum(weight > 0, dtype=jnp.float32), 1.0) for weight in term_weights)
     # A term without a gradient, such as the style's where style and content are one image, gets no weight.
-    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1.0), 0.0)
+    inverse = _inverse(norms)
     mean = jnp.sum(norms[:contents]) / content_count
     mean = jnp.where(mean > 0, mean, 1.0)
     style_odds, content_odds = MIDDLE_RATIO * strength**RATIO_POWER, (1 - strength) ** RATIO_POWER
     style_part = style_odds / (style_odds + content_odds)
+    content_norm = (1 - style_part) * mean
+    edges = jnp.asarray(weights.edges, jnp.float32)
+    if targets.edges is not None:
+        gradient = jax.grad(edge_loss)(mosaic, targets.edges, targets.extent)
+        edges = edges * content_norm * _inverse(jnp.sqrt(jnp.sum(jnp.square(gradient))))
     return weights._replace(
-        content=(1 - style_part) * mean * inverse[:contents] / content_count,
+        content=content_norm * inverse[:contents] / content_count,
         style=style_part * mean * inverse[contents:] / style_count,
+        edges=edges,
     )
+
+
+def _inverse(norms: Float[Array, "*terms"]) -> Float[Array, "*terms"]:
+    """1 / norm, and 0 for 0."""
+    return jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1.0), 0.0)
 
 
 # `balance` without checks; of several images, with a leading axis of all but the params.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
 from jaxstyle.fields import option
+from jaxstyle.losses.edges import CELL
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
 from jaxstyle.losses.statistics import Variation
@@ -122,7 +123,8 @@ class LossOptions:
 class Objective(LossOptions):
     """The structure of the loss: hashable, a static argument of every compiled function.
 
-    Its attributes are those of `LossOptions`, and how the loss is evaluated, which does not change it.
+    Its attributes are those of `LossOptions`, whether there is an edge term, and how the loss is evaluated, which does
+    not change it.
 
     Raises:
         InputError: for unknown layers or values.
@@ -133,9 +135,13 @@ class Objective(LossOptions):
     windows, with the same result in less memory (see `windows.py`). None for no windows."""
     shards: tuple[int, int] = (1, 1)
     """Numbers of devices that share the rows and the columns of an image: see `on_mesh`."""
+    edges: bool = False
+    """True for the edge term: see `edges.py`."""
 
     def __post_init__(self):
         super().__post_init__()
+        if not isinstance(self.edges, bool):
+            raise InputError(f"edges is {quote(self.edges)}, expected True or False")
         if not isinstance(self.shards, tuple | list) or len(self.shards) != 2:
             raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
         for count in self.shards:
@@ -144,6 +150,11 @@ class Objective(LossOptions):
         if self.window is not None:
             check_integer(self.window, "window", MIN_WINDOW, MAX_WINDOW)
             object.__setattr__(self, "window", int(self.window))
+
+    @property
+    def min_side(self) -> int:
+        """Minimum height and width in pixels; two cells of the edge term."""
+        return max(super().min_side, 2 * CELL if self.edges else 0)
 
 
 class LossWeights(NamedTuple):
@@ -157,6 +168,8 @@ class LossWeights(NamedTuple):
         regions: weight of the style of a region; one number, or one for each region.
         neighbors: weight of the neighbor term, which is 0 to 2 for each layer; one number, or one for each neighbor
             layer.
+        edges: weight of the edge term, which is about 1e-2 to 1: 1e6 keeps edges visibly beside the notebook's other
+            weights. Only for an objective with `edges`.
     """
 
     content: float | tuple[float, ...] | Array = 1.0
@@ -164,19 +177,21 @@ class LossWeights(NamedTuple):
     tv: float | Array = 0.0
     regions: float | tuple[float, ...] | Array = 1.0
     neighbors: float | tuple[float, ...] | Array = 1.0
+    edges: float | Array = 0.0
 
 
 class Losses(NamedTuple):
     """The weighted terms and their sum. Scalars, or arrays of a run's history.
 
     Attributes:
-        total: content + style + tv + neighbors.
+        total: content + style + tv + neighbors + edges.
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
         tv: weighted total variation.
         surrogate: the scalar whose gradient `value_and_grad` returns: `total`, or with whitened targets the total whose
             style term is measured in their metric.
         neighbors: weighted sum over the neighbor layers.
+        edges: weighted edge term.
     """
 
     total: Float[Array, "*steps"]
@@ -185,6 +200,7 @@ class Losses(NamedTuple):
     tv: Float[Array, "*steps"]
     surrogate: Float[Array, "*steps"]
     neighbors: Float[Array, "*steps"]
+    edges: Float[Array, "*steps"]
 
 
 def check_objective(objective: Any) -> None:
@@ -222,6 +238,8 @@ def check_weight_shapes(weights: Any, objective: Objective, regions: int | None 
         if shape and (count is None or shape[0] not in ((1, count) if count else (0,))):
             expected = "one number" + (f", or one for each of the {count} {items}" if count else "")
             raise InputError(f"the {name} weight has {shape[0]} numbers, expected {expected}")
+    if not objective.edges and not isinstance(weights.edges, jax.Array) and weights.edges > 0:
+        raise InputError(f"the edges weight is {weights.edges}, expected 0, or an objective with edges=True")
 
 
 def check_weights(weights: Any, objective: Objective, regions: int | None = None) -> None:
@@ -239,7 +257,7 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
     for name, value in weights._asdict().items():
         _check_weight_values(name, value, np.asarray(value, np.float64))
     terms = [(weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)]
-    terms.append((weights.neighbors, objective.neighbor_layers))
+    terms += [(weights.neighbors, objective.neighbor_layers), (weights.edges, objective.edges)]
     if not any(exists and np.any(np.asarray(weight) > 0) for weight, exists in terms):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
@@ -252,6 +270,7 @@ def _weight_counts(objective: Objective, regions: int | None) -> tuple[tuple[str
         ("tv", None, ""),
         ("regions", regions, "regions"),
         ("neighbors", len(objective.neighbor_layers), "neighbor layers"),
+        ("edges", None, ""),
     )
 
 
@@ -270,7 +289,7 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
         regions: number of regions; None if there are none.
 
     Returns:
-        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, and `(neighbor layers,)`.
+        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, `(neighbor layers,)`, and `()`.
     """
     counts = [count for _, count, _ in _weight_counts(objective, regions)]
     return LossWeights(

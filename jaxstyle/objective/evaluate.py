@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
+from jaxstyle.losses.edges import edge_loss
 from jaxstyle.losses.gatys import content_scale, variation_scale
 from jaxstyle.losses.statistics import variation_sum
 from jaxstyle.losses.style import Moments, style_distance
@@ -81,8 +82,11 @@ def compiled_value_and_grad(
     def surrogate(pixels: Image):
         statistics = compute_statistics(pixels, params, inputs, segments_of(objective), targets.extent)
         variation = variation_sum(pixels, objective.variation, targets.extent)
+        edges = jnp.float32(0.0)
+        if objective.edges and targets.edges is not None:
+            edges = edge_loss(pixels, targets.edges, targets.extent)
         size = sides(pixels.shape, targets.extent)
-        losses = weighted_losses(statistics, variation, size, targets, weights, objective)
+        losses = weighted_losses(statistics, variation, edges, size, targets, weights, objective)
         return losses.surrogate, losses
 
     (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
@@ -92,6 +96,7 @@ def compiled_value_and_grad(
 def weighted_losses(
     statistics: Statistics,
     variation: Scalar,
+    edges: Scalar,
     size: tuple[Dim, Dim],
     targets: Targets,
     weights: LossWeights,
@@ -105,6 +110,7 @@ def weighted_losses(
     Args:
         statistics: sums over the whole image.
         variation: see `variation_sum`.
+        edges: see `edge_loss`.
         size: height and width of the image.
         targets: see `make_targets`.
         weights: see `LossWeights`.
@@ -116,10 +122,11 @@ def weighted_losses(
         for weight, losses in zip((weights.content, weights.style, weights.style), terms, strict=False)
     )
     tv = jnp.float32(weights.tv) * variation * variation_scale(*size, objective.variation)
-    neighbors = _weighted(weights.neighbors, terms.neighbors)
+    neighbors, edges = _weighted(weights.neighbors, terms.neighbors), jnp.float32(weights.edges) * edges
     totals = content + style + tv, content + surrogate + tv
     total, surrogate = (total + neighbors if objective.neighbor_layers else total for total in totals)
-    return Losses(total, content, style, tv, surrogate, neighbors)
+    total, surrogate = (total + edges if objective.edges else total for total in (total, surrogate))
+    return Losses(total, content, style, tv, surrogate, neighbors, edges)
 
 
 def loss_terms(

@@ -14,6 +14,7 @@ from jaxstyle.errors import InputError, check_number, check_sequence, quote
 from jaxstyle.image.canvas import Canvas, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.image.regions import Guidance, Regions, check_regions
+from jaxstyle.losses.edges import laplacian
 from jaxstyle.losses.guides import Guides, make_guides
 from jaxstyle.losses.neighbors import Bank
 from jaxstyle.losses.whitening import Metric, whitening
@@ -41,6 +42,7 @@ class Targets(NamedTuple):
         extent: height and width of an image on a larger canvas (see `canvas.py`); None if the image fills the canvas.
         banks: neighbor layer to the style's features there; with regions one bank for each. None where there are no
             neighbor layers.
+        edges: the content's Laplacian `(H // 4, W // 4, 1)`: see `edges.py`; None where there is no edge term.
     """
 
     content: dict[str, AnyFeatures]
@@ -50,6 +52,7 @@ class Targets(NamedTuple):
     metric: dict[str, Metric] | None = None
     extent: Extent | None = None
     banks: dict[str, Bank] | None = None
+    edges: AnyFeatures | None = None
 
 
 class StyleStatistics(NamedTuple):
@@ -110,8 +113,8 @@ def make_targets(
         masks = place([regions.content], (height, width), mesh_of(canvas.pixels))
         guides = content_guides(masks._replace(extent=canvas.extent), objective, regions.guidance)
     style = style_statistics(params, styles, objective, style_weights, regions)
-    features = content_features(params, canvas, objective)
-    return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks)
+    features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
+    return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks, edges=edges)
 
 
 def check_targets(targets: Any, objective: Objective) -> None:
@@ -132,6 +135,8 @@ def check_targets(targets: Any, objective: Objective) -> None:
             raise InputError(
                 f"targets.{name} has no layer {min(missing)}, expected targets that were made for this objective"
             )
+    if objective.edges and targets.edges is None:
+        raise InputError("targets.edges is None, expected targets that were made for this objective")
 
 
 def content_guides(masks: Canvas, objective: Objective, guidance: Guidance) -> Guides:
@@ -280,6 +285,15 @@ def content_features(params: Params, content: Canvas, objective: Objective) -> d
         return {layer: maps[layer] for layer in layers}
 
     return (jax.vmap(features) if content.pixels.ndim == 4 else features)(content)
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def content_edges(content: Canvas, objective: Objective) -> Float[Array, "*batch _ _ 1"] | None:
+    """Compute the content's Laplacian, None without an edge term; with a leading axis for several images."""
+    if not objective.edges:
+        return None
+    pixels = jnp.asarray(content.pixels)
+    return (jax.vmap(laplacian) if pixels.ndim == 4 else laplacian)(pixels, content.extent)
 
 
 def _canvas(image: AnyImage | Canvas) -> Canvas:

@@ -40,4 +40,5 @@ def finish_objective(objective: Objective) -> Objective:
         variation="squared",
         pooling="avg",
         neighbor_layers=NEIGHBOR_LAYERS,
+        edges=False,
     )

@@ -22,6 +22,7 @@ from jaxstyle.objective.relative import relative_weights
 from jaxstyle.objective.targets import (
     StyleStatistics,
     Targets,
+    content_edges,
     content_features,
     content_guides,
     style_statistics,
@@ -78,8 +79,8 @@ def make_problem(
     guides, regions = None, [job.regions for job in jobs if job.regions is not None]
     if regions:
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
-    features = content_features(mesh_params, content, objective)
-    targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks)
+    features, edges = content_features(mesh_params, content, objective), content_edges(content, objective)
+    targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if weights is not None:
         stage_weights = _combine(unstack(weights, len(jobs)), mesh)
     elif stage.weights is not None:

@@ -18,7 +18,7 @@ from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import State, init_unchecked
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import canvas_size, image_spec, shardings_like
-from jaxstyle.objective.targets import Targets, compiled_style_statistics, content_features, whiten
+from jaxstyle.objective.targets import Targets, compiled_style_statistics, content_edges, content_features, whiten
 from jaxstyle.optim.lbfgs import uses_lbfgs
 from jaxstyle.typing import Params
 from jaxstyle.vgg import network
@@ -74,8 +74,9 @@ def step_arguments(stage: StageShape) -> StepArguments:
 
     def targets_of(params: Params, image: Any, extent: Any, style: Any, masks: Any) -> Targets:
         statistics = compiled_style_statistics(params, Canvas(style), unsharded, None)
-        features = content_features(params, Canvas(image, extent), objective)
-        targets = Targets(features, statistics.grams, statistics.means, extent=extent, banks=_banks_of(params, stage))
+        canvas, banks = Canvas(image, extent), _banks_of(params, stage)
+        features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
+        targets = Targets(features, statistics.grams, statistics.means, extent=extent, banks=banks, edges=edges)
         if stage.regions:
             statistics = targets.style, targets.means
             grams, means = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], stage.regions, axis=0), statistics)
@@ -118,10 +119,12 @@ def _on_mesh(arguments: StepArguments, mesh: Mesh | AbstractMesh, batched: bool)
         return jax.tree.map(lambda leaf: _sharded(leaf, NamedSharding(mesh, spec)), tree)
 
     state, params, targets, weights = arguments
-    image, maps, guides = put(state.image, spatial), put(targets.content, spatial), targets.guides
+    image, guides = put(state.image, spatial), targets.guides
+    maps, edges = put((targets.content, targets.edges), spatial)
     if guides is not None:
         guides = put(guides, spatial)._replace(shares=put(guides.shares, first))
-    targets = put(targets._replace(content={}, guides=None), first)._replace(content=maps, guides=guides)
+    targets = put(targets._replace(content={}, guides=None, edges=None), first)
+    targets = targets._replace(content=maps, guides=guides, edges=edges)
     state = jax.tree.map(_sharded, state, shardings_like(state, image, batched))
     return state, put(params, PartitionSpec()), targets, put(weights, first)
 

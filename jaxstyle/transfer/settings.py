@@ -24,7 +24,7 @@ from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
 # Terms with a weight, in the order of `LossWeights`.
-TERMS = ("content", "style", "tv", "region", "neighbor")
+TERMS = ("content", "style", "tv", "region", "neighbor", "edge")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ class RunOptions(LossOptions):
     tv_weight: float = option(0.0)
     """Weight of the smoothness term (total variation), 0 or more.
     A visible value is about 1e6 with the normalization notebook."""
+    edge_weight: float = option(0.0)
+    """Weight of the edge term, 0 or more, which keeps the photo's edges and small parts, such as eyes and letters.
+    With `strength` it is relative to the content loss: 1 is visible, and from about 5 on contours get halos and steps.
+    Without, a visible value is about 1e6 with the normalization notebook."""
     color: Color = option("style", validate.check_color_name)
     """Colors of the result: style for the painting's; all others keep the photo's.
     luminance: only the brightness is stylized.
@@ -129,14 +133,15 @@ class Settings(RunOptions):
     @property
     def min_side(self) -> int:
         """Minimum height and width in pixels; those of the finish included."""
-        side = super().min_side
+        side = self.objective.min_side
         return max(side, finish_objective(self.objective).min_side) if self.finish else side
 
     @property
     def objective(self) -> Objective:
         """Structure of the loss; a window of "auto" is none yet."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(LossOptions)}
-        return Objective(**parts, window=None if isinstance(self.window, str) else self.window, shards=self.shards)
+        window = None if isinstance(self.window, str) else self.window
+        return Objective(**parts, window=window, shards=self.shards, edges=self.edge_weight != 0)
 
     @property
     def weights(self) -> LossWeights:

@@ -44,7 +44,7 @@ def stylize(
 ) -> Result:
     """Return the content image in the style of the style image.
 
-    Minimizes `content + style + tv` over the pixels (see `gatys.py` for the formulas), from the initial image `init`.
+    Minimizes `content + style + tv + edges` over the pixels (formulas: gatys.py, edges.py), from the image `init`.
     With several `scales`, the run goes from coarse to fine (see `pyramid`): each scale starts from the upsampled best
     image of the previous one, with a fresh optimizer state. The optimizer follows the gradient of a surrogate loss with
     whitened style residuals (see `whiten`), which takes fewer evaluations. The reported losses and the best image are

@@ -112,7 +112,8 @@ def stylize_batch(
     all_settings = [
         resolve_settings(base, mesh, **overrides, **{name: image[key] for name, key in own.items()}) for image in inputs
     ]
-    common = all_settings[0]
+    # One image with an edge term gives all of them one, of weight 0 for the others.
+    common = max(all_settings, key=lambda settings: settings.objective.edges)
     jobs = [_job(k, *pair) for k, pair in enumerate(zip(inputs, all_settings, strict=True))]
     _check_same_structure(jobs)
     # Every device gets the same number of images; results of the added ones are dropped.

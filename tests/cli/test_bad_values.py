@@ -46,6 +46,7 @@ STYLIZE = {
     "content_weight": (*NUMBER, "1e39", "1 2"),
     "style_weight": (*NUMBER, "1e39", "1 2"),
     "tv_weight": (*NUMBER, "1e39"),
+    "edge_weight": (*NUMBER, "1e39"),
     "neighbor_weight": (*NUMBER, "1e39", "1 2"),
     "neighbor_layers": (*CHOICE, "relu9_1", "relu1_1 relu1_1"),
     "bank_size": (*WHOLE, "0", "65537"),

@@ -23,7 +23,7 @@ from jaxstyle.transfer.pyramid import Scale, pyramid
 def test_the_loss_is_the_last_scales_that_has_one(totals, least):
     """Two evaluations a scale; if the full size overflows, the coarse picture counts."""
     scales = (Scale(32, 32, 0.5, 2), Scale(64, 64, 1.0, 2))
-    losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * 6)
+    losses = js.Losses(*[jnp.asarray(totals, jnp.float32)] * len(js.Losses._fields))
     result = js.Result(js.white_noise(0, 64, 64), losses, 4, js.Status.NOT_FINITE, 1.0, scales, js.LossWeights())
     assert report.final_loss(result) == least
 
@@ -41,7 +41,7 @@ def test_the_announcement_says_what_is_known():
 
 def test_a_long_run_is_announced_from_measured_seconds():
     def progress(seconds, fraction):
-        image, losses = jnp.zeros((32, 32, 3)), js.Losses(*[jnp.float32(1)] * 6)
+        image, losses = jnp.zeros((32, 32, 3)), js.Losses(*[jnp.float32(1)] * len(js.Losses._fields))
         return js.Progress(1, 100, losses, image, seconds, Scale(32, 32, 1.0, 100), fraction)
 
     hint = report.long_run_hint(progress(60.0, 0.01), progress(64.0, 0.02))

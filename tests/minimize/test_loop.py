@@ -45,7 +45,7 @@ def test_the_answer_ends_the_descent(problem):
 
 
 def verdict(totals, num_nonfinite=0, tolerance=1e-3, objective_start=0):
-    history = np.repeat(np.float32(totals)[:, None], 6, axis=1)
+    history = np.repeat(np.float32(totals)[:, None], len(js.Losses._fields), axis=1)
     return judge(num_nonfinite, history, tolerance, on_surrogate=False, objective_start=objective_start)
 
 

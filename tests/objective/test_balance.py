@@ -12,7 +12,7 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 @pytest.fixture(scope="module")
 def problem(tiny_params, china, starry):
-    objective = js.Objective()
+    objective = js.Objective(edges=True)
     return tiny_params, js.make_targets(tiny_params, china, [starry], objective), objective
 
 
@@ -25,7 +25,7 @@ def mosaic(china, starry):
 def test_the_weighted_gradients_of_all_layers_have_equal_norms(problem, china, mosaic, strength):
     """Gradients of one term at a time, with the weights that were found."""
     params, targets, objective = problem
-    weights = balance(china, mosaic, *problem, strength)
+    weights = balance(china, mosaic, *problem, strength, js.LossWeights(edges=2.0))
 
     def norm(image, alone):
         return float(jnp.linalg.norm(js.value_and_grad(image, params, targets, alone, objective)[1]))
@@ -35,6 +35,8 @@ def test_the_weighted_gradients_of_all_layers_have_equal_norms(problem, china, m
     content = norm(mosaic, js.LossWeights(weights.content, 0.0))
     np.testing.assert_allclose(styles, np.mean(styles), rtol=1e-4)
     np.testing.assert_allclose(np.sum(styles) / content, 30 * (strength / (1 - strength)) ** 2, rtol=1e-4)
+    edges = norm(mosaic, js.LossWeights(0.0, 0.0, edges=weights.edges))
+    np.testing.assert_allclose(edges, 2 * content, rtol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])

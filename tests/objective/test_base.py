@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,8 @@ def test_the_default_layers_are_the_papers():
     assert objective.layers == ("relu4_2", "relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     assert objective.min_side == 32
     assert SMALL.min_side == 4
+    # Two cells of the edge term.
+    assert dataclasses.replace(SMALL, edges=True).min_side == 8
 
 
 def test_objectives_are_values():
@@ -73,10 +77,11 @@ def test_layers_in_a_list_are_accepted():
         js.LossWeights(content=0.0, style=0.0, tv=1.0),
         js.LossWeights(style=jnp.array([1.0, 2.0])),
         js.LossWeights(style=np.float32(3.0)),
+        js.LossWeights(0.0, 0.0, edges=1.0),
     ],
 )
 def test_right_weights_are_accepted(weights):
-    check_weights(weights, SMALL)
+    check_weights(weights, dataclasses.replace(SMALL, edges=True))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,8 @@ def test_right_weights_are_accepted(weights):
         (js.LossWeights(style=jnp.ones((2, 1))), r"the style weight is an array of shape \(2, 1\)"),
         (js.LossWeights(0.0, 0.0, 0.0), "all weights are zero, expected at least one positive"),
         (js.LossWeights(0.0, (0.0, 0.0), 0.0), "all weights are zero"),
+        (js.LossWeights(edges=-1.0), r"the edges weight is -1\.0"),
+        (js.LossWeights(edges=2.0), r"the edges weight is 2\.0, expected 0, or an objective with edges=True"),
     ],
 )
 def test_wrong_weights_are_refused(weights, message):
@@ -108,7 +115,7 @@ def test_the_weight_of_a_term_without_layers_does_not_count():
 
 @pytest.mark.parametrize("normalization", BOTH)
 def test_weighted_losses_write_the_formula_once(normalization):
-    objective = js.Objective(("relu2_1", "relu3_1"), ("relu1_1", "pool2"), normalization)
+    objective = js.Objective(("relu2_1", "relu3_1"), ("relu1_1", "pool2"), normalization, edges=True)
     rng = np.random.default_rng(0)
     products = {layer: rng.normal(size=(c, c)) for layer, c in (("relu1_1", 4), ("pool2", 6))}
     grams = {layer: rng.normal(size=p.shape) for layer, p in products.items()}
@@ -122,12 +129,13 @@ def test_weighted_losses_write_the_formula_once(normalization):
             {},
         ),
         jnp.float32(11.0),
+        jnp.float32(0.5),
         (11, 17),
         js.Targets(
             {layer: jnp.zeros(shape) for layer, shape in shapes.items()},
             {layer: jnp.asarray(g, jnp.float32) for layer, g in grams.items()},
         ),
-        js.LossWeights(content=(2.0, 3.0), style=(5.0, 7.0), tv=13.0),
+        js.LossWeights(content=(2.0, 3.0), style=(5.0, 7.0), tv=13.0, edges=17.0),
         objective,
     )
     # Positions at 11x17: 187 at relu1_1 and 2 * 4 at pool2, whose odd rows and columns are dropped twice.
@@ -139,8 +147,8 @@ def test_weighted_losses_write_the_formula_once(normalization):
         content = 2 * 3.0 / 160 + 3 * 5.0 / 56
         style = 5 * squares[0] / 4**4 + 7 * squares[1] / 6**4
     tv = 13 * 11.0 / 187
-    total = content + style + tv
-    np.testing.assert_allclose(losses, (total, content, style, tv, total, 0.0), rtol=1e-5)
+    total = content + style + tv + 17 * 0.5
+    np.testing.assert_allclose(losses, (total, content, style, tv, total, 0.0, 17 * 0.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("normalization", BOTH)
@@ -159,7 +167,8 @@ def test_losses_of_huge_pictures(side, normalization):
 
     def total(product, error, variation):
         sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, {}, {})
-        return weighted_losses(sums, variation, (side, side), targets, js.LossWeights(2.0, 5.0, 7.0), objective).total
+        weights, edges = js.LossWeights(2.0, 5.0, 7.0), jnp.float32(0.0)
+        return weighted_losses(sums, variation, edges, (side, side), targets, weights, objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
         jnp.asarray(product, jnp.float32), jnp.float32(error), jnp.float32(0.5 * side**2)
@@ -183,7 +192,8 @@ def test_weights_are_traced_not_baked_in():
         traces.append(1)
         sums = Statistics({}, {}, {"relu2_1": error}, {}, {})
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
-        return weighted_losses(sums, jnp.float32(0.0), (4, 4), targets, weights, js.Objective(("relu2_1",), ())).total
+        zero, objective = jnp.float32(0.0), js.Objective(("relu2_1",), ())
+        return weighted_losses(sums, zero, zero, (4, 4), targets, weights, objective).total
 
     values = [float(total(js.LossWeights(content=w), jnp.float32(16.0))) for w in (1.0, 2.0, 0.5)]
     assert values == [1.0, 2.0, 0.5]
@@ -203,6 +213,7 @@ def test_broadcast_weights_have_the_same_shapes_for_all_weights():
             ((), "float32"),
             ((), "float32"),
             ((0,), "float32"),
+            ((), "float32"),
         ]
-        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, ()), strict=True):
+        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, (), 0.0), strict=True):
             np.testing.assert_array_equal(array, expected)

@@ -1,5 +1,7 @@
 """Targets against the float64 reference, and how several styles blend."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +25,12 @@ def test_targets_against_the_reference(tiny_params):
     slow = reference.aim(reference.float64(tiny_params), np.asarray(content, "f8"), [np.asarray(style, "f8")], SMALL)
     assert set(targets.content) == {"relu2_1"}
     assert set(targets.style) == {"relu1_1", "conv2_2"}
-    for ours, expected in zip(targets[:2], slow, strict=True):
+    for ours, expected in zip(targets[:2], slow[:2], strict=True):
         for layer in ours:
             np.testing.assert_allclose(ours[layer], expected[layer], rtol=1e-5, atol=1e-5)
+    assert targets.edges is None
+    edges = js.make_targets(tiny_params, content, [style], dataclasses.replace(SMALL, edges=True)).edges
+    np.testing.assert_allclose(edges[:, :, 0], slow[2], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ FIELDS = [
     *((name, value) for name in ("style_loss", "variation", "matrix_root") for value in (None, "", 1, ["gram"])),
     *(("window", value) for value in ("auto", 31, -64, 0, 64.0, math.nan, [64], True)),
     *(("shards", value) for value in (None, "11", 1, (1,), (1, 0), (1, -1), (1.0, 1), (1, 1, 1), (True, 1), [[1], 1])),
+    *(("edges", value) for value in (None, "yes", 1.0, [True])),
     *(("ridge", value) for value in ("1", -1e-4, math.nan, math.inf, [1e-4], True, 1e39)),
 ]
 
@@ -118,6 +119,7 @@ NO_WEIGHTS = [
     *(js.LossWeights(1.0, value) for value in (None, "1", (), (math.nan,), (1.0, -2.0), np.ones((1, 1)), ["1"])),
     *(js.LossWeights(1.0, 1.0, value) for value in (None, "1", (1.0,), math.inf, -1.0, np.array([1.0]))),
     *(js.LossWeights(regions=value) for value in (None, "1", (1.0, 2.0), -1.0)),
+    *(js.LossWeights(edges=value) for value in (None, "1", (1.0,), -1.0, 1.0)),
 ]
 NO_TARGETS = (None, "targets", {}, js.Targets({}, {}), js.Targets({"relu2_1": IMAGE}, {}))
 EVALUATIONS = [
@@ -127,6 +129,7 @@ EVALUATIONS = [
     *(("weights", value) for value in NO_WEIGHTS),
     *(("objective", value) for value in (None, "default", [OBJECTIVE], js.Objective(("relu2_2",), ()))),
     ("objective", js.Objective(("relu2_1",), ("relu1_1",), style_loss="covariance")),
+    ("objective", js.Objective(("relu2_1",), ("relu1_1",), edges=True)),
 ]
 
 

@@ -72,8 +72,10 @@ def test_what_is_held_is_counted_by_hand():
         ({"optimizer": js.lbfgs(2)}, {"optimizer": js.lbfgs(2)}),
         ({"mesh": (2, 1)}, {"mesh": (2, 1)}),
         ({"regions": True}, {"regions": 2}),
+        ({"edge_weight": 1.0}, {}),
+        ({"mesh": (2, 1), "edge_weight": 1.0}, {"mesh": (2, 1)}),
     ],
-    ids=["plain", "windows", "lbfgs", "mesh", "regions"],
+    ids=["plain", "windows", "lbfgs", "mesh", "regions", "edges", "edges on a mesh"],
 )
 def test_a_run_compiles_the_steps_once(tiny_params, compiled, options, shape):
     """The program whose memory is estimated is that of the run."""
@@ -85,9 +87,10 @@ def test_a_run_compiles_the_steps_once(tiny_params, compiled, options, shape):
         mask = np.zeros((48, 64, 2), np.float32)
         mask[:20, :, 0] = mask[20:, :, 1] = 1
         options["regions"] = js.Regions(mask, [np.ones(2, np.float32)])
-    stage = shape_of(48, 64)._replace(**shape)
+    objective = dataclasses.replace(SHALLOW, edges="edge_weight" in options)
+    stage = shape_of(48, 64)._replace(objective=objective, **shape)
     if "mesh" in options:
-        stage = stage._replace(objective=js.on_mesh(SHALLOW, options["mesh"]))
+        stage = stage._replace(objective=js.on_mesh(objective, options["mesh"]))
     assert math.isfinite(memory.memory(stage.in_windows(options.get("window"))).peak)
     # None if another test has compiled the same.
     compiled.clear()

@@ -28,7 +28,7 @@ def photos(photograph):
 @pytest.mark.parametrize("over", [None, 2, 4])
 def test_sizes_styles_weights_and_seeds_of_their_own(tiny_params, photos, starry, china, over):
     """On one device, and over the batch axis of a mesh, which the pictures do not fill."""
-    weights = [js.LossWeights(1.0, 1e3), js.LossWeights(2.0, 1e2), js.LossWeights(1.0, 1e3, 1e3)]
+    weights = [js.LossWeights(1.0, 1e3), js.LossWeights(2.0, 1e2, edges=1e3), js.LossWeights(1.0, 1e3, 1e3)]
     styles, seeds = [starry, china, [starry, china]], [0, 5, 7]
     mesh = None if over is None else js.make_mesh(batch=over)
     options = {"params": tiny_params, "steps": STEPS}
