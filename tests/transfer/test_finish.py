@@ -85,10 +85,10 @@ def test_it_has_the_settings_of_the_run_but_its_own_layers():
 
 def test_a_strength_divides_the_weights_between_photo_and_style():
     assert finish_weights(0.5) == finish_weights(None)
-    content, style, smoothness, _, neighbors = finish_weights(0.0)
-    assert content > 0 == style == smoothness == neighbors
-    content, *others = finish_weights(1.0)
-    assert content == 0 < min(others)
+    weights = finish_weights(0.0)
+    assert weights.content > 0 == weights.style == weights.tv == weights.neighbors
+    weights = finish_weights(1.0)
+    assert weights.content == 0 < min(weights.style, weights.tv, weights.neighbors)
     ratios = [finish_weights(s).neighbors / finish_weights(s).content for s in (0.2, 0.4, 0.6, 0.8)]
     assert ratios == sorted(ratios)
 
