@@ -113,10 +113,9 @@ def ours(size: int, precision: Precision, options: dict[str, str | bool], params
         program = compiled_value_and_grad.lower(*inputs, objective).compile(COMPILER_OPTIONS | options)
     except (RuntimeError, ValueError) as error:
         return _failed(error)
-    information = {
-        "compile_seconds": time.perf_counter() - start,
-        "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
-    }
+    seconds, memory = time.perf_counter() - start, program.memory_analysis()
+    temporary_bytes = None if memory is None else memory.temp_size_in_bytes
+    information = {"compile_seconds": seconds, "temporary_bytes": temporary_bytes}
     return Contestant(lambda: program(*inputs), jax.block_until_ready, information)
 
 
@@ -165,9 +164,10 @@ def _block(contestant: Contestant) -> tuple[Callable[[], Any], int]:
     count = max(1, round(BLOCK_SECONDS / (time.perf_counter() - start)))
 
     def evaluate() -> None:
-        for _ in range(count):
-            last = contestant.start()
-        contestant.wait(last)
+        for _ in range(count - 1):
+            contestant.start()
+        # Programs run in the order in which they were started.
+        contestant.wait(contestant.start())
 
     return evaluate, count
 

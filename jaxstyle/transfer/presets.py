@@ -48,10 +48,10 @@ PRESETS = {
             strength=0.5,
             style_weight=1.0,
             steps=80,
-            scales=2,
+            scales="auto",
             share=0.25,
             finish=12,
-            source="Gram matrices at half the size, then at the full one, each with a finish: docs/quality.md",
+            source="Gram matrices from a small size to the full one, each size with a finish: docs/quality.md",
         ),
         Settings(
             name="gram",

@@ -14,7 +14,7 @@ def test_presets_are_complete_and_usable(name):
     assert settings.name == name
     assert settings.steps > 0
     assert settings.init in ("content", "noise", "gray")
-    assert settings.scales in (1, 2, "auto")
+    assert settings.scales in (1, "auto")
     assert 0 <= settings.mosaic <= 1
     assert len(settings.source) > 20
     check_weights(settings.weights, settings.objective)
@@ -26,7 +26,7 @@ def test_the_default_is_the_default():
     assert js.preset() is js.preset("default")
 
 
-def test_the_default_paints_half_the_size_first_and_finishes_both():
+def test_the_default_paints_small_sizes_first_and_finishes_each():
     settings = js.preset()
     assert settings.strength == 0.5
     job = make_job(js.white_noise(1, 192, 256), [js.white_noise(2, 200, 160)], settings)
