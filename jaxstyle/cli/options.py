@@ -51,7 +51,7 @@ class Pictures:
     more: Annotated[Positional[tuple[Path, ...]], _value("[PAINTING ...]", "none")] = ()
     """More paintings, whose styles are blended with the first one's; see --blend."""
     preset: presets.Name = "default"
-    """Named settings that become the defaults of other options: default, fast, or a published method."""
+    """Named settings that become the defaults of other options: default, gram, fast, or a published method."""
     size: int = 512
     """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
     style_size: Annotated[int | None, _value("PIXELS", "--size")] = None

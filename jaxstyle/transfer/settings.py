@@ -58,7 +58,9 @@ class RunOptions(LossOptions):
     """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if `init` is content."""
     seed: int = option(0, whole_number(0, validate.MAX_SEED))
     """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
-    strength: float | None = option(None, optional(FRACTION), values="NUMBER", unset="the preset's weights")
+    strength: float | None = option(
+        None, optional(FRACTION), values="NUMBER", unset="the preset's; 0.5 for the preset default"
+    )
     """Strength of the style, from 0 (the photo) to 1, comparable between pictures and between sizes.
     Computes the weights from the gradients of the losses, instead of `content_weight` and `style_weight`."""
     content_weight: float | tuple[float, ...] = option(1.0, values="NUMBER ...", unset="the preset's")
