@@ -81,9 +81,9 @@ def stylize(
         >>> import jax, jaxstyle as js
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
         >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)
-        >>> result = js.stylize(content, style, params=params, steps=5)
+        >>> result = js.stylize(content, style, params=params, steps=5, finish=2)
         >>> result.image.shape, result.evaluations, str(result.status)
-        ((32, 48, 3), 5, 'step limit')
+        ((32, 48, 3), 7, 'step limit')
 
     References:
         Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016.

@@ -88,7 +88,7 @@ def stylize_batch(
         >>> import jax, jaxstyle as js
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
         >>> contents, style = [js.white_noise(1, 32, 48), js.white_noise(2, 40, 32)], js.white_noise(3, 32, 32)
-        >>> results = js.stylize_batch(contents, style, params=params, steps=3)
+        >>> results = js.stylize_batch(contents, style, params=params, steps=3, finish=0)
         >>> [result.image.shape for result in results]
         [(32, 48, 3), (40, 32, 3)]
     """
