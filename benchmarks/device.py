@@ -151,7 +151,7 @@ def timed(size: int, contestants: Mapping[str, Contestant], repeats: int) -> Run
     return {
         "size": size,
         "flops": sum(rates.operations(*shape) for shape in shapes),
-        "elements": sum(rates.traffic(*shape, size=1) for shape in shapes),
+        "bytes": sum(rates.traffic(*shape) for shape in shapes),
         "contestants": rows,
     }
 

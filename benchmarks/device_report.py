@@ -4,11 +4,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import record, step_report
 
 Run = dict[str, Any]
-# Bytes of a number in a feature map: `precision="bfloat16"` rounds the inputs of convolutions, not the maps.
-MAP_BYTES = 4
 
 
 def write(name: str) -> None:
@@ -26,11 +24,6 @@ def tables(result: Run) -> list[str]:
     texts += [accuracy(result)] if result["accuracy"] else []
     texts += [whole_runs(result)] if result["whole_runs"] else []
     return texts + ([f"No time was left for: {', '.join(result['left_out'])}.\n"] if result["left_out"] else [])
-
-
-def limit(run: Run, peaks: Run) -> float:
-    """Return the roofline: a lower bound for the seconds of direct convolution on this machine."""
-    return max(run["flops"] / peaks["flops"], MAP_BYTES * run["elements"] / peaks["bytes"])
 
 
 def seconds(result: Run) -> str:
@@ -64,7 +57,7 @@ def seconds(result: Run) -> str:
                     None if median is None or not peers else f"{median / min(peers):.2f}",
                     None
                     if median is None or precision not in result["peaks"]
-                    else f"{limit(run, result['peaks'][precision]) / median:.2f}",
+                    else f"{step_report.limit(run, result['peaks'][precision]) / median:.2f}",
                     None if "compile_seconds" not in contestant else f"{contestant['compile_seconds']:.1f}",
                     None if memory is None else f"{memory / 1e6:,.0f}",
                 )

@@ -51,7 +51,7 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     stages = []
     for scale in min(pyramids, key=len):
         stages.append(full._replace(factor=scale.factor, steps=scale.steps))
-        stages.extend(finish._replace(factor=scale.factor) for finish in finishes)
+        stages.extend(stage._replace(factor=scale.factor) for stage in finishes)
     return stages
 
 

@@ -245,18 +245,8 @@ def test_hosts_share_the_photos_without_joining(inputs, call):
 def test_a_killed_host_loses_only_the_picture_in_progress(inputs, tiny_weights):
     def start(index):
         words = ["stylize", inputs / "photos", inputs / "painting.png", "-o", inputs / "out", "--size", 48]
-        words += [
-            "--preset",
-            "gram",
-            "--steps",
-            300,
-            "--tolerance",
-            0,
-            "--weights",
-            tiny_weights,
-            "--distributed",
-            f"10.0.0.1:1,2,{index}",
-        ]
+        words += ["--preset", "gram", "--steps", 300, "--tolerance", 0, "--weights", tiny_weights]
+        words += ["--distributed", f"10.0.0.1:1,2,{index}"]
         command = [sys.executable, "-m", "jaxstyle", *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

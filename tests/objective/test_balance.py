@@ -23,7 +23,7 @@ def mosaic(china, starry):
 
 @pytest.mark.parametrize("strength", [0.3, 0.5])
 def test_the_weighted_gradients_of_all_layers_have_equal_norms(problem, china, mosaic, strength):
-    """Gradients of one term at a time, with the weights that were found."""
+    """Gradients of one term at a time, with the computed weights."""
     params, targets, objective = problem
     weights = balance(china, mosaic, *problem, strength, js.LossWeights(edges=2.0))
 
@@ -66,11 +66,11 @@ def test_a_layer_of_weight_zero_keeps_it(problem, china, mosaic):
 
 
 def test_the_result_has_the_weights(tiny_params, china, starry):
-    found = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2, preset="gram")
-    again = js.stylize(china, starry, params=tiny_params, weights=found.weights, steps=2, preset="gram")
-    np.testing.assert_allclose(again.losses.total, found.losses.total, rtol=1e-6)
+    first = js.stylize(china, starry, params=tiny_params, strength=0.5, steps=2, preset="gram")
+    again = js.stylize(china, starry, params=tiny_params, weights=first.weights, steps=2, preset="gram")
+    np.testing.assert_allclose(again.losses.total, first.losses.total, rtol=1e-6)
     many = js.stylize_batch(china, starry, params=tiny_params, strength=[0.5, 0.8], steps=2, preset="gram")
-    for one, other in zip(jax.tree.leaves(many[0].weights), jax.tree.leaves(found.weights), strict=True):
+    for one, other in zip(jax.tree.leaves(many[0].weights), jax.tree.leaves(first.weights), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
     assert float(many[1].weights.style[0]) > float(many[0].weights.style[0])
 
@@ -78,9 +78,9 @@ def test_the_result_has_the_weights(tiny_params, china, starry):
 def test_another_style_loss_is_balanced_by_itself(tiny_params, china, starry):
     """The preset's weights are for its own loss."""
     objective = js.Objective(style_loss="mean+std")
-    found = js.stylize(china, starry, params=tiny_params, objective=objective, steps=2, preset="gram")
+    first = js.stylize(china, starry, params=tiny_params, objective=objective, steps=2, preset="gram")
     half = js.stylize(china, starry, params=tiny_params, objective=objective, strength=0.5, steps=2, preset="gram")
-    np.testing.assert_allclose(found.losses.total, half.losses.total, rtol=1e-6)
+    np.testing.assert_allclose(first.losses.total, half.losses.total, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -195,13 +195,13 @@ def test_stylize_on_a_mesh_is_stylize(tiny_params, photograph):
     options = {"params": tiny_params, "steps": 24, "scales": 2, "whitening": 1.0}
     seen = []
     expected = js.stylize(photo, painting, optimizer=OPTIMIZER, **options, preset="gram")
-    found = js.stylize(photo, painting, mesh=js.make_mesh(2, 2), callback=seen.append, **options, preset="gram")
-    assert found.image.shape == expected.image.shape
-    assert found.scales == expected.scales
-    np.testing.assert_allclose(found.losses.total[:4], expected.losses.total[:4], rtol=1e-4)
-    assert float(found.losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.05)
+    sharded = js.stylize(photo, painting, mesh=js.make_mesh(2, 2), callback=seen.append, **options, preset="gram")
+    assert sharded.image.shape == expected.image.shape
+    assert sharded.scales == expected.scales
+    np.testing.assert_allclose(sharded.losses.total[:4], expected.losses.total[:4], rtol=1e-4)
+    assert float(sharded.losses.total[-1]) == pytest.approx(float(expected.losses.total[-1]), rel=0.05)
     picture = js.gather(seen[-1].image, seen[-1].scale.height, seen[-1].scale.width)
-    assert picture.shape == found.image.shape
+    assert picture.shape == sharded.image.shape
 
 
 def test_a_mesh_of_the_users_own_will_do(tiny_params, photograph):
