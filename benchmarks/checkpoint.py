@@ -61,8 +61,7 @@ def _saves(photo: Image, painting: Image, params: Params, count: int) -> dict[st
     for _ in range(3):
         state = js.step(state, *others)
     jax.block_until_ready(state)
-    size = photo.shape[0], photo.shape[1]
-    snapshot = checkpoint.Snapshot(0, [size], [], [None], settings.weights, initial_run_state(state), 0.0)
+    snapshot = checkpoint.Snapshot(0, [photo], [], [None], settings.weights, initial_run_state(state), 0.0)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"

@@ -90,18 +90,14 @@ def read_start(options: Options) -> str | Image:
 
 def _read_painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:
     min_side = limits["min_side"]
-    painting = io.load_image(path, size, enlarge=False, **limits)
-    if scale == 1:
-        return painting
-    side = round(max(painting.shape) * scale)
-    if not min_side <= side <= MAX_SIDE:
+    side = round(size * scale)
+    if scale != 1 and not min_side <= side <= MAX_SIDE:
         raise InputError(
             f"--style-scale is {scale}, which makes the long side of {path} {side} pixels, expected "
             f"{min_side} to {MAX_SIDE}"
         )
-    # Read the file again: it may have pixels that the smaller copy has lost.
     picture = io.read_picture(path, side, **limits)
-    if side > max(picture.native_size):
+    if side > max(size, *picture.native_size):
         warnings.warn(
             f"{path} has {max(picture.native_size)} pixels on its long side and is enlarged to {side}: that makes "
             "larger strokes, but no finer ones",

@@ -55,7 +55,8 @@ class Pictures:
     size: int = 512
     """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
     style_size: Annotated[int | None, _value("PIXELS", "--size")] = None
-    """Long side of the paintings in pixels, 1 to 65536. Smaller paintings are not enlarged."""
+    """Long side of the paintings in pixels, 1 to 65536, at which their strokes have the same share of the picture as of
+    the painting. A smaller file is enlarged."""
     style_scale: Annotated[tuple[float, ...], _value("NUMBER ...")] = (1.0,)
     """Size of the brush strokes: every painting is resized by this factor, above 0. 2 doubles the strokes.
     One number, or one per painting. A factor that enlarges a painting beyond its file's pixels causes a warning."""

@@ -69,8 +69,8 @@ def options_from_json(kind: type[AnyOptions], settings: Any, source: str, ignore
     named = settings.get("preset")
     # What an earlier release did not store is as its preset says.
     values = default_options(named) if isinstance(named, str) and named in PRESETS else {}
-    # The releases that did not store a finish made none.
-    values["finish"] = 0
+    # The releases that did not store these had no finish, and took the content from the photo at every scale.
+    values |= {"finish": 0, "detail": None}
     for name, field in fields.items():
         if name in settings:
             values[name] = _from_json(

@@ -44,7 +44,7 @@ from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.signals import EXIT_CODES
-from jaxstyle.transfer.stage import full_size_stages
+from jaxstyle.transfer.stage import full_size_stages, with_algorithm
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.transfer.validate import MAX_SCALES
@@ -177,13 +177,14 @@ class Stylize(Options):
 
     def stage_shapes(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> list[StageShape]:
         """Return the shapes of the stages at full size, on which the memory of a run depends; the finish is last."""
-        mesh = self.devices()
-        return [
-            StageShape(
-                size, stage.objective, stage.optimizer, tuple(style_sizes), whitening=stage.whitening, mesh=mesh, **more
-            )
-            for stage in full_size_stages(resolve_settings(self.settings(), mesh))
-        ]
+        mesh, settings = self.devices(), self.settings()
+        settings = settings.override(steps=self.scales_of(size, style_sizes)[-1].steps)
+        shapes = []
+        for stage in full_size_stages(resolve_settings(settings, mesh)):
+            objective = with_algorithm(stage, size).objective
+            shape = StageShape(size, objective, stage.optimizer, tuple(style_sizes), whitening=stage.whitening)
+            shapes.append(shape._replace(mesh=mesh, **more))
+        return shapes
 
     def _folder(self, log_event: EventLogger) -> Folder:
         min_side = self.settings().min_side

@@ -36,6 +36,7 @@ from jaxstyle.minimize.status import History
 from jaxstyle.minimize.step import is_batched
 from jaxstyle.objective.base import LossWeights
 from jaxstyle.objective.mesh import allreduce_max, to_host
+from jaxstyle.typing import AnyImage
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         stage: index of the current stage.
-        sizes: height and width of each image at this stage, without a canvas.
+        starts: initial image of each job at this stage, without a canvas.
         histories: losses of the stages before, of each image.
         windows: side of the windows at every stage; None where the image is evaluated whole.
         weights: weights of the loss terms at this stage, with a leading axis for several images.
@@ -106,13 +107,18 @@ class Snapshot(NamedTuple):
     """
 
     stage: int
-    sizes: list[tuple[int, int]]
+    starts: list[AnyImage]
     histories: list[tuple[History, ...]]
     windows: list[int | None]
     weights: LossWeights
     run_state: RunState
     seconds: float
     changed: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image at this stage, without a canvas."""
+        return [(image.shape[0], image.shape[1]) for image in self.starts]
 
 
 def make_saver(
@@ -214,8 +220,9 @@ def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapp
     stages = [*snapshot.histories, state.histories]
     tensors = {f"history.{k}.{image}": rows for k, stage in enumerate(stages) for image, rows in enumerate(stage)}
     tensors |= {f"image.{k}": np.asarray(image) for k, image in enumerate(state.images) if image is not None}
+    tensors |= {f"start.{k}": np.asarray(image) for k, image in enumerate(snapshot.starts)}
     tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
-    run = {name: getattr(snapshot, name) for name in ("stage", "sizes", "windows", "seconds")}
+    run = {name: getattr(snapshot, name) for name in ("stage", "windows", "seconds")}
     run |= {name: getattr(state, name) for name in ("statuses", "powers", "objective_starts")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
     return Contents(tensors, metadata)

@@ -157,7 +157,7 @@ def _stored_run(
     path: PathLike, tensors: dict[str, np.ndarray], metadata: Mapping[str, Any], run_fingerprint: Mapping[str, str]
 ) -> Snapshot:
     run, stored, shards = metadata["run"], metadata["fingerprint"], metadata.get("shards")
-    names, count = sorted({*stored, *run_fingerprint}), len(run["sizes"])
+    names, count = sorted({*stored, *run_fingerprint}), len(run["statuses"])
     *histories, last = [
         tuple(tensors[f"history.{k}.{image}"] for image in range(count)) for k in range(run["stage"] + 1)
     ]
@@ -166,7 +166,7 @@ def _stored_run(
         state = Shards(shards_folder(path, shards["folder"]), shards["layout"], shards["sums"])
     return Snapshot(
         stage=run["stage"],
-        sizes=[(height, width) for height, width in run["sizes"]],
+        starts=[tensors[f"start.{image}"] for image in range(count)],
         histories=histories,
         windows=list(run["windows"]),
         weights=LossWeights(*(jnp.asarray(tensors[f"weights.{name}"]) for name in LossWeights._fields)),

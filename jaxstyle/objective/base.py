@@ -343,7 +343,7 @@ def segments_of(
 
 
 def direct(objective: Objective, sharded: bool = True) -> Objective:
-    """Return the objective for a single evaluation: compiling Winograd's form takes longer than it saves.
+    """Return the objective for few evaluations: compiling Winograd's form takes longer than it saves.
 
     Args:
         objective: everything but its algorithm, and its shards, stays.

@@ -51,6 +51,7 @@ PRESETS = {
             scales="auto",
             share=0.25,
             finish=12,
+            detail=256,
             source="Gram matrices from a small size to the full one, each size with a finish: docs/quality.md",
         ),
         Settings(

@@ -30,7 +30,7 @@ from jaxstyle.objective.targets import (
     whitening_metric,
 )
 from jaxstyle.transfer.job import Job, mosaic_image
-from jaxstyle.transfer.stage import Stage
+from jaxstyle.transfer.stage import Stage, content_share
 from jaxstyle.typing import AnyImage, Params
 
 Tree = TypeVar("Tree")
@@ -80,6 +80,11 @@ def make_problem(
     if regions:
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
     features, edges = content_features(mesh_params, content, objective), content_edges(content, objective)
+    shares = [content_share(job, stage) for job in jobs]
+    if min(shares) < 1:
+        share = _combine([np.full((1, 1, 1), share, np.float32) for share in shares], mesh)
+        initial = content_features(mesh_params, put(starts), objective)
+        features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if weights is not None:
         stage_weights = _combine(unstack(weights, len(jobs)), mesh)

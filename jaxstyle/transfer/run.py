@@ -39,7 +39,7 @@ from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.signals import stop_flag
-from jaxstyle.transfer.stage import Stage, scales_of
+from jaxstyle.transfer.stage import Stage, scales_of, with_algorithm
 from jaxstyle.typing import AnyImage, Image, Params
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
         The result of each job.
     """
     start_time, mesh = plan.start_time, plan.mesh
+    stages = [with_algorithm(stage, _canvas_of(jobs, stage, plan)) for stage in stages]
     images: list[AnyImage] = [start_image(resize_job(job, stages[0].factor), plan.init) for job in jobs]
     snapshot, save = None, None
     if plan.checkpoint is not None:
@@ -145,7 +146,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
         snapshot = load_snapshot(plan.checkpoint, plan.fingerprint, mesh)
         save = make_saver(plan.checkpoint, plan.fingerprint, mesh)
     if snapshot is not None:
-        start_time -= snapshot.seconds
+        start_time, images = start_time - snapshot.seconds, list(snapshot.starts)
     changed = () if snapshot is None else snapshot.changed
     # A resumed run keeps its windows regardless of the memory that is free now: other ones would change rounding.
     windows = _windows(jobs, stages, plan) if snapshot is None or changed else snapshot.windows
@@ -167,10 +168,10 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             if outcome is not None:
                 statuses = [_final(status) for status in outcome.statuses]
 
-            def report(window, weights, run_state, index=index, sizes=sizes) -> Status | None:
+            def report(window, weights, run_state, index=index, starts=images) -> Status | None:
                 seconds = time.perf_counter() - start_time
                 all_windows = [*windows[:index], window, *windows[index + 1 :]]
-                snapshot = Snapshot(index, sizes, histories, all_windows, weights, run_state, seconds)
+                snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds)
                 status = Status.STOPPED if plan.callback is not None and plan.callback(snapshot) else stop.status
                 if save is not None:
                     save(snapshot, status is not None)
@@ -252,15 +253,19 @@ def _windows(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[i
 
 
 def _shape_of(jobs: Sequence[Job], stage: Stage, plan: Plan) -> StageShape:
-    sizes = [content_size(job, stage.factor) for job in jobs]
-    canvas = scaled_size(*plan.canvas, stage.factor)
+    sizes = {content_size(job, stage.factor) for job in jobs}
     # The styles of one job are measured after those of another.
     styles = max((style_sizes(job, stage.factor) for job in jobs), key=lambda sizes: sum(map(math.prod, sizes)))
     regions = jobs[0].regions
     num_regions = 0 if regions is None else regions.content.shape[2]
-    padded = canvas != (0, 0) or len(set(sizes)) > 1
+    padded = plan.canvas != (0, 0) or len(sizes) > 1
     images = tuple(styles), len(jobs), stage.whitening, num_regions, padded
-    return StageShape(_largest([canvas, *sizes]), stage.objective, stage.optimizer, *images, plan.mesh, plan.params)
+    return StageShape(_canvas_of(jobs, stage, plan), stage.objective, stage.optimizer, *images, plan.mesh, plan.params)
+
+
+def _canvas_of(jobs: Sequence[Job], stage: Stage, plan: Plan) -> tuple[int, int]:
+    """Return the height and width that the images of all jobs have at a stage."""
+    return _largest([scaled_size(*plan.canvas, stage.factor), *(content_size(job, stage.factor) for job in jobs)])
 
 
 def _result(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxstyle.errors import InputError, quote
 from jaxstyle.fields import check_fields, option, parameter
 from jaxstyle.image.color import Color
+from jaxstyle.image.ops import MAX_SIDE
 from jaxstyle.objective.base import LossOptions, LossWeights, Objective
 from jaxstyle.objective.mesh import on_mesh
 from jaxstyle.optim.adam import adam
@@ -45,6 +46,12 @@ class RunOptions(LossOptions):
     The coarser scales divide the other steps equally."""
     ratio: float = option(RATIO, validate.check_ratio)
     """Ratio of the sides of each scale to those of the scale before, 1.1 to 100."""
+    detail: int | None = option(
+        None, optional(whole_number(1, MAX_SIDE)), values="PIXELS", unset="the preset's; every scale"
+    )
+    """Long side in pixels up to which the content of a scale is that of the photo alone, 1 to 65536.
+    At twice that size half of it is the content of the picture of the scale before, at four times three quarters, and
+    so on: finer strokes take the place of the photo's finer details."""
     window: Literal["auto", "whole"] | int = option("auto", validate.check_window, values="auto|whole|PIXELS")
     """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
     At least 32, rounded up to a multiple of 8. whole: no windows.

@@ -1,15 +1,20 @@
 """Stages of a run: what is minimized one after the other, each at a size, from the result of the stage before."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optax
 
-from jaxstyle.objective.base import LossWeights, Objective
+from jaxstyle.objective.base import LossWeights, Objective, direct
 from jaxstyle.transfer import finish
 from jaxstyle.transfer.job import Job, content_size, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
 from jaxstyle.transfer.settings import Settings
+
+# Pixels times evaluations from which Winograd's convolutions save more time than their longer compilation takes; on 2
+# CPU cores.
+MIN_WINOGRAD_PIXELS = 3_000_000
 
 
 class Stage(NamedTuple):
@@ -23,6 +28,8 @@ class Stage(NamedTuple):
         whitening: exponent of the whitening in the surrogate; 0 minimizes the loss itself.
         weights: function from an image's strength to its weights, in the units of `relative_weights`; None for the
             image's own weights.
+        detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
+            the stage starts from: see `content_share`. None for the job's alone at any size.
     """
 
     factor: float
@@ -31,6 +38,7 @@ class Stage(NamedTuple):
     optimizer: optax.GradientTransformation
     whitening: float
     weights: Callable[[float | None], LossWeights] | None = None
+    detail: int | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
@@ -49,9 +57,10 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     ]
     full, *finishes = full_size_stages(settings)
     stages = []
-    for scale in min(pyramids, key=len):
-        stages.append(full._replace(factor=scale.factor, steps=scale.steps))
-        stages.extend(stage._replace(factor=scale.factor) for stage in finishes)
+    for number, scale in enumerate(min(pyramids, key=len)):
+        detail = settings.detail if number else None
+        stages.append(full._replace(factor=scale.factor, steps=scale.steps, detail=detail))
+        stages.extend(stage._replace(factor=scale.factor, detail=detail) for stage in finishes)
     return stages
 
 
@@ -61,10 +70,21 @@ def full_size_stages(settings: Settings) -> list[Stage]:
     return [stage, finish_stage(settings)] if settings.finish else [stage]
 
 
+def with_algorithm(stage: Stage, size: tuple[int, int]) -> Stage:
+    """Return the stage with direct convolutions if it is too short for others; a choice other than "auto" stays."""
+    is_short = math.prod(size) * stage.steps < MIN_WINOGRAD_PIXELS
+    return stage._replace(objective=direct(stage.objective)) if is_short else stage
+
+
 def finish_stage(settings: Settings) -> Stage:
     """Return the finish of the full size."""
     objective = finish.finish_objective(settings.objective)
     return Stage(1.0, settings.finish, objective, settings.lbfgs(), 0.0, finish.finish_weights)
+
+
+def content_share(job: Job, stage: Stage) -> float:
+    """Return the share of a resized job's own content in that of a stage; the rest is its initial image's."""
+    return 1.0 if stage.detail is None else min(1.0, stage.detail / max(content_size(job)))
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

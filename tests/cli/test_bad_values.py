@@ -35,6 +35,7 @@ STYLIZE = {
     "steps": (*WHOLE, "0", "1000001"),
     "scales": (*WHOLE, "0", "17"),
     "finish": (*WHOLE, "1000001"),
+    "detail": (*WHOLE, "0", "65537"),
     "share": (*NUMBER, "0", "1.1"),
     "ratio": (*NUMBER, "1", "101"),
     "window": (*WHOLE, "0", "31"),

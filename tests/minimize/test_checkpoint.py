@@ -65,9 +65,9 @@ def run(tiny_params):
     ],
 )
 def test_a_run_killed_anywhere_resumes_bit_identically(run, tmp_path, monkeypatch, optimizer, scales, window):
-    """Also across scales, and across the switch to the plain gradient, which comes early here."""
+    """Also across scales, where the content is an earlier result, and the early switch to the plain gradient."""
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
-    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70, "whitening": 1.0}
+    options = {"optimizer": optimizer, "scales": scales, "window": window, "steps": 70, "whitening": 1.0, "detail": 1}
     expected = run(**options)
     assert len(expected.scales) == scales
     places = [2, *np.sort(np.random.default_rng([scales, window or 0]).integers(3, 60, 3)).tolist(), 65]
@@ -90,7 +90,7 @@ def test_a_batch_killed_anywhere_resumes_bit_identically(tiny_params, tmp_path, 
     monkeypatch.setattr(status, "SURROGATE_TOLERANCE", 0.5)
     contents, weights = [CONTENT, js.white_noise(3, 72, 64)], [js.LossWeights(1.0, 0.0), js.LossWeights(1.0, 1e3)]
     options = {"params": tiny_params, "weights": weights, "optimizer": optimizer, "steps": 200, "scales": 2}
-    options |= {"whitening": 1.0, "tolerance": 0.003, "seeds": [1, 2], "mosaic": [0.0, 0.25]}
+    options |= {"whitening": 1.0, "tolerance": 0.003, "seeds": [1, 2], "mosaic": [0.0, 0.25], "detail": 64}
     expected = js.stylize_batch(contents, STYLE, **options, preset="gram")
     total = max(result.evaluations for result in expected)
     assert min(result.evaluations for result in expected) < total

@@ -1,0 +1,56 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.transfer.job import content_size, make_job, resize_job
+from jaxstyle.transfer.problem import make_problem
+from jaxstyle.transfer.stage import (
+    MIN_WINOGRAD_PIXELS,
+    content_share,
+    full_size_stages,
+    stages_of,
+    with_algorithm,
+)
+
+SIZE = (300, 400)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "shorter", "resolved"),
+    [("auto", 1, "direct"), ("auto", 0, "auto"), ("winograd", 1, "winograd"), ("direct", 0, "direct")],
+)
+def test_only_long_stages_compile_winograd_convolutions(algorithm, shorter, resolved):
+    steps = MIN_WINOGRAD_PIXELS // math.prod(SIZE) - shorter
+    settings = js.preset("gram").override(steps=steps, algorithm=algorithm)
+    (stage,) = full_size_stages(settings)
+    expected = stage._replace(objective=settings.override(algorithm=resolved).objective)
+    assert with_algorithm(stage, SIZE) == expected
+
+
+def test_the_share_of_the_content_halves_with_each_doubling_beyond_the_detail():
+    settings = js.preset("gram").override(scales=4, detail=50, steps=100)
+    job = make_job(js.white_noise(1, 200, 320), [js.white_noise(2, 200, 160)], settings)
+    stages = stages_of([job], settings)
+    sizes = [content_size(job, stage.factor) for stage in stages]
+    assert sizes == [(50, 80), (100, 160), (200, 320)]
+    # The first scale has no other image.
+    assert [content_share(resize_job(job, stage.factor), stage) for stage in stages] == [1.0, 50 / 160, 50 / 320]
+
+
+def test_the_content_is_a_mixture_of_features(tiny_params):
+    """Of two images in a batch, only that beyond the detail takes part of its content from the initial image."""
+    settings = js.preset("gram").override(scales=2, detail=64)
+    contents = [js.white_noise(seed, 48, width) for seed, width in ((1, 64), (2, 96))]
+    jobs = [make_job(content, [js.white_noise(3, 40, 40)], settings) for content in contents]
+    starts = [jnp.flip(content, 1) for content in contents]
+    stage = stages_of([make_job(js.white_noise(4, 96, 128), [js.white_noise(5, 80, 80)], settings)], settings)[-1]
+    together = make_problem(jobs, starts, tiny_params, stage, None)[2]([1.0, 1.0]).targets.content["relu4_2"]
+    for job, start, both, share in zip(jobs, starts, together, (1.0, 2 / 3), strict=True):
+        own, other = (js.features(tiny_params, image, ["relu4_2"])["relu4_2"] for image in (job.content, start))
+        expected = share * own + (1 - share) * other
+        alone = make_problem([job], [start], tiny_params, stage, None)[2]([1.0]).targets.content["relu4_2"]
+        np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(both[: alone.shape[0], : alone.shape[1]], expected, rtol=1e-5, atol=1e-6)
