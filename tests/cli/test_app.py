@@ -175,6 +175,19 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     assert seen["styles"] == [(25, 32, 3)]
 
 
+@pytest.mark.parametrize(("words", "side"), [((), 160), (("--style-scale", 0.5), 80), (("--style-size", 100), 100)])
+def test_strokes_have_the_same_share_of_the_picture_as_of_the_painting(
+    run, picture, tiny_weights, tmp_path, monkeypatch, words, side
+):
+    """Also of a painting that is smaller than the picture."""
+    seen = []
+    monkeypatch.setattr(commands, "stylize", lambda _, styles, *__, **___: seen.extend(styles) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        painting = picture("small.png", 90, 60)
+        run("stylize", PHOTO, painting, *words, "--size", 160, "--weights", tiny_weights, "-o", tmp_path / "o.png")
+    assert seen[0].shape == (round(side * 2 / 3), side, 3)
+
+
 @pytest.mark.usefixtures("lenient_promotion")
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_the_options_defaults(run, tiny_weights, tmp_path, monkeypatch, name):
