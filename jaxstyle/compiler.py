@@ -1,22 +1,66 @@
 """Compiler options, and the cache on disk by which only the first run of a size waits for the compiler."""
 
+import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
+import jax.core
+import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxstyle.errors import InputError, quote
 from jaxstyle.files import cache_folder, probe
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 log = logging.getLogger(__name__)
 
-# XLA's default scheduler on CPUs starts every operation as early as possible and so holds buffers longer than needed:
-# the memory-optimized one needs up to 40% less in the same time. Other platforms accept the option and ignore it. A
-# JAX from 0.13 on may not know it.
-COMPILER_OPTIONS: dict[str, str | bool] = (
-    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ < (0, 13) else {}
-)
+
+def _compiler_options() -> dict[str, str | bool]:
+    """Return options for XLA on CPUs, which other platforms accept and ignore. A JAX from 0.13 on may not know them."""
+    options: dict[str, str | bool] = {}
+    if jax.__version_info__ < (0, 13):
+        # The default scheduler starts every operation as early as possible and so holds buffers longer than needed:
+        # this one needs up to 40% less memory in the same time.
+        options["xla_cpu_scheduler_type"] = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+    if jax.__version_info__ < (0, 12):
+        # With YNNPACK, which is no faster here, gradients at some sizes, such as 86x128, contain a row of whatever was
+        # in memory: NaN, or any number.
+        options["xla_cpu_experimental_ynn_fusion_type"] = ""
+    return options
+
+
+COMPILER_OPTIONS = _compiler_options()
+
+
+class Compiled(Generic[P, R]):
+    """`jax.jit` with `COMPILER_OPTIONS`; where JAX allows none, inside of another transformation, without.
+
+    Args:
+        function: to compile.
+        options: those of `jax.jit`.
+    """
+
+    def __init__(self, function: Callable[P, R], **options: Any):
+        functools.update_wrapper(self, function)
+        self._outermost = jax.jit(function, compiler_options=COMPILER_OPTIONS, **options)
+        self._nested = jax.jit(function, **options)
+        self.lower = self._nested.lower
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function, compiled for these shapes."""
+        # While JAX compiles an outer function, every new array is a tracer.
+        arrays = jnp.zeros(()), *jax.tree.leaves((args, kwargs))
+        is_nested = any(isinstance(array, jax.core.Tracer) for array in arrays)
+        return (self._nested if is_nested else self._outermost)(*args, **kwargs)
+
+    def _cache_size(self) -> int:
+        return self._outermost._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+
 
 # Programs that compile faster are not stored.
 MIN_COMPILE_SECONDS = 0.2

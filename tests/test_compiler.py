@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.compiler import Compiled, enable_compilation_cache
 from jaxstyle.errors import InputError
 
 
@@ -75,3 +75,14 @@ def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny
     assert any(name.startswith("jit_run_steps-") for name in first)
     assert stored("b.png") == first
     np.testing.assert_array_equal(*(js.load_image(tmp_path / name) for name in ("a.png", "b.png")))
+
+
+def test_a_compiled_function_may_be_part_of_another():
+    """Also where JAX allows no options of the compiler."""
+    double = Compiled(lambda x: 2 * x)
+    ones = np.ones(3, np.float32)
+    for function in (double, jax.jit(double), jax.vmap(double), jax.jit(lambda _: double(ones))):
+        np.testing.assert_array_equal(function(ones), 2 * ones)
+    np.testing.assert_array_equal(jax.jit(lambda: double(ones))(), 2 * ones)
+    assert jax.grad(double)(1.0) == 2.0
+    assert jax.jit(jax.grad(double))(1.0) == 2.0

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int
 
+from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import check_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weights
@@ -197,7 +198,7 @@ def _overflowed(state: Any, fresh: Any) -> Bool[Array, ""]:
     return functools.reduce(jnp.logical_or, overflows, jnp.array(False))
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "optimizer"), donate_argnames="state")
+@functools.partial(Compiled, static_argnames=("objective", "optimizer"), donate_argnames="state")
 def step(
     state: State, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:

@@ -6,10 +6,10 @@ the style layers' at the content, where a run starts, the content layers' at the
 where the style alone would end. With these norms `n_l` of the style layers, `n_k` of the content layers, and `n` the
 mean of the `n_k`,
 
-    style_l = u n / (L n_l),    content_k = (1 - u) n / (K n_k),    u / (1 - u) = 30 (s / (1 - s))^2
+    style_l = u n / (L n_l),    content_k = (1 - u) n / (K n_k),    u / (1 - u) = m (s / (1 - s))^2
 
-for a strength `s`: all layers have weighted gradients of one norm there, and those of the style together
-`u / (1 - u)` times that of the content. Strength 0 is the content alone, 1 the style alone. Measured:
+for a strength `s` and `m` from `MIDDLE_RATIOS`: all layers have weighted gradients of one norm there, and those of the
+style together `u / (1 - u)` times that of the content. Strength 0 is the content alone, 1 the style alone. Measured:
 benchmarks/README.md.
 
 An edge term of norm `n_e` at the mosaic and weight `e` has `e` times the content's norm there:
@@ -23,18 +23,20 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.compiler import COMPILER_OPTIONS
+from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError, check_number
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
+from jaxstyle.losses.style import StyleLoss
 from jaxstyle.objective.base import LossWeights, Objective, check_objective, check_weight_shapes
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.typing import Image, Params
 from jaxstyle.vgg.network import check_params
 
-# Ratio of style to content at strength 0.5, where both are plain to see.
-MIDDLE_RATIO = 30.0
+# Ratio of style to content at strength 0.5, where both are plain to see. The gradient of the Wasserstein distance is
+# that of a quadratic function of the features: it falls less on the way to the style than those of fourth degree.
+MIDDLE_RATIOS: dict[StyleLoss, float] = {"gram": 30.0, "covariance": 30.0, "mean+std": 30.0, "wasserstein": 8.0}
 # Power of the odds of the strength in that ratio: at 0.1 it is 1/81 of the middle one, at 0.9 81 times.
 RATIO_POWER = 2.0
 
@@ -95,10 +97,9 @@ def balance(
         check_number(strength, "strength", 0, 1)
     weights = LossWeights() if weights is None else weights
     check_weight_shapes(weights, objective, None if targets.guides is None else len(targets.guides.shares))
-    # Options of the compiler are not allowed for functions within other compiled ones.
-    balanced = _balance if isinstance(photo, jax.core.Tracer) else compiled_balance
     targets = targets._replace(metric=None)
-    return balanced(jnp.asarray(photo), jnp.asarray(mosaic), params, targets, weights, jnp.float32(strength), objective)
+    images = jnp.asarray(photo), jnp.asarray(mosaic)
+    return compiled_balance(*images, params, targets, weights, jnp.asarray(strength, jnp.float32), objective)
 
 
 def _balance(
@@ -133,7 +134,8 @@ def _balance(
     inverse = _inverse(norms)
     mean = jnp.sum(norms[:contents]) / content_count
     mean = jnp.where(mean > 0, mean, 1.0)
-    style_odds, content_odds = MIDDLE_RATIO * strength**RATIO_POWER, (1 - strength) ** RATIO_POWER
+    style_odds = MIDDLE_RATIOS[objective.style_loss] * strength**RATIO_POWER
+    content_odds = (1 - strength) ** RATIO_POWER
     style_part = style_odds / (style_odds + content_odds)
     content_norm = (1 - style_part) * mean
     edges = jnp.asarray(weights.edges, jnp.float32)
@@ -153,4 +155,4 @@ def _inverse(norms: Float[Array, "*terms"]) -> Float[Array, "*terms"]:
 
 
 # `balance` without checks; of several images, with a leading axis of all but the params.
-compiled_balance = jax.jit(_balance, static_argnames="objective", compiler_options=COMPILER_OPTIONS)
+compiled_balance = Compiled(_balance, static_argnames="objective")

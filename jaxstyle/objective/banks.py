@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxstyle.compiler import Compiled
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.losses.neighbors import Bank, make_bank, resize_bank, spread_positions
 from jaxstyle.objective.base import Objective, direct, segments_of
@@ -98,7 +99,7 @@ def _sample_regions(
     ]
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(Compiled, static_argnames="objective")
 def _features_at(
     params: Params, style: Canvas, positions: Mapping[str, Int[Array | np.ndarray, "_ 2"]], objective: Objective
 ) -> dict[str, Float[Array, "_ _"]]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.compiler import Compiled
 from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
@@ -71,7 +72,7 @@ def value_and_grad(
     return compiled_value_and_grad(image, params, targets, weights, objective)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(Compiled, static_argnames="objective")
 def compiled_value_and_grad(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, Image]:

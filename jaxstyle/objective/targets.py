@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError, check_number, check_sequence, quote
 from jaxstyle.image.canvas import Canvas, area, sides
 from jaxstyle.image.ops import check_image
@@ -274,7 +275,7 @@ def whitening_metric(style: StyleStatistics, power: float | Scalar) -> dict[str,
     )
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(Compiled, static_argnames="objective")
 def content_features(params: Params, content: Canvas, objective: Objective) -> dict[str, Float[Array, "*batch _ _ _"]]:
     """Compute the content's half of the targets: its feature maps; with a leading axis for several images."""
     layers = objective.content_layers
@@ -316,7 +317,7 @@ def _statistics_of(
     return compiled_style_statistics(params, Canvas(_pixels(style)), unsharded, guides)
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(Compiled, static_argnames="objective")
 def compiled_style_statistics(
     params: Params, style: Canvas, objective: Objective, guides: dict[str, AnyFeatures] | None
 ) -> StyleStatistics:

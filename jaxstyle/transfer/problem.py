@@ -94,7 +94,7 @@ def make_problem(
     else:
         stage_weights = _combine([job.weights for job in jobs], mesh)
         if jobs[0].strength is not None:
-            strengths = _combine([np.asarray(job.strength, np.float32) for job in jobs], mesh)
+            strengths = _combine([jnp.asarray(job.strength, jnp.float32) for job in jobs], mesh)
             ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
             stage_weights = compiled_balance(*ends, mesh_params, targets, stage_weights, strengths, objective)
 

@@ -182,8 +182,8 @@ def test_strokes_have_the_same_share_of_the_picture_as_of_the_painting(
     """Also of a painting that is smaller than the picture."""
     seen = []
     monkeypatch.setattr(commands, "stylize", lambda _, styles, *__, **___: seen.extend(styles) or 1 / 0)
+    painting = picture("small.png", 90, 60)
     with pytest.raises(ZeroDivisionError):
-        painting = picture("small.png", 90, 60)
         run("stylize", PHOTO, painting, *words, "--size", 160, "--weights", tiny_weights, "-o", tmp_path / "o.png")
     assert seen[0].shape == (round(side * 2 / 3), side, 3)
 

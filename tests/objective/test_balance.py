@@ -88,3 +88,15 @@ def test_another_style_loss_is_balanced_by_itself(tiny_params, china, starry):
 def test_strengths_out_of_range(tiny_params, china, starry, strength):
     with pytest.raises(InputError, match=r"strength is .* expected a (finite )?number from 0 to 1"):
         js.stylize(china, starry, params=tiny_params, strength=strength, steps=2, preset="gram")
+
+
+def test_gradients_hold_nothing_but_their_own(real_params):
+    """JAX 0.10.2's convolutions added a row of whatever was in memory, at this size, in most evaluations."""
+    photo, style = js.white_noise(1, 86, 128), js.white_noise(2, 96, 128)
+    mosaic = js.style_mosaic(0, [style], 86, 128)
+    objective = js.Objective(algorithm="direct")
+    targets = js.make_targets(real_params, photo, [style], objective)
+    weights = [js.balance(photo, mosaic, real_params, targets, objective, 0.5) for _ in range(8)]
+    for other in weights[1:]:
+        np.testing.assert_array_equal(other.style, weights[0].style)
+        np.testing.assert_array_equal(other.content, weights[0].content)
