@@ -88,6 +88,7 @@ WRONG = {
     "steps": (0, 1.5, "many"),
     "scales": (0, 17, "all"),
     "finish": (-1, 1.5, "yes"),
+    "detail": (0, 65537, 1.5, "yes"),
     "share": (0, 1.1),
     "ratio": (1.0, 101),
     "window": (31, "all", 1.5),
