@@ -49,7 +49,7 @@ class Compiled(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._outermost = jax.jit(function, compiler_options=COMPILER_OPTIONS, **options)
         self._nested = jax.jit(function, **options)
-        self.lower = self._outermost.lower
+        self.lower = self._nested.lower
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function, compiled for these shapes."""

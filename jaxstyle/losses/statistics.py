@@ -56,10 +56,10 @@ def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = 
     Returns:
         `(c,)`, or `(regions, c)`.
     """
-    if guide is None:
-        return jnp.sum(features, axis=(0, 1))
-    regions = [jnp.square(guide[:, :, r : r + 1]) for r in range(guide.shape[2])]
-    return jnp.stack([jnp.sum(features * weight, axis=(0, 1)) for weight in regions])
+    # As a matrix product, which rounds less than the sum of a reduction: variances are small differences.
+    weights = jnp.ones((*features.shape[:2], 1), features.dtype) if guide is None else jnp.square(guide)
+    sums = jnp.einsum("hwr,hwc->rc", weights, features, precision=lax.Precision.HIGHEST)
+    return sums[0] if guide is None else sums
 
 
 def squared_error(features: Features, target: Features) -> Scalar:
