@@ -107,7 +107,7 @@ def table(result: Run) -> str:
             (
                 "fixed: 1, 1000" if strength is None else f"strength {strength}",
                 *(_mean(balances(result, strength, **{name: value})) for name, value in axes),
-                f"{statistics.pstdev(values):.2f}",
+                f"{statistics.stdev(values):.2f}",
                 f"{min(values):.2f} to {max(values):.2f}",
             )
         )

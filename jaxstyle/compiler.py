@@ -59,6 +59,7 @@ class Compiled(Generic[P, R]):
         return (self._nested if is_nested else self._outermost)(*args, **kwargs)
 
     def _cache_size(self) -> int:
+        """Return the number of compiled programs, as that of `jax.jit`, which JAX does not declare."""
         return self._outermost._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 

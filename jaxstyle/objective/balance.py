@@ -19,7 +19,6 @@ An edge term of norm `n_e` at the mosaic and weight `e` has `e` times the conten
 import functools
 
 import jax
-import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 

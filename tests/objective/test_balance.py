@@ -90,6 +90,17 @@ def test_strengths_out_of_range(tiny_params, china, starry, strength):
         js.stylize(china, starry, params=tiny_params, strength=strength, steps=2, preset="gram")
 
 
+@pytest.mark.parametrize(
+    ("style_loss", "ratio"), [("gram", 30), ("covariance", 30), ("mean+std", 30), ("wasserstein", 8)]
+)
+def test_the_ratio_at_half_strength_depends_on_the_style_loss(tiny_params, china, starry, mosaic, style_loss, ratio):
+    objective = js.Objective(style_loss=style_loss)
+    targets = js.make_targets(tiny_params, china, [starry], objective)
+    weights = balance(china, mosaic, tiny_params, targets, objective, 0.5)
+    # With one content layer its weight is its share.
+    np.testing.assert_allclose(weights.content, 1 / (1 + ratio), rtol=1e-5)
+
+
 def test_sums_read_nothing_beyond_the_array(real_params):
     """The sums of JAX 0.10.2 read beyond the array at this size, in most evaluations."""
     photo, style = js.white_noise(1, 86, 128), js.white_noise(2, 96, 128)
