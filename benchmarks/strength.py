@@ -4,7 +4,8 @@ The balance is the base-10 logarithm of content error divided by style error. Th
 between the features of the result and the content, relative to that of a mosaic of the style. The style error is the
 mean over the layers of the squared distance between the Gram matrices of the result and the style, relative to that of
 the content, whatever the style loss of the run. The less the balance varies, the more predictable is the result of a
-strength. For comparison: the fixed weights of the preset `gram`.
+strength. For comparison: the fixed weights of the preset `gram`. The last columns are the geometric mean of the content
+error alone and the standard deviation of its logarithm.
 
 `FOLDER` contains `content_NAME.jpg` and `style_NAME.jpg`; a pair is written `CONTENT+STYLE`.
 
@@ -99,16 +100,19 @@ def balances(result: Run, strength: float | None, **selected: Any) -> list[float
 def table(result: Run) -> str:
     axes = [(name, value) for name in ("size", "loss", "scales") for value in _values(result, name)]
     titles = (f"{name} {value}" if name == "scales" else str(value) for name, value in axes)
-    header = ("weights", *titles, "standard deviation, all", "range")
+    header = ("weights", *titles, "standard deviation, all", "range", "content error", "its standard deviation")
     rows = []
     for strength in (None, *STRENGTHS):
         values = balances(result, strength)
+        content_errors = [math.log10(run["content error"]) for run in result["runs"] if run["strength"] == strength]
         rows.append(
             (
                 "fixed: 1, 1000" if strength is None else f"strength {strength}",
                 *(_mean(balances(result, strength, **{name: value})) for name, value in axes),
                 f"{statistics.stdev(values):.2f}",
                 f"{min(values):.2f} to {max(values):.2f}",
+                f"{10 ** statistics.mean(content_errors):.2f}",
+                f"{statistics.stdev(content_errors):.2f}",
             )
         )
     return record.table(header, rows)

@@ -8,16 +8,17 @@ import dataclasses
 
 from jaxstyle.objective.base import LossWeights, Objective
 
-# Content, the Gram matrices of shallow layers, which hold colors and fine texture, and nearest neighbors.
+# Content, Gram matrices and nearest neighbors. Without the Gram matrices of the two deepest layers, flat areas of the
+# content stay flat: their nearest neighbors are flat areas of the style.
 CONTENT_LAYERS = ("relu4_2",)
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 NEIGHBOR_LAYERS = (
     *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
     *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
 )
 # A smaller content weight loses small parts of the content; without the smoothness term a hatching of one pixel appears
 # in flat areas.
-CONTENT, STYLE, SMOOTHNESS, NEIGHBORS = 2.0, 1.0, 5.0, 1.0
+CONTENT, STYLE, SMOOTHNESS, NEIGHBORS = 2.0, 2.0, 5.0, 1.0
 MIDDLE_STRENGTH = 0.5
 
 

@@ -139,9 +139,9 @@ def test_features_move_to_those_of_the_style(real_params):
 
 def test_what_is_too_small_for_it_is_refused_before_the_run(tiny_params, unchecked):
     shallow = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",), "params": tiny_params, "steps": 4}
-    photo, small = js.white_noise(1, 24, 24), js.white_noise(2, 8, 8)
+    photo, small = js.white_noise(1, 40, 40), js.white_noise(2, 8, 8)
     assert js.stylize(photo, small, **shallow, preset="gram").evaluations == 4
-    with pytest.raises(js.InputError, match="style is 8x8 pixels, expected at least 16"):
+    with pytest.raises(js.InputError, match="style is 8x8 pixels, expected at least 32"):
         js.stylize(photo, small, **shallow, finish=2, callback=lambda _: pytest.fail("it ran"), preset="gram")
 
 
