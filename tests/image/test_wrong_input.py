@@ -27,6 +27,8 @@ NO_IMAGES = (
 )
 # Images with values that no pixels have.
 NO_PIXELS = (np.full((4, 5, 3), NAN, np.float32), 255 * IMAGE)
+# Integers that are no labels of pixels.
+NO_LABELS = (np.full((40, 50), 256), np.full((40, 50), -1), np.zeros((0, 50), int), np.zeros((40, 50), np.uint8))
 NO_LISTS = (None, "ab", b"ab", 3, IMAGE, jnp.asarray(IMAGE), {"a": IMAGE}, iter([IMAGE]))
 NO_SIZES = (0, -1, 2.0, "5", None, NAN, INF, 10**9, 10**30, True, jnp.float32(4), [4])
 NO_SEEDS = (-1, 2**32, 1.5, "1", None, NAN, True, [1])
@@ -77,7 +79,7 @@ CASES = {
     "contact_sheet title": (lambda x: js.contact_sheet([[IMAGE]], title=x), NO_TEXTS),
     "contact_sheet gap": (lambda x: js.contact_sheet([[IMAGE]], gap=x), [size for size in NO_SIZES if size != 0]),
     "regions_of content": (lambda x: js.regions_of(x, IMAGE, [IMAGE]), (*NO_IMAGES, *NO_PIXELS)),
-    "regions_of mask": (lambda x: js.regions_of(IMAGE, x, [IMAGE]), (*NO_IMAGES, *NO_PIXELS)),
+    "regions_of mask": (lambda x: js.regions_of(IMAGE, x, [IMAGE]), (*NO_IMAGES, *NO_PIXELS, *NO_LABELS)),
     "regions_of styles": (lambda x: js.regions_of(IMAGE, IMAGE, x), (*NO_LISTS, [], [None])),
     "regions_of style_masks": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], x),
@@ -86,7 +88,18 @@ CASES = {
     "regions_of wishes": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], (), x),
         (
-            *(3, "white=1", ["white"], {1: 1}, {None: 1}, {"mauve": 1}, {"#fff": 1}, {"#12345g": 1}),
+            *(
+                3,
+                "white=1",
+                ["white"],
+                {1: 1},
+                {None: 1},
+                {"mauve": 1},
+                {"#ffff": 1},
+                {"#12345g": 1},
+                {256: 1},
+                {"1": 2},
+            ),
             *({"white": wish} for wish in (None, "1", 1.0, -1, 2, NAN, True, (1, 1.0), masks.RegionSpec(2))),
             *({"white": masks.RegionSpec(1, strength)} for strength in (-1.0, NAN, INF, None, "1")),
         ),
