@@ -4,14 +4,14 @@ Nothing here changes the state of the process: Pillow's limit of pixels and the 
 """
 
 import contextlib
-import io
 import math
 import os
 import re
 import struct
 from collections.abc import Iterator
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
 
 import PIL.Image
 import PIL.ImageFile
@@ -23,8 +23,19 @@ from jaxstyle.image.corrections import prepare
 from jaxstyle.image.decode import DAMAGE
 
 PathLike = str | os.PathLike[str]
-# What can be read: the path of a file, a file opened in binary mode, or an image of Pillow.
-Source = PathLike | BinaryIO | PIL.Image.Image
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file opened in binary mode, or `io.BytesIO`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, or all."""
+        ...
+
+
+# What can be read: a path, a file opened in binary mode, or an image of Pillow.
+Source = PathLike | BinaryFile | PIL.Image.Image
 
 # Pillow's full list has decoders that start other programs (EPS starts Ghostscript).
 READABLE = ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "PPM")
@@ -102,17 +113,17 @@ def _source_image(source: Any) -> Iterator[PIL.Image.Image]:
             yield file
 
 
-def _in_memory(stream: Any) -> io.BytesIO:
+def _in_memory(stream: Any) -> BytesIO:
     place = stream.tell() if stream.seekable() else None
     data = stream.read()
     if place is not None:
         stream.seek(place)
     if not isinstance(data, bytes):
         raise InputError(f"the file {quote(stream)} is opened as text, expected binary mode: open(path, 'rb')")
-    return io.BytesIO(data)
+    return BytesIO(data)
 
 
-def _opened_file(name: str, stream: BinaryIO) -> PIL.ImageFile.ImageFile:
+def _opened_file(name: str, stream: BufferedReader | BytesIO) -> PIL.ImageFile.ImageFile:
     """Do what `PIL.Image.open` does, without its limit of pixels: that is a global variable of the whole process."""
     PIL.Image.init()
     head = stream.read(_HEAD_BYTES)
@@ -132,7 +143,7 @@ def _opened_file(name: str, stream: BinaryIO) -> PIL.ImageFile.ImageFile:
     raise InputError(_refusal(name, stream, head, reasons))
 
 
-def _opened_heif(name: str, stream: BinaryIO) -> PIL.ImageFile.ImageFile:
+def _opened_heif(name: str, stream: BufferedReader | BytesIO) -> PIL.ImageFile.ImageFile:
     try:
         # Not `register_heif_opener`, which changes Pillow for the whole process.
         from pillow_heif import HeifImageFile
@@ -143,7 +154,7 @@ def _opened_heif(name: str, stream: BinaryIO) -> PIL.ImageFile.ImageFile:
     return HeifImageFile(stream, "")
 
 
-def _refusal(name: str, stream: BinaryIO, head: bytes, reasons: list[tuple[str, Exception]]) -> str:
+def _refusal(name: str, stream: BufferedReader | BytesIO, head: bytes, reasons: list[tuple[str, Exception]]) -> str:
     """The sentence for a file that no reader takes."""
     for format_, error in reasons:
         if format_ == "TIFF":

@@ -5,7 +5,8 @@ is subsampled; LibTIFF, which Pillow uses for compressed pixels, reads both. Pil
 in the file's byte order, where LibTIFF returns the machine's.
 """
 
-from typing import Any, BinaryIO
+from io import BufferedReader, BytesIO
+from typing import Any
 
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
@@ -123,7 +124,7 @@ def gray_scale(image: Any) -> tuple[float, bool]:
     return white, _number(image.tag_v2, PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
 
 
-def description(stream: BinaryIO) -> str:
+def description(stream: BufferedReader | BytesIO) -> str:
     """Describe a TIFF that Pillow does not open, and say what to do."""
     stream.seek(0)
     head = stream.read(8)
