@@ -20,7 +20,10 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.tiff import gray_scale
 
 # Exceptions that Pillow's decoders raise for damaged files, from fuzzing and from their `raise` statements.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, RuntimeError),
+    *(struct.error, zlib.error),
+)
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # Exponent of a PNG whose values are those of sRGB, and the relative tolerance of libpng.
 SRGB_GAMMA, GAMMA_TOLERANCE = 1 / 2.2, 0.05

@@ -52,6 +52,11 @@ def name_of(source: Any) -> str:
     return str(name) if isinstance(name, str) and name else "the image"
 
 
+def one_line(error: Exception) -> str:
+    """Return the words of an error, which may have several lines."""
+    return " ".join(str(error).split())
+
+
 def check_path(path: Any) -> None:
     """Raise InputError unless `path` can be the path of a file."""
     if not isinstance(path, str | os.PathLike) or "\0" in str(path):
@@ -92,9 +97,10 @@ def opened(source: Any, max_pixels: float = math.inf) -> Iterator[PIL.Image.Imag
     except DAMAGE as error:
         if isinstance(error, OSError) and error.strerror:  # From the system; Pillow's own have no number.
             raise InputError(f"cannot read {name}: {error.strerror}; expected the path of an image file") from error
-        if _NOT_SUPPORTED.search(str(error)):
-            raise InputError(f"{name} is of a kind that cannot be read ({error}): save it as PNG") from error
-        raise InputError(f"{name} is damaged or incomplete ({error}): get an intact copy of it") from error
+        reason = one_line(error)
+        if _NOT_SUPPORTED.search(reason):
+            raise InputError(f"{name} is of a kind that cannot be read ({reason}): save it as PNG") from error
+        raise InputError(f"{name} is damaged or incomplete ({reason}): get an intact copy of it") from error
 
 
 @contextlib.contextmanager
@@ -135,7 +141,7 @@ def _opened_file(name: str, stream: BufferedReader | BytesIO) -> PIL.ImageFile.I
             stream.seek(0)
             try:
                 return reader(stream, "")
-            except (SyntaxError, LookupError, TypeError, struct.error) as error:
+            except (SyntaxError, LookupError, TypeError, RuntimeError, struct.error) as error:
                 reasons.append((format_, error))
     stream.seek(0)
     if unreadable.is_heif(head):
@@ -160,8 +166,9 @@ def _refusal(name: str, stream: BufferedReader | BytesIO, head: bytes, reasons: 
         if format_ == "TIFF":
             with contextlib.suppress(*DAMAGE):
                 return f"{name} is {tiff.description(stream)}"
+        reason = one_line(error)
         return (
-            f"{name} is a {format_} file whose header cannot be read ({error}): get an intact copy, or save it as PNG"
+            f"{name} is a {format_} file whose header cannot be read ({reason}): get an intact copy, or save it as PNG"
         )
     found = unreadable.description(head)
     if found is None:

@@ -223,8 +223,18 @@ def test_an_animated_avif(tmp_path):
 def test_damaged_new_formats(tmp_path, format_):
     data = LOSSLESS[format_](PIL.Image.fromarray(BYTES))
     for length in (20, 60, len(data) // 2):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError) as caught:
             load_image(written(tmp_path, data[:length]))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_avif_without_its_picture(tmp_path):
+    """Its decoder raises RuntimeError."""
+    data = LOSSLESS["AVIF"](PIL.Image.fromarray(BYTES))
+    with pytest.raises(InputError, match="photo is a"):
+        load_image(written(tmp_path, data.replace(b"iloc", b"free")))
+    with pytest.raises(InputError, match="damaged"):
+        load_image(written(tmp_path, data[:-200] + bytes(200)))
 
 
 def test_reading_heic_leaves_pillow_alone(tmp_path):

@@ -17,10 +17,12 @@ import PIL.Image
 import PIL.ImageCms
 import PIL.JpegImagePlugin
 import PIL.PngImagePlugin
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_files import D50, P3, SRGB, TEXT, chunk, curve, made_profile, raw_png, rgb_profile, s15
+from tiff_files import DEFLATE, LAYOUTS, RGB, WHITE_IS_ZERO, Layout, tiff_file
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import io as image_io
@@ -489,10 +491,18 @@ def small_files():
         ("TIFF", picture, {"compression": "tiff_lzw"}),
         ("WEBP", picture, {"exif": exif, "icc_profile": profile}),
         ("GIF", picture.quantize(16), {}),
+        ("AVIF", picture, {"exif": exif, "icc_profile": profile}),
+        ("JPEG2000", picture, {}),
+        ("BMP", picture.convert("RGBA"), {}),
     ]:
         stream = io.BytesIO()
         source.save(stream, format_, **options)
         yield stream.getvalue()
+    yield from (tiff_file(BYTES.astype(np.uint16), 16, RGB, layout) for layout in LAYOUTS[4:8])
+    yield tiff_file(BYTES[..., :1].astype(np.float32) / 255, 32, WHITE_IS_ZERO, Layout(">", compression=DEFLATE))
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(stream)
+    yield stream.getvalue()
 
 
 FILES = list(small_files())
