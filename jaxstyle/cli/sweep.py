@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 # Options that cannot be an axis: they change no picture, or commas can be part of their values.
 NOT_SWEEPABLE = {
     *NOT_IN_RECIPE,
-    *("output", "cells", "init", "weights", "content_mask", "style_mask", "region", "mesh", "distributed", "quality"),
+    *("output", "cells", "init", "weights", "content_mask", "style_mask", "region", "mesh", "distributed"),
+    *("quality", "bit_depth"),
 }
 MAX_CELLS = 400
 # Of a sweep with one axis.
