@@ -15,6 +15,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Canvas, on_canvas
 from jaxstyle.image.contact_sheet import contact_sheet
 from jaxstyle.image.io import load_image, read_recipe, save_image
+from jaxstyle.image.mask_files import load_mask
 from jaxstyle.image.masks import regions_of
 from jaxstyle.image.mosaic import style_mosaic
 from jaxstyle.image.ops import resize, white_noise
@@ -72,6 +73,7 @@ __all__ = [
     "init_params",
     "lbfgs",
     "load_image",
+    "load_mask",
     "load_params",
     "make_mesh",
     "make_targets",

@@ -163,3 +163,62 @@ def test_bad_controls_get_one_sentence(stylize, capsys, words, message):
     # Beside what a run announces of itself.
     assert len([line for line in error.splitlines() if "error" in line]) == 1
     assert "Traceback" not in error
+
+
+def test_regions_by_label(stylize, folder):
+    """Label 1 gets the second painting, labels 0 and 2 keep the photo."""
+    labels = np.repeat(np.repeat(np.uint8([[0, 1, 2]]), 20, axis=1), 40, axis=0)
+    PIL.Image.fromarray(labels).save(folder / "labels.png")
+    code, picture = stylize("--content-mask", str(folder / "labels.png"), "--region", "1=2", "2=keep", second=True)
+    assert code == 0
+    photo = np.asarray(js.load_image(folder / "photo.png", size=64))
+    np.testing.assert_allclose(picture[:, 44:], photo[:, 44:], atol=1 / 255)
+    np.testing.assert_allclose(picture[:, :20], photo[:, :20], atol=1 / 255)
+    assert np.abs(picture[:, 23:41] - photo[:, 23:41]).mean() > 1e-2
+
+
+def test_a_mask_in_the_alpha_channel(stylize, folder):
+    """What background removers write: the photo, with alpha."""
+    photo = PIL.Image.open(folder / "photo.png").convert("RGBA")
+    alpha = PIL.Image.new("L", photo.size)
+    alpha.paste(255, (0, 0, photo.width // 2, photo.height))
+    photo.putalpha(alpha)
+    photo.save(folder / "cutout.png")
+    (code, cutout), (_, halves) = (
+        stylize("--content-mask", str(folder / name)) for name in ("cutout.png", "halves.png")
+    )
+    assert code == 0
+    original = np.asarray(js.load_image(folder / "photo.png", size=64))
+    np.testing.assert_allclose(cutout[:, 34:], original[:, 34:], atol=1 / 255)
+    assert np.abs(cutout - halves).mean() < 1e-2
+
+
+@pytest.mark.parametrize("option", ["--region", "--style-mask", "--blend", "--style-scale"])
+def test_an_option_of_several_values_without_any(stylize, capsys, option):
+    code, _ = stylize("--content-mask", "halves.png", option, "--guidance", "simple")
+    error = capsys.readouterr().err
+    assert code == 2
+    assert f"{option} has no value, expected one or more" in error
+    assert ('quote a color that starts with #, such as "#ffffff=1"' in error) == (option == "--region")
+
+
+def test_a_picture_of_16_bits(stylize, folder):
+    code, _ = stylize("--bit-depth", "16")
+    assert code == 0
+    assert (folder / "out.png").read_bytes()[24] == 16, "the depth in the header"
+
+
+def test_16_bits_in_a_jpeg_are_refused_before_the_run(stylize, capsys, tmp_path):
+    code, _ = stylize("--bit-depth", "16", "-o", str(tmp_path / "out.jpg"))
+    assert code == 2
+    assert "--bit-depth is 16, which .jpg files do not hold" in capsys.readouterr().err
+
+
+def test_pillows_warnings_are_not_shown(stylize, folder, capfd):
+    """Of metadata that is cut: the pixels are sound."""
+    exif = PIL.Image.Exif()
+    exif[0x010E] = "words " * 20
+    PIL.Image.open(folder / "photo.png").convert("RGB").save(folder / "cut.jpg", exif=exif.tobytes()[:60])
+    code, _ = stylize("--init", str(folder / "cut.jpg"))
+    assert code == 0
+    assert "EXIF" not in capfd.readouterr().err

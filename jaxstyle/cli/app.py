@@ -17,6 +17,7 @@ import jaxstyle
 from jaxstyle import distributed
 from jaxstyle.cli import logs
 from jaxstyle.cli.demo import Demo
+from jaxstyle.cli.option_names import options_with_values, takes_several
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
@@ -99,6 +100,7 @@ def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | 
 
 
 def _command(argv: list[str]) -> Any:
+    _check_values(argv)
     preset = _preset(argv)
     commands = (
         Annotated[Stylize, subcommand("stylize", default=defaults(preset))]
@@ -124,6 +126,16 @@ def _command(argv: list[str]) -> Any:
             raise
         command = " ".join(["jaxstyle", *(word for word in argv[:1] if word in COMMANDS)])
         raise InputError(f"{_usage_error(stderr.getvalue())}; see {command} --help") from None
+
+
+def _check_values(argv: list[str]) -> None:
+    """Refuse an option of several values that has none: mostly an unquoted `#`, which begins a comment in shells."""
+    options = options_with_values(Stylize)
+    several = {spelling for spelling, name in options.items() if takes_several(Stylize, name)}
+    for word, following in itertools.pairwise([*argv, "--"]):
+        if word in several and (following.startswith("--") or following in options):
+            example = ': quote a color that starts with #, such as "#ffffff=1"' if word == "--region" else ""
+            raise InputError(f"{word} has no value, expected one or more{example}")
 
 
 def _preset(argv: list[str]) -> str:

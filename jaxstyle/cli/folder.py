@@ -404,7 +404,7 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
     if not is_first():
         return True
     recipe = recipe | run_summary(result) | {"batch": BatchPlace(folder.options.batch, index, batch.canvas).to_json()}
-    options = {"force": folder.options.force, "alpha": picture.alpha, "quality": folder.options.quality}
+    options = {"force": folder.options.force, "alpha": picture.alpha, **folder.options.encoding()}
     path = write_picture(task.output, result.image, recipe, **options)
     if path is None:
         return False
@@ -421,7 +421,7 @@ def _save_snapshots(batch: Batch, progress: BatchProgress, folder: Folder) -> No
     for photo, image in zip(batch.photos, images, strict=False):
         path = numbered(photo.task.output, evaluations)
         recipe = photo.recipe | {"status": "snapshot", "evaluations": evaluations}
-        options = {"force": folder.options.force, "alpha": photo.picture.alpha, "quality": folder.options.quality}
+        options = {"force": folder.options.force, "alpha": photo.picture.alpha, **folder.options.encoding()}
         if is_first():
             write_picture(path, resize(image, *photo.picture.pixels.shape[:2]), recipe, **options)
 

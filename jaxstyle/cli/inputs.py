@@ -9,6 +9,7 @@ from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.cli.validate import MAX_SIDE
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
+from jaxstyle.image.mask_files import load_mask
 from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
@@ -75,10 +76,10 @@ def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], 
     """
     if mask is None:
         return None, (1.0,)
-    limits: dict[str, Any] = {"min_side": 1, "max_pixels": options.max_pixels}
-    style_masks = [None if path == "none" else io.load_image(path, **limits) for path in options.style_mask]
+    limit = options.max_pixels
+    style_masks = [None if path == "none" else load_mask(path, max_pixels=limit) for path in options.style_mask]
     specs = parse_region_specs(options.region, len(styles))
-    return regions_of(photo, io.load_image(mask, **limits), styles, style_masks, specs, options.guidance)
+    return regions_of(photo, load_mask(mask, max_pixels=limit), styles, style_masks, specs, options.guidance)
 
 
 def read_start(options: Options) -> str | Image:

@@ -75,6 +75,8 @@ def shown() -> Iterator[None]:
             contextlib.redirect_stdout(_PipeSafeStream(sys.stdout)),
             contextlib.redirect_stderr(_PipeSafeStream(sys.stderr)),
         ):
+            # What Pillow says of odd metadata; of pixels it raises errors.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
             yield
     finally:

@@ -42,7 +42,8 @@ class Pictures:
     """Options that name pictures, and say how large they are and what part of them counts."""
 
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
-    """Photo to stylize, in any format that Pillow reads (PNG, JPEG, TIFF, WebP, ...); or a folder of photos."""
+    """Photo to stylize: PNG, JPEG, TIFF, WebP, AVIF, JPEG 2000, GIF, BMP or PPM, and HEIC if pillow-heif is installed;
+    or a folder of photos."""
     painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
     """Painting whose style the photo gets."""
     output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
@@ -65,14 +66,15 @@ class Pictures:
     content_mask: Annotated[Path | None, _value("FILE", "none")] = None
     """Image that divides the photo into regions, with the photo's aspect ratio.
     Black and white: white gets the style; black stays as in the photo, or gets the second painting if there is one.
-    Flat colors: one region per color; see --region and --style-mask.
+    A shape in the alpha channel counts as white. Flat colors, or labels (gray values 0, 1, 2, ...): one region each;
+    see --region and --style-mask.
     If PHOTO is a folder: one image for all photos, or a folder with a mask of the same name for each."""
     style_mask: Annotated[tuple[str, ...], _value("FILE|none ...", "none")] = ()
     """One image of flat colors per painting, or none for a painting without one.
     A region of the photo gets the style of the parts of the painting that have the region's color."""
     region: Annotated[tuple[str, ...], _value("COLOR=VALUE ...", "none")] = ()
-    """Style of each color of --content-mask: COLOR=N for the Nth painting, COLOR=N:STRENGTH to scale its style.
-    COLOR=keep for the photo. Example: white=1 red=2:0.5 "#00ff00=keep"."""
+    """Style of each color or label of --content-mask: COLOR=N for the Nth painting, COLOR=N:STRENGTH scales its style,
+    COLOR=keep for the photo. Examples: white=1 red=2:0.5 "#00ff00=keep"; 1=1 2=keep."""
     guidance: Guidance = "simple"
     """How regions apply to the deep layers, which see far beyond one pixel.
     simple: the mask is scaled down.
@@ -148,6 +150,8 @@ class Options(_WithSettings):
     Pictures of coarse scales are enlarged to the full size."""
     quality: int = 95
     """Quality of JPEG and WebP files, 1 to 100."""
+    bit_depth: Literal[8, 16] = 8
+    """Bits of each channel of PNG and TIFF files. 16 keeps smooth gradients smooth in later editing."""
     mesh: Annotated[str, arg(metavar="auto|ROWSxCOLUMNS")] = "1x1"
     """Divide the image over a grid of devices, such as 4x2; auto uses all devices."""
     batch: int = 1
@@ -177,6 +181,10 @@ class Options(_WithSettings):
     """Also print details: scales, windows, checkpoints."""
     quiet: Annotated[bool, arg(aliases=("-q",))] = False
     """Print only warnings, errors and the result; no progress bar."""
+
+    def encoding(self) -> dict[str, int]:
+        """Return the options of `save_image` that say how the pixels are stored."""
+        return {"quality": self.quality, "bit_depth": self.bit_depth}
 
     def settings(self, init: str | AnyImage | None = None, regions: tuple[float, ...] = (1.0,)) -> Settings:
         """Return the settings of the library: those of the preset, overridden by the options that differ.

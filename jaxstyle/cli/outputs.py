@@ -120,7 +120,7 @@ def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any)
 
 
 def write_picture(
-    path: Path, image: Any, recipe: Mapping[str, Any], *, force: bool, alpha: Any = None, quality: int
+    path: Path, image: Any, recipe: Mapping[str, Any], *, force: bool, alpha: Any = None, **options: int
 ) -> Path | None:
     """Write a picture with its recipe, or log why that failed.
 
@@ -130,14 +130,14 @@ def write_picture(
         recipe: to store in the file.
         force: If False, a file at `path` is kept, unless it is an unfinished picture of the same run.
         alpha: see `save_image`.
-        quality: of JPEG and WebP.
+        options: `quality` and `bit_depth` of `save_image`.
 
     Returns:
         The file that was written, which may be in a temporary folder; None if there is none.
     """
     replace = force or is_unfinished(path, recipe)
     try:
-        return save_with_fallback(path, image, replace=replace, alpha=alpha, recipe=recipe, quality=quality)
+        return save_with_fallback(path, image, replace=replace, alpha=alpha, recipe=recipe, **options)
     except InputError as error:
         log.error("%s", error)
         return None

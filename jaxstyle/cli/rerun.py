@@ -84,7 +84,7 @@ class Rerun:
             return EXIT_CODES.get(status, 1)
         # The original settings keep "auto" where `options` has the resolved value.
         new_recipe |= {"settings": recipe["settings"]}
-        saving: dict[str, Any] = {"alpha": alpha, "recipe": new_recipe, "quality": options.quality}
+        saving: dict[str, Any] = {"alpha": alpha, "recipe": new_recipe, **options.encoding()}
         with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
             path = Path(folder) / options.output.name
             io.save_image(path, image, **saving)

@@ -97,7 +97,7 @@ def _from_json(value: Any, kind: Any, description: str) -> Any:
             except InputError:
                 continue
     elif origin is Literal:
-        if isinstance(value, str) and value in arguments:
+        if any(type(value) is type(choice) and value == choice for choice in arguments):
             return value
     elif origin is tuple:
         if isinstance(value, list):

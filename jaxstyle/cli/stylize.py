@@ -220,7 +220,7 @@ class Stylize(Options):
                 "ordinary size: lower the weights or use --precision highest"
             )
             return 1
-        options = {"force": self.force, "alpha": made.photo.alpha, "quality": self.quality}
+        options = {"force": self.force, "alpha": made.photo.alpha, **self.encoding()}
         path = write_picture(self.output, result.image, made.recipe, **options)
         if path is None:
             return 1
@@ -258,7 +258,7 @@ class Stylize(Options):
             return True
         path = numbered(self.output, progress.evaluations)
         recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
-        options = {"force": self.force, "alpha": photo.alpha, "quality": self.quality}
+        options = {"force": self.force, "alpha": photo.alpha, **self.encoding()}
         return write_picture(path, image, recipe, **options) == path
 
     def _checkpoint(self, resume: bool) -> Checkpoint | None:

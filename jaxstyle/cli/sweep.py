@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 # Options that cannot be an axis: they change no picture, or commas can be part of their values.
 NOT_SWEEPABLE = {
     *NOT_IN_RECIPE,
-    *("output", "cells", "init", "weights", "content_mask", "style_mask", "region", "mesh", "distributed", "quality"),
+    *("output", "cells", "init", "weights", "content_mask", "style_mask", "region", "mesh", "distributed"),
+    *("quality", "bit_depth"),
 }
 MAX_CELLS = 400
 # Of a sweep with one axis.
@@ -120,7 +121,7 @@ class Sheet:
                 return
             alpha = photo.alpha if photo.pixels.shape == result.image.shape else None
             cell_recipe = recipes[k] | run_summary(result) | {"batch": place.to_json()}
-            options = {"force": base.force, "alpha": alpha, "quality": base.quality}
+            options = {"force": base.force, "alpha": alpha, **base.encoding()}
             # Without it, the other cells and the sheet are still useful.
             if write_picture(paths[k], result.image, cell_recipe, **options) != paths[k]:
                 unsaved.append(paths[k])
@@ -132,7 +133,7 @@ class Sheet:
             for k, image in zip(indices, progress.images(), strict=False):
                 path, size = numbered(paths[k], evaluations), _full_size(groups, k)
                 snapshot = recipes[k] | {"status": "snapshot", "evaluations": evaluations}
-                options = {"force": base.force, "quality": base.quality}
+                options = {"force": base.force, **base.encoding()}
                 if write_picture(path, resize(image, *size), snapshot, **options) != path:
                     unsaved.append(path)
 
@@ -145,7 +146,8 @@ class Sheet:
     def _run(self, line: EventLogger) -> int:
         base, begin, paths = self.base, time.perf_counter(), self._cell_paths()
         image, results, recipe, unsaved = self.make(line)
-        path = write_picture(base.output, image, recipe, force=base.force, quality=base.quality)
+        options = {"force": base.force, **base.encoding()}
+        path = write_picture(base.output, image, recipe, **options)
         if path is None:
             return 1
         height, width = next(iter(results.values())).image.shape[:2]

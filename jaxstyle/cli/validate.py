@@ -104,6 +104,9 @@ def _check_controls(options: Options) -> None:
 
 
 def _check_files(options: Options) -> None:
+    extension = f".{options.format}" if os.path.isdir(options.photo) else options.output.suffix.lower()
+    if options.bit_depth == 16 and extension not in (".png", ".tif", ".tiff"):
+        raise InputError(f"--bit-depth is 16, which {extension} files do not hold: write .png or .tiff, or omit it")
     if options.init not in STARTS and not os.path.isfile(options.init):
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
     if not os.path.isdir(options.photo):

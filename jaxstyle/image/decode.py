@@ -1,7 +1,7 @@
 """From an image opened by Pillow to float sRGB arrays: orientation, palette, bit depth, profile, alpha, size.
 
-Known limits: Pillow reads 16-bit color as 8-bit (16-bit gray keeps its depth) and ignores the one transparent color
-that a PNG of that kind, or a gray one of 2 or 4 bits, may name. A profile on 16-bit gray is applied in 8 bits.
+Known limits: Pillow reads 16-bit color as 8-bit (16-bit gray keeps its depth). A profile on 16-bit gray is applied in
+8 bits. The primaries of a PNG without a profile (chunks cHRM and cICP) are ignored.
 """
 
 import contextlib
@@ -9,20 +9,31 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from jaxstyle.errors import InputError
+from jaxstyle.image.tiff import gray_scale
 
 # Exceptions that Pillow's decoders raise for damaged files, from fuzzing and from their `raise` statements.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, RuntimeError),
+    *(struct.error, zlib.error),
+)
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+# Exponent of a PNG whose values are those of sRGB, and the relative tolerance of libpng.
+SRGB_GAMMA, GAMMA_TOLERANCE = 1 / 2.2, 0.05
 
 
 def upright(file: Image.Image) -> Image.Image:
     """Decode, and apply the EXIF orientation."""
+    if isinstance(file, TiffImageFile):
+        # Allocate the pixels, since Pillow would compare the size with its global limit when it does so.
+        file.im = Image.core.new(file.mode, (file.tag_v2[IMAGEWIDTH], file.tag_v2[IMAGELENGTH]))
     file.load()
     # Good pixels are worth more than broken metadata. Pillow turns the pixels first, and then rewrites the metadata,
     # which raises AttributeError too.
@@ -48,10 +59,12 @@ def color_and_alpha(name: str, image: Image.Image) -> tuple[Image.Image, Image.I
     if image.mode in _DEEP_GRAY:
         return _deep_gray(name, image)
     gray = image.mode in ("1", "L", "LA", "La")
-    alpha = None
+    alpha, format_ = None, image.format
     if image.has_transparency_data:
         image = image.convert("LA" if gray else "RGBA")
         alpha = image.getchannel("A")
+        # In a BMP that has no alpha these bytes are zero.
+        alpha = None if format_ == "BMP" and alpha.getextrema() == (0, 0) else alpha
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
         image = image.convert("L" if gray else "RGB")
     return image, alpha
@@ -60,16 +73,17 @@ def color_and_alpha(name: str, image: Image.Image) -> tuple[Image.Image, Image.I
 def _deep_gray(name: str, image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     # Pillow's own conversion to 8 bits clips instead of scaling.
     values = np.asarray(image).astype(np.float32)
-    white = 1.0 if image.mode == "F" else 65535.0
+    white, is_inverted = gray_scale(image)
     if not (values.min() >= 0 and values.max() <= white):
         raise InputError(f"{name} has gray values outside [0, {white:g}]: save it with 8 or 16 bits")
     hidden = image.info.get("transparency")
     alpha = None if hidden is None else Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
-    return Image.fromarray(values * np.float32(255 / white)), alpha
+    return Image.fromarray((white - values if is_inverted else values) * np.float32(255 / white)), alpha
 
 
-def to_srgb(name: str, color: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to sRGB: mode RGB, or L or F where gray needs no profile."""
+def to_srgb(name: str, color: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
+    """Convert to sRGB by the profile or the gamma in Pillow's `info`: mode RGB, or L or F where gray needs neither."""
+    profile = info.get("icc_profile")
     if profile:
         try:
             return _through_profile(color, profile)
@@ -77,7 +91,23 @@ def to_srgb(name: str, color: Image.Image, profile: bytes | None) -> Image.Image
             warnings.warn(f"{name}: its color profile cannot be used ({error}); read as sRGB", stacklevel=3)
     if color.mode == "LAB":
         return _through_profile(color, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
+    gamma = info.get("gamma", 0)
+    # A file with a broken profile has a gamma for programs that know no profiles.
+    if gamma > 0 and "srgb" not in info and abs(gamma / SRGB_GAMMA - 1) > GAMMA_TOLERANCE:
+        return _from_gamma(color, gamma)
     return color.convert("RGB") if color.mode == "CMYK" else color
+
+
+def _from_gamma(color: Image.Image, gamma: float) -> Image.Image:
+    """Convert values that are light to the power of `gamma`, of a PNG without a profile, to those of sRGB."""
+
+    def srgb(values: np.ndarray) -> np.ndarray:
+        light = (values / 255) ** (1 / gamma)
+        return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+    if color.mode == "F":
+        return Image.fromarray(srgb(np.asarray(color)).astype(np.float32))
+    return color.point([round(value) for value in srgb(np.arange(256))] * len(color.getbands()))
 
 
 def _through_profile(color: Image.Image, profile: bytes) -> Image.Image:

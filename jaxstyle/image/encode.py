@@ -1,26 +1,32 @@
-"""Arrays to the bytes of an image file: 8-bit sRGB with its color profile and its recipe."""
+"""Arrays to the bytes of an image file: sRGB of 8 or 16 bits, with its color profile and its recipe."""
 
 import importlib.metadata
 import io
 import json
 import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from jaxstyle.errors import InputError, quote, shape_fits
+from jaxstyle.image.ops import scale_advice
 
 EXIF_DESCRIPTION, EXIF_SOFTWARE = 0x010E, 0x0131
 # In characters: EXIF shares a JPEG segment of 65,533 bytes with its own tables.
 MAX_RECIPE_LENGTH = 60_000
+# A value below which an optimizer brings few pixels, and the largest share of such pixels.
+MAX_OVERSHOOT = -0.1, 0.05
+# In bytes: some programs limit a chunk; TIFF has offsets of 32 bits, for the pixels, tags and profile.
+PNG_CHUNK, MAX_TIFF_BYTES = 2**24, 2**32 - 2**20
 
 
-def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expected: str) -> np.ndarray:
-    """Convert floats of this shape, in which None is any length, to 8 bits."""
+def quantized(name: str, values: ArrayLike, shape: tuple[int | None, ...], expected: str, bits: int) -> np.ndarray:
+    """Round floats of this shape, in which None is any length, to 8 or 16 bits."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):
@@ -28,33 +34,99 @@ def eight_bits(name: str, values: ArrayLike, shape: tuple[int | None, ...], expe
         array = np.array(None)
     if not shape_fits(array.shape, shape) or not jnp.issubdtype(array.dtype, jnp.floating):
         got = f"of shape {array.shape} and dtype {array.dtype}" if array.ndim else quote(values)
-        raise InputError(f"{name} is {got}, expected {expected} floats in [0, 1]: convert it")
+        advice = "give its field image" if hasattr(values, "image") else "convert it"
+        raise InputError(f"{name} is {got}, expected {expected} floats in [0, 1]: {advice}")
     array = array.astype(np.float32)
-    if name == "image" and np.abs(array).max() > 2 and np.isfinite(array).all():
-        raise InputError(f"image has values up to {array.max():g}, expected [0, 1]: divide 8-bit pixels by 255")
     if not np.isfinite(array).all():
         raise InputError(f"{name} has values that are not finite (NaN or infinity): lower the loss weights or the step")
-    return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    if name == "image":
+        _check_scale(array)
+    white = np.float32(2**bits - 1)
+    return np.rint(array.clip(0, 1) * white).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def encode(image: Image.Image, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
-    """Encode 8-bit pixels as a file; equal arguments give equal bytes."""
-    exif, chunks = Image.Exif(), PngImagePlugin.PngInfo()
+def _check_scale(image: np.ndarray) -> None:
+    """Raise InputError for pixels on another scale than [0, 1]; a few values outside are an optimizer's."""
+    low, high = float(image.min()), float(image.max())
+    if max(-low, high) > 2 or (low < -0.5 and np.mean(image < MAX_OVERSHOOT[0]) > MAX_OVERSHOOT[1]):
+        raise InputError(f"image has values from {low:g} to {high:g}, expected [0, 1]: {scale_advice(low, high)}")
+
+
+def encode(pixels: np.ndarray, format_: str, recipe: Mapping[str, Any] | None, quality: int) -> bytes:
+    """Encode pixels of 8 bits, or 16 for PNG and TIFF, as a file; equal arguments give equal bytes."""
+    text = None if recipe is None else recipe_text(recipe)
+    if pixels.dtype == np.uint16:
+        return _deep_png(pixels, text) if format_ == "PNG" else _deep_tiff(pixels, text)
+    exif = Image.Exif()
     exif[EXIF_SOFTWARE] = software()
-    chunks.add_text("Software", software())
-    if recipe is not None:
-        text = recipe_text(recipe)
+    if text is not None:
         exif[EXIF_DESCRIPTION] = text
-        chunks.add_itxt("jaxstyle", text)
     options: dict[str, dict[str, Any]] = {
-        "PNG": {"pnginfo": chunks},
+        "PNG": {"pnginfo": _png_texts(text)},
         "JPEG": {"exif": exif, "quality": quality, "subsampling": "4:4:4"},
         "TIFF": {"exif": exif, "compression": "tiff_adobe_deflate"},
         "WEBP": {"exif": exif, "quality": quality, "lossless": quality == 100},
     }
     stream = io.BytesIO()
-    image.save(stream, format_, icc_profile=_srgb_profile(), **options[format_])
+    Image.fromarray(pixels).save(stream, format_, icc_profile=_srgb_profile(), **options[format_])
     return stream.getvalue()
+
+
+def _png_texts(recipe: str | None) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", software())
+    if recipe is not None:
+        chunks.add_itxt("jaxstyle", recipe)
+    return chunks
+
+
+def _deep_png(pixels: np.ndarray, recipe: str | None) -> bytes:
+    """A PNG of 16-bit color, which Pillow cannot write."""
+    height, width, channels = pixels.shape
+    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
+    # Each row as the difference from the one above: filter 2.
+    filtered = np.insert(np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8)), 0, 2, axis=1)
+    data = zlib.compress(filtered.tobytes())
+    header = struct.pack(">IIBBBBB", width, height, 16, 6 if channels == 4 else 2, 0, 0, 0)
+    stream = io.BytesIO()
+    stream.write(b"\x89PNG\r\n\x1a\n")
+    PngImagePlugin.putchunk(stream, b"IHDR", header)
+    PngImagePlugin.putchunk(stream, b"iCCP", b"ICC Profile\0\0" + zlib.compress(_srgb_profile()))
+    for kind, content, *_ in _png_texts(recipe).chunks:
+        PngImagePlugin.putchunk(stream, kind, content)
+    for start in range(0, len(data), PNG_CHUNK):
+        PngImagePlugin.putchunk(stream, b"IDAT", data[start : start + PNG_CHUNK])
+    PngImagePlugin.putchunk(stream, b"IEND")
+    return stream.getvalue()
+
+
+def _deep_tiff(pixels: np.ndarray, recipe: str | None) -> bytes:
+    """A TIFF of 16-bit color, which Pillow cannot write: one strip, each pixel as the difference from its left."""
+    height, width, channels = pixels.shape
+    left = np.pad(pixels[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    data = zlib.compress((pixels - left).astype("<u2").tobytes())
+    if len(data) > MAX_TIFF_BYTES:
+        raise InputError(f"{width}x{height} pixels of 16 bits are too many for a TIFF: save a .png")
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TiffImagePlugin.IMAGEWIDTH] = width
+    tags[TiffImagePlugin.IMAGELENGTH] = height
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
+    tags[TiffImagePlugin.COMPRESSION] = 8  # Deflate.
+    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 2  # RGB.
+    tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    tags[TiffImagePlugin.ROWSPERSTRIP] = height
+    tags[TiffImagePlugin.STRIPBYTECOUNTS] = len(data)
+    tags[TiffImagePlugin.STRIPOFFSETS] = 0  # Pillow adds the end of the tags.
+    tags[TiffImagePlugin.PREDICTOR] = 2
+    tags[TiffImagePlugin.ICCPROFILE] = _srgb_profile()
+    tags[EXIF_SOFTWARE] = software()
+    if channels == 4:
+        tags[TiffImagePlugin.EXTRASAMPLES] = 2  # Alpha, not premultiplied.
+    if recipe is not None:
+        tags[EXIF_DESCRIPTION] = recipe
+    stream = io.BytesIO()
+    tags.save(stream)
+    return stream.getvalue() + data
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Image files to arrays and back, with Pillow.
 
 Reading undoes the encoding of the pixels: EXIF orientation, color profile (to sRGB), palette, bit depth, transparency.
-Writing stores 8-bit sRGB with its profile, and optionally the recipe of the image. An existing file survives any
+Writing stores sRGB with its profile, and optionally the recipe of the image. An existing file survives any
 failure.
 """
 
@@ -10,36 +10,29 @@ import json
 import math
 import os
 import stat
-import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
-import PIL.ImageFile
-import PIL.TiffImagePlugin
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH
 
 from jaxstyle import files
-from jaxstyle.errors import InputError, check_integer, quote
-from jaxstyle.image.decode import DAMAGE, color_and_alpha, resized_arrays, to_srgb, upright, upright_size
-from jaxstyle.image.encode import EXIF_DESCRIPTION, EXIF_SOFTWARE, eight_bits, encode
+from jaxstyle.errors import InputError, check_integer
+from jaxstyle.image.decode import color_and_alpha, resized_arrays, to_srgb, upright, upright_size
+from jaxstyle.image.encode import EXIF_DESCRIPTION, EXIF_SOFTWARE, encode, quantized
 from jaxstyle.image.encode import recipe_text as recipe_text
 from jaxstyle.image.encode import software as software
 from jaxstyle.image.ops import MAX_SIDE
+from jaxstyle.image.source import PathLike, Source, check_one_frame, check_path, name_of, opened
 from jaxstyle.typing import Image
 
-PathLike = str | os.PathLike[str]
-
-# Pillow's full list has decoders that start other programs (EPS starts Ghostscript).
-_READABLE = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")
 _WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 _MAX_SIDE = {"PNG": 2**31 - 1, "TIFF": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
+_SIXTEEN_BITS = ("PNG", "TIFF")
 # Default limit of the pixels in a file, as in Pillow: a few kilobytes can decode to billions of pixels.
 MAX_PIXELS = 2 * 89_478_485
 
@@ -60,16 +53,16 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
+    path: Source, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Read an image file, upright and in sRGB, with its transparency.
 
-    Reads PNG, JPEG, TIFF, WebP, GIF, BMP and PPM with one frame; of a phone's multi-picture JPEG, the photo. 32-bit
-    gray has no standard scale: floats must be in [0, 1] and integers in [0, 65535]. A broken color profile is a
-    warning, and the image is read as sRGB.
+    Reads PNG, JPEG, TIFF, WebP, AVIF, JPEG 2000, GIF, BMP and PPM with one frame, and HEIC if `pillow-heif` is
+    installed; of a phone's multi-picture JPEG or HEIC, the photo. 32-bit gray has no standard scale: floats must be in
+    [0, 1] and integers in [0, 65535]. A broken color profile is a warning, and the image is read as sRGB.
 
     Args:
-        path: the file.
+        path: the file, or a file that is opened in binary mode, or an image of Pillow (its present frame).
         size: long side after resizing in pixels, 1 to 65536; the other side keeps the aspect ratio. None keeps the
           file's size.
         enlarge: If False, an image smaller than `size` keeps its size.
@@ -83,54 +76,48 @@ def read_picture(
     Raises:
         InputError: the file cannot be read, is damaged or animated, or is or would become too small.
     """
-    if size is not None:
-        check_integer(size, "size", 1, MAX_SIDE)
-    check_integer(min_side, "min_side", 1, MAX_SIDE)
-    check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
-    with _opened(path, max_pixels) as file:
-        frames = getattr(file, "n_frames", 1)
-        if frames > 1 and file.format != "MPO":
-            raise InputError(f"{path} has {frames} frames or pages, expected one still image: extract one frame")
-        if isinstance(file, PIL.TiffImagePlugin.TiffImageFile):
-            # Allocate the pixels, since Pillow would compare the size with its global limit again when it does so.
-            file.im = PIL.Image.core.new(file.mode, (file.tag_v2[IMAGEWIDTH], file.tag_v2[IMAGELENGTH]))
+    _check_limits(size, min_side, max_pixels)
+    name = name_of(path)
+    with opened(path, max_pixels) as file:
+        check_one_frame(name, file)
         image = upright(file)
     native = image.size
-    target = _target_size(path, native, size, enlarge, min_side)
-    color, alpha = color_and_alpha(str(path), image)
-    pixels, alpha = resized_arrays(to_srgb(str(path), color, image.info.get("icc_profile")), alpha, target)
+    target = _target_size(name, native, size, enlarge, min_side)
+    color, alpha = color_and_alpha(name, image)
+    pixels, alpha = resized_arrays(to_srgb(name, color, image.info), alpha, target)
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
 
 
 def picture_size(
-    path: PathLike, size: int | None = None, *, min_side: int = 32, max_pixels: int = MAX_PIXELS
+    path: Source, size: int | None = None, *, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
     """Return height and width of the pixels that `read_picture` returns, from the file's header, without decoding.
 
     The orientation of a PNG is ignored if it comes after the pixels.
 
     Args:
-        path: the file.
+        path: see `read_picture`.
         size: length of the long side after resizing in pixels, 1 to 65536; None keeps the file's size.
         min_side: smallest height and width in pixels, before and after resizing, 1 to 65536.
-        max_pixels: largest number of pixels in the file.
+        max_pixels: largest number of pixels in the file, 1 to 2^31 - 1.
 
     Raises:
         InputError: the file cannot be read, or is or would become too small.
     """
-    with _opened(path, max_pixels) as file:
+    _check_limits(size, min_side, max_pixels)
+    with opened(path, max_pixels) as file:
         native = upright_size(file)
-    width, height = _target_size(path, native, size, enlarge=True, min_side=min_side)
+    width, height = _target_size(name_of(path), native, size, enlarge=True, min_side=min_side)
     return height, width
 
 
 def load_image(
-    path: PathLike, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
+    path: Source, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Image:
     """Read the pixels of an image file: `read_picture` without its transparency.
 
     Args:
-        path: the file.
+        path: the file, or a file that is opened in binary mode, or an image of Pillow.
         size: long side after resizing in pixels, 1 to 65536; None keeps the file's size.
         enlarge: If False, an image smaller than `size` keeps its size.
         min_side: smallest height and width in pixels, before and after resizing, 1 to 65536.
@@ -157,9 +144,10 @@ def save_image(
     alpha: ArrayLike | None = None,
     recipe: Mapping[str, Any] | None = None,
     quality: int = 95,
+    bit_depth: int = 8,
     replace: bool = True,
 ) -> None:
-    """Write an image as 8-bit sRGB with its color profile; the extension determines the format.
+    """Write an image as sRGB with its color profile; the extension determines the format.
 
     The file appears whole or not at all, with the permissions of new files. JPEG has no transparency: `alpha` is
     dropped with a warning and the colors stay unchanged.
@@ -170,6 +158,7 @@ def save_image(
         alpha: (H, W) floats in [0, 1], or None for an opaque image.
         recipe: how the image was made, stored in the file as JSON; see `read_recipe`.
         quality: 1 to 100, for JPEG (color is never subsampled) and WebP (100 is lossless). PNG and TIFF are exact.
+        bit_depth: bits of each channel, 8, or 16 in PNG and TIFF.
         replace: If True, an existing file is replaced. If False, an existing file is an error, even if it appeared
           during the call.
 
@@ -180,19 +169,24 @@ def save_image(
     check_output(path)
     format_ = _WRITABLE[Path(path).suffix.lower()]
     check_integer(quality, "quality", 1, 100)
-    pixels = eight_bits("image", image, (None, None, 3), "(H, W, 3)")
+    check_integer(bit_depth, "bit_depth", 8, 16)
+    if bit_depth not in (8, 16):
+        raise InputError(f"bit_depth is {bit_depth}, expected 8 or 16")
+    if bit_depth == 16 and format_ not in _SIXTEEN_BITS:
+        raise InputError(f"{path}: {format_} holds 8 bits of each channel, and bit_depth is 16: save a .png or .tif")
+    pixels = quantized("image", image, (None, None, 3), "(H, W, 3)", bit_depth)
     height, width, _ = pixels.shape
     if max(height, width) > _MAX_SIDE[format_]:
         raise InputError(
             f"{path}: {format_} holds at most {_MAX_SIDE[format_]} pixels a side, got {width}x{height}: save a .png"
         )
     if alpha is not None:
-        opacity = eight_bits("alpha", alpha, (height, width), f"({height}, {width})")
+        opacity = quantized("alpha", alpha, (height, width), f"({height}, {width})", bit_depth)
         if format_ != "JPEG":
             pixels = np.dstack([pixels, opacity])
         elif opacity.min() < 255:
             warnings.warn(f"{path}: JPEG has no transparency, alpha is dropped; save a .png to keep it", stacklevel=2)
-    data = encode(PIL.Image.fromarray(pixels), format_, recipe, quality)
+    data = encode(pixels, format_, recipe, quality)
     try:
         with files.replacing(path, replace) as file:
             file.write(data)
@@ -202,11 +196,11 @@ def save_image(
         raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from error
 
 
-def read_recipe(path: PathLike) -> dict[str, Any] | None:
+def read_recipe(path: Source) -> dict[str, Any] | None:
     """Read the recipe that `save_image` stored in a file.
 
     Args:
-        path: an image file.
+        path: an image file, or one that is opened in binary mode.
 
     Returns:
         The recipe, or None if the file holds none.
@@ -214,7 +208,7 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     Raises:
         InputError: the file cannot be read as an image.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         text = file.info.get("jaxstyle")
         if file.format != "PNG":
             exif = file.getexif()
@@ -236,7 +230,7 @@ def check_output(path: PathLike) -> None:
     Raises:
         InputError: unknown extension; no such directory; not a regular file; or not writable.
     """
-    _check_path(path)
+    check_path(path)
     if Path(path).suffix.lower() not in _WRITABLE:
         raise InputError(f"{path} has no known extension, expected one of {', '.join(_WRITABLE)}")
     target = Path(os.path.realpath(path))
@@ -251,51 +245,14 @@ def check_output(path: PathLike) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
-@contextlib.contextmanager
-def _opened(path: PathLike, max_pixels: float = math.inf) -> Iterator[PIL.ImageFile.ImageFile]:
-    """Open an image file; any error of Pillow inside the block becomes an `InputError`."""
-    _check_path(path)
-    try:
-        with Path(path).open("rb") as stream, _read_header(stream) as file:
-            if file.width * file.height > max_pixels:
-                raise InputError(
-                    f"{path} has {file.width}x{file.height} pixels, too many pixels to be opened safely, expected at "
-                    f"most {max_pixels}: make it smaller, or raise max_pixels if you trust its source"
-                )
-            yield file
-    except InputError:
-        raise
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large for Pillow ({error}): raise PIL.Image.MAX_IMAGE_PIXELS") from error
-    except PIL.UnidentifiedImageError as error:
-        raise InputError(f"{path} is no image in a known format: convert it to {', '.join(_READABLE)}") from error
-    except DAMAGE as error:
-        if isinstance(error, OSError) and error.strerror:  # From the system; Pillow's own have no number.
-            raise InputError(f"cannot read {path}: {error.strerror}; expected the path of an image file") from error
-        raise InputError(f"{path} is damaged or incomplete ({error}): get an intact copy of it") from error
+def _check_limits(size: Any, min_side: Any, max_pixels: Any) -> None:
+    if size is not None:
+        check_integer(size, "size", 1, MAX_SIDE)
+    check_integer(min_side, "min_side", 1, MAX_SIDE)
+    check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
 
 
-def _read_header(stream: BinaryIO) -> PIL.ImageFile.ImageFile:
-    """Do what `PIL.Image.open` does, without its limit of pixels: that is a global variable of the whole process."""
-    PIL.Image.init()
-    prefix = stream.read(16)
-    for format_ in _READABLE:
-        reader, accept = PIL.Image.OPEN[format_]
-        if accept is None or accept(prefix) is True:
-            stream.seek(0)
-            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
-                return reader(stream, "")
-    raise PIL.UnidentifiedImageError
-
-
-def _check_path(path: Any) -> None:
-    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
-        raise InputError(f"path is {quote(path)}, expected the path of a file, without null characters")
-
-
-def _target_size(
-    path: PathLike, native: tuple[int, int], size: int | None, enlarge: bool, min_side: int
-) -> tuple[int, int]:
+def _target_size(path: str, native: tuple[int, int], size: int | None, enlarge: bool, min_side: int) -> tuple[int, int]:
     if min(native) < min_side:
         width, height = native
         raise InputError(f"{path} is {width}x{height} pixels, at least {min_side} a side are needed: use a larger one")

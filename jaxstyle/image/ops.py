@@ -75,7 +75,18 @@ def check_range(image: Any, name: str = "image", min_side: int = 1) -> None:
         raise InputError(f"{name} has NaN or infinite pixels, expected values in [0, 1]")
     low, high = float(jnp.min(image)), float(jnp.max(image))
     if not (low >= -0.5 and high <= 1.5):
-        raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: divide 8-bit pixels by 255")
+        raise InputError(f"{name} has values from {low:g} to {high:g}, expected [0, 1]: {scale_advice(low, high)}")
+
+
+def scale_advice(low: float, high: float) -> str:
+    """What to do with pixels from `low` to `high`, by the scale that they are probably on."""
+    if low >= 0:
+        return f"divide {8 if high <= 255 else 16}-bit pixels by {255 if high <= 255 else 65535}"
+    if low >= -1.1 and high <= 1.1:
+        return "pixels in [-1, 1] become (x + 1) / 2"
+    if low >= -2.2 and high <= 2.7:
+        return "pixels normalized by ImageNet's mean and standard deviation become x * std + mean"
+    return "undo the normalization of the pixels, or clip them"
 
 
 def check_images(content: Any, styles: Any, min_side: int = 1) -> None:

@@ -78,6 +78,7 @@ STYLIZE = {
     "weights": ("oxfrod", "", "photo.png", "x" * 300),
     "save_every": (*WHOLE, "0"),
     "quality": (*WHOLE, "0", "101"),
+    "bit_depth": (*CHOICE, "10"),
     "mesh": ("many", "", "0x1", "1", "-1x1", "100x100"),
     "batch": (*WHOLE, "0", "2", "4097"),
     "format": CHOICE,

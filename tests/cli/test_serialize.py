@@ -83,6 +83,8 @@ def test_what_is_missing_or_unknown_is_named(options):
         ({"size": 1.5}, "has size = '1.5'"),
         ({"size": True}, "has size = 'True'"),
         ({"optimizer": "sgd"}, "has optimizer = 'sgd'"),
+        ({"bit_depth": 10}, "has bit_depth = '10'"),
+        ({"bit_depth": "8"}, "has bit_depth = '8'"),
         ({"magic": 1}, "has the setting 'magic'"),
         ({"photo": "a\0b"}, "has photo"),
     ):

@@ -116,9 +116,98 @@ def test_masks_that_cannot_be_used(photo, painting, mask, masks, words, message)
         regions_of(photo, mask, [painting], masks, parse_region_specs(words, 1))
 
 
-@pytest.mark.parametrize(
-    "word", ["red", "red=", "red=0", "red=3", "mauve=1", "#12345=1", "red=1:x", "red=-1", "=1", "red=1:" + 400 * "9"]
+WRONG_FORMS = (
+    *("red", "red=", "red=0", "red=3", "red=1:x", "red=-1", "=1", "red=1:" + 400 * "9"),
+    *("mauve=1", "#12345=1", "#ffff=1", "256=1", "hsl=1"),
 )
+
+
+@pytest.mark.parametrize("word", WRONG_FORMS)
 def test_region_specs_of_another_form(word):
     with pytest.raises(InputError, match="expected"):
         parse_region_specs([word], 2)
+
+
+# --- labels --------------------------------------------------------------------------------------------------------
+
+
+def label_stripes(height, width, *labels):
+    return np.tile(np.repeat(np.array(labels), width // len(labels)), (height, 1))
+
+
+def as_picture(labels):
+    return np.repeat((labels / 255).astype(np.float32)[:, :, None], 3, axis=2)
+
+
+FORMS = pytest.mark.parametrize("form", [lambda labels: labels, as_picture], ids=["integers", "picture"])
+
+
+@FORMS
+def test_labels_with_names(photo, painting, form):
+    wishes = parse_region_specs(["1=2", "2=keep"], 2)
+    regions, strengths = regions_of(photo, form(label_stripes(60, 90, 0, 1, 2)), [painting, photo], (), wishes)
+    assert strengths == (1.0,)
+    np.testing.assert_array_equal(regions.content[:, 30:60, 0], 1)
+    np.testing.assert_array_equal(regions.content[:, :30, 0], 0)
+    np.testing.assert_array_equal(regions.content[:, 60:, 0], 0)
+    assert [mask.tolist() for mask in regions.styles] == [[0], [1]]
+
+
+@FORMS
+def test_labels_0_and_1_are_black_and_white(photo, painting, form):
+    mask = form(label_stripes(60, 90, 0, 1))
+    regions, _ = regions_of(photo, mask, [painting])
+    np.testing.assert_array_equal(regions.content[:, :, 0], label_stripes(60, 90, 0, 1))
+    regions, _ = regions_of(photo, mask, [painting, photo])
+    assert [style.tolist() for style in regions.styles] == [[0, 1], [1, 0]]
+
+
+@FORMS
+def test_labels_match_the_same_labels_in_style_masks(photo, painting, form):
+    mask, style_mask = form(label_stripes(60, 90, 0, 1, 2)), form(label_stripes(40, 80, 2, 1))
+    regions, _ = regions_of(photo, mask, [painting], [style_mask])
+    # Label 0, which the painting does not have, keeps the photo.
+    assert regions.content.shape == (60, 90, 2)
+    own = np.asarray(regions.styles[0])
+    np.testing.assert_array_equal(own[:, :, 0], label_stripes(40, 80, 0, 1))
+    np.testing.assert_array_equal(own[:, :, 1], label_stripes(40, 80, 1, 0))
+
+
+def test_labels_may_be_bright_if_they_are_named(photo, painting):
+    mask = as_picture(label_stripes(60, 90, 0, 63, 255))
+    regions, _ = regions_of(photo, mask, [painting], (), {63: 1})
+    np.testing.assert_array_equal(regions.content[:, :, 0], label_stripes(60, 90, 0, 1, 0))
+
+
+@FORMS
+def test_labels_without_names_are_not_ignored(photo, painting, form):
+    with pytest.raises(InputError, match=r"labels: 0, 1, 2 and there are 1 styles.*such as 1=1"):
+        regions_of(photo, form(label_stripes(60, 90, 0, 1, 2)), [painting])
+
+
+def test_labels_of_a_mask_that_has_others(photo, painting):
+    with pytest.raises(InputError, match="has no 3, expected one of its labels: 0, 1"):
+        regions_of(photo, label_stripes(60, 90, 0, 1), [painting], (), {3: 1})
+    with pytest.raises(InputError, match="has no 1, expected one of its colors"):
+        regions_of(photo, stripes(60, 90, RED, GREEN), [painting], (), {1: 1})
+    with pytest.raises(InputError, match="17 regions, expected 1 to 16"):
+        regions_of(photo, label_stripes(60, 90, *range(18)), [painting], (), dict.fromkeys(range(17), 1))
+
+
+@pytest.mark.parametrize(
+    ("word", "color"),
+    [
+        ("gray", "#808080"),
+        ("grey", "#808080"),
+        ("orange", "#ffa500"),
+        ("#fff", "#ffffff"),
+        ("#F80", "#ff8800"),
+        ("steelblue", "#4682b4"),
+        ("green", "#00ff00"),
+        ("lime", "#00ff00"),
+        ("01", "1"),
+        ("255", "255"),
+    ],
+)
+def test_names_of_colors_and_labels(word, color):
+    assert parse_region_specs([f"{word}=1"], 1) == {color: RegionSpec(1)}

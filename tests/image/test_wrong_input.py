@@ -27,6 +27,8 @@ NO_IMAGES = (
 )
 # Images with values that no pixels have.
 NO_PIXELS = (np.full((4, 5, 3), NAN, np.float32), 255 * IMAGE)
+# Integers that are no labels of pixels.
+NO_LABELS = (np.full((40, 50), 256), np.full((40, 50), -1), np.zeros((0, 50), int), np.zeros((40, 50), np.uint8))
 NO_LISTS = (None, "ab", b"ab", 3, IMAGE, jnp.asarray(IMAGE), {"a": IMAGE}, iter([IMAGE]))
 NO_SIZES = (0, -1, 2.0, "5", None, NAN, INF, 10**9, 10**30, True, jnp.float32(4), [4])
 NO_SEEDS = (-1, 2**32, 1.5, "1", None, NAN, True, [1])
@@ -77,7 +79,7 @@ CASES = {
     "contact_sheet title": (lambda x: js.contact_sheet([[IMAGE]], title=x), NO_TEXTS),
     "contact_sheet gap": (lambda x: js.contact_sheet([[IMAGE]], gap=x), [size for size in NO_SIZES if size != 0]),
     "regions_of content": (lambda x: js.regions_of(x, IMAGE, [IMAGE]), (*NO_IMAGES, *NO_PIXELS)),
-    "regions_of mask": (lambda x: js.regions_of(IMAGE, x, [IMAGE]), (*NO_IMAGES, *NO_PIXELS)),
+    "regions_of mask": (lambda x: js.regions_of(IMAGE, x, [IMAGE]), (*NO_IMAGES, *NO_PIXELS, *NO_LABELS)),
     "regions_of styles": (lambda x: js.regions_of(IMAGE, IMAGE, x), (*NO_LISTS, [], [None])),
     "regions_of style_masks": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], x),
@@ -86,7 +88,18 @@ CASES = {
     "regions_of wishes": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], (), x),
         (
-            *(3, "white=1", ["white"], {1: 1}, {None: 1}, {"mauve": 1}, {"#fff": 1}, {"#12345g": 1}),
+            *(
+                3,
+                "white=1",
+                ["white"],
+                {1: 1},
+                {None: 1},
+                {"mauve": 1},
+                {"#ffff": 1},
+                {"#12345g": 1},
+                {256: 1},
+                {"1": 2},
+            ),
             *({"white": wish} for wish in (None, "1", 1.0, -1, 2, NAN, True, (1, 1.0), masks.RegionSpec(2))),
             *({"white": masks.RegionSpec(1, strength)} for strength in (-1.0, NAN, INF, None, "1")),
         ),
@@ -108,6 +121,15 @@ CASES = {
     "load_image size": (lambda x: js.load_image("in.png", x), [size for size in NO_SIZES if size is not None]),
     "load_image min_side": (lambda x: js.load_image("in.png", min_side=x), NO_SIZES),
     "load_image max_pixels": (lambda x: js.load_image("in.png", max_pixels=x), [x for x in NO_SIZES if x != 10**9]),
+    "load_mask path": (js.load_mask, (*NO_PATHS, "none.png", "", ".")),
+    "load_mask max_pixels": (lambda x: js.load_mask("in.png", max_pixels=x), [x for x in NO_SIZES if x != 10**9]),
+    "picture_size path": (io.picture_size, (*NO_PATHS, "none.png", "", ".")),
+    "picture_size size": (lambda x: io.picture_size("in.png", x), [size for size in NO_SIZES if size is not None]),
+    "picture_size min_side": (lambda x: io.picture_size("in.png", min_side=x), NO_SIZES),
+    "picture_size max_pixels": (
+        lambda x: io.picture_size("in.png", max_pixels=x),
+        [x for x in NO_SIZES if x != 10**9],
+    ),
     "read_recipe path": (js.read_recipe, (*NO_PATHS, "none.png", "", ".")),
     "check_output path": (io.check_output, (*NO_PATHS, "", ".", "none/out.png", "out")),
     "save_image path": (lambda x: js.save_image(x, IMAGE), (*NO_PATHS, "", ".", "none/out.png", "out")),
@@ -123,7 +145,8 @@ CASES = {
         lambda x: js.save_image("out.png", IMAGE, recipe=x),
         (3, "text", [1, 2], {"a": NAN}, {"a": object()}, {(1, 2): 3}),
     ),
-    "save_image quality": (lambda x: js.save_image("out.png", IMAGE, quality=x), (*NO_SIZES, 101, 95.0)),
+    "save_image quality": (lambda x: js.save_image("out.png", IMAGE, quality=x), (*NO_SIZES, 101, 95.0, "95")),
+    "save_image bit_depth": (lambda x: js.save_image("out.png", IMAGE, bit_depth=x), (*NO_SIZES, 10, 16.0)),
 }
 
 
@@ -149,3 +172,36 @@ def test_numbers_of_other_libraries_are_numbers_too():
     assert js.resize(IMAGE, np.int64(4), np.int32(5)).shape == (4, 5, 3)
     assert js.style_mosaic(0, (IMAGE, IMAGE), 4, 5, (np.float64(0.5), 0.5)).shape == (4, 5, 3)
     regions.check_regions(white_half(content=np.ones((40, 50, 1), bool)), IMAGE.shape, [IMAGE.shape])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("low", "high", "advice"),
+    [
+        (0, 255, "divide 8-bit pixels by 255"),
+        (0, 65535, "divide 16-bit pixels by 65535"),
+        (-1, 1, r"pixels in \[-1, 1\] become \(x \+ 1\) / 2"),
+        (-2.1, 2.6, r"ImageNet's mean and standard deviation become x \* std \+ mean"),
+        (-120, 150, "undo the normalization"),
+    ],
+)
+def test_pixels_on_other_scales(tmp_path, low, high, advice):
+    image = np.linspace(low, high, 40 * 50 * 3, dtype=np.float32).reshape(40, 50, 3)
+    message = rf"image has values from {low:g} to {high:g}, expected \[0, 1\]: .*{advice}"
+    with pytest.raises(js.InputError, match=message):
+        js.save_image(tmp_path / "out.png", image)
+    with pytest.raises(js.InputError, match=message.replace("image has", "mask has")):
+        js.regions_of(IMAGE, image, [IMAGE])
+
+
+def test_a_few_values_outside_are_an_optimizers(tmp_path):
+    image = IMAGE.copy()
+    image[0, 0] = -0.7
+    js.save_image(tmp_path / "out.png", image)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_result_is_no_image(tmp_path, tiny_params):
+    result = js.stylize(IMAGE, IMAGE, params=tiny_params, preset="gram", steps=1, scales=1)
+    with pytest.raises(js.InputError, match=r"image is Result\(.*give its field image"):
+        js.save_image(tmp_path / "out.png", result)
