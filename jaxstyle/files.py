@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +13,8 @@ from typing import BinaryIO
 from jaxstyle.errors import InputError
 
 Buffer = bytes | memoryview
+# The mounts of the process, on Linux.
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 def cache_folder() -> Path:
@@ -36,6 +40,19 @@ def probe(path: Path) -> None:
     temporary = temporary_beside(path)
     temporary.open("xb").close()
     temporary.unlink()
+    if is_mount(path):
+        path.open("r+b").close()
+
+
+def is_mount(path: Path) -> bool:
+    """Return True for a file that is a mount of its own, as `docker run -v FILE:FILE` makes: nothing can replace it."""
+    try:
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        # Not Linux.
+        return False
+    mounts = {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4]) for line in lines}
+    return os.path.realpath(path) in mounts
 
 
 @contextlib.contextmanager
@@ -43,7 +60,7 @@ def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Bi
     """Open a temporary file that atomically becomes `path` when the block ends, and is removed if the block fails.
 
     An existing file survives any failure. The new file has the permissions of new files. A symbolic link is followed,
-    not replaced.
+    not replaced. A file that is a mount of its own keeps its place and gets the new contents: no other file can take it.
 
     Args:
         path: the file to write.
@@ -63,7 +80,9 @@ def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Bi
             if not file.closed:
                 file.flush()
                 os.fsync(file.fileno())
-        if replace:
+        if replace and is_mount(target):
+            shutil.copyfile(temporary, target)
+        elif replace:
             os.replace(temporary, target)
         else:
             _rename_to_new(temporary, target)

@@ -110,3 +110,25 @@ def test_checksums(tmp_path: Path) -> None:
     for missing in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match=f"cannot read {missing}"):
             files.checksum(missing)
+
+
+def test_a_file_that_is_a_mount_gets_the_new_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run -v FILE:FILE` makes it; the kernel refuses to rename over it."""
+    path, mounts = tmp_path / "a file", tmp_path / "mountinfo"
+    path.write_bytes(b"much longer before")
+    escaped = str(path).replace(" ", "\\040")
+    mounts.write_text(f"22 27 0:21 / /proc rw shared:1 - proc proc rw\n30 27 0:5 / {escaped} rw - ext4 /dev/vda rw\n")
+    monkeypatch.setattr(files, "MOUNTS", mounts)
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "replace", busy)
+    inode = path.stat().st_ino
+    files.probe(path)
+    with files.replacing(path) as file:
+        file.write(b"after")
+    assert path.read_bytes() == b"after"
+    assert path.stat().st_ino == inode
+    assert {p.name for p in tmp_path.iterdir()} == {"a file", "mountinfo"}
+    assert not files.is_mount(tmp_path / "other")

@@ -266,6 +266,7 @@ def _pending_tasks(
     for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
         try:
             sizes[k] = photo_size(folder.options, photo, folder.min_side)
+            io.check_sides(output, *map(int, sizes[k]))
             if k % hosts != index:
                 continue
             is_pending[k] = True

@@ -89,7 +89,7 @@ def is_unfinished(path: Path, recipe: Mapping[str, Any]) -> bool:
 
 
 def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any) -> Path:
-    """Save a picture; if that fails, save it in a temporary folder, so that hours of work are not lost.
+    """Save a picture; if that fails, save it as PNG in a temporary folder, so that hours of work are not lost.
 
     Args:
         path: the intended file.
@@ -112,11 +112,17 @@ def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any)
                 folder = Path(tempfile.mkdtemp(prefix="jaxstyle-"))
             except OSError:
                 raise error from None
-            io.save_image(folder / path.name, image, **options)
+            # The only format that holds pictures of any size.
+            rescued = folder / path.with_suffix(".png").name
+            try:
+                io.save_image(rescued, image, **options)
+            except InputError:
+                folder.rmdir()
+                raise
             appeared = isinstance(error.__cause__, FileExistsError)
             reason = f"cannot write {path}: another file has appeared there during the run" if appeared else error
-            log.error("%s; the picture is in %s instead", reason, folder / path.name)
-            return folder / path.name
+            log.error("%s; the picture is in %s instead", reason, rescued)
+            return rescued
 
 
 def write_picture(

@@ -70,6 +70,7 @@ class Rerun:
         place = _batch_place(recipe, self.picture)
         if self.output is not None:
             check_outputs([self.output], [self.picture, *options.inputs()], self.force)
+            io.check_sides(self.output, *io.picture_size(self.picture, min_side=1, max_pixels=self.max_pixels))
         assert recipe is not None
         _warn_of_other_versions(_environment(recipe), _environment(recipe_of(options)))
         if sheet is not None:

@@ -115,6 +115,7 @@ class Stylize(Options):
         recipe = recipe_of(self)
         io.recipe_text(recipe)
         if first:
+            io.check_sides(self.output, *photo.pixels.shape[:2])
             check_outputs(self._outputs(), self.inputs(), self.force, recipe)
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]

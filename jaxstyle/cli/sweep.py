@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from tyro.conf import arg
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
@@ -109,6 +110,10 @@ class Sheet:
         recipe |= {"batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
         io.recipe_text(recipe)
+        sizes = [_full_size(groups, k) for k in range(len(self.cells))]
+        blanks = [np.broadcast_to(np.float32(1), (*size, 3)) for size in sizes]
+        sheet = self._draw({k: Cell(blank, True, Status.STEP_LIMIT) for k, blank in enumerate(blanks)})
+        io.check_sides(base.output, *sheet.shape[:2])
         results = {k: _read_cell(path) for k, path in enumerate(paths) if is_finished(path, recipes[k])}
         if results:
             log.info("%d of %d cells exist already with these settings", len(results), len(self.cells))

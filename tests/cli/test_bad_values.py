@@ -14,6 +14,7 @@ from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep import Sweep
+from jaxstyle.image import io
 
 # The library checks its own arguments, as it does for users.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -216,3 +217,14 @@ def test_weights(run, name):
 def test_no_option_is_forgotten(command_class):
     covered = OWN_OPTIONS.get(command_class, {}) | (STYLIZE if issubclass(command_class, Stylize) else {})
     assert set(options_with_values(command_class).values()) == set(covered)
+
+
+@pytest.mark.parametrize("command", [("stylize",), ("sweep", "--seed", "1,2")], ids=" ".join)
+def test_formats_that_cannot_hold_the_picture(run, monkeypatch, command):
+    """Of a sweep it is the sheet, which is wider than its cells."""
+    monkeypatch.setitem(io._MAX_SIDE, "WEBP", 63 if command == ("stylize",) else 130)
+    name, *words = command
+    usual = USUAL | {"--output": "out.webp"}
+    error = run(name, *PICTURES, *words_for("seed", "0", usual)[:-2], *words)
+    assert "out.webp: WEBP holds at most" in error
+    assert error.endswith("save a .png")

@@ -109,6 +109,16 @@ def test_finished_pictures_are_not_made_again(photos, tmp_path, narrow, capsys):
     assert js.read_recipe(out / "02.png")["settings"]["style_weight"] == [5.0]
 
 
+def test_a_picture_that_the_format_cannot_hold_is_not_made(photos, tmp_path, narrow, capsys, monkeypatch):
+    for k in range(2, 12):
+        (photos / f"{k:02d}.png").unlink()
+    monkeypatch.setitem(io._MAX_SIDE, "WEBP", 63)
+    monkeypatch.setattr(commands, "stylize_batch", lambda *_, **__: pytest.fail("a run started"))
+    assert call(photos, tmp_path / "out", "--format", "webp") == 1
+    error = capsys.readouterr().err
+    assert error.count("WEBP holds at most 63 pixels a side") == 2
+
+
 def test_a_failing_picture_is_reported_and_skipped(photos, tmp_path, narrow, capsys):
     for k in range(2, 12):
         (photos / f"{k:02d}.png").unlink()
