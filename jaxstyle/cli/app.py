@@ -6,7 +6,7 @@ import logging
 import re
 import signal
 import sys
-from io import StringIO, TextIOWrapper
+from io import StringIO
 from typing import Annotated, Any
 
 import jax
@@ -65,10 +65,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        # File names may hold bytes that the terminal's encoding has no characters for.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     if argv in (["--version"], ["-V"]):
         print(f"jaxstyle {jaxstyle.__version__}")
         return 0

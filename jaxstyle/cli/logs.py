@@ -9,7 +9,6 @@ import datetime
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import jax
 from tqdm import tqdm
 
 from jaxstyle.cli.option_names import with_option_names
+from jaxstyle.cli.streams import safe_streams
 from jaxstyle.errors import InputError
 
 ROOT = logging.getLogger("jaxstyle")
@@ -37,31 +37,6 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(f"jaxstyle: {level}{with_option_names(record.getMessage())}", file=sys.stderr)
 
 
-class _PipeSafeStream:
-    """A stream that ignores errors: a closed pipe or terminal must not end a run."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def _try(self, operation: Callable[[], Any]) -> None:
-        try:
-            operation()
-        except OSError:
-            # What is left in the buffer must not fail again when the process ends.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
     """Show log records and warnings; restore the previous settings at the end."""
@@ -70,11 +45,7 @@ def shown() -> Iterator[None]:
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(_PipeSafeStream(sys.stdout)),
-            contextlib.redirect_stderr(_PipeSafeStream(sys.stderr)),
-        ):
+        with warnings.catch_warnings(), safe_streams():
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
             yield
     finally:
