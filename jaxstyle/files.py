@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Bi
     """Open a temporary file that atomically becomes `path` when the block ends, and is removed if the block fails.
 
     An existing file survives any failure. The new file has the permissions of new files. A symbolic link is followed,
-    not replaced. A file that is a mount of its own keeps its place and gets the new contents: no other file can take it.
+    not replaced. A file that is a mount of its own is written in place, since no other file can take its place.
 
     Args:
         path: the file to write.

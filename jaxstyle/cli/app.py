@@ -3,11 +3,10 @@
 import contextlib
 import itertools
 import logging
-import re
 import signal
 import sys
 from io import StringIO
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import jax
 import tyro
@@ -22,6 +21,7 @@ from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.cli.sweep import Sheet, Sweep, read_axes
+from jaxstyle.cli.usage import usage_error
 from jaxstyle.cli.weights import Weights
 from jaxstyle.errors import InputError
 from jaxstyle.transfer import presets
@@ -30,25 +30,15 @@ from jaxstyle.transfer.signals import replaced_handlers
 
 log = logging.getLogger(__name__)
 
-# Longer errors of usage, which quote a value, are cut.
-MAX_ERROR = 300
-# Python's words for a wrong value, and plainer ones.
-PLAIN_ERRORS = (
-    (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, expected a whole number"),
-    (r"Error parsing (\S+): could not convert string to float: (.*)", r"\1 is \2, expected a number"),
-    (
-        r"Error parsing (\S+): no type matching (?:\{None\}\|)?(\S+) could be instantiated from \[(.*?)\]\. Got .*",
-        r"\1 is \3, expected \2",
-    ),
-    (r"expected \{([^}]*)\}\|INT$", r"expected \1, or a whole number"),
-    (r"Error parsing (\S+): Exceeds the limit.*", r"\1 has too many digits"),
-    (r"expected INT$", "expected a whole number"),
-    (r"expected FLOAT$", "expected a number"),
-    (r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", r"\2 is \1, expected one of \3"),
-    (r"Missing value for argument '(.*)'\. Expected 1 values", r"\1 has no value, expected one"),
-)
-
-COMMANDS = ("stylize", "sweep", "resume", "rerun", "demo", "plan", "weights")
+COMMANDS = {
+    "stylize": Stylize,
+    "sweep": Sweep,
+    "resume": Resume,
+    "rerun": Rerun,
+    "demo": Demo,
+    "plan": Plan,
+    "weights": Weights,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,20 +86,13 @@ def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | 
 
 def _command(argv: list[str]) -> Any:
     preset = _preset(argv)
-    commands = (
-        Annotated[Stylize, subcommand("stylize", default=defaults(preset))]
-        | Annotated[Sweep, subcommand("sweep", default=defaults(preset, Sweep))]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[Rerun, subcommand("rerun")]
-        | Annotated[Demo, subcommand("demo")]
-        | Annotated[Plan, subcommand("plan")]
-        | Annotated[Weights, subcommand("weights")]
-    )
+    presets_of = {name: {"default": defaults(preset, COMMANDS[name])} for name in ("stylize", "sweep")}
+    commands = [Annotated[kind, subcommand(name, **presets_of.get(name, {}))] for name, kind in COMMANDS.items()]
     stderr = StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
             return tyro.cli(
-                commands,  # pyright: ignore[reportArgumentType]
+                Union[tuple(commands)],  # pyright: ignore[reportArgumentType]  # noqa: UP007
                 prog="jaxstyle",
                 description="Neural style transfer: a photo gets the style of a painting.",
                 args=argv,
@@ -118,8 +101,7 @@ def _command(argv: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        command = " ".join(["jaxstyle", *(word for word in argv[:1] if word in COMMANDS)])
-        raise InputError(f"{_usage_error(stderr.getvalue())}; see {command} --help") from None
+        raise InputError(usage_error(stderr.getvalue(), argv, COMMANDS)) from None
 
 
 def _preset(argv: list[str]) -> str:
@@ -127,20 +109,3 @@ def _preset(argv: list[str]) -> str:
     joined = (word.removeprefix("--preset=") for word in argv if word.startswith("--preset="))
     separate = (value for word, value in itertools.pairwise(argv) if word == "--preset")
     return next((name for name in (*joined, *separate) if name in presets.PRESETS), "default")
-
-
-def _usage_error(box: str) -> str:
-    """The sentence of a usage error that tyro draws as a box: a title, the error, a line, and help."""
-    lines = [line.strip().strip("│").rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    below_title = itertools.dropwhile(_is_rule, [line for line in lines if line.strip()][1:])
-    # Lines that are indented far are explanations.
-    sentence = " ".join(
-        line.strip() for line in itertools.takewhile(lambda line: not _is_rule(line), below_title) if line[:8].strip()
-    ).rstrip(".")
-    for pattern, plain in PLAIN_ERRORS:
-        sentence = re.sub(pattern, plain, sentence)
-    return sentence[:MAX_ERROR] or "the command line is not valid"
-
-
-def _is_rule(line: str) -> bool:
-    return set(line) <= set("╭╮╰╯─- ")

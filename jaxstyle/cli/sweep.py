@@ -20,7 +20,7 @@ from tyro.conf import arg
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.inputs import read_photo
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
-from jaxstyle.cli.option_names import option_name, options_with_values, takes_several
+from jaxstyle.cli.option_names import hyphenated, option_name, options_with_values, takes_several
 from jaxstyle.cli.outputs import (
     NOT_IN_RECIPE,
     check_outputs,
@@ -327,12 +327,12 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
     words: list[str] = []
     for word in argv:
         name, equals, value = word.partition("=")
-        words += [name, value] if equals and _hyphenated(name) in options and "," in value else [word]
+        words += [name, value] if equals and hyphenated(name) in options and "," in value else [word]
     axes: dict[str, tuple[str, ...]] = {}
     # Index of the word that holds the values of an axis -> field of the axis.
     positions: dict[int, str] = {}
     for k, (before, word) in enumerate(itertools.pairwise(words), 1):
-        field = options.get(_hyphenated(before))
+        field = options.get(hyphenated(before))
         if field is not None and "," in word:
             values = tuple(word.split(","))
             if not all(values) or len(set(values)) < len(values):
@@ -351,11 +351,6 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
         parts = [_parts(positions[k], chosen) if k in positions else [word] for k, word in enumerate(words)]
         cells.append(list(itertools.chain(*parts)))
     return axes, cells
-
-
-def _hyphenated(word: str) -> str:
-    """An option as its help spells it: `--tv_weight` is `--tv-weight`."""
-    return word.replace("_", "-") if word.startswith("--") else word
 
 
 def _parts(field: str, chosen: Mapping[str, str]) -> list[str]:

@@ -439,16 +439,22 @@ def test_usage_errors_exit_with_2(run):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--size", "1.5"), "--size is '1.5', expected a whole number; see"),
-        (("--style-size", "big"), "--style-size is 'big', expected a whole number; see"),
-        (("--scales", "many"), "--scales is 'many', expected auto, or a whole number; see"),
-        (("--window", "x"), "--window is 'x', expected auto,whole, or a whole number; see"),
-        (("--share", "half"), "--share is 'half', expected a number; see"),
-        (("--strength", "half"), "--strength is 'half', expected a number; see"),
+        (("--size", "1.5"), "--size is '1.5', expected a whole number from 1 to 65536; see"),
+        (("--style-size", "big"), "--style-size is 'big', expected a whole number from 1 to 65536; see"),
+        (("--steps", "1,000"), "--steps is '1,000', expected a whole number from 1 to 1000000; see"),
+        (("--save-every", "x"), "--save-every is 'x', expected a whole number from 1 to 1000000; see"),
+        (("--scales", "many"), "--scales is 'many', expected 'auto' or a number from 1 to 16; see"),
+        (("--window", "x"), "--window is 'x', expected auto, whole, or 32 pixels or more; see"),
+        (("--share", "half"), "--share is 'half', expected a fraction of the steps above 0, at most 1; see"),
+        (("--strength", "0,5"), "--strength is '0,5', expected a number from 0 to 1; see"),
+        (("--blend", "1,2"), "--blend is '1,2', expected numbers separated by spaces; see"),
+        (("--style-weight", "1", "x"), "--style-weight is '1', 'x', expected numbers separated by spaces; see"),
         (("--pooling", "min"), "--pooling is 'min', expected one of 'max', 'avg', 'l2'; see"),
         (("--size",), "--size has no value, expected one; see"),
         (("--size", "9" * 5000), "--size has too many digits; see"),
-        (("--sed", "1"), "Unrecognized options: --sed"),
+        (("--sed", "1"), "unknown option --sed; did you mean --seed?; see jaxstyle stylize --help"),
+        (("--content_wieght=1", "--foo"), "unknown option --content_wieght; did you mean --content-weight?; see"),
+        (("-x",), "unknown option -x; see"),
         (("--size", ""), "an argument is empty"),
     ],
 )
@@ -457,6 +463,26 @@ def test_usage_errors_are_plain(run, words, expected):
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert error.startswith(f"jaxstyle: error: {expected}")
     assert len(error) < 400
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "no command, expected one of stylize, sweep,"),
+        ("styilze a b", "unknown command styilze, expected one of stylize, sweep, resume"),
+        ("weights gte", "unknown command gte, expected one of list, get, verify; did you mean get?; see"),
+        ("--verison", "unknown option --verison; did you mean --version?; see jaxstyle --help"),
+        ("stylize a b --outptu o.png", "unknown option --outptu; did you mean --output?; see jaxstyle stylize --help"),
+        ("stylize a b", "expected also -o FILE; see jaxstyle stylize --help"),
+        ("plan 10", "expected also HEIGHT; see jaxstyle plan --help"),
+        ("demo x", "x is one argument too many; see jaxstyle demo --help"),
+        ("sweep a b -o o.png --sed 1,2", "unknown option --sed; did you mean --seed?"),
+    ],
+)
+def test_misspelt_and_missing_words(run, words, expected):
+    code, output, error = run(*words.split())
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"jaxstyle: error: {expected}")
 
 
 def test_an_empty_path_is_not_the_current_folder(run, monkeypatch, tmp_path):

@@ -47,7 +47,9 @@ def test_signals_that_come_again_by_themselves_end_no_run_at_once(number):
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-@pytest.mark.parametrize("context", [stop_flag, no_interrupt, lambda: replaced_handlers({signal.SIGINT: signal.SIG_DFL})])
+@pytest.mark.parametrize(
+    "context", [stop_flag, no_interrupt, lambda: replaced_handlers({signal.SIGINT: signal.SIG_DFL})]
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, *REPEATED])
 def test_an_ignored_signal_stays_ignored(context, number):
     """Ctrl-C of a job in the background of a script, SIGHUP under nohup."""
