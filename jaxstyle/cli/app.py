@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 import jaxstyle
 from jaxstyle import distributed
 from jaxstyle.cli import logs
+from jaxstyle.cli.backend import permissive
 from jaxstyle.cli.demo import Demo
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
@@ -59,7 +60,8 @@ def _run(argv: list[str]) -> int:
         print(f"jaxstyle {jaxstyle.__version__}")
         return 0
     try:
-        return _parse(argv).run()
+        with permissive():
+            return _parse(argv).run()
     except InputError as error:
         log.error("%s", error)
         distributed.abort(str(error), 2)

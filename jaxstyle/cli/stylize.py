@@ -11,6 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from jaxstyle import distributed
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start
@@ -69,6 +70,7 @@ class Stylize(Options):
         # Hosts that share no picture need not join.
         if self.distributed != "no" and not self._shares_photos():
             distributed.initialize(*distributed.parse(self.distributed))
+        check_backend()
         check_options(self)
         outputs = self._outputs()
         check_sidecar_path("--checkpoint", self.checkpoint, outputs, self.inputs())

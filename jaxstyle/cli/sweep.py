@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from tyro.conf import arg
 
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.inputs import read_photo
 from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
@@ -93,6 +94,7 @@ class Sheet:
         """Compute the pictures and write the sheet; return the exit code."""
         set_level(self.base.verbose, self.base.quiet)
         enable_compilation_cache(self.base.compile_cache)
+        check_backend()
         self._check()
         with json_lines(self.base.log_json) as line:
             return self._run(line)
