@@ -1,9 +1,10 @@
 """Read the pictures that the command line's options name."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxstyle.cli.options import STARTS, Options
 from jaxstyle.cli.validate import MAX_SIDE
@@ -13,8 +14,6 @@ from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
 
-# Extensions of photo files, and their masks.
-PHOTO_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".ppm")
 # Regions of a photo, and the style weight of each; None and one weight without a mask.
 Controls = tuple[Regions | None, tuple[float, ...]]
 
@@ -42,20 +41,50 @@ def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     return [_read_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the picture files in a folder, in the order of their names.
+class Listing(NamedTuple):
+    """What a folder contains.
+
+    Attributes:
+        pictures: files with the extension of a picture, in the order of their names.
+        others: names of other files, and of subfolders that are not searched.
+    """
+
+    pictures: list[Path]
+    others: list[str]
+
+
+def pictures_in(folder: Path, recursive: bool = False, without: Path | None = None) -> Listing:
+    """List a folder; hidden files and folders do not count.
+
+    Args:
+        folder: to list.
+        recursive: If True, subfolders are searched too; links to folders are not followed.
+        without: a subfolder to ignore.
 
     Raises:
         InputError: for a folder that cannot be read.
     """
+    extensions, pictures, others = io.readable_extensions(), [], []
     try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".") and path.is_file()
-        )
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        for path in entries:
+            if path.is_dir():
+                if without is not None and without.exists() and path.samefile(without):
+                    continue
+                if recursive and not path.is_symlink():
+                    below = pictures_in(path, recursive, without)
+                    pictures += below.pictures
+                    others += [os.path.join(path.name, name) for name in below.others]
+                else:
+                    others.append(f"{path.name}{os.sep}")
+            # A link that leads nowhere is a picture that cannot be read.
+            elif path.suffix.lower() in extensions and (path.is_file() or not path.exists()):
+                pictures.append(path)
+            else:
+                others.append(path.name)
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}; expected one with pictures") from error
+    return Listing(pictures, others)
 
 
 def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], mask: Path | None) -> Controls:

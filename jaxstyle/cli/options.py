@@ -154,6 +154,8 @@ class Options(_WithSettings):
     """If PHOTO is a folder: number of photos to stylize together, 1 to 4096. On a CPU, 1 is the fastest."""
     format: Literal["png", "jpg", "tiff", "webp"] = "png"
     """If PHOTO is a folder: file format of the results."""
+    recursive: bool = False
+    """If PHOTO is a folder: take the photos of its subfolders too, and write to subfolders of the same names."""
     distributed: Annotated[str, arg(metavar="no|auto|ADDRESS:PORT,PROCESSES,INDEX")] = "no"
     """Run on several hosts, each with the same command; auto detects TPU pods, Slurm and others.
     With --mesh they make a picture together, and the first host writes it.

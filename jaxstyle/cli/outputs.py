@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # Options that affect messages, logs, files and hosts, not the picture: they are not part of a recipe.
 NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed")
+NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive")
 # Options that affect how a picture is computed, but not which picture is wanted.
 NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "window")
 

@@ -109,6 +109,8 @@ def _check_files(options: Options) -> None:
     if not os.path.isdir(options.photo):
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")
+        if options.recursive:
+            raise InputError(f"--recursive is for a folder of photos, which {options.photo} is not: omit it")
         if options.content_mask is not None and os.path.isdir(options.content_mask):
             raise InputError(
                 f"--content-mask is the folder {options.content_mask}, expected the mask of {options.photo}"

@@ -224,6 +224,12 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     return recipe if isinstance(recipe, dict) else None
 
 
+def readable_extensions() -> frozenset[str]:
+    """Return the extensions of the formats that `read_picture` reads, such as `.jpg`, in lower case."""
+    PIL.Image.init()
+    return frozenset(name for name, format_ in PIL.Image.EXTENSION.items() if format_ in (*_READABLE, "MPO"))
+
+
 def check_output(path: PathLike) -> None:
     """Raise InputError, before a long run, for a path that `save_image` could not write.
 
