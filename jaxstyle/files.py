@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -17,10 +18,30 @@ Buffer = bytes | memoryview
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-def cache_folder() -> Path:
-    """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("JAXSTYLE_CACHE") or os.path.join(caches, "jaxstyle"))
+def cache_folder() -> Path | None:
+    """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache.
+
+    None for a user without a home, such as a number that a container gives.
+    """
+    if os.environ.get("JAXSTYLE_CACHE"):
+        return Path(os.environ["JAXSTYLE_CACHE"])
+    # Its specification says to ignore a relative path.
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(caches):
+        return Path(caches, "jaxstyle")
+    home = _home()
+    return None if home is None else home / ".cache" / "jaxstyle"
+
+
+def _home() -> Path | None:
+    """The user's home; a relative or empty `HOME` counts as unset."""
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return Path(home) if os.path.isabs(home) else None
 
 
 def temporary_beside(path: Path) -> Path:
