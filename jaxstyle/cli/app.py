@@ -93,7 +93,7 @@ def _command(argv: list[str]) -> Any:
     stderr = StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(
+            return tyro.cli(  # pyright: ignore[reportCallIssue]
                 Union[tuple(commands)],  # pyright: ignore[reportArgumentType]  # noqa: UP007
                 prog="jaxstyle",
                 description="Neural style transfer: a photo gets the style of a painting.",

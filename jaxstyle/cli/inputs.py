@@ -1,5 +1,7 @@
 """Read the pictures that the command line's options name."""
 
+import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,13 +16,19 @@ from jaxstyle.image.masks import parse_region_specs, regions_of
 from jaxstyle.image.regions import Regions
 from jaxstyle.typing import AnyImage, Image
 
+log = logging.getLogger(__name__)
+
 # Regions of a photo, and the style weight of each; None and one weight without a mask.
 Controls = tuple[Regions | None, tuple[float, ...]]
 
 
 def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
     """Read a photo at the size that the options say."""
-    return io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+    photo = io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+    native = max(photo.native_size)
+    if native < options.size:
+        log.info("%s has %d pixels on its long side and is enlarged: --size %d keeps its size", path, native, native)
+    return photo
 
 
 def photo_size(options: Options, path: Path, min_side: int) -> tuple[int, int]:
@@ -124,6 +132,13 @@ def _read_painting(path: Path, size: int, scale: float, limits: dict[str, Any]) 
         raise InputError(
             f"--style-scale is {scale}, which makes the long side of {path} {side} pixels, expected "
             f"{min_side} to {MAX_SIDE}"
+        )
+    height, width = io.picture_size(path, **limits)
+    enough = math.ceil(min_side * max(height, width) / min(height, width) / scale)
+    if round(min(height, width) * side / max(height, width)) < min_side:
+        raise InputError(
+            f"{path} is {width}x{height} pixels, which makes its short side less than {min_side} pixels at a long side "
+            f"of {side}: use --style-size {enough} or more"
         )
     picture = io.read_picture(path, side, **limits)
     if side > max(size, *picture.native_size):

@@ -117,8 +117,8 @@ class Stylize(Options):
         recipe = recipe_of(self)
         io.recipe_text(recipe)
         if first:
-            io.check_sides(self.output, *photo.pixels.shape[:2])
             check_outputs(self._outputs(), self.inputs(), self.force, recipe)
+            io.check_sides(self.output, *photo.pixels.shape[:2])
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
@@ -133,6 +133,9 @@ class Stylize(Options):
         shapes = self.stage_shapes((height, width), style_sizes, regions=num_regions, params=params)
         shapes = [with_window(shape, settings.window) for shape in shapes]
         needs = largest(map(memory, shapes))
+        if first and self.more:
+            names = ", ".join(path.name for path in self.paintings())
+            log.info("the style is a blend of %d paintings: %s", len(styles), names)
         if first:
             log.info("%s", announcement(scales, self.finish, shapes[0].objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 from jaxstyle.cli.option_names import option_name
@@ -103,7 +104,26 @@ def _check_controls(options: Options) -> None:
     parse_region_specs(options.region, count)
 
 
+def check_spelling(path: str | os.PathLike[str]) -> None:
+    """Name the likely cause if there is no such file.
+
+    Raises:
+        InputError: for a URL, a home that the shell did not fill in, or several files in one word.
+    """
+    text = os.fspath(path)
+    if os.path.lexists(text):
+        return
+    if re.match(r"(https?|ftp|s3|gs):/", text):
+        raise InputError(f"{text} is the address of a page, expected a file on this machine: download it first")
+    if text.startswith("~"):
+        raise InputError(f"{text} starts with ~, which a shell fills in only without quotes: remove the quotes")
+    if "," in text and all(os.path.exists(part.strip()) for part in text.split(",")):
+        raise InputError(f"there is no file {text}, expected names with spaces between them, without commas")
+
+
 def _check_files(options: Options) -> None:
+    for path in (options.output, *options.inputs()):
+        check_spelling(path)
     if options.init not in STARTS and not os.path.isfile(options.init):
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
     if not os.path.isdir(options.photo):

@@ -79,4 +79,10 @@ def verdict(
     totals = history[:, 0]
     if not converged(totals[objective_start:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
         return None
-    return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED
+    return Status.STUCK if never_improved(history) else Status.CONVERGED
+
+
+def never_improved(history: History) -> bool:
+    """True if no loss is below the first one, which is not 0."""
+    totals = history[:, 0]
+    return bool(0 < totals[0] <= np.fmin.reduce(totals))

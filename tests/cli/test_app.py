@@ -121,6 +121,28 @@ def test_coarse_to_fine(run, tiny_weights, picture, tmp_path, monkeypatch):
     assert recipe["settings"]["scales"] == 2
 
 
+def test_what_is_enlarged_and_blended_is_announced(run, tiny_weights, picture, tmp_path):
+    """A second photo before the painting counts as a painting."""
+    words = ("--preset", "gram", "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    code, _, error = run("stylize", picture("a.png"), picture("b.png"), PAINTING, "-o", tmp_path / "out.png", *words)
+    assert code == 0, error
+    assert "a.png has 48 pixels on its long side and is enlarged: --size 48 keeps its size" in error
+    assert "the style is a blend of 2 paintings: b.png, starry_night.jpg" in error
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_run_without_progress_says_so(run, tiny_weights, picture, tmp_path):
+    """Adam's steps are too long: the picture is the one it started from. Too few steps to test convergence."""
+    words = ("--preset", "gram", "--size", 48, "--steps", 10, "--weights", tiny_weights, "--optimizer", "adam")
+    words += ("--learning-rate", 1, "--mosaic", 0, "--style-weight", 1e-3)
+    photo, out = picture(), tmp_path / "out.png"
+    code, output, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    assert "(no progress)" in output
+    assert "no picture was better than the first one" in error
+    np.testing.assert_array_equal(io.load_image(out), io.load_image(photo))
+
+
 def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
     words = ("--size", 64, "--steps", 20, "--weights", tiny_weights, "--scales", "auto")
     code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import PIL.Image
 import pytest
 
 import jaxstyle as js
@@ -228,3 +229,31 @@ def test_formats_that_cannot_hold_the_picture(run, monkeypatch, command):
     error = run(name, *PICTURES, *words_for("seed", "0", usual)[:-2], *words)
     assert "out.webp: WEBP holds at most" in error
     assert error.endswith("save a .png")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("https://example.org/a.jpg", "painting.png"), "is the address of a page, expected a file on this machine"),
+        (("photo.png", "~/painting.png"), "~/painting.png starts with ~, which a shell fills in only without quotes"),
+        (("photo.png", "photo.png,painting.png"), "expected names with spaces between them, without commas"),
+        (("photo.png", "painting.png", "-o", "~/out.png"), "~/out.png starts with ~"),
+        (
+            ("photo.png", "painting.png", "-o", "folder"),
+            "the output folder is a folder, expected a file such as folder",
+        ),
+        (
+            ("photo.png", "wide.png"),
+            "short side less than 32 pixels at a long side of 64: use --style-size 400 or more",
+        ),
+        (("photo.png", "wide.png", "--style-scale", "2"), "at a long side of 128: use --style-size 200 or more"),
+    ],
+)
+def test_likely_causes(run, tmp_path, words, expected):
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / "photo.png").stat()
+    PIL.Image.new("RGB", (500, 40)).save(tmp_path / "folder" / "wide.png")
+    words = [str(tmp_path / "folder" / word) if word == "wide.png" else word for word in words]
+    usual = {name: value for name, value in USUAL.items() if not (name == "--output" and "-o" in words)}
+    assert expected in run("stylize", *words, *(word for pair in usual.items() for word in pair))
+    assert (tmp_path / "photo.png").stat() == before
