@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
 from jaxstyle.cli.inputs import Controls, photo_size, pictures_in, read_photo, read_regions
-from jaxstyle.cli.logs import EventLogger
+from jaxstyle.cli.logs import EventLogger, ResultPrinter
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
-from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
+from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, picture_fields, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
@@ -82,7 +82,7 @@ class Folder:
     checkpoint: BatchCheckpoint | None
     recipe: dict[str, Any]
     log_event: EventLogger
-    print_result: Callable[[str], None]
+    print_result: ResultPrinter
 
     def name_of(self, photo: Path) -> str:
         """Return the name of a photo, below the folder."""
@@ -174,7 +174,8 @@ def stylize_folder(folder: Folder) -> int:
     index, hosts = folder.share
     failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():
-        folder.print_result(f"{folder.options.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
+        text = f"{folder.options.output}: nothing to make" + (f"; {failed} failed" if failed else "")
+        folder.print_result(text, output=str(folder.options.output), pictures=0, failed=failed)
     made = 0
     disable = folder.options.quiet or not is_first() or not tasks
     with tqdm(total=float(len(tasks)), bar_format=BAR, dynamic_ncols=True, disable=disable) as bar:
@@ -196,7 +197,11 @@ def stylize_folder(folder: Folder) -> int:
         folder.print_result(
             f"{folder.options.output}: {made} picture{'s' if made > 1 else ''} with {programs} compiled program"
             f"{'s' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} per minute"
-            + (f"; {failed} failed" if failed else "")
+            + (f"; {failed} failed" if failed else ""),
+            output=str(folder.options.output),
+            pictures=made,
+            failed=failed,
+            seconds=round(seconds, 3),
         )
     return 1 if failed else 0
 
@@ -446,7 +451,8 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
         return False
     height, width = result.image.shape[:2]
     folder.print_result(
-        f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})"
+        f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})",
+        **picture_fields(path, result),
     )
     return path == task.output
 

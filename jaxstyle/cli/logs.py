@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from tqdm import tqdm
@@ -69,7 +69,7 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
     """Open a log of one JSON object per line, which other programs can read while it grows.
 
     Args:
-        path: file to append to; `-` is standard output; None logs nothing.
+        path: file to append to, or a pipe; `-` is standard output; None logs nothing.
 
     Yields:
         A function of an event, such as "chunk", and fields. Numbers that are not finite become null. If a line cannot
@@ -82,7 +82,7 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
         yield lambda event, **fields: None
         return
     try:
-        if str(path) != "-" and path.exists() and not _is_log(path):
+        if str(path) != "-" and path.is_file() and not _is_log(path):
             raise InputError(f"{path} exists and is not a log: expected lines of JSON, or a new file")
         # Without a buffer: a write that failed on a full disk must not fail again at the end.
         stream = contextlib.nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("ab", buffering=0)
@@ -121,13 +121,24 @@ def memory_in_use() -> dict[str, int | None]:
     }
 
 
-def result_printer(path: Path | None) -> Callable[[str], None]:
-    """Return the function that prints a result: on standard output, or on the error stream if the log is there.
+class ResultPrinter(NamedTuple):
+    """Prints results: on standard output, or on the error stream if the log is there.
 
-    Args:
-        path: of the log, as for `json_lines`.
+    Attributes:
+        log: path of the log, as for `json_lines`.
+        as_json: If True, a result is a line of JSON instead of a sentence.
     """
-    return (lambda text: log.info("%s", text)) if str(path) == "-" else tqdm.write
+
+    log: Path | None
+    as_json: bool = False
+
+    def __call__(self, sentence: str, **fields: Any) -> None:
+        """Print a result, as a sentence or as the fields."""
+        text = json.dumps(_finite(fields), allow_nan=False) if self.as_json else sentence
+        if str(self.log) == "-":
+            log.info("%s", text)
+        else:
+            tqdm.write(text)
 
 
 def _write(file: Any, fields: dict[str, Any]) -> None:

@@ -42,11 +42,12 @@ class Pictures:
     """Options that name pictures, and say how large they are and what part of them counts."""
 
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
-    """Photo to stylize, in any format that Pillow reads (PNG, JPEG, TIFF, WebP, ...); or a folder of photos."""
+    """Photo to stylize, in any format that Pillow reads (PNG, JPEG, TIFF, WebP, ...); or a folder of photos.
+    - is standard input, also for a painting."""
     painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
     """Painting whose style the photo gets."""
     output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
-    """File to write: .png, .jpg, .tiff or .webp.
+    """File to write: .png, .jpg, .tiff or .webp. - is standard output: see --format.
     If PHOTO is a folder: the folder to write to, which is created if necessary."""
     more: Annotated[Positional[tuple[Path, ...]], _value("[PAINTING ...]", "none")] = ()
     """More paintings, whose styles are blended with the first one's; see --blend."""
@@ -153,7 +154,7 @@ class Options(_WithSettings):
     batch: int = 1
     """If PHOTO is a folder: number of photos to stylize together, 1 to 4096. On a CPU, 1 is the fastest."""
     format: Literal["png", "jpg", "tiff", "webp"] = "png"
-    """If PHOTO is a folder: file format of the results."""
+    """If PHOTO is a folder, or the output is -: file format of the results."""
     recursive: bool = False
     """If PHOTO is a folder: take the photos of its subfolders too, and write to subfolders of the same names."""
     distributed: Annotated[str, arg(metavar="no|auto|ADDRESS:PORT,PROCESSES,INDEX")] = "no"
@@ -169,6 +170,8 @@ class Options(_WithSettings):
     log_json: Annotated[Path | None, _value("FILE|-", "none")] = None
     """File to append one JSON object per line to, about once a second: evaluations, losses, seconds, memory.
     - is standard output, which then contains nothing else."""
+    json: bool = False
+    """Print the result as a line of JSON."""
     compile_cache: Annotated[str, arg(metavar="auto|off|FOLDER")] = "auto"
     """Folder of compiled programs, which later runs reuse; auto is a folder in the user's cache."""
     max_pixels: int = io.MAX_PIXELS

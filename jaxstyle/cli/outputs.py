@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # Options that affect messages, logs, files and hosts, not the picture: they are not part of a recipe.
 NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive")
+NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive", "json")
 # Options that affect how a picture is computed, but not which picture is wanted.
 NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "window")
 
@@ -64,7 +64,8 @@ def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], 
         return
     if os.path.realpath(path) in {os.path.realpath(other) for other in (*outputs, *inputs)}:
         raise InputError(f"{option} is {path}, another file of this run: expected a separate file")
-    if os.path.lexists(path) and not path.is_file():
+    # Lines of a log can be appended to a pipe.
+    if os.path.lexists(path) and not path.is_file() and (option != "--log-json" or path.is_dir()):
         raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
 
 

@@ -15,9 +15,10 @@ from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start
-from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
+from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import Options, default_options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
+from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
     BAR,
@@ -26,6 +27,7 @@ from jaxstyle.cli.report import (
     duration,
     final_loss,
     long_run_hint,
+    picture_fields,
     progress_line,
     run_summary,
 )
@@ -65,6 +67,9 @@ class Stylize(Options):
 
     def go(self, resume: bool) -> int:
         """Do what `run` does, from the checkpoint on if `resume` is True; return the exit code."""
+        return run_with_files([self], lambda options: options[0]._go(resume))
+
+    def _go(self, resume: bool) -> int:
         set_level(self.verbose, self.quiet)
         enable_compilation_cache(self.compile_cache)
         # Hosts that share no picture need not join.
@@ -206,7 +211,7 @@ class Stylize(Options):
             checkpoint=self._folder_checkpoint(),
             recipe=recipe_of(self),
             log_event=log_event,
-            print_result=result_printer(self.log_json),
+            print_result=ResultPrinter(self.log_json, self.json),
         )
 
     def _finish(self, made: "Made", log_event: EventLogger) -> int:
@@ -231,9 +236,10 @@ class Stylize(Options):
         if path is None:
             return 1
         height, width = result.image.shape[:2]
-        result_printer(self.log_json)(
+        ResultPrinter(self.log_json, self.json)(
             f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations "
-            f"in {duration(result.seconds)} ({result.status})"
+            f"in {duration(result.seconds)} ({result.status})",
+            **picture_fields(path, result),
         )
         if self.checkpoint is not None and result.status in INTERRUPTED:
             # Saving it may have failed, with a warning.

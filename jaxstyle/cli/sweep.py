@@ -1,6 +1,7 @@
 """`jaxstyle sweep`: many settings of one pair of pictures, side by side on a contact sheet."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import logging
@@ -20,7 +21,7 @@ from tyro.conf import arg
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.inputs import read_photo
-from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
+from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.option_names import hyphenated, option_name, options_with_values, takes_several
 from jaxstyle.cli.outputs import (
     NOT_IN_RECIPE,
@@ -30,6 +31,7 @@ from jaxstyle.cli.outputs import (
     numbered,
     write_picture,
 )
+from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import BatchPlace, recipe_of, recipe_settings
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
@@ -92,6 +94,12 @@ class Sheet:
 
     def run(self) -> int:
         """Compute the pictures and write the sheet; return the exit code."""
+        return run_with_files(
+            [self.base, *self.cells],
+            lambda options: dataclasses.replace(self, base=options[0], cells=options[1:])._go(),
+        )
+
+    def _go(self) -> int:
         set_level(self.base.verbose, self.base.quiet)
         enable_compilation_cache(self.base.compile_cache)
         check_backend()
@@ -156,9 +164,13 @@ class Sheet:
         if path is None:
             return 1
         height, width = next(iter(results.values())).image.shape[:2]
-        result_printer(base.log_json)(
+        ResultPrinter(base.log_json, base.json)(
             f"{path}: {len(results)} of {len(self.cells)} pictures of {width}x{height} in "
-            f"{duration(time.perf_counter() - begin)}"
+            f"{duration(time.perf_counter() - begin)}",
+            output=str(path),
+            pictures=len(results),
+            failed=len(self.cells) - len(results),
+            seconds=round(time.perf_counter() - begin, 3),
         )
         interruptions = [cell.status for cell in results.values() if cell.status in INTERRUPTED]
         if interruptions or len(results) < len(self.cells):
