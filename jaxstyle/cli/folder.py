@@ -170,7 +170,8 @@ def stylize_folder(folder: Folder) -> int:
     sizes, tasks = _pending_tasks(outputs, folder, checksum_of)
     # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
     # uninterrupted one.
-    groups = group_sizes(sizes.values(), folder.options.size, folder.num_scales)
+    longest = folder.options.side() or max(map(max, sizes.values()), default=1)
+    groups = group_sizes(sizes.values(), longest, folder.num_scales)
     index, hosts = folder.share
     failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():

@@ -1,5 +1,6 @@
 """Read the pictures that the command line's options name."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -8,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxstyle.cli.options import STARTS, Options
-from jaxstyle.cli.validate import MAX_SIDE
+from jaxstyle.cli.options import STARTS, AnyOptions, Options
+from jaxstyle.cli.validate import MAX_SIDE, check_spelling
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.image.masks import parse_region_specs, regions_of
@@ -22,18 +23,29 @@ log = logging.getLogger(__name__)
 Controls = tuple[Regions | None, tuple[float, ...]]
 
 
+def with_native_size(options: AnyOptions) -> AnyOptions:
+    """Replace the size `original` by that of the photo; each photo of a folder has its own."""
+    if options.size != "original" or options.photo.is_dir():
+        return options
+    check_spelling(options.photo)
+    return dataclasses.replace(
+        options, size=max(io.picture_size(options.photo, min_side=1, max_pixels=options.max_pixels))
+    )
+
+
 def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
     """Read a photo at the size that the options say."""
-    photo = io.read_picture(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+    side = options.side()
+    photo = io.read_picture(path, side, min_side=min_side, max_pixels=options.max_pixels)
     native = max(photo.native_size)
-    if native < options.size:
-        log.info("%s has %d pixels on its long side and is enlarged: --size %d keeps its size", path, native, native)
+    if side is not None and native < side:
+        log.info("%s has %d pixels on its long side and is enlarged: --size original keeps its size", path, native)
     return photo
 
 
 def photo_size(options: Options, path: Path, min_side: int) -> tuple[int, int]:
     """Return height and width of what `read_photo` returns, from the header of the file."""
-    return io.picture_size(path, options.size, min_side=min_side, max_pixels=options.max_pixels)
+    return io.picture_size(path, options.side(), min_side=min_side, max_pixels=options.max_pixels)
 
 
 def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
@@ -44,7 +56,8 @@ def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     """
     paths = options.paintings()
     scales = options.style_scale * len(paths) if len(options.style_scale) == 1 else options.style_scale
-    size = options.style_size or options.size
+    size = options.style_size or options.side()
+    assert size is not None
     limits: dict[str, Any] = {"min_side": min_side, "max_pixels": options.max_pixels}
     return [_read_painting(path, size, scale, limits) for path, scale in zip(paths, scales, strict=True)]
 
@@ -122,7 +135,7 @@ def read_start(options: Options) -> str | Image:
     """Return the value of `--init`: a name, or the picture that it names."""
     if options.init in STARTS:
         return options.init
-    return io.load_image(options.init, options.size, max_pixels=options.max_pixels)
+    return io.load_image(options.init, options.side(), max_pixels=options.max_pixels)
 
 
 def _read_painting(path: Path, size: int, scale: float, limits: dict[str, Any]) -> AnyImage:

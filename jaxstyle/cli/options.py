@@ -53,8 +53,8 @@ class Pictures:
     """More paintings, whose styles are blended with the first one's; see --blend."""
     preset: presets.Name = "default"
     """Named settings that become the defaults of other options: default, gram, fast, or a published method."""
-    size: int = 512
-    """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
+    size: Annotated[Literal["original"] | int, _value("PIXELS|original")] = 512
+    """Long side of the result in pixels, 1 to 65536; the photo is resized to it. original: the photo keeps its size."""
     style_size: Annotated[int | None, _value("PIXELS", "--size")] = None
     """Long side of the paintings in pixels, 1 to 65536, at which their strokes have the same share of the picture as of
     the painting. A smaller file is enlarged."""
@@ -221,6 +221,10 @@ class Options(_WithSettings):
                 "is a multiple of the number of devices"
             )
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
+
+    def side(self) -> int | None:
+        """Return the long side of the result in pixels; None for that of the photo."""
+        return None if self.size == "original" else self.size
 
     def paintings(self) -> tuple[Path, ...]:
         """Return the paths of all paintings."""

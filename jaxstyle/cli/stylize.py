@@ -14,7 +14,7 @@ from jaxstyle import distributed
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
-from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start
+from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start, with_native_size
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import Options, default_options
 from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
@@ -67,7 +67,7 @@ class Stylize(Options):
 
     def go(self, resume: bool) -> int:
         """Do what `run` does, from the checkpoint on if `resume` is True; return the exit code."""
-        return run_with_files([self], lambda options: options[0]._go(resume))
+        return run_with_files([self], lambda options: with_native_size(options[0])._go(resume))
 
     def _go(self, resume: bool) -> int:
         set_level(self.verbose, self.quiet)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ from tyro.conf import arg
 
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
-from jaxstyle.cli.inputs import read_photo
+from jaxstyle.cli.inputs import read_photo, with_native_size
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.option_names import hyphenated, option_name, options_with_values, takes_several
 from jaxstyle.cli.outputs import (
@@ -69,8 +69,8 @@ class Sweep(Stylize):
     Join the parts of a value that has several with +, such as --style-layers relu1_1+relu2_1,relu4_1.
     """
 
-    size: int = 192
-    """Long side of each picture in pixels, 1 to 65536."""
+    size: Annotated[Literal["original"] | int, arg(metavar="PIXELS|original")] = 192
+    """Long side of each picture in pixels, 1 to 65536. original: that of the photo."""
     cells: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder that each picture is also saved to, as a file of its own. It is created if necessary."""
 
@@ -96,8 +96,11 @@ class Sheet:
         """Compute the pictures and write the sheet; return the exit code."""
         return run_with_files(
             [self.base, *self.cells],
-            lambda options: dataclasses.replace(self, base=options[0], cells=options[1:])._go(),
+            lambda options: self._with(list(map(with_native_size, options)))._go(),
         )
+
+    def _with(self, options: Sequence[Sweep]) -> "Sheet":
+        return dataclasses.replace(self, base=options[0], cells=options[1:])
 
     def _go(self) -> int:
         set_level(self.base.verbose, self.base.quiet)

@@ -17,7 +17,7 @@ MAX_ERROR = 300
 PLAIN = (
     (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, expected a whole number"),
     (r"Error parsing (\S+): could not convert string to float: (.*)", r"\1 is \2, expected a number"),
-    (r"Error parsing (\S+): Exceeds the limit.*", r"\1 has too many digits"),
+    (r"Error parsing (\S+): .*Exceeds the limit.*", r"\1 has too many digits"),
     (
         r"Error parsing (\S+): (?:no type matching \{None\}\|\{\[FLOAT|Could not find valid parse).*?\[('.*?')\].*",
         r"\1 is \2, expected numbers separated by spaces",
@@ -26,7 +26,8 @@ PLAIN = (
         r"Error parsing (\S+): no type matching (?:\{None\}\|)?(\S+) could be instantiated from \[(.*?)\]\. Got .*",
         r"\1 is \3, expected \2",
     ),
-    (r"expected (?:\{[^}]*\}\|)?INT$", "expected a whole number"),
+    (r"expected \{([^}]*)\}\|INT$", r"expected \1, or a whole number"),
+    (r"expected INT$", "expected a whole number"),
     (r"expected FLOAT$", "expected a number"),
     (r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", r"\2 is \1, expected one of \3"),
     (r"Missing value for argument '(-.*)'\. Expected 1 values", r"\1 has no value, expected one"),
@@ -99,7 +100,7 @@ def _is_rule(line: str) -> bool:
 
 def _with_range(sentence: str) -> str:
     """Add which numbers an option takes to the sentence that a value is no number."""
-    match = re.fullmatch(r"--(\S+) is '(.*)', expected a (?:whole )?number", sentence)
+    match = re.fullmatch(r"--(\S+) is '(.*)', expected (?:[\w,]+, or )?a (?:whole )?number", sentence)
     if match is None:
         return sentence
     name, value = match[1].replace("-", "_"), match[2]

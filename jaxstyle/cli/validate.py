@@ -38,7 +38,7 @@ def check_options(options: Options) -> None:
     """
     for name, (least, greatest) in LIMITS.items():
         value = getattr(options, name)
-        if value is not None:
+        if value is not None and value != "original":
             check_between(option_name(name), value, least, greatest)
     check_layers(options.content_layers, options.style_layers)
     options.settings()
@@ -126,6 +126,8 @@ def _check_files(options: Options) -> None:
         check_spelling(path)
     if options.init not in STARTS and not os.path.isfile(options.init):
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
+    if os.path.isdir(options.photo) and options.size == "original" and options.style_size is None:
+        raise InputError("--size original for a folder makes pictures of several sizes: add a --style-size for all")
     if not os.path.isdir(options.photo):
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")

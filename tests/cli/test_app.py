@@ -126,8 +126,24 @@ def test_what_is_enlarged_and_blended_is_announced(run, tiny_weights, picture, t
     words = ("--preset", "gram", "--size", 64, "--steps", 1, "--weights", tiny_weights)
     code, _, error = run("stylize", picture("a.png"), picture("b.png"), PAINTING, "-o", tmp_path / "out.png", *words)
     assert code == 0, error
-    assert "a.png has 48 pixels on its long side and is enlarged: --size 48 keeps its size" in error
+    assert "a.png has 48 pixels on its long side and is enlarged: --size original keeps its size" in error
     assert "the style is a blend of 2 paintings: b.png, starry_night.jpg" in error
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_original_size(run, tiny_weights, picture, tmp_path, mode):
+    """Of the photo, and of the painting the same long side; the recipe names the number."""
+    photo, out = picture("photo.png", 57, 43, mode), tmp_path / "out.png"
+    words = ("--preset", "gram", "--steps", 2, "--weights", tiny_weights, "--size", "original")
+    code, _, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    assert "enlarged" not in error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["size"] == 57
+    assert io.picture_size(out) == (43, 57)
+    code, output, error = run("rerun", out, "--inputs", DATA, Path(tiny_weights).parent)
+    assert (code, "identical, byte for byte" in output) == (0, True), error
 
 
 @pytest.mark.usefixtures("lenient_promotion")
@@ -461,7 +477,7 @@ def test_usage_errors_exit_with_2(run):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--size", "1.5"), "--size is '1.5', expected a whole number from 1 to 65536; see"),
+        (("--size", "1.5"), "--size is '1.5', expected original, or a whole number from 1 to 65536; see"),
         (("--style-size", "big"), "--style-size is 'big', expected a whole number from 1 to 65536; see"),
         (("--steps", "1,000"), "--steps is '1,000', expected a whole number from 1 to 1000000; see"),
         (("--save-every", "x"), "--save-every is 'x', expected a whole number from 1 to 1000000; see"),

@@ -157,6 +157,22 @@ def test_subfolders(photos, tmp_path, narrow, capsys):
     assert "has 0 masks of a/b/00.png, expected one: a/b/00.png" in capsys.readouterr().err
 
 
+def test_photos_of_a_folder_keep_their_sizes(photos, tmp_path, narrow, capsys):
+    for k in range(2, 12):
+        (photos / f"{k:02d}.png").unlink()
+    out = tmp_path / "out"
+    assert call(photos, out, "--size", "original") == 2
+    assert "--size original for a folder makes pictures of several sizes: add a --style-size" in capsys.readouterr().err
+    assert call(photos, out, "--size", "original", "--style-size", "64") == 0
+    for k in range(2):
+        with PIL.Image.open(out / f"{k:02d}.png") as picture:
+            assert picture.size == SIZES[k]
+    words = ["rerun", str(out / "00.png"), "--inputs", str(photos)]
+    with pytest.raises(SystemExit) as end:
+        app.main(words)
+    assert (end.value.code, "identical, byte for byte" in capsys.readouterr().out) == (0, True)
+
+
 def test_subfolders_of_a_single_photo(photos, tmp_path, capsys):
     assert call(photos / "00.png", tmp_path / "out.png", "--recursive") == 2
     assert "--recursive is for a folder of photos" in capsys.readouterr().err
