@@ -25,7 +25,7 @@ Controls = tuple[Regions | None, tuple[float, ...]]
 
 def with_native_size(options: AnyOptions) -> AnyOptions:
     """Replace the size `original` by that of the photo; each photo of a folder has its own."""
-    if options.size != "original" or options.photo.is_dir():
+    if options.size != "original" or os.path.isdir(options.photo):
         return options
     check_spelling(options.photo)
     return dataclasses.replace(
@@ -90,7 +90,7 @@ def pictures_in(folder: Path, recursive: bool = False, without: Path | None = No
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in entries:
             if path.is_dir():
-                if without is not None and without.exists() and path.samefile(without):
+                if without is not None and os.path.exists(without) and path.samefile(without):
                     continue
                 if recursive and not path.is_symlink():
                     below = pictures_in(path, recursive, without)

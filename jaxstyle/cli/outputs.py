@@ -39,7 +39,7 @@ def check_outputs(
     sources = {os.path.realpath(path) for path in inputs}
     for k, path in enumerate(outputs):
         if k == 0:
-            if path.is_dir():
+            if os.path.isdir(path):
                 raise InputError(f"the output {path} is a folder, expected a file such as {path / 'out.png'}")
             io.check_output(path)
         if os.path.realpath(path) in sources:

@@ -383,7 +383,7 @@ def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, 
 
 @pytest.mark.parametrize(
     ("out", "expected"),
-    [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "extension")],
+    [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "is a folder")],
 )
 def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path, monkeypatch, out, expected):
     monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
