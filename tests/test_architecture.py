@@ -164,7 +164,7 @@ def test_image_files_do_not_depend_on_the_network():
 def test_libraries_for_terminals_files_and_the_network_are_confined():
     assert {top_level(name) for name in users_of("tyro")} == {"cli"}
     assert {name for name in users_of("tqdm") if top_level(name) != "cli"} == {"vgg.hub"}
-    assert users_of("PIL") <= {"image.io", "image.decode", "image.encode", "image.contact_sheet"}
+    assert users_of("PIL") <= {"image.io", "image.animation", "image.decode", "image.encode", "image.contact_sheet"}
     assert users_of("huggingface_hub") == {"vgg.hub"}
     assert users_of("safetensors") <= {"vgg.weights", "minimize.checkpoint_file"}
     assert users_of("orbax") | users_of("etils") == {"minimize.checkpoint_shards"}

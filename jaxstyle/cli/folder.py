@@ -160,7 +160,7 @@ def stylize_folder(folder: Folder) -> int:
 
     Returns:
         Exit code: 0 if all pictures of this host exist now, 1 if some failed or had to be written to a fallback path,
-        130 after Ctrl-C, 143 after SIGTERM.
+        130 after Ctrl-C, 143 after another signal.
 
     Raises:
         InputError: for a folder without photos, or an output folder that cannot be used.

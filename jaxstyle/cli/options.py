@@ -147,6 +147,9 @@ class Options(_WithSettings):
     save_every: Annotated[int | None, _value("STEPS", "off")] = None
     """Also save the best picture so far every STEPS evaluations, 1 or more, in numbered files beside the output.
     Pictures of coarse scales are enlarged to the full size."""
+    animation: Annotated[Path | None, _value("FILE", "none")] = None
+    """Also write the run as an animation: a .gif or .webp file of about 50 frames, up to 512 pixels a side.
+    With --save-every, one frame for each of its pictures."""
     quality: int = 95
     """Quality of JPEG and WebP files, 1 to 100."""
     mesh: Annotated[str, arg(metavar="auto|ROWSxCOLUMNS")] = "1x1"

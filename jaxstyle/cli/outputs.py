@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
+from jaxstyle.image.animation import check_animation
 from jaxstyle.minimize.status import COMPLETED
 from jaxstyle.transfer.signals import no_interrupt
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # Options that affect messages, logs, files and hosts, not the picture: they are not part of a recipe.
 NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive", "json")
+NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive", "json", "animation")
 # Options that affect how a picture is computed, but not which picture is wanted.
 NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "window")
 
@@ -67,6 +68,20 @@ def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], 
     # Lines of a log can be appended to a pipe.
     if os.path.lexists(path) and not path.is_file() and (option != "--log-json" or path.is_dir()):
         raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
+
+
+def check_animation_path(path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Refuse an animation that is another file of the run, exists already, or cannot be written.
+
+    Raises:
+        InputError: naming the option or the file.
+    """
+    if path is None:
+        return
+    check_sidecar_path("--animation", path, outputs, inputs)
+    if blocks_output(path, force):
+        raise InputError(f"the animation {path} exists already: choose another name, or --force to replace it")
+    check_animation(path)
 
 
 def numbered(path: Path, evaluations: int) -> Path:

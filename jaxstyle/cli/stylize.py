@@ -17,7 +17,7 @@ from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
 from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start, with_native_size
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import Options, default_options
-from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
+from jaxstyle.cli.outputs import check_animation_path, check_outputs, check_sidecar_path, numbered, write_picture
 from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
@@ -34,7 +34,9 @@ from jaxstyle.cli.report import (
 from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.errors import InputError
 from jaxstyle.image import io
+from jaxstyle.image.animation import Frame, frame_of, save_animation
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED, Status
@@ -46,7 +48,7 @@ from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
-from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
 from jaxstyle.transfer.stage import full_size_stages, with_algorithm
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -55,6 +57,9 @@ from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
 
 log = logging.getLogger(__name__)
+
+# Of an animation, about.
+FRAMES = 50
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Stylize(Options):
         check_sidecar_path("--checkpoint", self.checkpoint, outputs, self.inputs())
         outputs += [] if self.checkpoint is None else [self.checkpoint]
         check_sidecar_path("--log-json", self.log_json, outputs, self.inputs())
+        outputs += [] if self.log_json is None else [self.log_json]
+        check_animation_path(self.animation, outputs, self.inputs(), self.force)
         with json_lines(self.log_json if distributed.is_first() else None) as log_event:
             if os.path.isdir(self.photo):
                 return stylize_folder(self._folder(log_event))
@@ -146,6 +153,8 @@ class Stylize(Options):
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
+        frames: list[Frame] = []
+        every = self.save_every or max(1, (self.steps + self.finish * len(scales)) // FRAMES)
         # The first chunk compiles; the second one is timed.
         chunks: list[Progress] = []
 
@@ -166,6 +175,9 @@ class Stylize(Options):
                         log.info("%s", hint)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     snapshots_in_place &= self._save_snapshot(progress, photo, recipe)
+                if self.animation is not None and progress.evaluations % every == 0:
+                    scale = progress.scale
+                    frames.append(frame_of(gather(progress.image, scale.height, scale.width), height, width))
 
             result = stylize(
                 photo.pixels,
@@ -176,9 +188,11 @@ class Stylize(Options):
                 regions=regions,
                 mesh=mesh,
                 callback=callback,
-                callback_every=self.save_every,
+                callback_every=self.save_every if self.animation is None else every,
                 checkpoint=checkpoint,
             )
+        if self.animation is not None and first:
+            self._save_animation([*frames, frame_of(result.image, height, width)])
         return Made(result, photo, recipe | run_summary(result), snapshots_in_place)
 
     def scales_of(self, size: Size, style_sizes: Sequence[Size]) -> tuple[Scale, ...]:
@@ -272,6 +286,15 @@ class Stylize(Options):
         recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
         options = {"force": self.force, "alpha": photo.alpha, "quality": self.quality}
         return write_picture(path, image, recipe, **options) == path
+
+    def _save_animation(self, frames: Sequence[Frame]) -> None:
+        assert self.animation is not None
+        try:
+            with no_interrupt():
+                save_animation(self.animation, frames, self.quality)
+        except InputError as error:
+            # The picture is still to be written.
+            log.error("%s", error)
 
     def _checkpoint(self, resume: bool) -> Checkpoint | None:
         if self.checkpoint is None:

@@ -258,6 +258,8 @@ class Sheet:
             check_options(cell)
         if os.path.isdir(base.photo):
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
+        if base.animation is not None:
+            raise InputError("--animation shows a single run, but a sweep has many: omit it")
         if base.distributed != "no":
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
         if base.save_every is not None and base.cells is None:

@@ -128,6 +128,8 @@ def _check_files(options: Options) -> None:
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
     if os.path.isdir(options.photo) and options.size == "original" and options.style_size is None:
         raise InputError("--size original for a folder makes pictures of several sizes: add a --style-size for all")
+    if os.path.isdir(options.photo) and options.animation is not None:
+        raise InputError(f"--animation shows a single run, but {options.photo} is a folder of photos: omit it")
     if not os.path.isdir(options.photo):
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")

@@ -21,10 +21,10 @@ class Status(enum.StrEnum):
     Attributes:
         STEP_LIMIT: all steps were taken.
         CONVERGED: the loss no longer decreases.
-        STUCK: the loss never decreased: no evaluation was better than the first.
+        STUCK: the loss never decreased: no evaluation was better than the first, of two or more.
         STOPPED: a callback requested it.
         INTERRUPTED: Ctrl-C.
-        TERMINATED: SIGTERM, which clusters send before they reclaim a machine.
+        TERMINATED: SIGTERM, SIGHUP, SIGUSR1 or SIGXCPU: a cluster reclaims the machine, or the terminal is closed.
         NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, repeatedly.
     """
 

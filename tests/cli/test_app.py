@@ -130,6 +130,35 @@ def test_what_is_enlarged_and_blended_is_announced(run, tiny_weights, picture, t
     assert "the style is a blend of 2 paintings: b.png, starry_night.jpg" in error
 
 
+@pytest.mark.parametrize("name", ["run.gif", "run.webp"])
+def test_an_animation_of_the_run(run, tiny_weights, picture, tmp_path, name):
+    """A frame for every second evaluation, at the size of the picture also where the scale is coarser."""
+    photo, out, path = picture("photo.png", 96, 80), tmp_path / "out.png", tmp_path / name
+    words = ("--preset", "gram", "--size", 96, "--steps", 24, "--scales", 2, "--weights", tiny_weights)
+    words += ("--animation", path, "--save-every", 6)
+    code, _, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    with PIL.Image.open(path) as file:
+        # Four, and the result, which is the last of them.
+        assert file.n_frames in (4, 5)
+        assert file.size == (96, 80)
+        file.seek(file.n_frames - 1)
+        last = np.asarray(file.convert("RGB"), np.float32)
+    assert np.abs(last - 255 * np.asarray(io.load_image(out))).mean() < 12
+    code, _, error = run("stylize", photo, PAINTING, "-o", tmp_path / "b.png", *words)
+    assert code == 2
+    assert f"the animation {path} exists already" in error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert "animation" not in recipe["settings"]
+
+
+def test_an_animation_is_of_a_single_run(run, tmp_path):
+    words = (PAINTING, "-o", tmp_path / "out.png", "--animation", tmp_path / "run.gif")
+    assert "--animation shows a single run, but" in run("stylize", DATA, *words)[2]
+    assert "but a sweep has many" in run("sweep", PHOTO, *words, "--seed", "1,2")[2]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_original_size(run, tiny_weights, picture, tmp_path, mode):
     """Of the photo, and of the painting the same long side; the recipe names the number."""

@@ -79,6 +79,7 @@ STYLIZE = {
     "tolerance": (*NUMBER, "1"),
     "weights": ("oxfrod", "", "photo.png", "x" * 300),
     "save_every": (*WHOLE, "0"),
+    "animation": (*OUTPUT, "", "out.png", "out", "photo.png", "."),
     "quality": (*WHOLE, "0", "101"),
     "mesh": ("many", "", "0x1", "1", "-1x1", "100x100"),
     "batch": (*WHOLE, "0", "2", "4097"),
