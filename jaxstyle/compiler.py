@@ -91,7 +91,11 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
     jax_folder: str | None = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if where == "auto" and jax_folder:
         return Path(jax_folder)
-    folder = cache_folder() / "programs" if where == "auto" else Path(where)
+    cache = cache_folder()
+    if where == "auto" and cache is None:
+        log.info("compiled programs are not stored, since this user has no home: --compile-cache FOLDER stores them")
+        return None
+    folder = cache / "programs" if where == "auto" and cache is not None else Path(where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe(folder / "program")

@@ -3,7 +3,10 @@
 import contextlib
 import hashlib
 import os
+import pwd
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,12 +14,34 @@ from typing import BinaryIO
 from jaxstyle.errors import InputError
 
 Buffer = bytes | memoryview
+# The mounts of the process, on Linux.
+MOUNTS = Path("/proc/self/mountinfo")
 
 
-def cache_folder() -> Path:
-    """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache."""
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("JAXSTYLE_CACHE") or os.path.join(caches, "jaxstyle"))
+def cache_folder() -> Path | None:
+    """Folder for files that can be made or downloaded again: `JAXSTYLE_CACHE`, or `jaxstyle` in the user's cache.
+
+    None for a user without a home, such as a number that a container gives.
+    """
+    if os.environ.get("JAXSTYLE_CACHE"):
+        return Path(os.environ["JAXSTYLE_CACHE"])
+    # Its specification says to ignore a relative path.
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(caches):
+        return Path(caches, "jaxstyle")
+    home = _home()
+    return None if home is None else home / ".cache" / "jaxstyle"
+
+
+def _home() -> Path | None:
+    """The user's home; a relative or empty `HOME` counts as unset."""
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return Path(home) if os.path.isabs(home) else None
 
 
 def temporary_beside(path: Path) -> Path:
@@ -36,6 +61,19 @@ def probe(path: Path) -> None:
     temporary = temporary_beside(path)
     temporary.open("xb").close()
     temporary.unlink()
+    if is_mount(path):
+        path.open("r+b").close()
+
+
+def is_mount(path: Path) -> bool:
+    """Return True for a file that is a mount of its own, as `docker run -v FILE:FILE` makes: nothing can replace it."""
+    try:
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        # Not Linux.
+        return False
+    mounts = {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4]) for line in lines}
+    return os.path.realpath(path) in mounts
 
 
 @contextlib.contextmanager
@@ -43,7 +81,7 @@ def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Bi
     """Open a temporary file that atomically becomes `path` when the block ends, and is removed if the block fails.
 
     An existing file survives any failure. The new file has the permissions of new files. A symbolic link is followed,
-    not replaced.
+    not replaced. A file that is a mount of its own is written in place, since no other file can take its place.
 
     Args:
         path: the file to write.
@@ -63,7 +101,9 @@ def replacing(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Bi
             if not file.closed:
                 file.flush()
                 os.fsync(file.fileno())
-        if replace:
+        if replace and is_mount(target):
+            shutil.copyfile(temporary, target)
+        elif replace:
             os.replace(temporary, target)
         else:
             _rename_to_new(temporary, target)

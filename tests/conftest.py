@@ -160,9 +160,9 @@ def starry():
 @pytest.fixture
 def default_handlers():
     """Signal handlers of a fresh process; a shell may have started this one with Ctrl-C ignored."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    defaults = dict.fromkeys((signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU), signal.SIG_DFL)
+    defaults[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -52,6 +52,14 @@ def test_a_folder_that_cannot_be_made_is_refused_or_only_warned_of(enabled, monk
     assert "every run compiles its own" in caplog.text
 
 
+def test_without_a_home_nothing_is_stored(enabled, monkeypatch, caplog):
+    monkeypatch.setattr("jaxstyle.compiler.cache_folder", lambda: None)
+    caplog.set_level("INFO")
+    assert enable_compilation_cache() is None
+    assert "this user has no home: --compile-cache FOLDER stores them" in caplog.text
+    assert enable_compilation_cache(str(enabled / "option")) == enabled / "option"
+
+
 @pytest.mark.long
 def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny_weights):
     data = os.path.join(os.path.dirname(js.__file__), "data")

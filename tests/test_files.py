@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from jaxstyle import files
 from jaxstyle.errors import InputError
+from jaxstyle.vgg import weights
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -110,3 +112,48 @@ def test_checksums(tmp_path: Path) -> None:
     for missing in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match=f"cannot read {missing}"):
             files.checksum(missing)
+
+
+def test_a_file_that_is_a_mount_gets_the_new_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run -v FILE:FILE` makes it; the kernel refuses to rename over it."""
+    path, mounts = tmp_path / "a file", tmp_path / "mountinfo"
+    path.write_bytes(b"much longer before")
+    escaped = str(path).replace(" ", "\\040")
+    mounts.write_text(f"22 27 0:21 / /proc rw shared:1 - proc proc rw\n30 27 0:5 / {escaped} rw - ext4 /dev/vda rw\n")
+    monkeypatch.setattr(files, "MOUNTS", mounts)
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "replace", busy)
+    inode = path.stat().st_ino
+    files.probe(path)
+    with files.replacing(path) as file:
+        file.write(b"after")
+    assert path.read_bytes() == b"after"
+    assert path.stat().st_ino == inode
+    assert {p.name for p in tmp_path.iterdir()} == {"a file", "mountinfo"}
+    assert not files.is_mount(tmp_path / "other")
+
+
+def test_the_folder_of_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG's rule: a relative path is ignored. Without a home there is no cache, rather than a folder named `~`."""
+    for name in ("JAXSTYLE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    for value in ("", "relative"):
+        monkeypatch.setenv("HOME", value)
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert files.cache_folder() == home / ".cache" / "jaxstyle"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.cache_folder() == tmp_path / ".cache" / "jaxstyle"
+    # A user by number, without an entry.
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert files.cache_folder() == tmp_path / ".cache" / "jaxstyle"
+    monkeypatch.delenv("HOME")
+    assert files.cache_folder() is None
+    assert [record.path for record in weights.list_weights()][1] is None
+    with pytest.raises(InputError, match="this user has no home: set JAXSTYLE_CACHE"):
+        weights.fetch_weights("torchvision")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.cache_folder() == tmp_path / "jaxstyle"

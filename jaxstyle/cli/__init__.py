@@ -2,7 +2,7 @@
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command and exit with its code: 0 success, 1 failed run, 2 unusable input, 130 Ctrl-C, 143 SIGTERM.
+    """Run a command and exit with its code: 0 success, 1 failed run, 2 unusable input, 130 Ctrl-C, 143 another signal.
 
     Args:
         argv: arguments after `jaxstyle`; those of the process if None.

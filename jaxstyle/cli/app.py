@@ -3,11 +3,10 @@
 import contextlib
 import itertools
 import logging
-import re
 import signal
 import sys
-from io import StringIO, TextIOWrapper
-from typing import Annotated, Any
+from io import StringIO
+from typing import Annotated, Any, Union
 
 import jax
 import tyro
@@ -16,13 +15,14 @@ from tyro.conf import subcommand
 import jaxstyle
 from jaxstyle import distributed
 from jaxstyle.cli import logs
+from jaxstyle.cli.backend import permissive
 from jaxstyle.cli.demo import Demo
-from jaxstyle.cli.option_names import options_with_values, takes_several
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.cli.sweep import Sheet, Sweep, read_axes
+from jaxstyle.cli.usage import check_values, usage_error
 from jaxstyle.cli.weights import Weights
 from jaxstyle.errors import InputError
 from jaxstyle.transfer import presets
@@ -31,29 +31,19 @@ from jaxstyle.transfer.signals import replaced_handlers
 
 log = logging.getLogger(__name__)
 
-# Longer errors of usage, which quote a value, are cut.
-MAX_ERROR = 300
-# Python's words for a wrong value, and plainer ones.
-PLAIN_ERRORS = (
-    (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, expected a whole number"),
-    (r"Error parsing (\S+): could not convert string to float: (.*)", r"\1 is \2, expected a number"),
-    (
-        r"Error parsing (\S+): no type matching (?:\{None\}\|)?(\S+) could be instantiated from \[(.*?)\]\. Got .*",
-        r"\1 is \3, expected \2",
-    ),
-    (r"expected \{([^}]*)\}\|INT$", r"expected \1, or a whole number"),
-    (r"Error parsing (\S+): Exceeds the limit.*", r"\1 has too many digits"),
-    (r"expected INT$", "expected a whole number"),
-    (r"expected FLOAT$", "expected a number"),
-    (r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", r"\2 is \1, expected one of \3"),
-    (r"Missing value for argument '(.*)'\. Expected 1 values", r"\1 has no value, expected one"),
-)
-
-COMMANDS = ("stylize", "sweep", "resume", "rerun", "demo", "plan", "weights")
+COMMANDS = {
+    "stylize": Stylize,
+    "sweep": Sweep,
+    "resume": Resume,
+    "rerun": Rerun,
+    "demo": Demo,
+    "plan": Plan,
+    "weights": Weights,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command and exit with its code: 0 success, 1 failed run, 2 unusable input, 130 Ctrl-C, 143 SIGTERM.
+    """Run a command and exit with its code: 0 success, 1 failed run, 2 unusable input, 130 Ctrl-C, 143 another signal.
 
     Args:
         argv: arguments after `jaxstyle`; those of the process if None.
@@ -66,15 +56,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        # File names may hold bytes that the terminal's encoding has no characters for.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     if argv in (["--version"], ["-V"]):
         print(f"jaxstyle {jaxstyle.__version__}")
         return 0
     try:
-        return _parse(argv).run()
+        with permissive():
+            return _parse(argv).run()
     except InputError as error:
         log.error("%s", error)
         distributed.abort(str(error), 2)
@@ -100,22 +87,15 @@ def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | 
 
 
 def _command(argv: list[str]) -> Any:
-    _check_values(argv)
+    check_values(argv, Stylize)
     preset = _preset(argv)
-    commands = (
-        Annotated[Stylize, subcommand("stylize", default=defaults(preset))]
-        | Annotated[Sweep, subcommand("sweep", default=defaults(preset, Sweep))]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[Rerun, subcommand("rerun")]
-        | Annotated[Demo, subcommand("demo")]
-        | Annotated[Plan, subcommand("plan")]
-        | Annotated[Weights, subcommand("weights")]
-    )
+    presets_of = {name: {"default": defaults(preset, COMMANDS[name])} for name in ("stylize", "sweep")}
+    commands = [Annotated[kind, subcommand(name, **presets_of.get(name, {}))] for name, kind in COMMANDS.items()]
     stderr = StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(
-                commands,  # pyright: ignore[reportArgumentType]
+            return tyro.cli(  # pyright: ignore[reportCallIssue]
+                Union[tuple(commands)],  # pyright: ignore[reportArgumentType]  # noqa: UP007
                 prog="jaxstyle",
                 description="Neural style transfer: a photo gets the style of a painting.",
                 args=argv,
@@ -124,18 +104,7 @@ def _command(argv: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        command = " ".join(["jaxstyle", *(word for word in argv[:1] if word in COMMANDS)])
-        raise InputError(f"{_usage_error(stderr.getvalue())}; see {command} --help") from None
-
-
-def _check_values(argv: list[str]) -> None:
-    """Refuse an option of several values that has none: mostly an unquoted `#`, which begins a comment in shells."""
-    options = options_with_values(Stylize)
-    several = {spelling for spelling, name in options.items() if takes_several(Stylize, name)}
-    for word, following in itertools.pairwise([*argv, "--"]):
-        if word in several and (following.startswith("--") or following in options):
-            example = ': quote a color that starts with #, such as "#ffffff=1"' if word == "--region" else ""
-            raise InputError(f"{word} has no value, expected one or more{example}")
+        raise InputError(usage_error(stderr.getvalue(), argv, COMMANDS)) from None
 
 
 def _preset(argv: list[str]) -> str:
@@ -143,20 +112,3 @@ def _preset(argv: list[str]) -> str:
     joined = (word.removeprefix("--preset=") for word in argv if word.startswith("--preset="))
     separate = (value for word, value in itertools.pairwise(argv) if word == "--preset")
     return next((name for name in (*joined, *separate) if name in presets.PRESETS), "default")
-
-
-def _usage_error(box: str) -> str:
-    """The sentence of a usage error that tyro draws as a box: a title, the error, a line, and help."""
-    lines = [line.strip().strip("│").rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    below_title = itertools.dropwhile(_is_rule, [line for line in lines if line.strip()][1:])
-    # Lines that are indented far are explanations.
-    sentence = " ".join(
-        line.strip() for line in itertools.takewhile(lambda line: not _is_rule(line), below_title) if line[:8].strip()
-    ).rstrip(".")
-    for pattern, plain in PLAIN_ERRORS:
-        sentence = re.sub(pattern, plain, sentence)
-    return sentence[:MAX_ERROR] or "the command line is not valid"
-
-
-def _is_rule(line: str) -> bool:
-    return set(line) <= set("╭╮╰╯─- ")

@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, with_note
 from jaxstyle.cli.inputs import Controls, photo_size, pictures_in, read_photo, read_regions
-from jaxstyle.cli.logs import EventLogger
+from jaxstyle.cli.logs import EventLogger, ResultPrinter
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
-from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, run_summary
+from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, picture_fields, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
@@ -50,6 +50,8 @@ BatchMaker = Callable[
 
 # Canvas sides are rounded up to a multiple of this many pixels: slightly more computation, but few programs to compile.
 CANVAS_MULTIPLE = 64
+# Of the files that are left out, this many are named.
+MAX_NAMES = 5
 # Sentinel for batches whose images all have the same size and need no padding to a common canvas.
 NO_CANVAS = (0, 0)
 
@@ -80,7 +82,11 @@ class Folder:
     checkpoint: BatchCheckpoint | None
     recipe: dict[str, Any]
     log_event: EventLogger
-    print_result: Callable[[str], None]
+    print_result: ResultPrinter
+
+    def name_of(self, photo: Path) -> str:
+        """Return the name of a photo, below the folder."""
+        return str(photo.relative_to(self.options.photo))
 
     def mask_of(self, photo: Path) -> Path | None:
         """Return the mask of a photo: `--content-mask`, or the file with the photo's name in that folder.
@@ -91,18 +97,20 @@ class Folder:
         mask = self.options.content_mask
         if mask is None or not mask.is_dir():
             return mask
-        masks = self._masks_by_stem.get(photo.stem, [])
+        name = Path(self.name_of(photo))
+        masks = self._masks_by_name.get(name.with_suffix(""), [])
         if len(masks) != 1:
-            raise InputError(f"{mask} has {len(masks)} masks of {photo.name}, expected one: {photo.stem}.png")
+            raise InputError(f"{mask} has {len(masks)} masks of {name}, expected one: {name.with_suffix('.png')}")
         return masks[0]
 
     @functools.cached_property
-    def _masks_by_stem(self) -> dict[str, list[Path]]:
-        """The files in the folder of the masks, which is read once for all photos."""
-        assert self.options.content_mask is not None
-        masks: dict[str, list[Path]] = {}
-        for path in pictures_in(self.options.content_mask):
-            masks.setdefault(path.stem, []).append(path)
+    def _masks_by_name(self) -> dict[Path, list[Path]]:
+        """The files in the folder of the masks, which is read once for all photos, by their names below it."""
+        folder = self.options.content_mask
+        assert folder is not None
+        masks: dict[Path, list[Path]] = {}
+        for path in pictures_in(folder, self.options.recursive).pictures:
+            masks.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
         return masks
 
 
@@ -152,7 +160,7 @@ def stylize_folder(folder: Folder) -> int:
 
     Returns:
         Exit code: 0 if all pictures of this host exist now, 1 if some failed or had to be written to a fallback path,
-        130 after Ctrl-C, 143 after SIGTERM.
+        130 after Ctrl-C, 143 after another signal.
 
     Raises:
         InputError: for a folder without photos, or an output folder that cannot be used.
@@ -162,11 +170,13 @@ def stylize_folder(folder: Folder) -> int:
     sizes, tasks = _pending_tasks(outputs, folder, checksum_of)
     # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
     # uninterrupted one.
-    groups = group_sizes(sizes.values(), folder.options.size, folder.num_scales)
+    longest = folder.options.side() or max(map(max, sizes.values()), default=1)
+    groups = group_sizes(sizes.values(), longest, folder.num_scales)
     index, hosts = folder.share
     failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():
-        folder.print_result(f"{folder.options.output}: nothing to make" + (f"; {failed} failed" if failed else ""))
+        text = f"{folder.options.output}: nothing to make" + (f"; {failed} failed" if failed else "")
+        folder.print_result(text, output=str(folder.options.output), pictures=0, failed=failed)
     made = 0
     disable = folder.options.quiet or not is_first() or not tasks
     with tqdm(total=float(len(tasks)), bar_format=BAR, dynamic_ncols=True, disable=disable) as bar:
@@ -188,7 +198,11 @@ def stylize_folder(folder: Folder) -> int:
         folder.print_result(
             f"{folder.options.output}: {made} picture{'s' if made > 1 else ''} with {programs} compiled program"
             f"{'s' if programs > 1 else ''} in {duration(seconds)}, {60 * made / seconds:.2f} per minute"
-            + (f"; {failed} failed" if failed else "")
+            + (f"; {failed} failed" if failed else ""),
+            output=str(folder.options.output),
+            pictures=made,
+            failed=failed,
+            seconds=round(seconds, 3),
         )
     return 1 if failed else 0
 
@@ -218,40 +232,67 @@ def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size]
 
 def _outputs(folder: Folder) -> dict[Path, Path]:
     """Return the output of each photo, in the order of their names."""
-    photos, output_folder = pictures_in(folder.options.photo), folder.options.output
+    root, output_folder = folder.options.photo, folder.options.output
+    photos, others = pictures_in(root, folder.options.recursive, output_folder)
     if not photos:
-        raise InputError(f"{folder.options.photo} contains no photos, expected files such as .jpg or .png")
+        _log_others(folder, others)
+        raise InputError(f"{root} contains no photos, expected files such as .jpg or .png")
     if output_folder.exists() and not output_folder.is_dir():
         raise InputError(f"the output {output_folder} is a file, expected a folder for the pictures")
-    for inputs, name in ((folder.options.photo, "photos"), (folder.options.content_mask, "masks")):
+    for inputs, name in ((root, "photos"), (folder.options.content_mask, "masks")):
         if inputs is not None and output_folder.exists() and output_folder.samefile(inputs):
             raise InputError(f"the output {output_folder} is the folder of the {name}, expected another one")
-    stems = Counter(photo.stem.casefold() for photo in photos)
+    paths = [output_folder / folder.name_of(photo) for photo in photos]
+    stems = Counter(_folded(path.with_suffix("")) for path in paths)
     # The pictures of a.jpg and a.png get different names.
-    names = [photo.name if stems[photo.stem.casefold()] > 1 else photo.stem for photo in photos]
+    names = [path.name if stems[_folded(path.with_suffix(""))] > 1 else path.stem for path in paths]
     outputs = {
-        photo: output_folder / f"{name}.{folder.options.format}" for photo, name in zip(photos, names, strict=True)
+        photo: path.with_name(f"{name}.{folder.options.format}")
+        for photo, path, name in zip(photos, paths, names, strict=True)
     }
-    num_photos = Counter(output.name.casefold() for output in outputs.values())
+    num_photos = Counter(map(_folded, outputs.values()))
     sources = {path.resolve() for path in (*photos, *folder.options.inputs()[1:])}
     for output in outputs.values():
         if output.resolve() in sources:
             raise InputError(f"the output {output} is one of the inputs, expected another folder")
-        if num_photos[output.name.casefold()] > 1:
+        if num_photos[_folded(output)] > 1:
             raise InputError(f"two photos would become {output}, expected photos of different names")
         snapshot = re.fullmatch(r"(.+)_\d{5}", output.stem)
-        if folder.options.save_every and snapshot and f"{snapshot[1]}.{folder.options.format}".casefold() in num_photos:
+        unnumbered = output.with_name(f"{snapshot[1]}{output.suffix}") if snapshot else output
+        if folder.options.save_every and snapshot and _folded(unnumbered) in num_photos:
             raise InputError(
                 f"a numbered picture of {snapshot[1]} could take the place of {output}, expected photos of other names"
             )
     if is_first():
+        _log_others(folder, others)
         try:
-            output_folder.mkdir(parents=True, exist_ok=True)
+            for parent in {output_folder, *(output.parent for output in outputs.values())}:
+                parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the folder {output_folder}: {error.strerror}; choose another") from error
         io.check_output(next(iter(outputs.values())))
         io.recipe_text(folder.recipe)
     return outputs
+
+
+def _folded(path: Path) -> str:
+    """A path as file systems compare them that ignore case."""
+    return str(path).casefold()
+
+
+def _log_others(folder: Folder, others: Sequence[str]) -> None:
+    """Name the files and folders that are left out."""
+    if not others:
+        return
+    has_folders = any(name.endswith(os.sep) for name in others) and not folder.options.recursive
+    log.warning(
+        "%d of %s left out, expected files with the extension of a picture: %s%s%s",
+        len(others),
+        folder.options.photo,
+        ", ".join(others[:MAX_NAMES]),
+        ", ..." if len(others) > MAX_NAMES else "",
+        "; --recursive takes the photos of subfolders" if has_folders else "",
+    )
 
 
 def _pending_tasks(
@@ -266,6 +307,7 @@ def _pending_tasks(
     for k, (photo, output) in enumerate(outputs.items() if is_first() else ()):
         try:
             sizes[k] = photo_size(folder.options, photo, folder.min_side)
+            io.check_sides(output, *map(int, sizes[k]))
             if k % hosts != index:
                 continue
             is_pending[k] = True
@@ -311,11 +353,11 @@ def _batches(
     shared = Counter(groups.values())
     num_preceding = 0
     # The batch that was interrupted comes first, as it was.
-    names = [task.photo.name for task in tasks]
+    names = [folder.name_of(task.photo) for task in tasks]
     interrupted = set() if folder.checkpoint is None else folder.checkpoint.interrupted_batch(names)
     for tasks_of_group in members.values():
-        tasks_of_group.sort(key=lambda task: task.photo.name not in interrupted)
-    for group in sorted(members, key=lambda group: (members[group][0].photo.name not in interrupted, group)):
+        tasks_of_group.sort(key=lambda task: folder.name_of(task.photo) not in interrupted)
+    for group in sorted(members, key=lambda group: (folder.name_of(members[group][0].photo) not in interrupted, group)):
         # Images of equal size fill their canvas.
         canvas = group.canvas if shared[group] > 1 else NO_CANVAS
         loaded: list[Loaded] = []
@@ -336,7 +378,7 @@ def _batches(
                 num_preceding += len(loaded)
                 loaded = []
             loaded.append(photo)
-            if len(loaded) == folder.options.batch or {one.task.photo.name for one in loaded} == interrupted:
+            if len(loaded) == folder.options.batch or {folder.name_of(one.task.photo) for one in loaded} == interrupted:
                 yield Batch(loaded, canvas, num_preceding)
                 num_preceding += len(loaded)
                 loaded = []
@@ -365,7 +407,7 @@ def _recipe(folder: Folder, photo: Path, output: Path, checksum_of: Callable[[Pa
 
 def _make_batch(batch: Batch, num_tasks: int, folder: Folder, bar: tqdm) -> list[Result]:
     """Stylize a batch. On invalid input or out of memory, log the failure and return an empty list."""
-    names = [photo.task.photo.name for photo in batch.photos]
+    names = [folder.name_of(photo.task.photo) for photo in batch.photos]
 
     def show(progress: BatchProgress) -> None:
         evaluations = max(progress.evaluations)
@@ -410,7 +452,8 @@ def _save(batch: Batch, index: int, result: Result, folder: Folder) -> bool:
         return False
     height, width = result.image.shape[:2]
     folder.print_result(
-        f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})"
+        f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations ({result.status})",
+        **picture_fields(path, result),
     )
     return path == task.output
 

@@ -9,17 +9,17 @@ import datetime
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from tqdm import tqdm
 
 from jaxstyle.cli.option_names import with_option_names
+from jaxstyle.cli.streams import safe_streams
 from jaxstyle.errors import InputError
 
 ROOT = logging.getLogger("jaxstyle")
@@ -37,31 +37,6 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(f"jaxstyle: {level}{with_option_names(record.getMessage())}", file=sys.stderr)
 
 
-class _PipeSafeStream:
-    """A stream that ignores errors: a closed pipe or terminal must not end a run."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def _try(self, operation: Callable[[], Any]) -> None:
-        try:
-            operation()
-        except OSError:
-            # What is left in the buffer must not fail again when the process ends.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
     """Show log records and warnings; restore the previous settings at the end."""
@@ -70,11 +45,7 @@ def shown() -> Iterator[None]:
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(_PipeSafeStream(sys.stdout)),
-            contextlib.redirect_stderr(_PipeSafeStream(sys.stderr)),
-        ):
+        with warnings.catch_warnings(), safe_streams():
             # What Pillow says of odd metadata; of pixels it raises errors.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
@@ -100,7 +71,7 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
     """Open a log of one JSON object per line, which other programs can read while it grows.
 
     Args:
-        path: file to append to; `-` is standard output; None logs nothing.
+        path: file to append to, or a pipe; `-` is standard output; None logs nothing.
 
     Yields:
         A function of an event, such as "chunk", and fields. Numbers that are not finite become null. If a line cannot
@@ -113,7 +84,7 @@ def json_lines(path: Path | None) -> Iterator[EventLogger]:
         yield lambda event, **fields: None
         return
     try:
-        if str(path) != "-" and path.exists() and not _is_log(path):
+        if str(path) != "-" and path.is_file() and not _is_log(path):
             raise InputError(f"{path} exists and is not a log: expected lines of JSON, or a new file")
         # Without a buffer: a write that failed on a full disk must not fail again at the end.
         stream = contextlib.nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("ab", buffering=0)
@@ -152,13 +123,24 @@ def memory_in_use() -> dict[str, int | None]:
     }
 
 
-def result_printer(path: Path | None) -> Callable[[str], None]:
-    """Return the function that prints a result: on standard output, or on the error stream if the log is there.
+class ResultPrinter(NamedTuple):
+    """Prints results: on standard output, or on the error stream if the log is there.
 
-    Args:
-        path: of the log, as for `json_lines`.
+    Attributes:
+        log: path of the log, as for `json_lines`.
+        as_json: If True, a result is a line of JSON instead of a sentence.
     """
-    return (lambda text: log.info("%s", text)) if str(path) == "-" else tqdm.write
+
+    log: Path | None
+    as_json: bool = False
+
+    def __call__(self, sentence: str, **fields: Any) -> None:
+        """Print a result, as a sentence or as the fields."""
+        text = json.dumps(_finite(fields), allow_nan=False) if self.as_json else sentence
+        if str(self.log) == "-":
+            log.info("%s", text)
+        else:
+            tqdm.write(text)
 
 
 def _write(file: Any, fields: dict[str, Any]) -> None:

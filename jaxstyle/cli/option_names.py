@@ -35,16 +35,42 @@ def options_with_values(command: type) -> dict[str, str]:
         >>> options_with_values(Options)["-o"], "-v" in options_with_values(Options)
         ('output', False)
     """
+    return {spelling: field for spelling, (field, is_flag) in _spellings(command).items() if not is_flag}
+
+
+def option_names(command: type) -> set[str]:
+    """Spellings of all options of a command.
+
+    Example:
+        >>> sorted(option_names(Options) & {"--verbose", "-v", "--no-verbose", "--photo", "--help"})
+        ['--help', '--no-verbose', '--verbose', '-v']
+    """
+    return {"--help", "-h", *_spellings(command)}
+
+
+def _spellings(command: type) -> dict[str, tuple[str, bool]]:
+    """Spellings of the options of a command, with the names of their fields, and True for flags."""
     kinds = typing.get_type_hints(command, include_extras=True)
     (positional,) = Positional[int].__metadata__  # pyright: ignore[reportAttributeAccessIssue]
-    spellings: dict[str, str] = {}
+    spellings: dict[str, tuple[str, bool]] = {}
     for field in dataclasses.fields(command):
         kind = kinds[field.name]
         metadata = getattr(kind, "__metadata__", ())
-        if positional not in metadata and bool not in (kind, getattr(kind, "__origin__", None)):
-            aliases = [alias for item in metadata for alias in getattr(item, "aliases", None) or ()]
-            spellings |= dict.fromkeys([option_name(field.name), *aliases], field.name)
+        if positional in metadata:
+            continue
+        is_flag = bool in (kind, getattr(kind, "__origin__", None))
+        names = [
+            option_name(field.name),
+            *(alias for item in metadata for alias in getattr(item, "aliases", None) or ()),
+        ]
+        names += [f"--no-{names[0][2:]}"] if is_flag else []
+        spellings |= dict.fromkeys(names, (field.name, is_flag))
     return spellings
+
+
+def hyphenated(word: str) -> str:
+    """An option as its help spells it: `--tv_weight` is `--tv-weight`."""
+    return word.replace("_", "-") if word.startswith("--") else word
 
 
 def takes_several(command: type, name: str) -> bool:

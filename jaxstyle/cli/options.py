@@ -43,18 +43,18 @@ class Pictures:
 
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
     """Photo to stylize: PNG, JPEG, TIFF, WebP, AVIF, JPEG 2000, GIF, BMP or PPM, and HEIC if pillow-heif is installed;
-    or a folder of photos."""
+    or a folder of photos. - is standard input, also for a painting."""
     painting: Annotated[Positional[Path], arg(metavar="PAINTING")]
     """Painting whose style the photo gets."""
     output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
-    """File to write: .png, .jpg, .tiff or .webp.
+    """File to write: .png, .jpg, .tiff or .webp. - is standard output: see --format.
     If PHOTO is a folder: the folder to write to, which is created if necessary."""
     more: Annotated[Positional[tuple[Path, ...]], _value("[PAINTING ...]", "none")] = ()
     """More paintings, whose styles are blended with the first one's; see --blend."""
     preset: presets.Name = "default"
     """Named settings that become the defaults of other options: default, gram, fast, or a published method."""
-    size: int = 512
-    """Long side of the result in pixels, 1 to 65536; the photo is resized to it."""
+    size: Annotated[Literal["original"] | int, _value("PIXELS|original")] = 512
+    """Long side of the result in pixels, 1 to 65536; the photo is resized to it. original: the photo keeps its size."""
     style_size: Annotated[int | None, _value("PIXELS", "--size")] = None
     """Long side of the paintings in pixels, 1 to 65536, at which their strokes have the same share of the picture as of
     the painting. A smaller file is enlarged."""
@@ -148,6 +148,9 @@ class Options(_WithSettings):
     save_every: Annotated[int | None, _value("STEPS", "off")] = None
     """Also save the best picture so far every STEPS evaluations, 1 or more, in numbered files beside the output.
     Pictures of coarse scales are enlarged to the full size."""
+    animation: Annotated[Path | None, _value("FILE", "none")] = None
+    """Also write the run as an animation: a .gif or .webp file of about 50 frames, up to 512 pixels a side.
+    With --save-every, one frame for each of its pictures."""
     quality: int = 95
     """Quality of JPEG and WebP files, 1 to 100."""
     bit_depth: Literal[8, 16] = 8
@@ -157,7 +160,9 @@ class Options(_WithSettings):
     batch: int = 1
     """If PHOTO is a folder: number of photos to stylize together, 1 to 4096. On a CPU, 1 is the fastest."""
     format: Literal["png", "jpg", "tiff", "webp"] = "png"
-    """If PHOTO is a folder: file format of the results."""
+    """If PHOTO is a folder, or the output is -: file format of the results."""
+    recursive: bool = False
+    """If PHOTO is a folder: take the photos of its subfolders too, and write to subfolders of the same names."""
     distributed: Annotated[str, arg(metavar="no|auto|ADDRESS:PORT,PROCESSES,INDEX")] = "no"
     """Run on several hosts, each with the same command; auto detects TPU pods, Slurm and others.
     With --mesh they make a picture together, and the first host writes it.
@@ -171,6 +176,8 @@ class Options(_WithSettings):
     log_json: Annotated[Path | None, _value("FILE|-", "none")] = None
     """File to append one JSON object per line to, about once a second: evaluations, losses, seconds, memory.
     - is standard output, which then contains nothing else."""
+    json: bool = False
+    """Print the result as a line of JSON."""
     compile_cache: Annotated[str, arg(metavar="auto|off|FOLDER")] = "auto"
     """Folder of compiled programs, which later runs reuse; auto is a folder in the user's cache."""
     max_pixels: int = io.MAX_PIXELS
@@ -224,6 +231,10 @@ class Options(_WithSettings):
                 "is a multiple of the number of devices"
             )
         return None if rows * columns * groups == 1 else make_mesh(rows, columns, groups)
+
+    def side(self) -> int | None:
+        """Return the long side of the result in pixels; None for that of the photo."""
+        return None if self.size == "original" else self.size
 
     def paintings(self) -> tuple[Path, ...]:
         """Return the paths of all paintings."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
+from jaxstyle.image.animation import check_animation
 from jaxstyle.minimize.status import COMPLETED
 from jaxstyle.transfer.signals import no_interrupt
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # Options that affect messages, logs, files and hosts, not the picture: they are not part of a recipe.
 NOT_IN_RECIPE = ("save_every", "checkpoint", "checkpoint_every", "log_json", "compile_cache", "max_pixels")
-NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed")
+NOT_IN_RECIPE += ("force", "verbose", "quiet", "distributed", "recursive", "json", "animation")
 # Options that affect how a picture is computed, but not which picture is wanted.
 NOT_IN_IDENTITY = (*NOT_IN_RECIPE, "batch", "mesh", "window")
 
@@ -39,6 +40,8 @@ def check_outputs(
     sources = {os.path.realpath(path) for path in inputs}
     for k, path in enumerate(outputs):
         if k == 0:
+            if os.path.isdir(path):
+                raise InputError(f"the output {path} is a folder, expected a file such as {path / 'out.png'}")
             io.check_output(path)
         if os.path.realpath(path) in sources:
             raise InputError(f"the output {path} is one of the inputs, expected another name")
@@ -62,8 +65,23 @@ def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], 
         return
     if os.path.realpath(path) in {os.path.realpath(other) for other in (*outputs, *inputs)}:
         raise InputError(f"{option} is {path}, another file of this run: expected a separate file")
-    if os.path.lexists(path) and not path.is_file():
+    # Lines of a log can be appended to a pipe.
+    if os.path.lexists(path) and not path.is_file() and (option != "--log-json" or path.is_dir()):
         raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name for {option}")
+
+
+def check_animation_path(path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Refuse an animation that is another file of the run, exists already, or cannot be written.
+
+    Raises:
+        InputError: naming the option or the file.
+    """
+    if path is None:
+        return
+    check_sidecar_path("--animation", path, outputs, inputs)
+    if blocks_output(path, force):
+        raise InputError(f"the animation {path} exists already: choose another name, or --force to replace it")
+    check_animation(path)
 
 
 def numbered(path: Path, evaluations: int) -> Path:
@@ -89,7 +107,7 @@ def is_unfinished(path: Path, recipe: Mapping[str, Any]) -> bool:
 
 
 def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any) -> Path:
-    """Save a picture; if that fails, save it in a temporary folder, so that hours of work are not lost.
+    """Save a picture; if that fails, save it as PNG in a temporary folder, so that hours of work are not lost.
 
     Args:
         path: the intended file.
@@ -112,11 +130,17 @@ def save_with_fallback(path: Path, image: Any, *, replace: bool, **options: Any)
                 folder = Path(tempfile.mkdtemp(prefix="jaxstyle-"))
             except OSError:
                 raise error from None
-            io.save_image(folder / path.name, image, **options)
+            # The only format that holds pictures of any size.
+            rescued = folder / path.with_suffix(".png").name
+            try:
+                io.save_image(rescued, image, **options)
+            except InputError:
+                folder.rmdir()
+                raise
             appeared = isinstance(error.__cause__, FileExistsError)
             reason = f"cannot write {path}: another file has appeared there during the run" if appeared else error
-            log.error("%s; the picture is in %s instead", reason, folder / path.name)
-            return folder / path.name
+            log.error("%s; the picture is in %s instead", reason, rescued)
+            return rescued
 
 
 def write_picture(

@@ -12,6 +12,7 @@ import jax
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.cli.validate import LIMITS, MAX_SIDE, check_between, check_layers
 from jaxstyle.objective.base import Objective
@@ -92,6 +93,7 @@ class Plan:
 
     def run(self) -> int:
         """Print the table; return the exit code, 1 if nothing fits."""
+        check_backend()
         options = defaults("default", Stylize, Path(), Path(), Path())
         options = dataclasses.replace(options, **{name: getattr(self, name) for name in SHARED})
         self._check(options)

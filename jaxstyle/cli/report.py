@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -94,6 +95,20 @@ def run_summary(result: Result) -> dict[str, Any]:
     summary = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
     summary |= {"forced": list(result.changed)} if result.changed else {}
     return summary | {"window": result.window, "loss_weights": weights}
+
+
+def picture_fields(path: Path, result: Result) -> dict[str, Any]:
+    """Return the fields of a result as JSON: the file that was written, and how the run ended."""
+    height, width = result.image.shape[:2]
+    return {
+        "output": str(path),
+        "width": width,
+        "height": height,
+        "loss": final_loss(result),
+        "evaluations": result.evaluations,
+        "seconds": round(result.seconds, 3),
+        "status": str(result.status),
+    }
 
 
 def progress_line(progress: Progress) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.inputs import read_paintings, read_photo, read_regions
 from jaxstyle.cli.logs import json_lines, set_level
 from jaxstyle.cli.options import with_inputs
@@ -64,12 +65,14 @@ class Rerun:
         """Reproduce the picture, compare, and return the exit code."""
         set_level(self.verbose, self.quiet)
         enable_compilation_cache()
+        check_backend()
         recipe = io.read_recipe(self.picture)
         sheet = self._sheet(recipe) if recipe is not None and "axes" in recipe else None
         options = self._options(recipe) if sheet is None else sheet.base
         place = _batch_place(recipe, self.picture)
         if self.output is not None:
             check_outputs([self.output], [self.picture, *options.inputs()], self.force)
+            io.check_sides(self.output, *io.picture_size(self.picture, min_side=1, max_pixels=self.max_pixels))
         assert recipe is not None
         _warn_of_other_versions(_environment(recipe), _environment(recipe_of(options)))
         if sheet is not None:

@@ -37,6 +37,8 @@ class Resume:
     """Join other hosts, as for stylize."""
     log_json: Path | None = None
     """A log, as for stylize."""
+    json: bool = False
+    """Print the result as a line of JSON, as for stylize."""
     compile_cache: str = "auto"
     """Folder of compiled programs, as for stylize."""
     max_pixels: int = io.MAX_PIXELS
@@ -65,6 +67,7 @@ class Resume:
             force=self.force,
             distributed=self.distributed,
             log_json=self.log_json,
+            json=self.json,
             compile_cache=self.compile_cache,
             max_pixels=self.max_pixels,
             verbose=self.verbose,

@@ -16,7 +16,7 @@ from jaxstyle.vgg.weights import NAMES
 # A checkpoint neither stores nor sets these. It may come from elsewhere, and they name hosts to contact, programs to
 # load and files to write, or permit what is refused by default.
 COMMAND_LINE_ONLY = ("distributed", "compile_cache", "log_json", "checkpoint", "force", "max_pixels")
-COMMAND_LINE_ONLY += ("verbose", "quiet")
+COMMAND_LINE_ONLY += ("verbose", "quiet", "json", "animation")
 
 
 def options_to_json(options: Options) -> dict[str, Any]:

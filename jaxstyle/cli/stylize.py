@@ -11,12 +11,14 @@ import tyro
 from tqdm import tqdm
 
 from jaxstyle import distributed
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
-from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start
-from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
+from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start, with_native_size
+from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import Options, default_options
-from jaxstyle.cli.outputs import check_outputs, check_sidecar_path, numbered, write_picture
+from jaxstyle.cli.outputs import check_animation_path, check_outputs, check_sidecar_path, numbered, write_picture
+from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import recipe_of
 from jaxstyle.cli.report import (
     BAR,
@@ -25,13 +27,16 @@ from jaxstyle.cli.report import (
     duration,
     final_loss,
     long_run_hint,
+    picture_fields,
     progress_line,
     run_summary,
 )
 from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
 from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.errors import InputError
 from jaxstyle.image import io
+from jaxstyle.image.animation import Frame, frame_of, save_animation
 from jaxstyle.image.ops import resize
 from jaxstyle.minimize.checkpoint import Checkpoint, remove_checkpoint
 from jaxstyle.minimize.status import INTERRUPTED, Status
@@ -43,7 +48,7 @@ from jaxstyle.transfer.program import StageShape
 from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
-from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
 from jaxstyle.transfer.stage import full_size_stages, with_algorithm
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
@@ -52,6 +57,9 @@ from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights
 
 log = logging.getLogger(__name__)
+
+# Of an animation, about.
+FRAMES = 50
 
 
 @dataclass(frozen=True)
@@ -64,16 +72,22 @@ class Stylize(Options):
 
     def go(self, resume: bool) -> int:
         """Do what `run` does, from the checkpoint on if `resume` is True; return the exit code."""
+        return run_with_files([self], lambda options: with_native_size(options[0])._go(resume))
+
+    def _go(self, resume: bool) -> int:
         set_level(self.verbose, self.quiet)
         enable_compilation_cache(self.compile_cache)
         # Hosts that share no picture need not join.
         if self.distributed != "no" and not self._shares_photos():
             distributed.initialize(*distributed.parse(self.distributed))
+        check_backend()
         check_options(self)
         outputs = self._outputs()
         check_sidecar_path("--checkpoint", self.checkpoint, outputs, self.inputs())
         outputs += [] if self.checkpoint is None else [self.checkpoint]
         check_sidecar_path("--log-json", self.log_json, outputs, self.inputs())
+        outputs += [] if self.log_json is None else [self.log_json]
+        check_animation_path(self.animation, outputs, self.inputs(), self.force)
         with json_lines(self.log_json if distributed.is_first() else None) as log_event:
             if os.path.isdir(self.photo):
                 return stylize_folder(self._folder(log_event))
@@ -116,6 +130,7 @@ class Stylize(Options):
         io.recipe_text(recipe)
         if first:
             check_outputs(self._outputs(), self.inputs(), self.force, recipe)
+            io.check_sides(self.output, *photo.pixels.shape[:2])
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
@@ -130,11 +145,16 @@ class Stylize(Options):
         shapes = self.stage_shapes((height, width), style_sizes, regions=num_regions, params=params)
         shapes = [with_window(shape, settings.window) for shape in shapes]
         needs = largest(map(memory, shapes))
+        if first and self.more:
+            names = ", ".join(path.name for path in self.paintings())
+            log.info("the style is a blend of %d paintings: %s", len(styles), names)
         if first:
             log.info("%s", announcement(scales, self.finish, shapes[0].objective, needs.peak + process_bytes()))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True
+        frames: list[Frame] = []
+        every = self.save_every or max(1, (self.steps + self.finish * len(scales)) // FRAMES)
         # The first chunk compiles; the second one is timed.
         chunks: list[Progress] = []
 
@@ -155,6 +175,9 @@ class Stylize(Options):
                         log.info("%s", hint)
                 if self.save_every and progress.evaluations % self.save_every == 0:
                     snapshots_in_place &= self._save_snapshot(progress, photo, recipe)
+                if self.animation is not None and progress.evaluations % every == 0:
+                    scale = progress.scale
+                    frames.append(frame_of(gather(progress.image, scale.height, scale.width), height, width))
 
             result = stylize(
                 photo.pixels,
@@ -165,9 +188,11 @@ class Stylize(Options):
                 regions=regions,
                 mesh=mesh,
                 callback=callback,
-                callback_every=self.save_every,
+                callback_every=self.save_every if self.animation is None else every,
                 checkpoint=checkpoint,
             )
+        if self.animation is not None and first:
+            self._save_animation([*frames, frame_of(result.image, height, width)])
         return Made(result, photo, recipe | run_summary(result), snapshots_in_place)
 
     def scales_of(self, size: Size, style_sizes: Sequence[Size]) -> tuple[Scale, ...]:
@@ -200,7 +225,7 @@ class Stylize(Options):
             checkpoint=self._folder_checkpoint(),
             recipe=recipe_of(self),
             log_event=log_event,
-            print_result=result_printer(self.log_json),
+            print_result=ResultPrinter(self.log_json, self.json),
         )
 
     def _finish(self, made: "Made", log_event: EventLogger) -> int:
@@ -225,9 +250,10 @@ class Stylize(Options):
         if path is None:
             return 1
         height, width = result.image.shape[:2]
-        result_printer(self.log_json)(
+        ResultPrinter(self.log_json, self.json)(
             f"{path}: {width}x{height}, loss {loss:.6g} after {result.evaluations} evaluations "
-            f"in {duration(result.seconds)} ({result.status})"
+            f"in {duration(result.seconds)} ({result.status})",
+            **picture_fields(path, result),
         )
         if self.checkpoint is not None and result.status in INTERRUPTED:
             # Saving it may have failed, with a warning.
@@ -260,6 +286,15 @@ class Stylize(Options):
         recipe = recipe | {"status": "snapshot", "evaluations": progress.evaluations}
         options = {"force": self.force, "alpha": photo.alpha, **self.encoding()}
         return write_picture(path, image, recipe, **options) == path
+
+    def _save_animation(self, frames: Sequence[Frame]) -> None:
+        assert self.animation is not None
+        try:
+            with no_interrupt():
+                save_animation(self.animation, frames, self.quality)
+        except InputError as error:
+            # The picture is still to be written.
+            log.error("%s", error)
 
     def _checkpoint(self, resume: bool) -> Checkpoint | None:
         if self.checkpoint is None:

@@ -1,6 +1,7 @@
 """`jaxstyle sweep`: many settings of one pair of pictures, side by side on a contact sheet."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import logging
@@ -11,15 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from tyro.conf import arg
 
+from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
-from jaxstyle.cli.inputs import read_photo
-from jaxstyle.cli.logs import EventLogger, json_lines, result_printer, set_level
-from jaxstyle.cli.option_names import option_name, options_with_values, takes_several
+from jaxstyle.cli.inputs import read_photo, with_native_size
+from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
+from jaxstyle.cli.option_names import hyphenated, option_name, options_with_values, takes_several
 from jaxstyle.cli.outputs import (
     NOT_IN_RECIPE,
     check_outputs,
@@ -28,6 +31,7 @@ from jaxstyle.cli.outputs import (
     numbered,
     write_picture,
 )
+from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import BatchPlace, recipe_of, recipe_settings
 from jaxstyle.cli.report import duration, final_loss, run_summary
 from jaxstyle.cli.stylize import Stylize
@@ -66,8 +70,8 @@ class Sweep(Stylize):
     Join the parts of a value that has several with +, such as --style-layers relu1_1+relu2_1,relu4_1.
     """
 
-    size: int = 192
-    """Long side of each picture in pixels, 1 to 65536."""
+    size: Annotated[Literal["original"] | int, arg(metavar="PIXELS|original")] = 192
+    """Long side of each picture in pixels, 1 to 65536. original: that of the photo."""
     cells: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder that each picture is also saved to, as a file of its own. It is created if necessary."""
 
@@ -91,8 +95,18 @@ class Sheet:
 
     def run(self) -> int:
         """Compute the pictures and write the sheet; return the exit code."""
+        return run_with_files(
+            [self.base, *self.cells],
+            lambda options: self._with(list(map(with_native_size, options)))._go(),
+        )
+
+    def _with(self, options: Sequence[Sweep]) -> "Sheet":
+        return dataclasses.replace(self, base=options[0], cells=options[1:])
+
+    def _go(self) -> int:
         set_level(self.base.verbose, self.base.quiet)
         enable_compilation_cache(self.base.compile_cache)
+        check_backend()
         self._check()
         with json_lines(self.base.log_json) as line:
             return self._run(line)
@@ -110,6 +124,10 @@ class Sheet:
         recipe |= {"batch_sizes": [group.batch_size for group in groups]}
         # Fails before the work if the recipe is too long to be stored after it.
         io.recipe_text(recipe)
+        sizes = [_full_size(groups, k) for k in range(len(self.cells))]
+        blanks = [np.broadcast_to(np.float32(1), (*size, 3)) for size in sizes]
+        sheet = self._draw({k: Cell(blank, True, Status.STEP_LIMIT) for k, blank in enumerate(blanks)})
+        io.check_sides(base.output, *sheet.shape[:2])
         results = {k: _read_cell(path) for k, path in enumerate(paths) if is_finished(path, recipes[k])}
         if results:
             log.info("%d of %d cells exist already with these settings", len(results), len(self.cells))
@@ -151,9 +169,13 @@ class Sheet:
         if path is None:
             return 1
         height, width = next(iter(results.values())).image.shape[:2]
-        result_printer(base.log_json)(
+        ResultPrinter(base.log_json, base.json)(
             f"{path}: {len(results)} of {len(self.cells)} pictures of {width}x{height} in "
-            f"{duration(time.perf_counter() - begin)}"
+            f"{duration(time.perf_counter() - begin)}",
+            output=str(path),
+            pictures=len(results),
+            failed=len(self.cells) - len(results),
+            seconds=round(time.perf_counter() - begin, 3),
         )
         interruptions = [cell.status for cell in results.values() if cell.status in INTERRUPTED]
         if interruptions or len(results) < len(self.cells):
@@ -238,6 +260,8 @@ class Sheet:
             check_options(cell)
         if os.path.isdir(base.photo):
             raise InputError(f"{base.photo} is a folder, expected one photo for a sweep")
+        if base.animation is not None:
+            raise InputError("--animation shows a single run, but a sweep has many: omit it")
         if base.distributed != "no":
             raise InputError("--distributed does not apply to a sweep, which runs on one host: omit it")
         if base.save_every is not None and base.cells is None:
@@ -324,12 +348,12 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
     words: list[str] = []
     for word in argv:
         name, equals, value = word.partition("=")
-        words += [name, value] if equals and _hyphenated(name) in options and "," in value else [word]
+        words += [name, value] if equals and hyphenated(name) in options and "," in value else [word]
     axes: dict[str, tuple[str, ...]] = {}
     # Index of the word that holds the values of an axis -> field of the axis.
     positions: dict[int, str] = {}
     for k, (before, word) in enumerate(itertools.pairwise(words), 1):
-        field = options.get(_hyphenated(before))
+        field = options.get(hyphenated(before))
         if field is not None and "," in word:
             values = tuple(word.split(","))
             if not all(values) or len(set(values)) < len(values):
@@ -348,11 +372,6 @@ def read_axes(argv: Sequence[str]) -> tuple[Axes, list[list[str]]]:
         parts = [_parts(positions[k], chosen) if k in positions else [word] for k, word in enumerate(words)]
         cells.append(list(itertools.chain(*parts)))
     return axes, cells
-
-
-def _hyphenated(word: str) -> str:
-    """An option as its help spells it: `--tv_weight` is `--tv-weight`."""
-    return word.replace("_", "-") if word.startswith("--") else word
 
 
 def _parts(field: str, chosen: Mapping[str, str]) -> list[str]:

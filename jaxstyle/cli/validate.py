@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 from jaxstyle.cli.option_names import option_name
@@ -37,7 +38,7 @@ def check_options(options: Options) -> None:
     """
     for name, (least, greatest) in LIMITS.items():
         value = getattr(options, name)
-        if value is not None:
+        if value is not None and value != "original":
             check_between(option_name(name), value, least, greatest)
     check_layers(options.content_layers, options.style_layers)
     options.settings()
@@ -103,15 +104,40 @@ def _check_controls(options: Options) -> None:
     parse_region_specs(options.region, count)
 
 
+def check_spelling(path: str | os.PathLike[str]) -> None:
+    """Name the likely cause if there is no such file.
+
+    Raises:
+        InputError: for a URL, a home that the shell did not fill in, or several files in one word.
+    """
+    text = os.fspath(path)
+    if os.path.lexists(text):
+        return
+    if re.match(r"(https?|ftp|s3|gs):/", text):
+        raise InputError(f"{text} is the address of a page, expected a file on this machine: download it first")
+    if text.startswith("~"):
+        raise InputError(f"{text} starts with ~, which a shell fills in only without quotes: remove the quotes")
+    if "," in text and all(os.path.exists(part.strip()) for part in text.split(",")):
+        raise InputError(f"there is no file {text}, expected names with spaces between them, without commas")
+
+
 def _check_files(options: Options) -> None:
+    for path in (options.output, *options.inputs()):
+        check_spelling(path)
     extension = f".{options.format}" if os.path.isdir(options.photo) else options.output.suffix.lower()
     if options.bit_depth == 16 and extension not in (".png", ".tif", ".tiff"):
         raise InputError(f"--bit-depth is 16, which {extension} files do not hold: write .png or .tiff, or omit it")
     if options.init not in STARTS and not os.path.isfile(options.init):
         raise InputError(f"--init is {options.init!r}, expected {', '.join(STARTS)}, or the path of an image")
+    if os.path.isdir(options.photo) and options.size == "original" and options.style_size is None:
+        raise InputError("--size original for a folder makes pictures of several sizes: add a --style-size for all")
+    if os.path.isdir(options.photo) and options.animation is not None:
+        raise InputError(f"--animation shows a single run, but {options.photo} is a folder of photos: omit it")
     if not os.path.isdir(options.photo):
         if options.batch > 1:
             raise InputError(f"--batch is for a folder of photos, which {options.photo} is not: omit it")
+        if options.recursive:
+            raise InputError(f"--recursive is for a folder of photos, which {options.photo} is not: omit it")
         if options.content_mask is not None and os.path.isdir(options.content_mask):
             raise InputError(
                 f"--content-mask is the folder {options.content_mask}, expected the mask of {options.photo}"

@@ -176,10 +176,7 @@ def save_image(
         raise InputError(f"{path}: {format_} holds 8 bits of each channel, and bit_depth is 16: save a .png or .tif")
     pixels = quantized("image", image, (None, None, 3), "(H, W, 3)", bit_depth)
     height, width, _ = pixels.shape
-    if max(height, width) > _MAX_SIDE[format_]:
-        raise InputError(
-            f"{path}: {format_} holds at most {_MAX_SIDE[format_]} pixels a side, got {width}x{height}: save a .png"
-        )
+    check_sides(path, height, width)
     if alpha is not None:
         opacity = quantized("alpha", alpha, (height, width), f"({height}, {width})", bit_depth)
         if format_ != "JPEG":
@@ -243,6 +240,15 @@ def check_output(path: PathLike) -> None:
         files.probe(target)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def check_sides(path: PathLike, height: int, width: int) -> None:
+    """Raise InputError if the format of `path` cannot hold an image of this size: WebP ends at 16383 pixels a side."""
+    format_ = _WRITABLE[Path(path).suffix.lower()]
+    if max(height, width) > _MAX_SIDE[format_]:
+        raise InputError(
+            f"{path}: {format_} holds at most {_MAX_SIDE[format_]} pixels a side, got {width}x{height}: save a .png"
+        )
 
 
 def _check_limits(size: Any, min_side: Any, max_pixels: Any) -> None:

@@ -70,6 +70,13 @@ def check_one_frame(name: str, image: PIL.Image.Image) -> None:
         raise InputError(f"{name} has {frames} frames or pages, expected one still image: extract one frame")
 
 
+def readable_extensions() -> frozenset[str]:
+    """Return the extensions of pictures that can be opened, such as `.jpg`, in lower case."""
+    PIL.Image.init()
+    known = {name for name, format_ in PIL.Image.EXTENSION.items() if format_ in (*READABLE, "MPO")}
+    return frozenset(known | {".heic", ".heif"})
+
+
 @contextlib.contextmanager
 def opened(source: Any, max_pixels: float = math.inf) -> Iterator[PIL.Image.Image]:
     """Open an image, ready to be decoded; any error of Pillow inside the block becomes an `InputError`.

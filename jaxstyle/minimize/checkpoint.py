@@ -160,13 +160,12 @@ def make_saver(
 
 
 def remove_checkpoint(path: PathLike) -> None:
-    """Remove a checkpoint, with its shards; without an error if there is none.
-
-    Raises:
-        OSError: if the file system refuses.
-    """
-    Path(path).unlink(missing_ok=True)
-    remove_shards(path)
+    """Remove a checkpoint, with its shards, if there is one; log a warning if the file system refuses."""
+    try:
+        Path(path).unlink(missing_ok=True)
+        remove_shards(path)
+    except OSError as error:
+        log.warning("cannot remove the checkpoint %s, whose run is complete: %s", path, error.strerror)
 
 
 def _save(checkpoint: Checkpoint, snapshot: Snapshot, run_fingerprint: Mapping[str, str], mesh: Any) -> None:

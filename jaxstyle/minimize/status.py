@@ -21,10 +21,10 @@ class Status(enum.StrEnum):
     Attributes:
         STEP_LIMIT: all steps were taken.
         CONVERGED: the loss no longer decreases.
-        STUCK: the loss never decreased: no evaluation was better than the first.
+        STUCK: the loss never decreased: no evaluation was better than the first, of two or more.
         STOPPED: a callback requested it.
         INTERRUPTED: Ctrl-C.
-        TERMINATED: SIGTERM, which clusters send before they reclaim a machine.
+        TERMINATED: SIGTERM, SIGHUP, SIGUSR1 or SIGXCPU: a cluster reclaims the machine, or the terminal is closed.
         NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, repeatedly.
     """
 
@@ -79,4 +79,10 @@ def verdict(
     totals = history[:, 0]
     if not converged(totals[objective_start:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
         return None
-    return Status.STUCK if 0 < totals[0] <= np.fmin.reduce(totals) else Status.CONVERGED
+    return Status.STUCK if never_improved(history) else Status.CONVERGED
+
+
+def never_improved(history: History) -> bool:
+    """True if no loss is below the first one, which is not 0."""
+    totals = history[:, 0]
+    return bool(0 < totals[0] <= np.fmin.reduce(totals))

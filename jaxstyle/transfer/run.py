@@ -19,7 +19,7 @@ from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
 from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
-from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status
+from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status, never_improved
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import gather, shards_of, to_host
@@ -278,11 +278,14 @@ def _result(
 ) -> Result:
     rows = np.concatenate([history[k] for history in histories])
     steps = [len(history[k]) for history in histories]
+    status = outcome.statuses[k]
+    if status is Status.STEP_LIMIT and max(steps) > 1 and all(never_improved(history[k]) for history in histories):
+        status = Status.STUCK
     return Result(
         image=finished_image(job, outcome.images[k]),
         losses=Losses(*map(jnp.asarray, rows.T)),
         evaluations=len(rows),
-        status=outcome.statuses[k],
+        status=status,
         seconds=0.0,
         scales=tuple(
             scale._replace(steps=count) for scale, count in zip(scales_of(job, stages), steps, strict=False) if count

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a flag during a run, deferred during a write."""
+"""Signals that end a process: a flag during a run, deferred during a write."""
 
 import os
 import signal
@@ -10,9 +10,20 @@ from typing import Any
 
 from jaxstyle.minimize.status import Status
 
-# The status of a run that a signal ends, and the exit code of such a run, as shells define it.
-ENDS = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
-EXIT_CODES = {status: 128 + number for number, status in ENDS.items()}
+# The status of a run that a signal ends: Ctrl-C; the request to end; the terminal is closed; a cluster's warning before
+# the end, and the kernel's that the processor time is used up.
+ENDS = {
+    signal.SIGINT: Status.INTERRUPTED,
+    signal.SIGTERM: Status.TERMINATED,
+    signal.SIGHUP: Status.TERMINATED,
+    signal.SIGUSR1: Status.TERMINATED,
+    signal.SIGXCPU: Status.TERMINATED,
+}
+# A second one ends the process at once. The others repeat by themselves: shell and kernel both report a closed
+# terminal, and SIGXCPU comes every second.
+TWICE = (signal.SIGINT, signal.SIGTERM)
+# Exit codes of such runs, as shells define them.
+EXIT_CODES = {Status.INTERRUPTED: 128 + signal.SIGINT, Status.TERMINATED: 128 + signal.SIGTERM}
 
 Handler = Callable[[int, Any], Any] | int | None
 
@@ -30,8 +41,11 @@ class Stop:
 
 @contextmanager
 def replaced_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Install signal handlers for the block. Only the main thread can have handlers: elsewhere do nothing."""
-    previous = _restorable(handlers) if threading.current_thread() is threading.main_thread() else {}
+    """Install signal handlers for the block, but not for ignored signals, such as Ctrl-C in the background of a script.
+
+    Only the main thread can have handlers: elsewhere do nothing.
+    """
+    previous = _replaceable(handlers) if threading.current_thread() is threading.main_thread() else {}
     try:
         _install({number: handlers[number] for number in previous})
         yield
@@ -43,19 +57,21 @@ def replaced_handlers(handlers: Mapping[signal.Signals, Handler]) -> Iterator[No
 def stop_flag() -> Iterator[Stop]:
     """Turn the first signal into a flag: an exception in the middle of a chunk would lose the donated state.
 
-    A second signal has its usual effect. The program's own handler of SIGTERM stays.
+    A second Ctrl-C or SIGTERM has its usual effect. The program's own handlers stay, except that of Ctrl-C.
     """
     stop = Stop()
-    previous = _restorable(ENDS)
-    if previous.get(signal.SIGTERM) is not signal.SIG_DFL:
-        previous.pop(signal.SIGTERM, None)
+    previous = {
+        number: handler
+        for number, handler in _replaceable(ENDS).items()
+        if number is signal.SIGINT or handler is signal.SIG_DFL
+    }
 
     def handle(number: int, _: object) -> None:
         stop.status = ENDS[signal.Signals(number)]
         # Not by Python's streams: the signal may arrive while they write. The stream may also be closed.
         with suppress(OSError):
             os.write(2, b"\nstopping after the running steps; once more to stop at once\n")
-        _install(previous)
+        _install({number: handler for number, handler in previous.items() if number in TWICE})
 
     with replaced_handlers(dict.fromkeys(previous, handle)):
         yield stop
@@ -73,10 +89,10 @@ def no_interrupt() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def _restorable(numbers: Mapping[signal.Signals, Any]) -> dict[signal.Signals, Handler]:
+def _replaceable(numbers: Mapping[signal.Signals, Any]) -> dict[signal.Signals, Handler]:
     """The handlers of these signals, without those set outside of Python, which cannot be installed again."""
     handlers = {number: signal.getsignal(number) for number in numbers}
-    return {number: handler for number, handler in handlers.items() if handler is not None}
+    return {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
 
 
 def _install(handlers: Mapping[signal.Signals, Handler]) -> None:

@@ -44,15 +44,15 @@ def stylize(
 ) -> Result:
     """Return the content image in the style of the style image.
 
-    Minimizes `content + style + tv + edges` over the pixels (formulas: gatys.py, edges.py), from the image `init`.
-    With several `scales`, the run goes from coarse to fine (see `pyramid`): each scale starts from the upsampled best
-    image of the previous one, with a fresh optimizer state. The optimizer follows the gradient of a surrogate loss with
+    Minimizes `content + style + tv + edges` over the pixels (formulas: gatys.py, edges.py), from the image `init`. With
+    several `scales`, the run goes from coarse to fine (see `pyramid`): each scale starts from the upsampled best image
+    of the previous one, with a fresh optimizer state. The optimizer follows the gradient of a surrogate loss with
     whitened style residuals (see `whiten`), which takes fewer evaluations. The reported losses and the best image are
     those of the loss itself. When the surrogate makes slow progress, the run continues with the gradient of the loss
-    itself. Ctrl-C or SIGTERM ends the run after the current chunk of steps with the best image so far; a second signal
-    has its default effect. An image whose loss or gradient is not finite is rejected, and the run continues from a
-    better one; the run ends if the first one is rejected, or if a check, made every 20 evaluations, finds that the last
-    20 were rejected.
+    itself. Ctrl-C or SIGTERM, SIGHUP, SIGUSR1 and SIGXCPU end the run after the current chunk of steps with the best
+    image so far; a second Ctrl-C or SIGTERM has its default effect. An image whose loss or gradient is not finite is
+    rejected, and the run continues from a better one; the run ends if the first one is rejected, or if a check, made
+    every 20 evaluations, finds that the last 20 were rejected.
 
     Args:
         content: `(H, W, 3)` float32 RGB in [0, 1].

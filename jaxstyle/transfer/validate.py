@@ -52,7 +52,7 @@ def whole_number(low: int, high: int) -> Check:
 
     def check(name: str, value: Any) -> None:
         if not is_integer(value):
-            raise InputError(f"{name} is {quote(value)}, expected a whole number")
+            raise InputError(f"{name} is {quote(value)}, expected a whole number from {low} to {high}")
         if not low <= value <= high:
             raise InputError(f"{name} is {value}, expected {low} to {high}")
 

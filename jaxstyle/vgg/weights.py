@@ -109,8 +109,9 @@ def list_weights() -> list[Weights]:
 
 
 def _record(name: str) -> Weights:
-    path = _path_of(name)
-    if not path.is_file():
+    has_place = name == "oxford" or files.cache_folder() is not None
+    path = _path_of(name) if has_place else None
+    if path is None or not path.is_file():
         return Weights(name, DESCRIPTIONS[name], None, BYTES[name], None)
     return Weights(name, DESCRIPTIONS[name], path, path.stat().st_size, files.checksum(path))
 
@@ -163,7 +164,13 @@ def _name_of(source: Any) -> str | None:
 def _path_of(name: str) -> Path:
     """Path of the file of named weights, which may not exist yet."""
     if name == "torchvision":
-        return files.cache_folder() / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
+        folder = files.cache_folder()
+        if folder is None:
+            raise InputError(
+                "the torchvision weights have no place, since this user has no home: set JAXSTYLE_CACHE to a "
+                "directory that can be written, or use the embedded weights 'oxford'"
+            )
+        return folder / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
     # In the package if it is installed, beside it in a checkout.
     package = Path(str(importlib.resources.files("jaxstyle")))
     installed = package / "data" / _OXFORD_FILE

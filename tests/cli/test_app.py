@@ -121,6 +121,73 @@ def test_coarse_to_fine(run, tiny_weights, picture, tmp_path, monkeypatch):
     assert recipe["settings"]["scales"] == 2
 
 
+def test_what_is_enlarged_and_blended_is_announced(run, tiny_weights, picture, tmp_path):
+    """A second photo before the painting counts as a painting."""
+    words = ("--preset", "gram", "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    code, _, error = run("stylize", picture("a.png"), picture("b.png"), PAINTING, "-o", tmp_path / "out.png", *words)
+    assert code == 0, error
+    assert "a.png has 48 pixels on its long side and is enlarged: --size original keeps its size" in error
+    assert "the style is a blend of 2 paintings: b.png, starry_night.jpg" in error
+
+
+@pytest.mark.parametrize("name", ["run.gif", "run.webp"])
+def test_an_animation_of_the_run(run, tiny_weights, picture, tmp_path, name):
+    """A frame for every second evaluation, at the size of the picture also where the scale is coarser."""
+    photo, out, path = picture("photo.png", 96, 80), tmp_path / "out.png", tmp_path / name
+    words = ("--preset", "gram", "--size", 96, "--steps", 24, "--scales", 2, "--weights", tiny_weights)
+    words += ("--animation", path, "--save-every", 6)
+    code, _, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    with PIL.Image.open(path) as file:
+        # Four, and the result, which is the last of them.
+        assert file.n_frames in (4, 5)
+        assert file.size == (96, 80)
+        file.seek(file.n_frames - 1)
+        last = np.asarray(file.convert("RGB"), np.float32)
+    assert np.abs(last - 255 * np.asarray(io.load_image(out))).mean() < 12
+    code, _, error = run("stylize", photo, PAINTING, "-o", tmp_path / "b.png", *words)
+    assert code == 2
+    assert f"the animation {path} exists already" in error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert "animation" not in recipe["settings"]
+
+
+def test_an_animation_is_of_a_single_run(run, tmp_path):
+    words = (PAINTING, "-o", tmp_path / "out.png", "--animation", tmp_path / "run.gif")
+    assert "--animation shows a single run, but" in run("stylize", DATA, *words)[2]
+    assert "but a sweep has many" in run("sweep", PHOTO, *words, "--seed", "1,2")[2]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_original_size(run, tiny_weights, picture, tmp_path, mode):
+    """Of the photo, and of the painting the same long side; the recipe names the number."""
+    photo, out = picture("photo.png", 57, 43, mode), tmp_path / "out.png"
+    words = ("--preset", "gram", "--steps", 2, "--weights", tiny_weights, "--size", "original")
+    code, _, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    assert "enlarged" not in error
+    recipe = io.read_recipe(out)
+    assert recipe is not None
+    assert recipe["settings"]["size"] == 57
+    assert io.picture_size(out) == (43, 57)
+    code, output, error = run("rerun", out, "--inputs", DATA, Path(tiny_weights).parent)
+    assert (code, "identical, byte for byte" in output) == (0, True), error
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_run_without_progress_says_so(run, tiny_weights, picture, tmp_path):
+    """Adam's steps are too long: the picture is the one it started from. Too few steps to test convergence."""
+    words = ("--preset", "gram", "--size", 48, "--steps", 10, "--weights", tiny_weights, "--optimizer", "adam")
+    words += ("--learning-rate", 1, "--mosaic", 0, "--style-weight", 1e-3)
+    photo, out = picture(), tmp_path / "out.png"
+    code, output, error = run("stylize", photo, PAINTING, "-o", out, *words)
+    assert code == 0, error
+    assert "(no progress)" in output
+    assert "no picture was better than the first one" in error
+    np.testing.assert_array_equal(io.load_image(out), io.load_image(photo))
+
+
 def test_a_small_picture_has_one_scale(run, tiny_weights, tmp_path):
     words = ("--size", 64, "--steps", 20, "--weights", tiny_weights, "--scales", "auto")
     code, _, error = run("stylize", "--preset=gram", PHOTO, PAINTING, "-o", tmp_path / "out.png", *words)
@@ -345,7 +412,7 @@ def test_damaged_pictures_get_one_sentence_and_exit_code_2(run, tmp_path, kind, 
 
 @pytest.mark.parametrize(
     ("out", "expected"),
-    [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "extension")],
+    [("no/such/folder/out.png", "directory"), ("out.xyz", ".png"), ("out", ".png"), ("", "is a folder")],
 )
 def test_outputs_that_cannot_be_written_are_refused_before_the_run(run, tmp_path, monkeypatch, out, expected):
     monkeypatch.setattr(commands, "stylize", lambda *_, **__: pytest.fail("it ran"))
@@ -439,16 +506,22 @@ def test_usage_errors_exit_with_2(run):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--size", "1.5"), "--size is '1.5', expected a whole number; see"),
-        (("--style-size", "big"), "--style-size is 'big', expected a whole number; see"),
-        (("--scales", "many"), "--scales is 'many', expected auto, or a whole number; see"),
-        (("--window", "x"), "--window is 'x', expected auto,whole, or a whole number; see"),
-        (("--share", "half"), "--share is 'half', expected a number; see"),
-        (("--strength", "half"), "--strength is 'half', expected a number; see"),
+        (("--size", "1.5"), "--size is '1.5', expected original, or a whole number from 1 to 65536; see"),
+        (("--style-size", "big"), "--style-size is 'big', expected a whole number from 1 to 65536; see"),
+        (("--steps", "1,000"), "--steps is '1,000', expected a whole number from 1 to 1000000; see"),
+        (("--save-every", "x"), "--save-every is 'x', expected a whole number from 1 to 1000000; see"),
+        (("--scales", "many"), "--scales is 'many', expected 'auto' or a number from 1 to 16; see"),
+        (("--window", "x"), "--window is 'x', expected auto, whole, or 32 pixels or more; see"),
+        (("--share", "half"), "--share is 'half', expected a fraction of the steps above 0, at most 1; see"),
+        (("--strength", "0,5"), "--strength is '0,5', expected a number from 0 to 1; see"),
+        (("--blend", "1,2"), "--blend is '1,2', expected numbers separated by spaces; see"),
+        (("--style-weight", "1", "x"), "--style-weight is '1', 'x', expected numbers separated by spaces; see"),
         (("--pooling", "min"), "--pooling is 'min', expected one of 'max', 'avg', 'l2'; see"),
         (("--size",), "--size has no value, expected one; see"),
         (("--size", "9" * 5000), "--size has too many digits; see"),
-        (("--sed", "1"), "Unrecognized options: --sed"),
+        (("--sed", "1"), "unknown option --sed; did you mean --seed?; see jaxstyle stylize --help"),
+        (("--content_wieght=1", "--foo"), "unknown option --content_wieght; did you mean --content-weight?; see"),
+        (("-x",), "unknown option -x; see"),
         (("--size", ""), "an argument is empty"),
     ],
 )
@@ -457,6 +530,26 @@ def test_usage_errors_are_plain(run, words, expected):
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert error.startswith(f"jaxstyle: error: {expected}")
     assert len(error) < 400
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "no command, expected one of stylize, sweep,"),
+        ("styilze a b", "unknown command styilze, expected one of stylize, sweep, resume"),
+        ("weights gte", "unknown command gte, expected one of list, get, verify; did you mean get?; see"),
+        ("--verison", "unknown option --verison; did you mean --version?; see jaxstyle --help"),
+        ("stylize a b --outptu o.png", "unknown option --outptu; did you mean --output?; see jaxstyle stylize --help"),
+        ("stylize a b", "expected also -o FILE; see jaxstyle stylize --help"),
+        ("plan 10", "expected also HEIGHT; see jaxstyle plan --help"),
+        ("demo x", "x is one argument too many; see jaxstyle demo --help"),
+        ("sweep a b -o o.png --sed 1,2", "unknown option --sed; did you mean --seed?"),
+    ],
+)
+def test_misspelt_and_missing_words(run, words, expected):
+    code, output, error = run(*words.split())
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"jaxstyle: error: {expected}")
 
 
 def test_an_empty_path_is_not_the_current_folder(run, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import PIL.Image
 import pytest
 
 import jaxstyle as js
@@ -14,6 +15,7 @@ from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep import Sweep
+from jaxstyle.image import io
 
 # The library checks its own arguments, as it does for users.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -77,6 +79,7 @@ STYLIZE = {
     "tolerance": (*NUMBER, "1"),
     "weights": ("oxfrod", "", "photo.png", "x" * 300),
     "save_every": (*WHOLE, "0"),
+    "animation": (*OUTPUT, "", "out.png", "out", "photo.png", "."),
     "quality": (*WHOLE, "0", "101"),
     "bit_depth": (*CHOICE, "10"),
     "mesh": ("many", "", "0x1", "1", "-1x1", "100x100"),
@@ -217,3 +220,42 @@ def test_weights(run, name):
 def test_no_option_is_forgotten(command_class):
     covered = OWN_OPTIONS.get(command_class, {}) | (STYLIZE if issubclass(command_class, Stylize) else {})
     assert set(options_with_values(command_class).values()) == set(covered)
+
+
+@pytest.mark.parametrize("command", [("stylize",), ("sweep", "--seed", "1,2")], ids=" ".join)
+def test_formats_that_cannot_hold_the_picture(run, monkeypatch, command):
+    """Of a sweep it is the sheet, which is wider than its cells."""
+    monkeypatch.setitem(io._MAX_SIDE, "WEBP", 63 if command == ("stylize",) else 130)
+    name, *words = command
+    usual = USUAL | {"--output": "out.webp"}
+    error = run(name, *PICTURES, *words_for("seed", "0", usual)[:-2], *words)
+    assert "out.webp: WEBP holds at most" in error
+    assert error.endswith("save a .png")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("https://example.org/a.jpg", "painting.png"), "is the address of a page, expected a file on this machine"),
+        (("photo.png", "~/painting.png"), "~/painting.png starts with ~, which a shell fills in only without quotes"),
+        (("photo.png", "photo.png,painting.png"), "expected names with spaces between them, without commas"),
+        (("photo.png", "painting.png", "-o", "~/out.png"), "~/out.png starts with ~"),
+        (
+            ("photo.png", "painting.png", "-o", "folder"),
+            "the output folder is a folder, expected a file such as folder",
+        ),
+        (
+            ("photo.png", "wide.png"),
+            "short side less than 32 pixels at a long side of 64: use --style-size 400 or more",
+        ),
+        (("photo.png", "wide.png", "--style-scale", "2"), "at a long side of 128: use --style-size 200 or more"),
+    ],
+)
+def test_likely_causes(run, tmp_path, words, expected):
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / "photo.png").stat()
+    PIL.Image.new("RGB", (500, 40)).save(tmp_path / "folder" / "wide.png")
+    words = [str(tmp_path / "folder" / word) if word == "wide.png" else word for word in words]
+    usual = {name: value for name, value in USUAL.items() if not (name == "--output" and "-o" in words)}
+    assert expected in run("stylize", *words, *(word for pair in usual.items() for word in pair))
+    assert (tmp_path / "photo.png").stat() == before

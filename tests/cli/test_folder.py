@@ -109,6 +109,85 @@ def test_finished_pictures_are_not_made_again(photos, tmp_path, narrow, capsys):
     assert js.read_recipe(out / "02.png")["settings"]["style_weight"] == [5.0]
 
 
+def test_a_folder_takes_what_a_single_photo_takes_and_names_the_rest(photos, tmp_path, narrow, capsys):
+    for k in range(2, 12):
+        (photos / f"{k:02d}.png").unlink()
+    with PIL.Image.open(photos / "00.png") as photo:
+        for name in ("b.jfif", "b.jpe", "b.JPG", "b.pgm", "b.pnm"):
+            photo.convert("L").save(
+                photos / name, format="PPM" if name.startswith("b.p") and name != "b.jpe" else "JPEG"
+            )
+    (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    for name in ("sub", "out"):
+        (photos / name).mkdir()
+    (photos / "sub" / "c.png").write_bytes((photos / "00.png").read_bytes())
+    assert call(photos, photos / "out") == 1
+    error = capsys.readouterr().err
+    assert (
+        f"warning: 2 of {photos} left out, expected files with the extension of a picture: notes.txt, sub/; " in error
+    )
+    assert "--recursive takes the photos of subfolders" in error
+    assert "gone.jpg: No such file or directory" in error
+    made = {path.name for path in (photos / "out").iterdir()}
+    assert made == {"00.png", "01.png", *(f"b.{name}.png" for name in ("jfif", "jpe", "JPG", "pgm", "pnm"))}
+
+
+def test_subfolders(photos, tmp_path, narrow, capsys):
+    """Each has a picture of the same name, and a mask; the pictures are not taken for photos."""
+    for k in range(1, 12):
+        (photos / f"{k:02d}.png").unlink()
+    masks, out = tmp_path / "masks", photos / "out"
+    for name in ("a", "a/b"):
+        (photos / name).mkdir()
+        shutil.copy(photos / "00.png", photos / name)
+        (masks / name).mkdir(parents=True)
+    for name in (".", "a", "a/b"):
+        PIL.Image.new("L", SIZES[0], 255).save(masks / name / "00.png")
+    words = ("--recursive", "--content-mask", str(masks))
+    assert call(photos, out, *words) == 0
+    names = ["00.png", "a/00.png", "a/b/00.png"]
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.png")) == names
+    capsys.readouterr()
+    (out / "a/00.png").unlink()
+    assert call(photos, out, *words) == 0
+    assert "2 of 3 pictures exist already" in capsys.readouterr().err
+    (masks / "a/b/00.png").unlink()
+    (out / "a/b/00.png").unlink()
+    assert call(photos, out, *words) == 1
+    assert "has 0 masks of a/b/00.png, expected one: a/b/00.png" in capsys.readouterr().err
+
+
+def test_photos_of_a_folder_keep_their_sizes(photos, tmp_path, narrow, capsys):
+    for k in range(2, 12):
+        (photos / f"{k:02d}.png").unlink()
+    out = tmp_path / "out"
+    assert call(photos, out, "--size", "original") == 2
+    assert "--size original for a folder makes pictures of several sizes: add a --style-size" in capsys.readouterr().err
+    assert call(photos, out, "--size", "original", "--style-size", "64") == 0
+    for k in range(2):
+        with PIL.Image.open(out / f"{k:02d}.png") as picture:
+            assert picture.size == SIZES[k]
+    words = ["rerun", str(out / "00.png"), "--inputs", str(photos)]
+    with pytest.raises(SystemExit) as end:
+        app.main(words)
+    assert (end.value.code, "identical, byte for byte" in capsys.readouterr().out) == (0, True)
+
+
+def test_subfolders_of_a_single_photo(photos, tmp_path, capsys):
+    assert call(photos / "00.png", tmp_path / "out.png", "--recursive") == 2
+    assert "--recursive is for a folder of photos" in capsys.readouterr().err
+
+
+def test_a_picture_that_the_format_cannot_hold_is_not_made(photos, tmp_path, narrow, capsys, monkeypatch):
+    for k in range(2, 12):
+        (photos / f"{k:02d}.png").unlink()
+    monkeypatch.setitem(io._MAX_SIDE, "WEBP", 63)
+    monkeypatch.setattr(commands, "stylize_batch", lambda *_, **__: pytest.fail("a run started"))
+    assert call(photos, tmp_path / "out", "--format", "webp") == 1
+    error = capsys.readouterr().err
+    assert error.count("WEBP holds at most 63 pixels a side") == 2
+
+
 def test_a_failing_picture_is_reported_and_skipped(photos, tmp_path, narrow, capsys):
     for k in range(2, 12):
         (photos / f"{k:02d}.png").unlink()

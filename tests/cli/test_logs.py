@@ -66,8 +66,8 @@ def test_lines_are_json_and_can_be_read_while_they_come(tmp_path):
 def test_a_dash_is_standard_output_which_then_has_nothing_else(capsys):
     with logs.shown(), logs.json_lines(Path("-")) as line:
         line("chunk", evaluations=1)
-        logs.result_printer(Path("-"))("the result")
-        logs.result_printer(None)("another result")
+        logs.ResultPrinter(Path("-"))("the result")
+        logs.ResultPrinter(None)("another result")
     output, error = capsys.readouterr()
     assert json.loads(output.splitlines()[0])["evaluations"] == 1
     assert output.splitlines()[1:] == ["another result"]

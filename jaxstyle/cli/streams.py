@@ -1,0 +1,61 @@
+"""Standard streams that cannot fail: closed ones, pipes without a reader, terminals without a character."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class SafeStream:
+    """A text stream that ignores errors, which must not end a run, and escapes characters that its encoding lacks."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._try(lambda: self._stream.write(shown))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        self._try(self._stream.flush)
+
+    def _try(self, operation: Callable[[], Any]) -> None:
+        try:
+            operation()
+        except OSError:
+            # What is left in the buffer must not fail again when the process ends.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+@contextlib.contextmanager
+def safe_streams() -> Iterator[None]:
+    """Make standard output and the error stream safe for the block."""
+    occupy_closed_descriptors()
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(SafeStream(sys.stdout or nowhere)),
+        contextlib.redirect_stderr(SafeStream(sys.stderr or nowhere)),
+    ):
+        yield
+
+
+def occupy_closed_descriptors() -> None:
+    """Open the null device for each standard stream that is closed (`2>&-`).
+
+    Otherwise the next file would get its descriptor, and then what libraries print on it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free descriptor, which is this one.
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,68 @@
+"""Standard streams that are closed, or cannot show a character."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import DATA
+
+from jaxstyle.cli import app
+from jaxstyle.cli.streams import SafeStream, safe_streams
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+NAME = "schön 画 \udce9.png"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", b"sch\\xf6n \\u753b \\udce9.png"),
+        ("latin-1", b"sch\xf6n \\u753b \\udce9.png"),
+        ("cp1252", b"sch\xf6n \\u753b \\udce9.png"),
+        ("utf-8", "schön 画 \\udce9.png".encode()),
+    ],
+)
+def test_characters_that_a_stream_lacks_are_escaped(monkeypatch, encoding, shown):
+    """Also while a program reads its own output, as tests and notebooks do."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    with safe_streams():
+        print(NAME, end="", flush=True)
+    assert raw.getvalue() == shown
+
+
+def test_streams_that_are_none(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    for words, code in ((["--version"], 0), (["stylize", "--help"], 0), (["stylize", "none.png"], 2)):
+        with pytest.raises(SystemExit) as end:
+            app.main(words)
+        assert end.value.code == code
+    assert sys.stdout is None
+
+
+def test_a_stream_whose_reader_is_gone(capsys):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    SafeStream(Broken()).write("nobody reads")
+
+
+# Descriptors, and Python's own streams, are those of a process.
+def test_a_run_whose_streams_are_closed(tiny_weights, tmp_path):
+    """Nothing is printed into the picture, which would get the number of a closed stream."""
+    output, photo = tmp_path / "画.png", tmp_path / "ph\udce9.jpg"
+    photo.write_bytes((DATA / "china.jpg").read_bytes())
+    words = ["stylize", str(photo), str(DATA / "starry_night.jpg"), "-o", str(output), "--size", "48", "--steps", "2"]
+    words += ["--preset", "gram", "--weights", tiny_weights, "--compile-cache", "off"]
+    shell = ["sh", "-c", '"$@" >&- 2>&- <&-', "sh", sys.executable, "-m", "jaxstyle", *words]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    assert subprocess.run(shell, env=environment).returncode == 0
+    assert output.exists()
+    shown = subprocess.run(shell[4:], env=environment, capture_output=True)
+    assert shown.returncode == 2
+    assert rb"\u753b.png exists already" in shown.stderr
