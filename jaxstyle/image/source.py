@@ -174,9 +174,7 @@ def _refusal(name: str, stream: BufferedReader | BytesIO, head: bytes, reasons: 
             with contextlib.suppress(*DAMAGE):
                 return f"{name} is {tiff.description(stream)}"
         reason = one_line(error)
-        return (
-            f"{name} is a {format_} file whose header cannot be read ({reason}): get an intact copy, or save it as PNG"
-        )
+        return f"{name} has a header of {format_} that cannot be read ({reason}): get an intact copy, or save it as PNG"
     found = unreadable.description(head)
     if found is None:
         return f"{name} is no image in a known format: convert it to {', '.join(READABLE)}"
