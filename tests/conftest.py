@@ -54,6 +54,12 @@ collect_ignore = ["make_golden.py", "make_peers_golden.py"]
 DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
 
 
+def pytest_configure():
+    # A script starts what it runs in the background with Ctrl-C ignored, and a run leaves it ignored.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs():
     """Compiled programs are let go when there are many.

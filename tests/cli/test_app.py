@@ -311,7 +311,7 @@ def test_weights_commands(run):
 
 
 BAD_RUNS = {
-    "no style layers": ((PHOTO, PAINTING, "--style-layers"), "--style-layers names no layer"),
+    "no style layers": ((PHOTO, PAINTING, "--style-layers"), "--style-layers has no value"),
     "a very long name": (("x" * 300, PAINTING), "File name too long"),
     "weights with a very long name": ((PHOTO, PAINTING, "--weights", "x" * 300), "x" * 300),
     "a huge seed": ((PHOTO, PAINTING, "--init", "noise", "--seed", str(2**70)), "seed is"),

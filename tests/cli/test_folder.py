@@ -17,7 +17,7 @@ from jaxstyle.cli import app
 from jaxstyle.cli import stylize as commands
 from jaxstyle.cli.folder import group_sizes
 from jaxstyle.cli.stylize import Stylize
-from jaxstyle.image import io
+from jaxstyle.image import io, source
 from jaxstyle.minimize import loop
 
 # tyro's placeholder for a required argument is no path.
@@ -195,7 +195,7 @@ def test_a_failing_picture_is_reported_and_skipped(photos, tmp_path, narrow, cap
     PIL.Image.new("RGB", (400, 8)).save(photos / "thin.png")
     assert call(photos, tmp_path / "out") == 1
     printed = capsys.readouterr()
-    assert "broken.jpg is no image" in printed.err
+    assert "broken.jpg is a text, expected a picture" in printed.err
     assert "thin.png" in printed.err
     assert "2 failed" in printed.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00.png", "01.png"]
@@ -260,13 +260,13 @@ def test_bad_folders_are_refused(photos, tmp_path, narrow, capsys):
     empty.mkdir()
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "00.png").symlink_to(photos / "00.png")
-    for source, output, message in (
+    for folder, output, message in (
         (empty, tmp_path / "out", "contains no photos"),
         (photos, photos, "is the folder of the photos"),
         (photos, photos / "00.png", "is a file, expected a folder"),
         (photos, tmp_path / "linked", "is one of the inputs"),
     ):
-        assert call(source, output) == 2
+        assert call(folder, output) == 2
         assert message in capsys.readouterr().err
 
 
@@ -345,7 +345,7 @@ def test_before_the_first_picture_only_headers_are_read(photos, tmp_path, narrow
 
         monkeypatch.setattr(module, name, recorded)
 
-    record(io, "_read_header", "open", lambda stream: str(getattr(stream, "name", "")))
+    record(source, "_opened_file", "open", str)
     record(io, "upright", "decode", lambda file: str(file.fp.name))
     record(hashlib, "file_digest", "hash", lambda file: str(file.name))
     names = [f"{k:02d}.png" for k in range(6)]

@@ -185,7 +185,7 @@ def test_unknown_memory_is_said_and_fits(run, shapes, monkeypatch, temporary, us
         ((100, 100, "--finish", -1), "--finish is -1, expected 0 to 1000000"),
         ((100, 100, "--window", 3), "--window is 3, expected auto, whole, or 32 pixels or more"),
         ((100, 100, "--memory-size", 0), "--memory-size is 0"),
-        ((100, 100, "--style-layers"), "--style-layers names no layer, expected at least one"),
+        ((100, 100, "--style-layers"), "--style-layers has no value, expected one or more"),
         ((100, 100, "--content-layers", "relu9_9"), "unknown layer 'relu9_9'"),
         ((100, 100, "--scales", 17), "--scales is 17, expected 'auto' or a number from 1 to 16"),
         ((100, 100, "--share", 1.5), "--share is 1.5, expected a fraction of the steps above 0, at most 1"),
