@@ -18,6 +18,7 @@ from jaxstyle.cli import stylize as commands
 from jaxstyle.cli.folder import group_sizes
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.image import io
+from jaxstyle.image import source as sources
 from jaxstyle.minimize import loop
 
 # tyro's placeholder for a required argument is no path.
@@ -116,7 +117,7 @@ def test_a_failing_picture_is_reported_and_skipped(photos, tmp_path, narrow, cap
     PIL.Image.new("RGB", (400, 8)).save(photos / "thin.png")
     assert call(photos, tmp_path / "out") == 1
     printed = capsys.readouterr()
-    assert "broken.jpg is no image" in printed.err
+    assert "broken.jpg is a text" in printed.err
     assert "thin.png" in printed.err
     assert "2 failed" in printed.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00.png", "01.png"]
@@ -266,7 +267,7 @@ def test_before_the_first_picture_only_headers_are_read(photos, tmp_path, narrow
 
         monkeypatch.setattr(module, name, recorded)
 
-    record(io, "_read_header", "open", lambda stream: str(getattr(stream, "name", "")))
+    record(sources, "_opened_file", "open", str)
     record(io, "upright", "decode", lambda file: str(file.fp.name))
     record(hashlib, "file_digest", "hash", lambda file: str(file.name))
     names = [f"{k:02d}.png" for k in range(6)]
