@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Int
 from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import check_image
+from jaxstyle.manual import vary_like
 from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weights
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.mesh import mesh_of, shardings_like
@@ -159,7 +160,7 @@ def _initial_states(batched: bool, optimizer: Optimizer) -> Callable[[Any], Stat
 
 def _initial_state(image: Image, optimizer: Optimizer) -> State:
     clipped = jnp.clip(image, 0.0, 1.0)
-    return State(
+    state = State(
         image=clipped,
         optimizer=_copy_shared(optimizer.init(clipped), clipped),
         losses=Losses(*(jnp.array(0.0, jnp.float32) for _ in Losses._fields)),
@@ -168,6 +169,7 @@ def _initial_state(image: Image, optimizer: Optimizer) -> State:
         evaluations=jnp.array(0, jnp.int32),
         num_nonfinite=jnp.array(0, jnp.int32),
     )
+    return vary_like(state)
 
 
 def _copy_shared(tree: Any, image: Image) -> Any:
@@ -254,7 +256,7 @@ def step(
     midpoint = 0.5 * (state.best_image + state.image)
     fresh = with_averages_of(optimizer_state, fresh)
     is_best = finite & (losses.total < state.best_loss)
-    return State(
+    new_state = State(
         image=jnp.where(usable, image, midpoint),
         optimizer=jax.tree.map(lambda new, initial: jnp.where(usable, new, initial), optimizer_state, fresh),
         losses=losses,
@@ -263,3 +265,4 @@ def step(
         evaluations=state.evaluations + 1,
         num_nonfinite=jnp.where(finite & usable, 0, state.num_nonfinite + 1),
     )
+    return vary_like(new_state)

@@ -1,5 +1,6 @@
 """Adam as an optax transform that keeps pixels in [0, 1]."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -44,7 +45,9 @@ def _adam(learning_rate: float, b1: float, b2: float) -> optax.GradientTransform
     inner = optax.adam(learning_rate, b1, b2)
 
     def update(gradient, state, image, **_):
-        updates, state = inner.update(gradient, state, image)
+        # optax raises a float to an integer power.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = inner.update(gradient, state, image)
         return jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0) - image, state  # pyright: ignore[reportArgumentType, reportOperatorIssue]
 
     return optax.GradientTransformationExtraArgs(inner.init, update)  # pyright: ignore[reportArgumentType]
