@@ -18,9 +18,9 @@ from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
-from jaxstyle.errors import InputError, check_choice, quote
+from jaxstyle.errors import InputError, check_choice
 from jaxstyle.image.canvas import Dim, area
-from jaxstyle.image.ops import check_image
+from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.losses.statistics import Variation, check_same_shape, outer_products, squared_error, variation_sum
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
@@ -169,12 +169,11 @@ def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
 
 def _check_array(array: Any, name: str, axes: tuple[str, ...]) -> None:
     """Raise InputError unless `array` is of floats and has these axes, none of them empty; equal names, equal sizes."""
-    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    expected = f"expected an array ({', '.join(axes)}) of floats"
-    if shape is None or dtype is None:
-        raise InputError(f"{name} is {quote(array)}, {expected}")
+    expected = f"an array ({', '.join(axes)}) of floats"
+    check_array(array, name, expected)
+    shape, dtype = array.shape, array.dtype
     sizes = dict(zip(axes, shape, strict=False))
     if len(shape) != len(axes) or 0 in shape or any(sizes[axis] != n for axis, n in zip(axes, shape, strict=True)):
-        raise InputError(f"{name} has shape {tuple(shape)}, {expected}")
+        raise InputError(f"{name} has shape {tuple(shape)}, expected {expected}")
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"{name} has dtype {dtype}, {expected}")
+        raise InputError(f"{name} has dtype {dtype}, expected {expected}")

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from jaxstyle.errors import InputError, check_choice, quote, shape_fits
 from jaxstyle.image.canvas import Placement
-from jaxstyle.image.ops import check_image
+from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.typing import AnyFeatures, Params
 from jaxstyle.vgg.layers import Algorithm, Options, Padding, Pooling, Precision
 from jaxstyle.vgg.modules import VGG19
@@ -60,14 +60,19 @@ def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "
         )
 
 
-def check_params(params: Any) -> None:
-    """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths."""
+def check_params(params: Any, layers: Sequence[str] = LAYERS) -> None:
+    """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths.
+
+    Convolutions that are deeper than all of the `layers` may be missing.
+    """
     if not isinstance(params, Mapping):
         raise InputError(f"params is {quote(params)}, expected the nested dict that load_params returns")
     for part in ("scale", "shift"):
         _check_array(params, "input", part, 3)
     channels = 3
-    for layer in CONVOLUTIONS:
+    for layer in layers_between(layers):
+        if layer not in CONVOLUTIONS:
+            continue
         channels_out = _check_array(params, layer, "kernel", 3, 3, channels, None)[3]
         _check_array(params, layer, "bias", channels_out)
         channels = channels_out
@@ -79,6 +84,7 @@ def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int |
     array: Any = parts.get(part) if isinstance(parts, Mapping) else None
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise InputError(f"params has no array {name}, expected input and the 16 convolutions, as from load_params")
+    check_array(array, f"{name} of params", "a float32 array")
     shape = tuple(array.shape)
     if not shape_fits(shape, sizes):
         expected = ", ".join(str(size or "any") for size in sizes)
@@ -203,7 +209,7 @@ def features(
     """
     check_layers(layers)
     check_options(pooling, padding, precision, algorithm)
-    check_params(params)
+    check_params(params, layers or LAYERS)
     if frame is not None and not isinstance(frame, Placement):
         raise InputError(f"frame is {quote(frame)}, expected a Placement or None")
     if len(layers) == 0:
