@@ -166,7 +166,7 @@ def _tile(draws: _Draws, styles: Sequence[Any], height: int, width: int, piece: 
     """Cut the pieces out of the styles and join them, with NumPy or with JAX as `xp`."""
     rows, columns = draws.style.shape
     points = (np.moveaxis(np.indices((rows, columns)), 0, -1) - 1).astype(draws.points.dtype) + draws.points
-    row, column = _nearest((points * piece).astype(np.float32), height, width, piece, xp)
+    row, column = _nearest(points * piece, height, width, piece, xp)
     mosaic = xp.zeros((height, width, 3), np.float32)
     for index, (style, (row_offset, column_offset)) in enumerate(zip(styles, draws.offsets, strict=True)):
         # Offset of a position in the style from its position in the mosaic.
@@ -181,10 +181,10 @@ def _tile(draws: _Draws, styles: Sequence[Any], height: int, width: int, piece: 
     return mosaic
 
 
-def _nearest(points: Any, height: int, width: int, piece: int, xp: Any) -> tuple[Any, Any]:
+def _nearest(points: Any, height: int, width: int, piece: int, xp: Any = np) -> tuple[Any, Any]:
     """Row and column of the cell with the nearest point, among each pixel's own cell and its eight neighbors."""
     row, column = (np.arange(side, dtype=np.int32) // piece + 1 for side in (height, width))
-    row, column = row[:, None], column[None, :]
+    row, column, points = row[:, None], column[None, :], points.astype(np.float32)
     smallest = xp.full((height, width), np.inf, np.float32)
     nearest = xp.zeros((2, height, width), np.int32)
     for step in itertools.product((-1, 0, 1), repeat=2):
@@ -197,7 +197,7 @@ def _nearest(points: Any, height: int, width: int, piece: int, xp: Any) -> tuple
     return nearest[0], nearest[1]
 
 
-def _reflect_indices(index: Any, length: int, xp: Any) -> Any:
+def _reflect_indices(index: Any, length: int, xp: Any = np) -> Any:
     """Fold integers to 0 .. length - 1 by reflection."""
     index = index % (2 * length)
     return xp.minimum(index, 2 * length - 1 - index)

@@ -31,10 +31,10 @@ def check_seed(seed: Any) -> None:
         check_integer(seed, "seed", 0, MAX_SEED)
 
 
-def check_array(array: Any, name: str, expected: str) -> None:
+def check_array(array: Any, name: str, expected: str, advice: str = "") -> None:
     """Raise InputError unless `array` is an array, or a tracer, that JAX can read; `expected` describes it."""
     if not isinstance(array, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
-        raise InputError(f"{name} is {quote(array)}, expected {expected}")
+        raise InputError(f"{name} is {quote(array)}, expected {expected}{advice}")
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, expected {expected}: array.filled(value) makes one")
     if isinstance(array, np.ndarray) and not array.dtype.isnative:
@@ -53,7 +53,7 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
     Raises:
         InputError: for another shape or dtype, or a side below `min_side`.
     """
-    check_array(image, name, "an array of pixels, as load_image reads")
+    check_array(image, name, "an array of pixels", ": load_image reads a file")
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")

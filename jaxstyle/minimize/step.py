@@ -69,8 +69,8 @@ def init(
         A state that owns all its buffers, so that `step` can reuse them.
 
     Raises:
-        InputError: for an image of the wrong shape, targets of another size or objective, invalid weights, or an
-            optimizer that needs more than one value and gradient a step.
+        InputError: for an image of the wrong shape, targets of another size or objective, invalid weights, or
+            anything but an optax transform.
     """
     check_objective(objective)
     check_image(image, min_side=objective.min_side)
@@ -79,7 +79,6 @@ def init(
     if not isinstance(targets, Targets):
         raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
     check_optimizer(optimizer)
-    check_optimizer_arguments(optimizer, image)
     regions = None if targets.guides is None else len(targets.guides.shares)
     check_weight_shapes(weights, objective, regions)
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((image, weights)))
@@ -89,15 +88,15 @@ def init(
     own_layers = objective.content_layers, objective.style_layers, objective.neighbor_layers
     if list(map(set, target_layers)) != list(map(set, own_layers)):
         raise InputError(
-            f"targets hold the layers {tuple(itertools.chain(*target_layers))}, the objective uses "
+            f"targets hold the layers {tuple(itertools.chain(*target_layers))}, expected the objective's, "
             f"{tuple(itertools.chain(*own_layers))}: make the targets with the same objective"
         )
     for layer, target in targets.content.items():
         size = tuple(side // stride(layer) for side in image.shape[:2])
         if target.shape[:2] != size:
             raise InputError(
-                f"the target feature map of {layer} has size {target.shape[:2]}, but an image of size "
-                f"{image.shape[:2]} gives {size}: make the targets from a content image of that size"
+                f"the target feature map of {layer} has size {target.shape[:2]}, expected {size} for an image of size "
+                f"{image.shape[:2]}: make the targets from a content image of that size"
             )
     if not traced and not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the initial image has NaN or infinite pixels, expected values in [0, 1]")
@@ -108,25 +107,6 @@ def check_optimizer(optimizer: Any) -> None:
     """Raise InputError unless `optimizer` is an optax transform."""
     if not isinstance(optimizer, optax.GradientTransformation):
         raise InputError(f"optimizer is {quote(optimizer)}, expected an optax transform such as lbfgs() or adam()")
-
-
-def check_optimizer_arguments(optimizer: Optimizer, image: Image) -> None:
-    """Raise InputError for an optax transform that needs more than a value and a gradient, such as a line search."""
-
-    def update(image: Image) -> Any:
-        extra = {"value": jnp.float32(0.0), "extent": None, "free": None}
-        with jax.numpy_dtype_promotion("standard"):
-            return optax.with_extra_args_support(optimizer).update(image, optimizer.init(image), image, **extra)
-
-    try:
-        jax.eval_shape(update, jax.ShapeDtypeStruct(image.shape, jnp.float32))
-    except TypeError as error:
-        if "required keyword-only argument" not in str(error):
-            raise
-        raise InputError(
-            f"optimizer needs more than one value and gradient a step ({error}), expected one such as lbfgs(), adam() "
-            "or optax.adam(0.02)"
-        ) from error
 
 
 def init_unchecked(image: Image | Images, optimizer: Optimizer) -> State:
@@ -263,8 +243,8 @@ def step(
         The next state.
 
     Raises:
-        InputError: for arguments of wrong types, targets or a state that do not belong to the other arguments, or a
-            state that has been used already.
+        InputError: for arguments of wrong types, targets or a state that do not belong to the other arguments, a
+            state that has been used already, or an optimizer that needs more than one value and gradient a step.
 
     Example:
         >>> import jax, jaxstyle as js
@@ -306,7 +286,15 @@ def compiled_step(
     gradient = jnp.where(finite, gradient, jnp.nan)
     update = optax.with_extra_args_support(optimizer).update
     extra = {"value": losses.surrogate, "extent": targets.extent, "free": free_mask}
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
+    try:
+        updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        raise InputError(
+            f"optimizer needs more than one value and gradient a step ({error}), expected one such as lbfgs(), adam() "
+            "or optax.adam(0.02)"
+        ) from error
     if free_mask is not None:
         updates = jax.tree.map(lambda leaf: jnp.where(free_mask, leaf, 0.0), updates)
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.compiler import Compiled
+from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
@@ -28,7 +29,7 @@ from jaxstyle.objective.base import (
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.objective.windows import Inputs, Statistics, compute_statistics
 from jaxstyle.typing import Image, Params, Scalar
-from jaxstyle.vgg.network import check_params, stride
+from jaxstyle.vgg.network import channels_of, check_params, stride
 
 
 class Terms(NamedTuple):
@@ -56,7 +57,8 @@ def value_and_grad(
     in windows, with the same result: see `windows.py`. On a canvas only the image within `targets.extent` counts;
     beyond it the gradient is zero.
 
-    Pure, and compiled once for each shape and objective.
+    Pure, and compiled once for each shape and objective. Reverse mode only: JAX's forward mode, and so `jax.hessian`,
+    raises a TypeError.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
@@ -87,6 +89,17 @@ def checked_evaluation(
     check_image(image, min_side=objective.min_side // 2)
     check_params(params, objective.layers)
     check_targets(targets, objective)
+    for name, layers, arrays in (
+        ("content", objective.content_layers, targets.content),
+        ("style", objective.style_layers, targets.style),
+    ):
+        for layer in layers:
+            found, expected = arrays[layer].shape[-1], channels_of(params, layer)
+            if found != expected:
+                raise InputError(
+                    f"targets.{name} has {found} channels at {layer}, expected {expected}: make the targets with the "
+                    "same params"
+                )
     regions = None if targets.guides is None else len(targets.guides.shares)
     check_weight_shapes(weights, objective, regions)
     return jnp.asarray(image, jnp.float32), broadcast_weights(weights, objective, regions)

@@ -10,7 +10,6 @@ from jaxstyle.image.color import Color, prepare, restore
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_images, fit
 from jaxstyle.image.regions import Regions, check_regions, resize_mask, stylized_pixels
-from jaxstyle.minimize.step import check_optimizer_arguments
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
 from jaxstyle.objective.targets import normalize_style_weights
 from jaxstyle.transfer.pyramid import scaled_size
@@ -66,7 +65,6 @@ def make_job(
     """
     check_parameters({"style_weights": style_weights, "regions": regions})
     check_images(content, styles, settings.min_side)
-    check_optimizer_arguments(settings.transform, content)
     shares = normalize_style_weights(len(styles), style_weights)
     count = None
     if regions is not None:

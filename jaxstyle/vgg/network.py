@@ -227,8 +227,7 @@ def features(
 
 def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
     """Raise `InputError` unless `x` can be the feature map of this layer."""
-    convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
-    channels = params[convolutions[-1]]["kernel"].shape[3]
+    channels = channels_of(params, layer)
     shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
     if not shape_fits(shape, (None, None, channels)) or min(shape[:2]) < min_side or dtype != jnp.float32:
         got = quote(x) if dtype is None else f"of shape {shape} and dtype {dtype}"
@@ -236,6 +235,12 @@ def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> Non
             f"the input is {got}, expected a feature map of {layer}: float32 of shape (height, width, {channels}) with "
             f"at least {min_side} a side"
         )
+
+
+def channels_of(params: Params, layer: str) -> int:
+    """Number of channels of a layer."""
+    convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
+    return params[convolutions[-1]]["kernel"].shape[3]
 
 
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
