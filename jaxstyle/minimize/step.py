@@ -100,7 +100,7 @@ def init(
             )
     if not traced and not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the initial image has NaN or infinite pixels, expected values in [0, 1]")
-    return init_unchecked(image, optimizer)
+    return init_unchecked(jnp.asarray(image, jnp.float32), optimizer)
 
 
 def check_optimizer(optimizer: Any) -> None:
