@@ -9,6 +9,7 @@ import jax
 
 import jaxstyle as js
 from benchmarks import record, worker
+from jaxstyle.minimize.step import compiled_step
 from jaxstyle.transfer.memory import fits, memory, process_bytes, usable_memory
 from jaxstyle.transfer.program import StageShape
 
@@ -48,7 +49,7 @@ def _steps(size: int, objective: js.Objective, repeats: int, limit: float) -> li
     targets = js.whiten(js.make_targets(params, content, [js.white_noise(2, 128, 128)], objective))
     static = objective, settings.transform
     state = js.init(content, params, targets, settings.weights, *static)
-    step = js.step.lower(state, params, targets, settings.weights, *static).compile()
+    step = compiled_step.lower(state, params, targets, settings.weights, *static).compile()
     seconds = []
     while len(seconds) < 2 or (len(seconds) <= repeats and sum(seconds) < limit):
         start = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
 import jax.core
-import jax.numpy as jnp
+import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxstyle.errors import InputError, quote
@@ -37,6 +37,10 @@ def _compiler_options() -> dict[str, str | bool]:
 COMPILER_OPTIONS = _compiler_options()
 
 
+# On the host: its transfer is explicit, which `jax.transfer_guard("disallow")` allows.
+_ZERO = np.float32(0.0)
+
+
 class Compiled(Generic[P, R]):
     """`jax.jit` with `COMPILER_OPTIONS`; where JAX allows none, inside of another transformation, without.
 
@@ -54,7 +58,7 @@ class Compiled(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function, compiled for these shapes."""
         # While JAX compiles an outer function, every new array is a tracer.
-        arrays = jnp.zeros(()), *jax.tree.leaves((args, kwargs))
+        arrays = jax.device_put(_ZERO), *jax.tree.leaves((args, kwargs))
         is_nested = any(isinstance(array, jax.core.Tracer) for array in arrays)
         return (self._nested if is_nested else self._outermost)(*args, **kwargs)
 

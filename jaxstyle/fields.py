@@ -4,14 +4,35 @@ The text below a field in its class is the field's documentation, and the help o
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 # Raises InputError for a wrong value; called with the name of the field and the value.
 Check = Callable[[str, Any], None]
 
 
-def option(default: Any, check: Check | None = None, *, values: str | None = None, unset: str = "") -> Any:
+def as_tuple(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Type of a field that accepts any sequence and is stored as a tuple."""
+    return tuple(items)
+
+
+def as_pair(items: Sequence[Item]) -> tuple[Item, Item]:
+    """Type of a field that accepts any sequence of two and is stored as a tuple."""
+    first, second = items
+    return first, second
+
+
+def option(
+    default: Any,
+    check: Check | None = None,
+    *,
+    values: str | None = None,
+    unset: str = "",
+    converter: Callable[[Any], Any] | None = None,
+) -> Any:
     """Return a field that is also an option of the command line.
 
     Args:
@@ -19,13 +40,22 @@ def option(default: Any, check: Check | None = None, *, values: str | None = Non
         check: raises InputError for a wrong value; None if that is checked elsewhere.
         values: placeholder in the help, such as `"auto|NUMBER"`; None derives one from the type.
         unset: meaning of a default that does not explain itself, such as None.
+        converter: tells type checkers what else the field accepts; the class converts it.
     """
+    del converter
     return dataclasses.field(default=default, metadata={"check": check, "values": values, "unset": unset})
 
 
-def parameter(default: Any, check: Check | None = None) -> Any:
-    """Return a field that is no option of the command line."""
+def parameter(default: Any, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None) -> Any:
+    """Return a field that is no option of the command line; see `option`."""
+    del converter
     return dataclasses.field(default=default, metadata={"check": check})
+
+
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(option, parameter))
+def settings_class(cls: type[Item]) -> type[Item]:
+    """Decorate a class of settings: a frozen dataclass whose fields have converters for type checkers."""
+    return dataclasses.dataclass(frozen=True)(cls)
 
 
 def is_option(field: dataclasses.Field) -> bool:

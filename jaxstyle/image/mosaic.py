@@ -8,13 +8,15 @@ random positions are seeds for strokes. Measurements: docs/optimizers.md.
 
 import itertools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Key
 
 from jaxstyle.errors import InputError, check_integer, check_number, check_sequence
-from jaxstyle.image.ops import MAX_SIDE, check_image, check_seed, check_size, fit, white_noise
+from jaxstyle.image.ops import MAX_SIDE, check_image, check_seed, check_size, fit, is_key, white_noise
 from jaxstyle.typing import AnyImage, Image
 
 # Side of the mosaic's pieces in pixels at the full size: smaller than the strokes of most paintings. Pieces shrink in
@@ -58,14 +60,15 @@ def initial_image(
     if mosaic == 0:
         return content
     piece = max(MIN_PIECE, round(factor * PIECE))
-    return (1 - mosaic) * content + mosaic * style_mosaic(seed, styles, height, width, shares, piece)
+    return (1 - mosaic) * content + mosaic * style_mosaic(seed, styles, height, width, shares=shares, piece=piece)
 
 
 def style_mosaic(
-    seed: int,
+    seed: int | Key[Array, ""],
     styles: Sequence[AnyImage],
     height: int,
     width: int,
+    *,
     shares: Sequence[float] | None = None,
     piece: int = PIECE,
 ) -> Image:
@@ -75,8 +78,11 @@ def style_mosaic(
     and a pixel belongs to the nearest of the points in its own cell and the eight neighboring cells. The straight edges
     of square pieces would remain visible in the result.
 
+    Pure: with a key as the seed it can be compiled, and batched by `jax.vmap`.
+
     Args:
-        seed: 0 to 2^32 - 1; the same seed, styles and size give the same mosaic.
+        seed: 0 to 2^32 - 1, or a random key of JAX, whose mosaics are others; the same seed, styles and size give the
+            same mosaic.
         styles: one or more `(h, w, 3)`; a piece that extends past the border is filled by reflection.
         height: height of the mosaic in pixels, 1 to 65536.
         width: width of the mosaic in pixels, 1 to 65536.
@@ -109,42 +115,89 @@ def style_mosaic(
     # The tolerance of NumPy's `choice`.
     if abs(sum(shares) - 1) > 1e-8:
         raise InputError(f"shares have a sum of {sum(shares):g}, expected 1: divide them by it")
-    random = np.random.default_rng(seed)
     # Pad the grid by one cell on every side: the point nearest to a pixel may lie outside the image.
     grid = -(-height // piece) + 2, -(-width // piece) + 2
-    points = (np.moveaxis(np.indices(grid), 0, -1) - 1 + random.random((*grid, 2))) * piece
-    style_of_cell = random.choice(len(styles), grid, p=shares)
-    row, column = _nearest(points, height, width, piece)
-    mosaic = np.empty((height, width, 3), np.float32)
-    for index, style in enumerate(styles):
+    sizes = [style.shape[:2] for style in styles]
+    if is_key(seed):
+        return _tile(_draw_from_key(seed, grid, shares, sizes), styles, height, width, piece, jnp)
+    draws = _draw(np.random.default_rng(seed), grid, shares, sizes)
+    return jnp.asarray(_tile(draws, styles, height, width, piece, np), jnp.float32)
+
+
+class _Draws(NamedTuple):
+    """Random numbers of a mosaic, for each cell of the grid.
+
+    Attributes:
+        points: `(rows, columns, 2)`, a position within the cell, in [0, 1).
+        style: `(rows, columns)`, index of the style.
+        offsets: for each style `(rows, columns)` twice: a row and a column of the style.
+    """
+
+    points: Any
+    style: Any
+    offsets: Any
+
+
+def _draw(
+    random: np.random.Generator, grid: tuple[int, int], shares: Sequence[float], sizes: Sequence[tuple[int, ...]]
+) -> _Draws:
+    points, style = random.random((*grid, 2)), random.choice(len(sizes), grid, p=shares)
+    return _Draws(points, style, [[random.integers(0, side, grid) for side in size] for size in sizes])
+
+
+def _draw_from_key(
+    key: Any, grid: tuple[int, int], shares: Sequence[float], sizes: Sequence[tuple[int, ...]]
+) -> _Draws:
+    point_key, style_key, offset_key = jax.random.split(key, 3)
+    points = jax.random.uniform(point_key, (*grid, 2), jnp.float32)
+    style = jax.random.choice(style_key, len(sizes), grid, p=jnp.asarray(shares, jnp.float32))
+    keys = jax.random.split(offset_key, (len(sizes), 2))
+    return _Draws(
+        points,
+        style,
+        [
+            [jax.random.randint(keys[k, axis], grid, 0, side) for axis, side in enumerate(size)]
+            for k, size in enumerate(sizes)
+        ],
+    )
+
+
+def _tile(draws: _Draws, styles: Sequence[Any], height: int, width: int, piece: int, xp: Any) -> Any:
+    """Cut the pieces out of the styles and join them, with NumPy or with JAX as `xp`."""
+    rows, columns = draws.style.shape
+    points = (np.moveaxis(np.indices((rows, columns)), 0, -1) - 1).astype(draws.points.dtype) + draws.points
+    row, column = _nearest(points * piece, height, width, piece, xp)
+    mosaic = xp.zeros((height, width, 3), np.float32)
+    for index, (style, (row_offset, column_offset)) in enumerate(zip(styles, draws.offsets, strict=True)):
         # Offset of a position in the style from its position in the mosaic.
-        row_offset, column_offset = (random.integers(0, side, grid) for side in style.shape[:2])
-        style_rows = _reflect_indices(np.arange(height)[:, None] + row_offset[row, column], style.shape[0])
-        style_columns = _reflect_indices(np.arange(width)[None, :] + column_offset[row, column], style.shape[1])
-        is_from_style = (style_of_cell == index)[row, column][:, :, None]
-        mosaic = np.where(is_from_style, np.asarray(style)[style_rows, style_columns], mosaic)
-    return jnp.asarray(mosaic, jnp.float32)
+        style_rows = _reflect_indices(
+            np.arange(height).astype(row_offset.dtype)[:, None] + row_offset[row, column], style.shape[0], xp
+        )
+        style_columns = _reflect_indices(
+            np.arange(width).astype(column_offset.dtype)[None, :] + column_offset[row, column], style.shape[1], xp
+        )
+        is_from_style = (draws.style == index)[row, column][:, :, None]
+        mosaic = xp.where(is_from_style, xp.asarray(style)[style_rows, style_columns], mosaic)
+    return mosaic
 
 
-def _nearest(
-    points: Float[np.ndarray, "rows columns 2"], height: int, width: int, piece: int
-) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
+def _nearest(points: Any, height: int, width: int, piece: int, xp: Any = np) -> tuple[Any, Any]:
     """Row and column of the cell with the nearest point, among each pixel's own cell and its eight neighbors."""
     row, column = (np.arange(side, dtype=np.int32) // piece + 1 for side in (height, width))
     row, column, points = row[:, None], column[None, :], points.astype(np.float32)
-    smallest = np.full((height, width), np.inf, np.float32)
-    nearest = np.zeros((2, height, width), np.int32)
+    smallest = xp.full((height, width), np.inf, np.float32)
+    nearest = xp.zeros((2, height, width), np.int32)
     for step in itertools.product((-1, 0, 1), repeat=2):
         cell = row + step[0], column + step[1]
         row_distance = points[cell][:, :, 0] - np.arange(height, dtype=np.float32)[:, None]
         column_distance = points[cell][:, :, 1] - np.arange(width, dtype=np.float32)[None, :]
         squared_distance = row_distance**2 + column_distance**2
-        nearest = np.where(squared_distance < smallest, np.stack(np.broadcast_arrays(*cell)), nearest)
-        smallest = np.minimum(smallest, squared_distance)
+        nearest = xp.where(squared_distance < smallest, np.stack(np.broadcast_arrays(*cell)), nearest)
+        smallest = xp.minimum(smallest, squared_distance)
     return nearest[0], nearest[1]
 
 
-def _reflect_indices(index: Int[np.ndarray, "..."], length: int) -> Int[np.ndarray, "..."]:
+def _reflect_indices(index: Any, length: int, xp: Any = np) -> Any:
     """Fold integers to 0 .. length - 1 by reflection."""
     index = index % (2 * length)
-    return np.minimum(index, 2 * length - 1 - index)
+    return xp.minimum(index, 2 * length - 1 - index)

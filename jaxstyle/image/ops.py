@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Key
 
 from jaxstyle.errors import InputError, check_integer, check_sequence, quote
 from jaxstyle.typing import AnyImage, Image
@@ -19,9 +20,26 @@ def check_size(height: Any, width: Any) -> None:
     check_integer(width, "width", 1, MAX_SIDE)
 
 
+def is_key(seed: Any) -> bool:
+    """Return True for one random key of JAX, such as `jax.random.key(0)`, or its tracer."""
+    return isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.ndim == 0
+
+
 def check_seed(seed: Any) -> None:
-    """Raise InputError unless `seed` is an integer from 0 to 2^32 - 1."""
-    check_integer(seed, "seed", 0, MAX_SEED)
+    """Raise InputError unless `seed` is an integer from 0 to 2^32 - 1, or a random key of JAX."""
+    if not is_key(seed):
+        check_integer(seed, "seed", 0, MAX_SEED)
+
+
+def check_array(array: Any, name: str, expected: str, advice: str = "") -> None:
+    """Raise InputError unless `array` is an array, or a tracer, that JAX can read; `expected` describes it."""
+    if not isinstance(array, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        raise InputError(f"{name} is {quote(array)}, expected {expected}{advice}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, expected {expected}: array.filled(value) makes one")
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        native = array.dtype.newbyteorder("=")
+        raise InputError(f"{name} has byte order {array.dtype.str}, expected {expected}: array.astype({str(native)!r})")
 
 
 def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
@@ -35,16 +53,12 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
     Raises:
         InputError: for another shape or dtype, or a side below `min_side`.
     """
-    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-        raise InputError(f"{name} is {quote(image)}, expected an array of pixels: load_image reads a file")
+    check_array(image, name, "an array of pixels", ": load_image reads a file")
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")
-    try:
-        dtype = jnp.result_type(image)
-    except TypeError:
-        # Not a number, or not an array of NumPy or JAX.
-        dtype = image.dtype
+    # float64 counts as float32 where JAX makes it so.
+    dtype = jnp.result_type(image) if image.dtype == np.float64 else image.dtype
     if dtype != jnp.float32:
         raise InputError(
             f"{name} has dtype {dtype}, expected float32 in [0, 1]: convert it (8-bit pixels are divided by 255)"
@@ -136,11 +150,13 @@ def fit(image: AnyImage, height: int, width: int) -> Float[Array, "{height} {wid
     return jnp.asarray(image) if image.shape[:2] == (height, width) else resize(jnp.asarray(image), height, width)
 
 
-def white_noise(seed: int, height: int, width: int) -> Image:
+def white_noise(seed: int | Key[Array, ""], height: int, width: int) -> Image:
     """Uniform white noise in [0, 1]: the initial image of the paper (section 2.3).
 
+    Pure: with a key as the seed it can be compiled, and batched by `jax.vmap`.
+
     Args:
-        seed: 0 to 2^32 - 1; the same seed and size give the same image.
+        seed: 0 to 2^32 - 1, or a random key of JAX; the same seed and size give the same image.
         height: height in pixels, 1 to 65536.
         width: width in pixels, 1 to 65536.
 
@@ -152,4 +168,5 @@ def white_noise(seed: int, height: int, width: int) -> Image:
     """
     check_seed(seed)
     check_size(height, width)
-    return jax.random.uniform(jax.random.key(seed), (height, width, 3), jnp.float32)
+    key = seed if is_key(seed) else jax.random.key(seed)
+    return jax.random.uniform(key, (height, width, 3), jnp.float32)

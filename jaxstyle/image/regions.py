@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxstyle.errors import InputError, check_choice, check_sequence, quote, shape_fits
+from jaxstyle.image.ops import check_array
 
 Guidance = Literal["simple", "inside", "all"]
 Masks = Float[Array | np.ndarray, "_ _ _"]
@@ -84,7 +85,8 @@ def check_regions(regions: Regions, content_shape: tuple[int, ...], style_shapes
 
 
 def _checked_values(mask: Any, name: str) -> np.ndarray:
-    values = np.asarray(mask) if hasattr(mask, "shape") else np.array(None)
+    check_array(mask, f"the {name}", "an array of numbers")
+    values = np.asarray(mask)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise InputError(f"the {name} is {quote(mask)}, expected an array of numbers")
     # In this form NaN fails, and an array without elements passes.

@@ -14,14 +14,17 @@ style image has another size. Its layer weights are `w_l = 1/L` for `L` style la
 (github.com/leongatys/PytorchNeuralStyleTransfer) takes means instead of sums and weights a layer by `1/C^2`.
 """
 
+import functools
 from typing import Any, Literal, get_args
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
-from jaxstyle.errors import InputError, check_choice, quote
+from jaxstyle.errors import InputError, check_choice
 from jaxstyle.image.canvas import Dim, area
-from jaxstyle.image.ops import check_image
-from jaxstyle.losses.statistics import Variation, check_same_shape, outer_products, squared_error, variation_sum
+from jaxstyle.image.ops import check_array, check_image
+from jaxstyle.losses.statistics import Variation, check_same_shape, outer_products, variation_sum
 from jaxstyle.typing import Features, Gram, Image, Scalar
 
 Normalization = Literal["paper", "notebook"]
@@ -34,7 +37,8 @@ def gram_matrix(features: Features) -> Gram:
         features: `(h, w, c)`.
 
     Returns:
-        `(c, c)`, symmetric, positive semidefinite, the same for any order of the positions.
+        `(c, c)`, symmetric, positive semidefinite, the same for any order of the positions; differentiable in reverse
+        mode.
 
     Raises:
         InputError: for anything but a feature map.
@@ -48,7 +52,7 @@ def gram_matrix(features: Features) -> Gram:
         Gatys et al., CVPR 2016, equation 3, divided by the number of positions.
     """
     _check_array(features, "features", ("h", "w", "c"))
-    return outer_products(features) / float(features.shape[0] * features.shape[1])
+    return _gram_matrix(features)
 
 
 def content_loss(features: Features, target: Features, normalization: Normalization = "notebook") -> Scalar:
@@ -75,8 +79,9 @@ def content_loss(features: Features, target: Features, normalization: Normalizat
     """
     _check_array(features, "features", ("h", "w", "c"))
     _check_array(target, "target", ("h", "w", "c"))
+    check_same_shape(features.shape, target.shape)
     height, width, channels = features.shape
-    return content_scale((height, width, channels), normalization) * squared_error(features, target)
+    return _scaled_squares(features, target, content_scale((height, width, channels), normalization))
 
 
 def style_loss(gram: Gram, target: Gram, normalization: Normalization = "notebook") -> Scalar:
@@ -104,7 +109,7 @@ def style_loss(gram: Gram, target: Gram, normalization: Normalization = "noteboo
     _check_array(gram, "gram", ("c", "c"))
     _check_array(target, "target", ("c", "c"))
     check_same_shape(gram.shape, target.shape, "gram")
-    return style_scale(len(gram), normalization) * jnp.sum(jnp.square(gram - target))
+    return _scaled_squares(gram, target, style_scale(len(gram), normalization))
 
 
 def total_variation(image: Image) -> Scalar:
@@ -128,7 +133,22 @@ def total_variation(image: Image) -> Scalar:
         0.5
     """
     check_image(image)
-    image = jnp.asarray(image)
+    return _total_variation(image)
+
+
+# Compiled, so that they are fast without an outer `jit`, and transfer no constants to the device; inlined with one.
+@functools.partial(jax.jit, inline=True)
+def _gram_matrix(features: Features) -> Gram:
+    return outer_products(features) / float(features.shape[0] * features.shape[1])
+
+
+@functools.partial(jax.jit, static_argnames="scale", inline=True)
+def _scaled_squares(array: Array, target: Array, scale: float) -> Scalar:
+    return scale * jnp.sum(jnp.square(array - target))
+
+
+@functools.partial(jax.jit, inline=True)
+def _total_variation(image: Image) -> Scalar:
     return variation_sum(image) / float(image.shape[0] * image.shape[1])
 
 
@@ -169,12 +189,11 @@ def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
 
 def _check_array(array: Any, name: str, axes: tuple[str, ...]) -> None:
     """Raise InputError unless `array` is of floats and has these axes, none of them empty; equal names, equal sizes."""
-    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    expected = f"expected an array ({', '.join(axes)}) of floats"
-    if shape is None or dtype is None:
-        raise InputError(f"{name} is {quote(array)}, {expected}")
+    expected = f"an array ({', '.join(axes)}) of floats"
+    check_array(array, name, expected)
+    shape, dtype = array.shape, array.dtype
     sizes = dict(zip(axes, shape, strict=False))
     if len(shape) != len(axes) or 0 in shape or any(sizes[axis] != n for axis, n in zip(axes, shape, strict=True)):
-        raise InputError(f"{name} has shape {tuple(shape)}, {expected}")
+        raise InputError(f"{name} has shape {tuple(shape)}, expected {expected}")
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"{name} has dtype {dtype}, {expected}")
+        raise InputError(f"{name} has dtype {dtype}, expected {expected}")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstyle.manual import vary_like
 from jaxstyle.typing import Gram, Scalar
 
 MatrixRoot = Literal["auto", "eigh", "newton-schulz"]
@@ -108,7 +109,7 @@ def _by_method(
 def _published(matrix: Gram) -> Gram:
     """Square root by the published number of Newton-Schulz iterations."""
     norm = _norm(matrix)
-    start = matrix / norm, jnp.eye(len(matrix), dtype=matrix.dtype)
+    start = matrix / norm, vary_like(jnp.eye(len(matrix), dtype=matrix.dtype), matrix)
 
     def improve(_, pair: tuple[Gram, Gram]) -> tuple[Gram, Gram]:
         square_root, inverse = pair
@@ -120,7 +121,7 @@ def _published(matrix: Gram) -> Gram:
 
 def _converged(matrix: Gram) -> tuple[Gram, Gram]:
     """Square root and inverse square root by Newton-Schulz iterations, until rounding stops their convergence."""
-    norm, identity = _norm(matrix), jnp.eye(len(matrix), dtype=matrix.dtype)
+    norm, identity = _norm(matrix), vary_like(jnp.eye(len(matrix), dtype=matrix.dtype), matrix)
 
     def error(iterate: Iterate) -> Scalar:
         return jnp.sum(jnp.square(identity - iterate.product))
@@ -134,7 +135,7 @@ def _converged(matrix: Gram) -> tuple[Gram, Gram]:
         product = _product(inverse, square_root)
         return Iterate(square_root, inverse, product, error(iterate), iterate.iteration + 1)
 
-    start = Iterate(matrix / norm, identity, matrix / norm, jnp.float32(jnp.inf), jnp.int32(0))
+    start = Iterate(matrix / norm, identity, matrix / norm, vary_like(jnp.float32(jnp.inf), matrix), jnp.int32(0))
     last = jax.lax.while_loop(converges, improve, start)
     return last.square_root * jnp.sqrt(norm), last.inverse / jnp.sqrt(norm)
 

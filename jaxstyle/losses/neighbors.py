@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstyle.manual import vary_like
 from jaxstyle.typing import Features
 
 # Positions whose similarities to the whole bank are in memory at once: 256 x 4096 numbers are 4 MB.
@@ -77,7 +79,7 @@ def neighbor_distances(features: Features, bank: Bank) -> Float[Array, "h w"]:
         of a block of positions.
     """
     height, width, channels = features.shape
-    return _distances(features.reshape(-1, channels), bank).reshape(height, width)
+    return _distances(*vary_like((features.reshape(-1, channels), bank))).reshape(height, width)
 
 
 def spread_positions(mask: Bool[np.ndarray, "h w"], count: int) -> Int[np.ndarray, "n 2"]:
@@ -129,8 +131,15 @@ def _distances_backward(residuals, cotangent):
     offsets = features - bank.center[None, :]
     lengths = _lengths(offsets)[:, None]
     # The part of the neighbor's direction across the feature's own; along it the cosine is constant.
-    across = bank.directions[nearest] - (1.0 - distances)[:, None] * offsets / lengths
+    neighbors = bank.directions.at[nearest].get(out_sharding=_rows_like(nearest))
+    across = neighbors - (1.0 - distances)[:, None] * offsets / lengths
     return -cotangent[:, None] * across / lengths, None
+
+
+def _rows_like(indices: Int[Array, " p"]) -> NamedSharding | None:
+    """Sharding of rows that are gathered at indices; None unless a mesh has Explicit axes."""
+    sharding = jax.typeof(indices).sharding
+    return None if sharding.mesh.empty else NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
 
 
 _distances.defvjp(_distances_forward, _distances_backward)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
-from jaxstyle.minimize.step import State, is_batched, restart, result_image, step
+from jaxstyle.minimize.step import State, compiled_step, is_batched, restart, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
 from jaxstyle.objective.targets import Targets
@@ -256,7 +256,7 @@ def run_steps(
     """
 
     def step_one(state: State, targets: Targets, weights: LossWeights) -> State:
-        return step(state, params, targets, weights, objective, optimizer)
+        return compiled_step(state, params, targets, weights, objective, optimizer)
 
     step_all = jax.vmap(step_one) if is_batched(state) else step_one
 

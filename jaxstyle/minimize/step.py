@@ -12,18 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import Compiled
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.image.ops import check_image
-from jaxstyle.objective.base import Losses, LossWeights, Objective, check_weights
-from jaxstyle.objective.evaluate import value_and_grad
+from jaxstyle.manual import vary_like
+from jaxstyle.objective.base import Losses, LossWeights, Objective, check_objective, check_weight_shapes, check_weights
+from jaxstyle.objective.evaluate import checked_evaluation, compiled_value_and_grad
 from jaxstyle.objective.mesh import mesh_of, shardings_like
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optim.averaging import average_of, with_averages_of
 from jaxstyle.typing import Image, Images, Optimizer, Params, Scalar
-from jaxstyle.vgg.network import stride
+from jaxstyle.vgg.network import check_params, stride
 
 
 class State(NamedTuple):
@@ -53,7 +55,7 @@ def init(
 ) -> State:
     """Return the state before the first step, without an evaluation.
 
-    The values of the arguments are checked, so this function cannot run inside `jit`.
+    Inside of `jit` and `vmap`, where values are unknown, it checks types and shapes alone.
 
     Args:
         image: `(H, W, 3)`, the initial image; clipped to [0, 1].
@@ -67,29 +69,44 @@ def init(
         A state that owns all its buffers, so that `step` can reuse them.
 
     Raises:
-        InputError: for an image of the wrong shape, targets of another size or objective, or invalid weights.
+        InputError: for an image of the wrong shape, targets of another size or objective, invalid weights, or
+            anything but an optax transform.
     """
-    # Unused; accepted so that `init` and `step` take the same arguments.
-    del params
+    check_objective(objective)
     check_image(image, min_side=objective.min_side)
-    check_weights(weights, objective, None if targets.guides is None else len(targets.guides.shares))
+    # For the check alone; accepted so that `init` and `step` take the same arguments.
+    check_params(params, objective.layers)
+    if not isinstance(targets, Targets):
+        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    check_optimizer(optimizer)
+    regions = None if targets.guides is None else len(targets.guides.shares)
+    check_weight_shapes(weights, objective, regions)
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((image, weights)))
+    if not traced:
+        check_weights(weights, objective, regions)
     target_layers = targets.content, targets.style, targets.banks or {}
     own_layers = objective.content_layers, objective.style_layers, objective.neighbor_layers
     if list(map(set, target_layers)) != list(map(set, own_layers)):
         raise InputError(
-            f"targets hold the layers {tuple(itertools.chain(*target_layers))}, the objective uses "
+            f"targets hold the layers {tuple(itertools.chain(*target_layers))}, expected the objective's, "
             f"{tuple(itertools.chain(*own_layers))}: make the targets with the same objective"
         )
     for layer, target in targets.content.items():
         size = tuple(side // stride(layer) for side in image.shape[:2])
         if target.shape[:2] != size:
             raise InputError(
-                f"the target feature map of {layer} has size {target.shape[:2]}, but an image of size "
-                f"{image.shape[:2]} gives {size}: make the targets from a content image of that size"
+                f"the target feature map of {layer} has size {target.shape[:2]}, expected {size} for an image of size "
+                f"{image.shape[:2]}: make the targets from a content image of that size"
             )
-    if not bool(jnp.all(jnp.isfinite(image))):
+    if not traced and not bool(jnp.all(jnp.isfinite(image))):
         raise InputError("the initial image has NaN or infinite pixels, expected values in [0, 1]")
-    return init_unchecked(image, optimizer)
+    return init_unchecked(jnp.asarray(image, jnp.float32), optimizer)
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise InputError unless `optimizer` is an optax transform."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise InputError(f"optimizer is {quote(optimizer)}, expected an optax transform such as lbfgs() or adam()")
 
 
 def init_unchecked(image: Image | Images, optimizer: Optimizer) -> State:
@@ -97,7 +114,9 @@ def init_unchecked(image: Image | Images, optimizer: Optimizer) -> State:
     make = _initial_states(image.ndim == 4, optimizer)
     shardings = shardings_like(jax.eval_shape(make, image), image, batched=image.ndim == 4)
     if shardings is None and image.ndim == 3:
-        return make(image)
+        # The transfers of its constants are ours, and small.
+        with jax.transfer_guard_host_to_device("allow"):
+            return make(image)
     return jax.jit(make, out_shardings=shardings)(image)
 
 
@@ -159,7 +178,7 @@ def _initial_states(batched: bool, optimizer: Optimizer) -> Callable[[Any], Stat
 
 def _initial_state(image: Image, optimizer: Optimizer) -> State:
     clipped = jnp.clip(image, 0.0, 1.0)
-    return State(
+    state = State(
         image=clipped,
         optimizer=_copy_shared(optimizer.init(clipped), clipped),
         losses=Losses(*(jnp.array(0.0, jnp.float32) for _ in Losses._fields)),
@@ -168,6 +187,7 @@ def _initial_state(image: Image, optimizer: Optimizer) -> State:
         evaluations=jnp.array(0, jnp.int32),
         num_nonfinite=jnp.array(0, jnp.int32),
     )
+    return vary_like(state)
 
 
 def _copy_shared(tree: Any, image: Image) -> Any:
@@ -198,13 +218,13 @@ def _overflowed(state: Any, fresh: Any) -> Bool[Array, ""]:
     return functools.reduce(jnp.logical_or, overflows, jnp.array(False))
 
 
-@functools.partial(Compiled, static_argnames=("objective", "optimizer"), donate_argnames="state")
 def step(
     state: State, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:
     """Evaluate the state's image once and propose the next. Compiled; the old state's buffers are reused.
 
-    Other images, targets or weights of the same shapes do not recompile.
+    Other images, targets or weights do not recompile. To export a step, or to compile it ahead of time:
+    `jax.jit(step, static_argnames=("objective", "optimizer"))`.
 
     If the loss or gradient is not finite, the optimizer receives an all-NaN gradient; `lbfgs`, for example, responds by
     backtracking to a shorter step. If the image that it then proposes is unchanged, or if any proposed image is not
@@ -222,6 +242,10 @@ def step(
     Returns:
         The next state.
 
+    Raises:
+        InputError: for arguments of wrong types, targets or a state that do not belong to the other arguments, a
+            state that has been used already, or an optimizer that needs more than one value and gradient a step.
+
     Example:
         >>> import jax, jaxstyle as js
         >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
@@ -234,7 +258,26 @@ def step(
         >>> int(state.evaluations)
         3
     """
-    losses, gradient = value_and_grad(state.image, params, targets, weights, objective)
+    if not isinstance(state, State):
+        raise InputError(f"state is {quote(state)}, expected a State: init makes one")
+    if not isinstance(state.image, Tracer) and state.image.is_deleted():
+        raise InputError("state has been used by an earlier step, expected the state that this step returned")
+    check_optimizer(optimizer)
+    if is_batched(state):
+        raise InputError("state is that of a batch, expected that of an image: jax.vmap(step) steps a batch")
+    _, weights = checked_evaluation(state.image, params, targets, weights, objective)
+    return compiled_step(state, params, targets, weights, objective, optimizer)
+
+
+@functools.partial(Compiled, static_argnames=("objective", "optimizer"), donate_argnames="state")
+def compiled_step(
+    state: State, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
+) -> State:
+    """Take the step of `step` without checks: the compiled function, which can also be lowered for abstract arrays."""
+    fresh = optimizer.init(state.best_image)
+    if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer):
+        raise InputError("state is of another optimizer, expected that of init with the same optimizer")
+    losses, gradient = compiled_value_and_grad(state.image, params, targets, weights, objective)
     free_mask = None if targets.guides is None else targets.guides.free
     if free_mask is not None:
         # Fixed pixels are not optimization variables.
@@ -243,18 +286,25 @@ def step(
     gradient = jnp.where(finite, gradient, jnp.nan)
     update = optax.with_extra_args_support(optimizer).update
     extra = {"value": losses.surrogate, "extent": targets.extent, "free": free_mask}
-    updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
+    try:
+        updates, optimizer_state = update(gradient, state.optimizer, state.image, **extra)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        raise InputError(
+            f"optimizer needs more than one value and gradient a step ({error}), expected one such as lbfgs(), adam() "
+            "or optax.adam(0.02)"
+        ) from error
     if free_mask is not None:
         updates = jax.tree.map(lambda leaf: jnp.where(free_mask, leaf, 0.0), updates)
     image: Image = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
 
-    fresh = optimizer.init(state.best_image)
     changed = jnp.any(image != state.image)
     usable = (finite | changed) & jnp.all(jnp.isfinite(image)) & ~_overflowed(optimizer_state, fresh)
     midpoint = 0.5 * (state.best_image + state.image)
     fresh = with_averages_of(optimizer_state, fresh)
     is_best = finite & (losses.total < state.best_loss)
-    return State(
+    new_state = State(
         image=jnp.where(usable, image, midpoint),
         optimizer=jax.tree.map(lambda new, initial: jnp.where(usable, new, initial), optimizer_state, fresh),
         losses=losses,
@@ -263,3 +313,4 @@ def step(
         evaluations=state.evaluations + 1,
         num_nonfinite=jnp.where(finite & usable, 0, state.num_nonfinite + 1),
     )
+    return vary_like(new_state)

@@ -27,7 +27,7 @@ from jaxstyle.errors import InputError, check_number
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
 from jaxstyle.losses.style import StyleLoss
-from jaxstyle.objective.base import LossWeights, Objective, check_objective, check_weight_shapes
+from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights, check_objective, check_weight_shapes
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.typing import Image, Params
@@ -95,7 +95,10 @@ def balance(
     if not (isinstance(strength, jax.Array) and strength.ndim == 0):
         check_number(strength, "strength", 0, 1)
     weights = LossWeights() if weights is None else weights
-    check_weight_shapes(weights, objective, None if targets.guides is None else len(targets.guides.shares))
+    regions = None if targets.guides is None else len(targets.guides.shares)
+    check_weight_shapes(weights, objective, regions)
+    # Of one type and shape, as other numbers, such as integers, would compile another program.
+    weights = broadcast_weights(weights, objective, regions)
     targets = targets._replace(metric=None)
     images = jnp.asarray(photo), jnp.asarray(mosaic)
     return compiled_balance(*images, params, targets, weights, jnp.asarray(strength, jnp.float32), objective)

@@ -1,7 +1,7 @@
 """The objective: which layers, with which normalization (static), and with which weights (traced)."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
-from jaxstyle.fields import option
+from jaxstyle.fields import as_pair, as_tuple, option, parameter, settings_class
 from jaxstyle.losses.edges import CELL
 from jaxstyle.losses.gatys import Normalization
 from jaxstyle.losses.matrix_sqrt import MatrixRoot
@@ -31,7 +31,7 @@ CUT = "pool3"
 DEEP_WINDOW_FACTOR = 4
 
 
-@dataclass(frozen=True)
+@settings_class
 class LossOptions:
     """Options of the loss that an `Objective` and the `Settings` of a run have in common.
 
@@ -39,37 +39,39 @@ class LossOptions:
         InputError: for unknown layers or values.
     """
 
-    content_layers: tuple[str, ...] = option(("relu4_2",), values="LAYER ...")
+    content_layers: tuple[str, ...] = option(default=("relu4_2",), values="LAYER ...", converter=as_tuple)
     """VGG-19 layers of the content loss: conv1_1 ... conv5_4 (before the ReLU), relu1_1 ... relu5_4 (after it).
     Also pool1 ... pool5."""
-    style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), values="LAYER ...")
+    style_layers: tuple[str, ...] = option(
+        default=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), values="LAYER ...", converter=as_tuple
+    )
     """VGG-19 layers of the style loss."""
-    normalization: Normalization = option("notebook")
+    normalization: Normalization = option(default="notebook")
     """Scaling of the losses: notebook (means, as in the authors' code) or paper (sums)."""
-    pooling: network.Pooling = option("max")
+    pooling: network.Pooling = option(default="max")
     """Pooling between the blocks of the network: max, avg, or l2."""
-    padding: network.Padding = option("zeros")
+    padding: network.Padding = option(default="zeros")
     """Padding of the network's first convolution; replicate reduces dark frames at the image border."""
-    precision: network.Precision = option("highest")
+    precision: network.Precision = option(default="highest")
     """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
-    algorithm: network.Algorithm = option("auto")
+    algorithm: network.Algorithm = option(default="auto")
     """Algorithm of the convolutions: direct, winograd (a quarter of the multiplications), or auto: the faster one."""
-    style_loss: StyleLoss = option("gram")
+    style_loss: StyleLoss = option(default="gram")
     """Statistics that the style loss compares: Gram matrices, covariances, or means and standard deviations.
     wasserstein: the Wasserstein distance between means and covariances.
     If it is not the preset's and no weight is given, `strength` is 0.5."""
-    matrix_root: MatrixRoot = option("auto")
+    matrix_root: MatrixRoot = option(default="auto")
     """Matrix square root of the style loss wasserstein: eigh (eigenvectors), or newton-schulz (12 iterations).
     auto: eigh on CPUs, iterations until they converge on GPUs and TPUs."""
-    ridge: float | None = option(None, values="NUMBER", unset="3 % of the norm of the style's covariance")
+    ridge: float | None = option(default=None, values="NUMBER", unset="3 % of the norm of the style's covariance")
     """Number added to the diagonals of both covariances of the style loss wasserstein, 0 or more, in squared features.
     None is 3 % of the Frobenius norm of the style's covariance."""
-    variation: Variation = option("squared")
+    variation: Variation = option(default="squared")
     """Smoothness term: squared or absolute differences of neighboring pixels.
     nine-point: squared differences that include diagonal neighbors."""
-    neighbor_layers: tuple[str, ...] = option((), values="LAYER ...", unset="none")
+    neighbor_layers: tuple[str, ...] = option(default=(), values="LAYER ...", unset="none", converter=as_tuple)
     """VGG-19 layers whose features should each be near some feature of the painting: strokes without speckle."""
-    bank_size: int = option(1024)
+    bank_size: int = option(default=1024)
     """Number of the painting's features at each of these layers, 1 to 65536."""
 
     def __post_init__(self):
@@ -119,7 +121,7 @@ class LossOptions:
         return 2 * max(map(network.stride, self.layers))
 
 
-@dataclass(frozen=True)
+@settings_class
 class Objective(LossOptions):
     """The structure of the loss: hashable, a static argument of every compiled function.
 
@@ -133,7 +135,7 @@ class Objective(LossOptions):
     window: int | None = None
     """Largest height and width, in pixels, that is evaluated at once, 32 or more; larger images are evaluated in
     windows, with the same result in less memory (see `windows.py`). None for no windows."""
-    shards: tuple[int, int] = (1, 1)
+    shards: tuple[int, int] = parameter(default=(1, 1), converter=as_pair)
     """Numbers of devices that share the rows and the columns of an image: see `on_mesh`."""
     edges: bool = False
     """True for the edge term: see `edges.py`."""
@@ -172,11 +174,11 @@ class LossWeights(NamedTuple):
             weights. Only for an objective with `edges`.
     """
 
-    content: float | tuple[float, ...] | Array = 1.0
-    style: float | tuple[float, ...] | Array = 1e3
+    content: float | Sequence[float] | Array = 1.0
+    style: float | Sequence[float] | Array = 1e3
     tv: float | Array = 0.0
-    regions: float | tuple[float, ...] | Array = 1.0
-    neighbors: float | tuple[float, ...] | Array = 1.0
+    regions: float | Sequence[float] | Array = 1.0
+    neighbors: float | Sequence[float] | Array = 1.0
     edges: float | Array = 0.0
 
 
@@ -294,10 +296,17 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
     counts = [count for _, count, _ in _weight_counts(objective, regions)]
     return LossWeights(
         *(
-            jnp.broadcast_to(jnp.asarray(value, jnp.float32), () if count is None else (count,))
+            _float32_array(value, () if count is None else (count,))
             for value, count in zip(weights, counts, strict=True)
         )
     )
+
+
+def _float32_array(value: Any, shape: tuple[int, ...]) -> Array:
+    """Broadcast numbers on the host, or an array of JAX."""
+    if any(isinstance(number, jax.Array) for number in jax.tree.leaves(value)):
+        return jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
+    return jax.device_put(np.broadcast_to(np.asarray(value, np.float32), shape))
 
 
 def segments_of(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.compiler import Compiled
+from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Dim, area, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
@@ -16,11 +17,19 @@ from jaxstyle.losses.gatys import content_scale, variation_scale
 from jaxstyle.losses.statistics import variation_sum
 from jaxstyle.losses.style import Moments, style_distance
 from jaxstyle.losses.whitening import Metric
-from jaxstyle.objective.base import Losses, LossWeights, Objective, check_objective, check_weight_shapes, segments_of
+from jaxstyle.objective.base import (
+    Losses,
+    LossWeights,
+    Objective,
+    broadcast_weights,
+    check_objective,
+    check_weight_shapes,
+    segments_of,
+)
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.objective.windows import Inputs, Statistics, compute_statistics
 from jaxstyle.typing import Image, Params, Scalar
-from jaxstyle.vgg.network import check_params, stride
+from jaxstyle.vgg.network import channels_of, check_params, stride
 
 
 class Terms(NamedTuple):
@@ -48,7 +57,8 @@ def value_and_grad(
     in windows, with the same result: see `windows.py`. On a canvas only the image within `targets.extent` counts;
     beyond it the gradient is zero.
 
-    Pure, and compiled once for each shape and objective.
+    Pure, and compiled once for each shape and objective. Reverse mode only: JAX's forward mode, and so `jax.hessian`,
+    raises a TypeError.
 
     Args:
         image: `(H, W, 3)` in [0, 1].
@@ -64,12 +74,35 @@ def value_and_grad(
         InputError: for an image that is too small for the objective's layers or of another size than the content,
             targets of another objective, or wrong types.
     """
+    image, weights = checked_evaluation(image, params, targets, weights, objective)
+    return compiled_value_and_grad(image, params, targets, weights, objective)
+
+
+def checked_evaluation(
+    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[Image, LossWeights]:
+    """Check the arguments of an evaluation, and return image and weights with the types of the compiled program.
+
+    These are float32 arrays, one number for each layer: other numbers, such as integers, would compile another program.
+    """
     check_objective(objective)
     check_image(image, min_side=objective.min_side // 2)
-    check_params(params)
+    check_params(params, objective.layers)
     check_targets(targets, objective)
-    check_weight_shapes(weights, objective, None if targets.guides is None else len(targets.guides.shares))
-    return compiled_value_and_grad(image, params, targets, weights, objective)
+    for name, layers, arrays in (
+        ("content", objective.content_layers, targets.content),
+        ("style", objective.style_layers, targets.style),
+    ):
+        for layer in layers:
+            found, expected = arrays[layer].shape[-1], channels_of(params, layer)
+            if found != expected:
+                raise InputError(
+                    f"targets.{name} has {found} channels at {layer}, expected {expected}: make the targets with the "
+                    "same params"
+                )
+    regions = None if targets.guides is None else len(targets.guides.shares)
+    check_weight_shapes(weights, objective, regions)
+    return jnp.asarray(image, jnp.float32), broadcast_weights(weights, objective, regions)
 
 
 @functools.partial(Compiled, static_argnames="objective")
@@ -179,7 +212,7 @@ def loss_terms(
     )
 
 
-def _weighted(weights: float | tuple[float | Array, ...] | Array, terms: Sequence[Scalar]) -> Scalar:
+def _weighted(weights: float | Sequence[float] | Array, terms: Sequence[Scalar]) -> Scalar:
     if not terms:
         return jnp.float32(0.0)
     return jnp.sum(jnp.asarray(weights, jnp.float32) * jnp.stack(terms))

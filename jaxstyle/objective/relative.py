@@ -5,6 +5,8 @@ values at features of zero, `sum P^2` and `sum A^2` for content features `P` and
 around 1, and may be added to distances by cosine, which have no unit.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -53,7 +55,7 @@ def relative_weights(
     return weights._replace(content=_divide(weights.content, terms.content), style=_divide(weights.style, terms.style))
 
 
-def _divide(weight: float | tuple[float | Array, ...] | Array, terms: list[Scalar]) -> Float[Array, " layers"]:
+def _divide(weight: float | Sequence[float] | Array, terms: list[Scalar]) -> Float[Array, " layers"]:
     units = jnp.stack(terms) if terms else jnp.zeros(0)
     weight = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), units.shape)
     return jnp.where(units > 0, weight / jnp.where(units > 0, units, 1.0), 0.0)

@@ -252,7 +252,7 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     if not (isinstance(power, jax.Array) and power.ndim == 0):
         check_number(power, "power", 0, MAX_POWER)
     # Traced, so that another power compiles nothing again.
-    exponent = power if isinstance(power, jax.Array) else np.float32(power)
+    exponent = power if isinstance(power, jax.Array) else jax.device_put(np.float32(power))
     mesh = next(filter(None, map(mesh_of, targets.style.values())), None)
     if mesh is None:
         return targets._replace(metric=whitening_metric(StyleStatistics(targets.style, targets.means), exponent))
@@ -369,7 +369,8 @@ def _weighted_sum(styles: Sequence[StyleStatistics], shares: Sequence[np.ndarray
 
     def blend(*arrays: Array) -> Array:
         ndim = arrays[0].ndim
-        weights = (jnp.reshape(share, np.shape(share) + (1,) * (ndim - np.ndim(share))) for share in shares)
-        return sum((weight * array for weight, array in zip(weights, arrays, strict=True)), jnp.zeros_like(arrays[0]))
+        weights = (np.reshape(share, np.shape(share) + (1,) * (ndim - np.ndim(share))) for share in shares)
+        terms = (jax.device_put(weight) * array for weight, array in zip(weights, arrays, strict=True))
+        return functools.reduce(jnp.add, terms)
 
     return jax.tree.map(blend, *styles)

@@ -26,6 +26,7 @@ from jaxstyle.image.canvas import Placement, edge_extend, mask_outside, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.neighbors import Bank, neighbor_distances
 from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products
+from jaxstyle.manual import vary_like
 from jaxstyle.objective.halo import join, split
 from jaxstyle.objective.tiling import Segment, Window, axes
 from jaxstyle.typing import AnyFeatures, Extent, Image, Params, Scalar
@@ -149,8 +150,15 @@ def _map_device_windows(
     return sums._replace(maps=jax.tree.map(join, blocks.maps))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _map_windows(
+    x: AnyFeatures, params: Params, inputs: Inputs, frame: Placement | None, segment: Segment
+) -> Statistics:
+    """Compute one segment from its input map, window by window."""
+    return _sum_windows(vary_like(x, params, inputs, frame), params, inputs, frame, segment)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _sum_windows(
     x: AnyFeatures, params: Params, inputs: Inputs, frame: Placement | None, segment: Segment
 ) -> Statistics:
     grid = axes(x.shape, segment)
@@ -168,14 +176,15 @@ def _map_windows(
     zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: run_window(Window.at(0, grid, segment))))
     sizes = {layer: [axis.size // segment.stride_from(layer) for axis in grid] for layer in segment.maps}
     maps = {layer: jnp.zeros((*size, zero.maps[layer].shape[2]), jnp.float32) for layer, size in sizes.items()}
-    return lax.fori_loop(0, grid[0].windows * grid[1].windows, add, zero._replace(maps=maps))
+    start = vary_like(zero._replace(maps=maps), x)
+    return lax.fori_loop(0, grid[0].windows * grid[1].windows, add, start)
 
 
-def _map_windows_forward(x, params, inputs, frame, segment):
-    return _map_windows(x, params, inputs, frame, segment), (x, params, inputs, frame)
+def _sum_windows_forward(x, params, inputs, frame, segment):
+    return _sum_windows(x, params, inputs, frame, segment), (x, params, inputs, frame)
 
 
-def _map_windows_backward(segment, residuals, cotangent):
+def _sum_windows_backward(segment, residuals, cotangent):
     x, params, inputs, frame = residuals
     grid = axes(x.shape, segment)
 
@@ -190,11 +199,12 @@ def _map_windows_backward(segment, residuals, cotangent):
         return window.patch.put(gradient, window.patch.cut(gradient) + term)
 
     # No cotangents for the params, the input maps and the placement, which are not optimized.
-    gradient = lax.fori_loop(0, grid[0].windows * grid[1].windows, add, jnp.zeros_like(x))
+    start = vary_like(jnp.zeros_like(x), x)
+    gradient = lax.fori_loop(0, grid[0].windows * grid[1].windows, add, start)
     return gradient, None, None, None
 
 
-_map_windows.defvjp(_map_windows_forward, _map_windows_backward)
+_sum_windows.defvjp(_sum_windows_forward, _sum_windows_backward)
 
 
 def _window_statistics(

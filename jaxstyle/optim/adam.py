@@ -1,10 +1,13 @@
 """Adam as an optax transform that keeps pixels in [0, 1]."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from jaxstyle.errors import InputError, check_number, quote
+from jaxstyle.image.ops import check_array
 from jaxstyle.optim.named import named_transform
+from jaxstyle.typing import Image
 
 MAX_LEARNING_RATE = 1e6
 
@@ -43,8 +46,15 @@ def adam(learning_rate: float = 0.02, b1: float = 0.9, b2: float = 0.999) -> opt
 def _adam(learning_rate: float, b1: float, b2: float) -> optax.GradientTransformationExtraArgs:
     inner = optax.adam(learning_rate, b1, b2)
 
-    def update(gradient, state, image, **_):
-        updates, state = inner.update(gradient, state, image)
+    def init(image: Image) -> optax.OptState:
+        check_array(image, "image", "one array of pixels")
+        return inner.init(image)
+
+    def update(gradient, state, image=None, **_):
+        check_array(image, "image", "the array of pixels that init got")
+        # optax raises a float to an integer power.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = inner.update(gradient, state, image)
         return jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0) - image, state  # pyright: ignore[reportArgumentType, reportOperatorIssue]
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxstyle.errors import InputError, check_number, quote
+from jaxstyle.image.ops import check_array
 from jaxstyle.optim.named import named_transform
 from jaxstyle.typing import Image, Scalar
 
@@ -63,6 +64,7 @@ def _averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     inner = optax.with_extra_args_support(optimizer)
 
     def init(image: Image) -> AveragedState:
+        check_array(image, "image", "one array of pixels")
         return AveragedState(inner.init(image), (1 - decay) * image, jnp.array(decay, jnp.float32))
 
     def update(gradient, state: AveragedState, image, *, value=0.0, free=None, **extra):

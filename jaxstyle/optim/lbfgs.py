@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number
 from jaxstyle.image.canvas import area, sides
+from jaxstyle.image.ops import check_array
 from jaxstyle.optim.named import named_transform
 from jaxstyle.optim.preconditioners import PRECONDITIONERS, Precondition, scale_chroma
 from jaxstyle.typing import Extent, Image, Scalar
@@ -121,6 +122,8 @@ def _lbfgs(
         return scale_chroma(PRECONDITIONERS[precondition](field, exponent, extent), chroma) if precondition else field
 
     def init(image: Image) -> LbfgsState:
+        check_array(image, "image", "one array of pixels")
+
         def zeros(*leading: int) -> Array:
             return jnp.zeros((*leading, *image.shape), image.dtype)
 
@@ -138,7 +141,12 @@ def _lbfgs(
             failures=jnp.array(0, jnp.int32),
         )
 
-    def update(gradient, state: LbfgsState, image, *, value, extent=None, **_):
+    def update(gradient, state: LbfgsState, image: Any = None, *, value: Any = None, extent=None, **_):
+        check_array(image, "image", "the array of pixels that init got")
+        if value is None:
+            raise InputError(
+                "value is None, expected the loss of the image: update(gradient, state, image, value=loss)"
+            )
         s = image - state.image
         slope = _dot(state.gradient, s)
         # The first finite loss is accepted.

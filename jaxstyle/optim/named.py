@@ -14,10 +14,16 @@ class NamedTransform(optax.GradientTransformationExtraArgs):
     Attributes:
         name: name of the factory; empty for a modified copy, which is another transform.
         arguments: arguments of the factory by parameter name.
+        factory: the factory; None for a modified copy.
     """
 
     name: str = ""
     arguments: Mapping[str, Any] = {}
+    factory: Callable[..., Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a call of the factory: in another process, too, equal arguments make one object."""
+        return (type(self), tuple(self)) if self.factory is None else (self.factory, tuple(self.arguments.values()))
 
 
 def named_transform(
@@ -36,9 +42,11 @@ def named_transform(
         parameters = tuple(inspect.signature(factory).parameters)
 
         @functools.cache
+        @functools.wraps(factory)
         def make(*arguments: Any) -> NamedTransform:
             transform = NamedTransform(*factory(*arguments))
             transform.name, transform.arguments = name, dict(zip(parameters, arguments, strict=True))
+            transform.factory = make
             return transform
 
         return make

@@ -5,6 +5,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from jaxstyle.errors import InputError, quote
 from jaxstyle.fields import check_fields, option, parameter
 from jaxstyle.image.color import Color
-from jaxstyle.image.ops import MAX_SIDE
+from jaxstyle.image.ops import MAX_SIDE, is_key
 from jaxstyle.objective.base import LossOptions, LossWeights, Objective
 from jaxstyle.objective.mesh import on_mesh
 from jaxstyle.optim.adam import adam
@@ -109,8 +110,9 @@ class RunOptions(LossOptions):
 class Settings(RunOptions):
     """Settings of a run. `stylize` takes them, and its keywords override single ones. `Preset` is an alias.
 
-    Attributes are those of `LossOptions`, those of `RunOptions`, and the ones below. `init` may be an image, and
-    `optimizer` any optax transform that needs one value and gradient per step.
+    Attributes are those of `LossOptions`, those of `RunOptions`, and the ones below. `init` may be an image,
+    `seed` a random key of JAX, from which an integer is drawn, and `optimizer` any optax transform that needs one value
+    and gradient per step.
 
     Raises:
         InputError: for a value of the wrong type or out of range.
@@ -132,6 +134,8 @@ class Settings(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if is_key(self.seed):
+            object.__setattr__(self, "seed", int(jax.random.bits(self.seed, dtype=np.uint32)))
         check_fields(self)
         for term in TERMS:
             object.__setattr__(self, f"{term}_weight", _plain_weight(term, getattr(self, f"{term}_weight")))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
 from jaxstyle.image.color import Color
+from jaxstyle.image.ops import is_key
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
 from jaxstyle.minimize.checkpoint_file import PathLike
@@ -69,7 +70,7 @@ def stylize_batch(
         regions: masks that assign styles to regions: for all images or none, with equal number and guidance.
         color: source of the result's colors.
         mosaic: blend weight, 0 to 1, of a mosaic of style pieces in the initial image when `init` is "content".
-        seeds: seeds of noise and mosaic, 0 to 2^32 - 1.
+        seeds: seeds of noise and mosaic, 0 to 2^32 - 1, or random keys of JAX.
         mesh: devices: its `batch` axis shards the batch, `rows` and `columns` shard each image; see `make_mesh`.
         canvas: least height and width, at full size, of the canvas for every image: later calls with as many images, up
             to this size, compile nothing.
@@ -150,7 +151,7 @@ def _inputs_per_image(**parameters: Any) -> list[dict[str, Any]]:
     if len(set(counts.values())) > 1 or 0 in counts.values():
         found = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise InputError(f"there are {found}, expected one for all images or the same number of each")
-    if not all(seed is None or is_integer(seed) for seed in lists["seeds"]):
+    if not all(seed is None or is_integer(seed) or is_key(seed) for seed in lists["seeds"]):
         raise InputError(f"seeds is {str(parameters['seeds'])[:80]}, expected whole numbers")
     count = max(counts.values(), default=1)
     return [
@@ -162,7 +163,7 @@ def _is_single(name: str, value: Any) -> bool:
     if name in ("contents", "styles"):
         return getattr(value, "ndim", 0) == 3
     if name == "seeds":
-        return value is None or isinstance(value, Integral)
+        return value is None or isinstance(value, Integral) or is_key(value)
     if name == "style_weights":
         # A flat list of numbers is for all images.
         return not isinstance(value, list | tuple) or not any(isinstance(entry, list | tuple) for entry in value)

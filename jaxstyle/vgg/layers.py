@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.manual import vary_like
 from jaxstyle.typing import Features
 from jaxstyle.vgg.winograd import TILE, winograd_convolution
 
@@ -30,7 +31,6 @@ class Options(NamedTuple):
     algorithm: Algorithm = "auto"
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def convolution(
     x: Features,
     kernel: Float[Array, "3 3 c d"],
@@ -45,7 +45,8 @@ def convolution(
 
     The input gradient is the convolution of the output's cotangent with the flipped, transposed kernel. In this form,
     XLA on CPU keeps its fast path inside compiled loops; with plain automatic differentiation it is 3 times slower.
-    With the ReLU included, the backward pass stores the result instead of the values before the ReLU.
+    With the ReLU included, the backward pass stores the result instead of the values before the ReLU. Gradients of the
+    kernel and the bias are computed, and the input is stored, only where they are asked for.
 
     Args:
         x: `(h, w, c)` float32.
@@ -56,9 +57,13 @@ def convolution(
         algorithm: see `features`.
 
     Returns:
-        `(h, w, d)` float32.
+        `(h, w, d)` float32; differentiable in reverse mode.
     """
+    return _differentiable(*vary_like((x, kernel, bias)), relu, precision, algorithm)
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _convolution(x, kernel, bias, relu, precision, algorithm):
     def direct(x, kernel, bias):
         y = _direct_convolution(x, kernel, precision) + bias[None, None]
         return jnp.maximum(y, 0.0) if relu else y
@@ -68,26 +73,52 @@ def convolution(
 
 
 def _convolution_forward(x, kernel, bias, relu, precision, algorithm):
-    y = convolution(x, kernel, bias, relu, precision, algorithm)
-    return y, (x, kernel, y if relu else None)
+    y = _convolution(x.value, kernel.value, bias.value, relu, precision, algorithm)
+    # An argument is perturbed if its gradient is asked for. JAX needs one structure of residuals for all cases, so an
+    # empty array takes the place of one that is not needed.
+    empty = jnp.zeros(0)
+    return y, (
+        y if relu else empty,
+        kernel.value if x.perturbed else empty,
+        x.value if kernel.perturbed else empty,
+        bias.value if bias.perturbed else empty,
+    )
 
 
 def _convolution_backward(relu, precision, algorithm, residuals, cotangent):
-    x, kernel, y = residuals
+    y, kernel, x, bias = residuals
     if relu:
         cotangent = jnp.where(y > 0, cotangent, 0.0)
 
     def direct(cotangent, kernel):
         return _direct_convolution(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), precision)
 
-    winograd = functools.partial(winograd_convolution, transpose=True)
-    input_gradient = _select(x, kernel, precision, algorithm, direct, winograd)(cotangent, kernel)
-    # For training the network; XLA removes the weight gradient where only the input gradient is used.
-    _, weight_vjp = jax.vjp(lambda kernel: _direct_convolution(x, kernel, "highest"), kernel)
-    return input_gradient, weight_vjp(cotangent)[0], jnp.sum(cotangent, axis=(0, 1))
+    def input_gradient():
+        winograd = functools.partial(winograd_convolution, transpose=True)
+        return _select(cotangent, kernel, precision, algorithm, direct, winograd)(cotangent, kernel)
+
+    return (
+        input_gradient() if kernel.size else None,
+        _kernel_gradient(x, cotangent) if x.size else None,
+        jnp.sum(cotangent, axis=(0, 1)) if bias.size else None,
+    )
 
 
-convolution.defvjp(_convolution_forward, _convolution_backward)
+_convolution.defvjp(_convolution_forward, _convolution_backward, symbolic_zeros=True)
+# Only in compiled code does `jax.shard_map` know which gradients are asked for. Inlined: outer programs stay the same.
+_differentiable = jax.jit(_convolution, static_argnums=(3, 4, 5), inline=True)
+
+
+def _kernel_gradient(x: Features, cotangent: Float[Array, "h w d"]) -> Float[Array, "3 3 c d"]:
+    """Compute the kernel's gradient: nine matrix products, whose batch may be sharded, unlike a convolution's."""
+    height, width, _ = x.shape
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    products = [
+        jnp.einsum("hwc,hwd->cd", padded[u : u + height, v : v + width], cotangent, precision=lax.Precision.HIGHEST)
+        for u in range(3)
+        for v in range(3)
+    ]
+    return jnp.stack(products).reshape(3, 3, *products[0].shape)
 
 
 def _select(x, kernel, precision, algorithm, direct, winograd):
@@ -161,9 +192,8 @@ def _pool_backward(pooling, residuals, cotangent):
 
     def upsample(small):
         """Copy each value to the four positions of its window; zeros in a dropped row or column."""
-        height, width, channels = small.shape
-        large = jnp.broadcast_to(small[:, None, :, None], (height, 2, width, 2, channels))
-        large = large.reshape(2 * height, 2 * width, channels)
+        # One axis at a time: the only form in which JAX knows the sharding of the result.
+        large = jnp.repeat(jnp.repeat(small, 2, axis=0), 2, axis=1)
         return jnp.pad(large, ((0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)))
 
     if pooling == "avg":

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from jaxstyle.errors import InputError, check_choice, quote, shape_fits
 from jaxstyle.image.canvas import Placement
-from jaxstyle.image.ops import check_image
+from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.typing import AnyFeatures, Params
 from jaxstyle.vgg.layers import Algorithm, Options, Padding, Pooling, Precision
 from jaxstyle.vgg.modules import VGG19
@@ -60,14 +60,19 @@ def check_options(pooling: Any, padding: Any, precision: Any, algorithm: Any = "
         )
 
 
-def check_params(params: Any) -> None:
-    """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths."""
+def check_params(params: Any, layers: Sequence[str] = LAYERS) -> None:
+    """Raise `InputError`, naming the first wrong array, unless `params` are those of a VGG-19 of any widths.
+
+    Convolutions that are deeper than all of the `layers` may be missing.
+    """
     if not isinstance(params, Mapping):
         raise InputError(f"params is {quote(params)}, expected the nested dict that load_params returns")
     for part in ("scale", "shift"):
         _check_array(params, "input", part, 3)
     channels = 3
-    for layer in CONVOLUTIONS:
+    for layer in layers_between(layers):
+        if layer not in CONVOLUTIONS:
+            continue
         channels_out = _check_array(params, layer, "kernel", 3, 3, channels, None)[3]
         _check_array(params, layer, "bias", channels_out)
         channels = channels_out
@@ -79,6 +84,7 @@ def _check_array(params: Mapping[Any, Any], layer: str, part: str, *sizes: int |
     array: Any = parts.get(part) if isinstance(parts, Mapping) else None
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise InputError(f"params has no array {name}, expected input and the 16 convolutions, as from load_params")
+    check_array(array, f"{name} of params", "a float32 array")
     shape = tuple(array.shape)
     if not shape_fits(shape, sizes):
         expected = ", ".join(str(size or "any") for size in sizes)
@@ -203,7 +209,7 @@ def features(
     """
     check_layers(layers)
     check_options(pooling, padding, precision, algorithm)
-    check_params(params)
+    check_params(params, layers or LAYERS)
     if frame is not None and not isinstance(frame, Placement):
         raise InputError(f"frame is {quote(frame)}, expected a Placement or None")
     if len(layers) == 0:
@@ -221,8 +227,7 @@ def features(
 
 def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
     """Raise `InputError` unless `x` can be the feature map of this layer."""
-    convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
-    channels = params[convolutions[-1]]["kernel"].shape[3]
+    channels = channels_of(params, layer)
     shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
     if not shape_fits(shape, (None, None, channels)) or min(shape[:2]) < min_side or dtype != jnp.float32:
         got = quote(x) if dtype is None else f"of shape {shape} and dtype {dtype}"
@@ -230,6 +235,12 @@ def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> Non
             f"the input is {got}, expected a feature map of {layer}: float32 of shape (height, width, {channels}) with "
             f"at least {min_side} a side"
         )
+
+
+def channels_of(params: Params, layer: str) -> int:
+    """Number of channels of a layer."""
+    convolutions = [name for name in layers_between((layer,)) if name in CONVOLUTIONS]
+    return params[convolutions[-1]]["kernel"].shape[3]
 
 
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:

@@ -80,7 +80,7 @@ def winograd_convolution(
     strip_rows = -(-tile_rows // min(tile_rows, -(-tile_rows * tile_columns // TILES_PER_STRIP)))
     num_strips = -(-tile_rows // strip_rows)
     num_parts = 1 if strip_rows * tile_columns * math.prod(kernel.shape[2:]) >= MIN_PARALLEL_MULTIPLICATIONS else 2
-    zero = _zero_depending_on(lax.stop_gradient(x))
+    zero = _zero_depending_on(lax.stop_gradient(x)[0, 0, 0])
     kernels = _transform_kernel(kernel, num_parts, zero)
     bottom, right = TILE * strip_rows * num_strips - height + 1, TILE * tile_columns - width + 1
     x = jnp.pad(x, ((1, bottom), (1, right), (0, 0)))
@@ -102,19 +102,19 @@ def winograd_convolution(
 
 
 @jax.custom_batching.custom_vmap
-def _zero_depending_on(x: Features) -> Scalar:
-    """Return 0.0 with a data dependency on `x`, so that nothing computed from it can be scheduled before `x`.
+def _zero_depending_on(value: Scalar) -> Scalar:
+    """Return 0.0 with a data dependency on `value`, so that nothing computed from it can be scheduled before it.
 
     XLA on CPU schedules every operation as early as possible. Without this dependency, the transformed kernels and the
     output buffers of all layers would be allocated before the first layer is finished.
     """
-    return jnp.where(jnp.isfinite(x[0, 0, 0]), 0.0 * x[0, 0, 0], 0.0)
+    return jnp.where(jnp.isfinite(value), 0.0 * value, 0.0)
 
 
 @_zero_depending_on.def_vmap
-def _zero_depending_on_batch(_size, _batched, x):
+def _zero_depending_on_batch(_size, _batched, value):
     # Return an unbatched zero so that the transformed kernels stay unbatched too.
-    return _zero_depending_on(x[0]), False
+    return _zero_depending_on(jnp.max(value)), False
 
 
 def _transform_kernel(
@@ -131,21 +131,25 @@ def _transform_kernel(
 
 def _convolve_tiles(x: Features, kernels: Sequence[Float[Array, "_ _ _"]], transpose: bool) -> Float[Array, "_ _ out"]:
     """Convolve `x`, padded by one on every side, with transformed kernels."""
-    tile_rows, tile_columns, channels = (x.shape[0] - 2) // TILE, (x.shape[1] - 2) // TILE, x.shape[2]
+    tile_rows, tile_columns = (x.shape[0] - 2) // TILE, (x.shape[1] - 2) // TILE
     points = _RECIPROCAL_POINTS if transpose else _POINTS
     rows = jnp.stack(_transform_input([x[i::TILE][:tile_rows] for i in range(INPUT_TILE)], points))
     outputs = []
     # XLA on CPU computes one small batched product with a single thread, but several products in parallel: hence parts.
     for part, u in zip(jnp.split(rows, len(kernels)), kernels, strict=True):
         columns = [part[:, :, j::TILE][:, :, :tile_columns] for j in range(INPUT_TILE)]
-        v = jnp.stack(_transform_input(columns, points), axis=1).reshape(-1, tile_rows * tile_columns, channels)
+        v = _merge(_merge(jnp.stack(_transform_input(columns, points), axis=1), 2), 0)
         contract = ((2,), (2 if transpose else 1,)), ((0,), (0,))
         m = lax.dot_general(v, u, contract, precision=lax.Precision.HIGHEST)
-        m = m.reshape(len(part), INPUT_TILE, tile_rows * tile_columns, -1)
+        m = m.reshape(len(part), INPUT_TILE, *m.shape[1:])
         y = jnp.stack(_transform_output([m[:, j] for j in points]), axis=2)
-        outputs += [output.reshape(tile_rows, TILE * tile_columns, -1) for output in y]
-    y = jnp.stack(_transform_output([outputs[i] for i in points]), axis=1)
-    return y.reshape(TILE * tile_rows, TILE * tile_columns, -1)
+        outputs += [_merge(output.reshape(tile_rows, tile_columns, *output.shape[1:]), 1) for output in y]
+    return _merge(jnp.stack(_transform_output([outputs[i] for i in points]), axis=1), 0)
+
+
+def _merge(x: Array, axis: int) -> Array:
+    """Merge an axis with the next one. JAX knows the sharding of the result of one merge, but not of several."""
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
 def _transform_input(d: Sequence[Array], points: Sequence[int]) -> list[Array]:

@@ -63,8 +63,8 @@ def test_a_style_smaller_than_a_piece_is_continued_by_reflection():
 def test_pieces_are_shared_between_the_styles(style):
     styles = [jnp.zeros((40, 40, 3)), jnp.ones((20, 60, 3))]
     assert np.mean(style_mosaic(0, styles, 640, 640)) == pytest.approx(0.5, abs=0.05)
-    assert np.mean(style_mosaic(0, styles, 640, 640, [0.25, 0.75])) == pytest.approx(0.75, abs=0.05)
-    assert np.all(np.asarray(style_mosaic(0, styles, 64, 64, [1.0, 0.0])) == 0)
+    assert np.mean(style_mosaic(0, styles, 640, 640, shares=[0.25, 0.75])) == pytest.approx(0.75, abs=0.05)
+    assert np.all(np.asarray(style_mosaic(0, styles, 64, 64, shares=[1.0, 0.0])) == 0)
 
 
 def test_the_seed_determines_the_mosaic(style):

@@ -65,7 +65,7 @@ CASES = {
     "style_mosaic width": (lambda x: js.style_mosaic(0, [IMAGE], 8, x), NO_SIZES),
     "style_mosaic piece": (lambda x: js.style_mosaic(0, [IMAGE], 8, 8, piece=x), NO_SIZES),
     "style_mosaic shares": (
-        lambda x: js.style_mosaic(0, [IMAGE, IMAGE], 8, 8, x),
+        lambda x: js.style_mosaic(0, [IMAGE, IMAGE], 8, 8, shares=x),
         (3, "ab", [1.0], [0.5, 0.4], [2.0, -1.0], [NAN, 1.0], [INF, 0.0], ["a", "b"], [None, 1.0], [0, 0]),
     ),
     "contact_sheet pictures": (
@@ -170,7 +170,7 @@ def test_wrong_arguments_raise_input_errors(tmp_path, monkeypatch, name):
 def test_numbers_of_other_libraries_are_numbers_too():
     assert js.white_noise(np.uint32(1), np.int64(4), np.int32(5)).shape == (4, 5, 3)
     assert js.resize(IMAGE, np.int64(4), np.int32(5)).shape == (4, 5, 3)
-    assert js.style_mosaic(0, (IMAGE, IMAGE), 4, 5, (np.float64(0.5), 0.5)).shape == (4, 5, 3)
+    assert js.style_mosaic(0, (IMAGE, IMAGE), 4, 5, shares=(np.float64(0.5), 0.5)).shape == (4, 5, 3)
     regions.check_regions(white_half(content=np.ones((40, 50, 1), bool)), IMAGE.shape, [IMAGE.shape])
 
 

@@ -98,7 +98,7 @@ WRONG_PARAMS = {
     "list": (lambda params: list(params.values()), NOT_A_DICT),
     "empty": (lambda params: {}, "params has no array input.scale"),
     "no input": (lambda params: removed(params, "input"), "params has no array input.scale"),
-    "no layer": (lambda params: removed(params, "conv2_2"), "params has no array conv2_2.kernel"),
+    "no layer": (lambda params: removed(params, "conv1_2"), "params has no array conv1_2.kernel"),
     "no bias": (lambda params: {**params, "conv1_1": removed(params["conv1_1"], "bias")}, "no array conv1_1.bias"),
     "layer is None": (lambda params: {**params, "conv1_1": None}, "no array conv1_1.kernel"),
     "layer is an array": (lambda params: {**params, "conv1_1": jnp.zeros(3)}, "no array conv1_1.kernel"),
