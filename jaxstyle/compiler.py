@@ -97,9 +97,7 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
         return Path(jax_folder)
     cache = cache_folder()
     if where == "auto" and cache is None:
-        log.info(
-            "compiled programs are not stored, since this user has no home: set JAXSTYLE_CACHE to a folder for them"
-        )
+        log.info("compiled programs are not stored, since this user has no home: set JAXSTYLE_CACHE to a folder")
         return None
     folder = cache / "programs" if where == "auto" and cache is not None else Path(where)
     try:

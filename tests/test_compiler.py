@@ -56,7 +56,7 @@ def test_without_a_home_nothing_is_stored(enabled, monkeypatch, caplog):
     monkeypatch.setattr("jaxstyle.compiler.cache_folder", lambda: None)
     caplog.set_level("INFO")
     assert enable_compilation_cache() is None
-    assert "this user has no home: set JAXSTYLE_CACHE to a folder for them" in caplog.text
+    assert "this user has no home: set JAXSTYLE_CACHE to a folder" in caplog.text
     assert enable_compilation_cache(str(enabled / "option")) == enabled / "option"
 
 
