@@ -19,7 +19,15 @@ from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError, quote
 from jaxstyle.image.ops import check_image
 from jaxstyle.manual import vary_like
-from jaxstyle.objective.base import Losses, LossWeights, Objective, check_objective, check_weight_shapes, check_weights
+from jaxstyle.objective.base import (
+    Losses,
+    LossWeights,
+    Objective,
+    broadcast_weights,
+    check_objective,
+    check_weight_shapes,
+    check_weights,
+)
 from jaxstyle.objective.evaluate import checked_evaluation, compiled_value_and_grad
 from jaxstyle.objective.mesh import mesh_of, shardings_like
 from jaxstyle.objective.targets import Targets
@@ -265,15 +273,26 @@ def step(
     check_optimizer(optimizer)
     if is_batched(state):
         raise InputError("state is that of a batch, expected that of an image: jax.vmap(step) steps a batch")
-    _, weights = checked_evaluation(state.image, params, targets, weights, objective)
-    return compiled_step(state, params, targets, weights, objective, optimizer)
+    check_objective(objective)
+    if not isinstance(targets, Targets):
+        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    regions = None if targets.guides is None else len(targets.guides.shares)
+    check_weight_shapes(weights, objective, regions)
+    weights = broadcast_weights(weights, objective, regions)
+    try:
+        return compiled_step(state, params, targets, weights, objective, optimizer)
+    except (TypeError, ValueError):
+        # The other checks run when the step is compiled, and here for what JAX cannot even read.
+        checked_evaluation(state.image, params, targets, weights, objective)
+        raise
 
 
 @functools.partial(Compiled, static_argnames=("objective", "optimizer"), donate_argnames="state")
 def compiled_step(
     state: State, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:
-    """Take the step of `step` without checks: the compiled function, which can also be lowered for abstract arrays."""
+    """Take the step of `step`: the compiled function, which can also be lowered for abstract arrays."""
+    checked_evaluation(state.image, params, targets, weights, objective)
     fresh = optimizer.init(state.best_image)
     if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer):
         raise InputError("state is of another optimizer, expected that of init with the same optimizer")

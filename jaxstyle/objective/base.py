@@ -294,19 +294,18 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
         Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, `(neighbor layers,)`, and `()`.
     """
     counts = [count for _, count, _ in _weight_counts(objective, regions)]
-    return LossWeights(
-        *(
-            _float32_array(value, () if count is None else (count,))
-            for value, count in zip(weights, counts, strict=True)
-        )
+    arrays = (
+        _float32_array(value, () if count is None else (count,)) for value, count in zip(weights, counts, strict=True)
     )
+    # In one transfer.
+    return jax.device_put(LossWeights(*arrays))
 
 
-def _float32_array(value: Any, shape: tuple[int, ...]) -> Array:
+def _float32_array(value: Any, shape: tuple[int, ...]) -> Any:
     """Broadcast numbers on the host, or an array of JAX."""
     if any(isinstance(number, jax.Array) for number in jax.tree.leaves(value)):
         return jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-    return jax.device_put(np.broadcast_to(np.asarray(value, np.float32), shape))
+    return np.broadcast_to(np.asarray(value, np.float32), shape)
 
 
 def segments_of(
