@@ -14,7 +14,15 @@ from jaxstyle import distributed
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.batch_checkpoint import BatchCheckpoint, open_checkpoint
 from jaxstyle.cli.folder import BatchMaker, Folder, Size, stylize_folder
-from jaxstyle.cli.inputs import Controls, read_paintings, read_photo, read_regions, read_start, with_native_size
+from jaxstyle.cli.inputs import (
+    Controls,
+    photo_size,
+    read_paintings,
+    read_photo,
+    read_regions,
+    read_start,
+    with_native_size,
+)
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import Options, default_options
 from jaxstyle.cli.outputs import check_animation_path, check_outputs, check_sidecar_path, numbered, write_picture
@@ -121,8 +129,12 @@ class Stylize(Options):
         """Stylize a single photo. Only snapshots and checkpoints are written."""
         first = distributed.is_first()
         mesh = self.devices()
-        photo = read_photo(self, self.photo, self.settings().min_side)
-        styles = read_paintings(self, self.settings().min_side)
+        min_side = self.settings().min_side
+        if first:
+            # Before the photo is enlarged.
+            io.check_sides(self.output, *photo_size(self, self.photo, min_side))
+        photo = read_photo(self, self.photo, min_side)
+        styles = read_paintings(self, min_side)
         regions, strengths = read_regions(self, photo.pixels, styles, self.content_mask)
         settings = resolve_settings(self.settings(read_start(self), strengths), mesh)
         check_weights(settings.weights, settings.objective, None if regions is None else len(strengths))
@@ -130,7 +142,6 @@ class Stylize(Options):
         io.recipe_text(recipe)
         if first:
             check_outputs(self._outputs(), self.inputs(), self.force, recipe)
-            io.check_sides(self.output, *photo.pixels.shape[:2])
         params = weights.load_params(self.weights)
         height, width = photo.pixels.shape[:2]
         style_sizes = [(style.shape[0], style.shape[1]) for style in styles]

@@ -167,7 +167,7 @@ def save_image(
           characters; a path that cannot be written.
     """
     check_output(path)
-    format_ = _WRITABLE[Path(path).suffix.lower()]
+    format_ = _format_of(path)
     check_integer(quality, "quality", 1, 100)
     check_integer(bit_depth, "bit_depth", 8, 16)
     if bit_depth not in (8, 16):
@@ -228,8 +228,7 @@ def check_output(path: PathLike) -> None:
         InputError: unknown extension; no such directory; not a regular file; or not writable.
     """
     check_path(path)
-    if Path(path).suffix.lower() not in _WRITABLE:
-        raise InputError(f"{path} has no known extension, expected one of {', '.join(_WRITABLE)}")
+    _format_of(path)
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise InputError(f"cannot write {path}: {target.parent} is not a directory; create it or choose another place")
@@ -244,11 +243,19 @@ def check_output(path: PathLike) -> None:
 
 def check_sides(path: PathLike, height: int, width: int) -> None:
     """Raise InputError if the format of `path` cannot hold an image of this size: WebP ends at 16383 pixels a side."""
-    format_ = _WRITABLE[Path(path).suffix.lower()]
+    format_ = _format_of(path)
     if max(height, width) > _MAX_SIDE[format_]:
         raise InputError(
             f"{path}: {format_} holds at most {_MAX_SIDE[format_]} pixels a side, got {width}x{height}: save a .png"
         )
+
+
+def _format_of(path: PathLike) -> str:
+    """Return the format that the extension of a path stands for."""
+    extension = Path(path).suffix.lower()
+    if extension not in _WRITABLE:
+        raise InputError(f"{path} has no known extension, expected one of {', '.join(_WRITABLE)}")
+    return _WRITABLE[extension]
 
 
 def _check_limits(size: Any, min_side: Any, max_pixels: Any) -> None:
