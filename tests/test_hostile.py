@@ -97,7 +97,7 @@ def failing(monkeypatch):
 
     def fail(when):
         module = sys.modules["jaxstyle.minimize.step"]
-        real = module.value_and_grad
+        real = module.compiled_value_and_grad
 
         def value_and_grad(image, *others):
             losses, gradient = real(image, *others)
@@ -105,7 +105,7 @@ def failing(monkeypatch):
             poison = jnp.where(bad, jnp.nan, 0.0)
             return jax.tree.map(lambda each: each + poison, losses), gradient + poison
 
-        monkeypatch.setattr(module, "value_and_grad", value_and_grad)
+        monkeypatch.setattr(module, "compiled_value_and_grad", value_and_grad)
         jax.clear_caches()
 
     yield fail

@@ -212,7 +212,7 @@ def loss_terms(
     )
 
 
-def _weighted(weights: float | Sequence[float] | Array, terms: Sequence[Scalar]) -> Scalar:
+def _weighted(weights: float | Sequence[float | Array] | Array, terms: Sequence[Scalar]) -> Scalar:
     if not terms:
         return jnp.float32(0.0)
     return jnp.sum(jnp.asarray(weights, jnp.float32) * jnp.stack(terms))
