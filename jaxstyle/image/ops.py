@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_integer, check_sequence, quote
@@ -37,6 +38,8 @@ def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
     """
     if not hasattr(image, "shape") or not hasattr(image, "dtype"):
         raise InputError(f"{name} is {quote(image)}, expected an array of pixels: load_image reads a file")
+    if isinstance(image, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, expected plain pixels: array.filled() gives them")
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")

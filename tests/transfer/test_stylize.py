@@ -47,6 +47,16 @@ def test_a_run_gives_the_best_picture_and_one_row_of_losses_a_step(params, photo
     np.testing.assert_allclose(again.total, result.losses.total.min(), rtol=1e-5)
 
 
+def test_64_bit_types_of_the_program_around_it_change_nothing(params, photo, painting):
+    """A program that computes in float64 gets the same image, also from a finish, in float32."""
+    options = {"params": params, "steps": 3, "finish": 2, "scales": 1}
+    expected = js.stylize(photo, painting, **options)
+    with jax.enable_x64(True):
+        result = js.stylize(photo, painting, **options)
+    assert {str(leaf.dtype) for leaf in (result.image, *result.losses)} == {"float32"}
+    np.testing.assert_allclose(result.image, expected.image, atol=1e-4)
+
+
 def test_chunks_do_not_change_the_run(params, photo, painting):
     """The same steps as one by one, whatever the callback's rhythm."""
     settings = js.preset("gram")
