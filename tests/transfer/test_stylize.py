@@ -47,14 +47,13 @@ def test_a_run_gives_the_best_picture_and_one_row_of_losses_a_step(params, photo
     np.testing.assert_allclose(again.total, result.losses.total.min(), rtol=1e-5)
 
 
-def test_64_bit_types_of_the_program_around_it_change_nothing(params, photo, painting):
-    """A program that computes in float64 gets the same image, also from a finish, in float32."""
-    options = {"params": params, "steps": 3, "finish": 2, "scales": 1}
-    expected = js.stylize(photo, painting, **options)
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_program_that_computes_in_64_bits_can_stylize(params, photo, painting):
+    """All scales and the finish are computed in float32."""
     with jax.enable_x64(True):
-        result = js.stylize(photo, painting, **options)
+        result = js.stylize(photo, painting, params=params, steps=2, finish=2, scales=1)
+    assert result.status is Status.STEP_LIMIT
     assert {str(leaf.dtype) for leaf in (result.image, *result.losses)} == {"float32"}
-    np.testing.assert_allclose(result.image, expected.image, atol=1e-4)
 
 
 def test_chunks_do_not_change_the_run(params, photo, painting):
