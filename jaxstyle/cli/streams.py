@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,6 +47,11 @@ def safe_streams() -> Iterator[None]:
         contextlib.redirect_stderr(SafeStream(sys.stderr or nowhere)),
     ):
         yield
+
+
+def one_line(text: str) -> str:
+    """Escape control characters, which a file's name can contain: they would start a line, or change the terminal."""
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
 
 
 def occupy_closed_descriptors() -> None:

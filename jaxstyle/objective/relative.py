@@ -49,13 +49,13 @@ def relative_weights(
         for moments in (targets.style, targets.means)
     )
     shape = () if targets.guides is None else targets.guides.shares.shape
-    distances = {layer: jnp.zeros(shape) for layer in objective.neighbor_layers}
+    distances = {layer: jnp.zeros(shape, jnp.float32) for layer in objective.neighbor_layers}
     at_zero, regions = Statistics(products, sums, contents, distances, {}), jnp.asarray(weights.regions, jnp.float32)
     terms = loss_terms(at_zero, size, targets, regions, objective)
     return weights._replace(content=_divide(weights.content, terms.content), style=_divide(weights.style, terms.style))
 
 
-def _divide(weight: float | Sequence[float] | Array, terms: list[Scalar]) -> Float[Array, " layers"]:
-    units = jnp.stack(terms) if terms else jnp.zeros(0)
+def _divide(weight: float | Sequence[float | Array] | Array, terms: list[Scalar]) -> Float[Array, " layers"]:
+    units = jnp.stack(terms) if terms else jnp.zeros(0, jnp.float32)
     weight = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), units.shape)
     return jnp.where(units > 0, weight / jnp.where(units > 0, units, 1.0), 0.0)

@@ -139,7 +139,8 @@ def _banks_of(params: Params, stage: StageShape) -> dict[str, Bank] | None:
 
     def bank(layer: str) -> Bank:
         channels = params[f"conv{layer[4]}_1"]["kernel"].shape[-1]
-        return Bank(jnp.zeros((*leading, stage.objective.bank_size, channels)), jnp.zeros((*leading, channels)))
+        shapes = (*leading, stage.objective.bank_size, channels), (*leading, channels)
+        return Bank(*(jnp.zeros(shape, jnp.float32) for shape in shapes))
 
     return {layer: bank(layer) for layer in stage.objective.neighbor_layers} or None
 

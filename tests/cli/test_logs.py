@@ -39,6 +39,15 @@ def test_sentences_go_to_the_error_stream(capsys, verbose, quiet, expected):
     assert error.splitlines() == [f"jaxstyle: {text}" for text in expected]
 
 
+def test_control_characters_of_a_name_are_escaped(capsys):
+    """A file's name neither starts a line of its own nor commands the terminal."""
+    name, shown = "a\n\r\t\x1b]0;b\x07\x9b.png", r"a\n\r\t\x1b]0;b\x07\x9b.png"
+    with logs.shown():
+        log.error("cannot read %s", name)
+        logs.ResultPrinter(None)(f"{name}: 48x32")
+    assert capsys.readouterr() == (f"{shown}: 48x32\n", f"jaxstyle: error: cannot read {shown}\n")
+
+
 def test_afterwards_all_is_as_it_was(capsys):
     before = logs.ROOT.level, logs.ROOT.propagate, list(logs.ROOT.handlers), warnings.showwarning
     with logs.shown():

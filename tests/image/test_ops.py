@@ -19,6 +19,7 @@ from jaxstyle.image.ops import check_image, resize, white_noise
         (np.zeros((1, 4, 5, 3), np.float32), "or batch axis"),
         (np.zeros((4, 5, 3), np.uint8), "dtype uint8, expected float32 .*8-bit pixels are divided by 255"),
         (np.zeros((4, 5, 3), np.float16), "dtype float16"),
+        (np.ma.zeros((9, 9, 3), np.float32), "photo is a masked array, .*filled"),
         (np.zeros((7, 9, 3), np.float32), "photo is 9x7 pixels, expected at least 8 a side"),
         (np.zeros((9, 7, 3), np.float32), "photo is 7x9 pixels"),
     ],

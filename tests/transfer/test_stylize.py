@@ -47,6 +47,15 @@ def test_a_run_gives_the_best_picture_and_one_row_of_losses_a_step(params, photo
     np.testing.assert_allclose(again.total, result.losses.total.min(), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_program_that_computes_in_64_bits_can_stylize(params, photo, painting):
+    """All scales and the finish are computed in float32."""
+    with jax.enable_x64(True):
+        result = js.stylize(photo, painting, params=params, steps=2, finish=2, scales=1)
+    assert result.status is Status.STEP_LIMIT
+    assert {str(leaf.dtype) for leaf in (result.image, *result.losses)} == {"float32"}
+
+
 def test_chunks_do_not_change_the_run(params, photo, painting):
     """The same steps as one by one, whatever the callback's rhythm."""
     settings = js.preset("gram")
