@@ -242,9 +242,12 @@ def check_output(path: PathLike) -> None:
 
 
 def check_sides(path: PathLike, height: int, width: int) -> None:
-    """Raise InputError if the format of `path` cannot hold an image of this size: WebP ends at 16383 pixels a side."""
-    format_ = _format_of(path)
-    if max(height, width) > _MAX_SIDE[format_]:
+    """Raise InputError if the format of `path` cannot hold an image of this size: WebP ends at 16383 pixels a side.
+
+    Unknown extensions are for `check_output`.
+    """
+    format_ = _WRITABLE.get(Path(path).suffix.lower())
+    if format_ is not None and max(height, width) > _MAX_SIDE[format_]:
         raise InputError(
             f"{path}: {format_} holds at most {_MAX_SIDE[format_]} pixels a side, got {width}x{height}: save a .png"
         )
