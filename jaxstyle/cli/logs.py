@@ -19,7 +19,7 @@ import jax
 from tqdm import tqdm
 
 from jaxstyle.cli.option_names import with_option_names
-from jaxstyle.cli.streams import one_line, safe_streams
+from jaxstyle.cli.streams import escaped, safe_streams
 from jaxstyle.errors import InputError
 
 ROOT = logging.getLogger("jaxstyle")
@@ -34,7 +34,7 @@ class _TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(f"jaxstyle: {level}{one_line(with_option_names(record.getMessage()))}", file=sys.stderr)
+        tqdm.write(f"jaxstyle: {level}{escaped(with_option_names(record.getMessage()))}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ class ResultPrinter(NamedTuple):
 
     def __call__(self, sentence: str, **fields: Any) -> None:
         """Print a result, as a sentence or as the fields."""
-        text = json.dumps(_finite(fields), allow_nan=False) if self.as_json else one_line(sentence)
+        text = json.dumps(_finite(fields), allow_nan=False) if self.as_json else escaped(sentence)
         if str(self.log) == "-":
             log.info("%s", text)
         else:

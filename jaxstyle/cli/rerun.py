@@ -26,7 +26,7 @@ from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, save_with_fallbac
 from jaxstyle.cli.recipe import BatchPlace, recipe_of
 from jaxstyle.cli.report import BAR, run_summary
 from jaxstyle.cli.serialize import options_from_json
-from jaxstyle.cli.streams import one_line
+from jaxstyle.cli.streams import escaped
 from jaxstyle.cli.stylize import AnyStylize, Made, Stylize
 from jaxstyle.cli.sweep import MAX_CELLS, Sheet, Sweep
 from jaxstyle.cli.sweep_cells import CellInputs, group_of, run_call
@@ -99,7 +99,7 @@ class Rerun:
                 path = save_with_fallback(self.output, image, replace=self.force, **saving)
             except InputError as error:
                 log.error("%s", error)
-        print(one_line(f"{self.picture}: {verdict}" + (f"; the new picture is in {path}" if path else "")))
+        print(escaped(f"{self.picture}: {verdict}" + (f"; the new picture is in {path}" if path else "")))
         return 0 if is_same and path == self.output else 1
 
     def _sheet(self, recipe: dict[str, Any]) -> Sheet:

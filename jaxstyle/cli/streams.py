@@ -49,7 +49,7 @@ def safe_streams() -> Iterator[None]:
         yield
 
 
-def one_line(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape control characters, which a file's name can contain: they would start a line, or change the terminal."""
     return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
 
