@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from jaxstyle import files
 from jaxstyle.errors import InputError
 from jaxstyle.image.encode import quantized
+from jaxstyle.image.io import check_place
 
 PathLike = str | os.PathLike[str]
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -68,9 +69,4 @@ def check_animation(path: PathLike) -> None:
     """Raise InputError, before a long run, for a path that `save_animation` could not write."""
     if Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"{path} is no animation, expected one of {', '.join(FORMATS)}")
-    try:
-        if os.path.lexists(path) and not os.path.isfile(path):
-            raise InputError(f"cannot write {path}: it exists and is no regular file; choose another name")
-        files.probe(Path(os.path.realpath(path)))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    check_place(path)

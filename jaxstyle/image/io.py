@@ -229,6 +229,11 @@ def check_output(path: PathLike) -> None:
     """
     check_path(path)
     _format_of(path)
+    check_place(path)
+
+
+def check_place(path: PathLike) -> None:
+    """Raise InputError, before a long run, where no file could be written: no folder, no regular file, or no right."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise InputError(f"cannot write {path}: {target.parent} is not a directory; create it or choose another place")

@@ -175,8 +175,8 @@ def _refusal(name: str, stream: BufferedReader | BytesIO, head: bytes, reasons: 
                 return f"{name} is {tiff.description(stream)}"
         reason = one_line(error)
         return f"{name} has a header of {format_} that cannot be read ({reason}): get an intact copy, or save it as PNG"
-    found = unreadable.description(head)
-    if found is None:
+    description = unreadable.description(head)
+    if description is None:
         return f"{name} is no image in a known format: convert it to {', '.join(READABLE)}"
-    what, advice = found
+    what, advice = description
     return f"{name} is {what}, expected a picture ({', '.join(READABLE)}): {advice}"
