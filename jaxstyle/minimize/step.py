@@ -30,7 +30,7 @@ from jaxstyle.objective.base import (
 )
 from jaxstyle.objective.evaluate import checked_evaluation, compiled_value_and_grad
 from jaxstyle.objective.mesh import mesh_of, shardings_like
-from jaxstyle.objective.targets import Targets
+from jaxstyle.objective.targets import Targets, check_is_targets
 from jaxstyle.optim.averaging import average_of, with_averages_of
 from jaxstyle.typing import Image, Images, Optimizer, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
@@ -84,10 +84,9 @@ def init(
     check_image(image, min_side=objective.min_side)
     # For the check alone; accepted so that `init` and `step` take the same arguments.
     check_params(params, objective.layers)
-    if not isinstance(targets, Targets):
-        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    check_is_targets(targets)
     check_optimizer(optimizer)
-    regions = None if targets.guides is None else len(targets.guides.shares)
+    regions = targets.num_regions
     check_weight_shapes(weights, objective, regions)
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((image, weights)))
     if not traced:
@@ -274,9 +273,8 @@ def step(
     if is_batched(state):
         raise InputError("state is that of a batch, expected that of an image: jax.vmap(step) steps a batch")
     check_objective(objective)
-    if not isinstance(targets, Targets):
-        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
-    regions = None if targets.guides is None else len(targets.guides.shares)
+    check_is_targets(targets)
+    regions = targets.num_regions
     check_weight_shapes(weights, objective, regions)
     weights = broadcast_weights(weights, objective, regions)
     try:

@@ -95,7 +95,7 @@ def balance(
     if not (isinstance(strength, jax.Array) and strength.ndim == 0):
         check_number(strength, "strength", 0, 1)
     weights = LossWeights() if weights is None else weights
-    regions = None if targets.guides is None else len(targets.guides.shares)
+    regions = targets.num_regions
     check_weight_shapes(weights, objective, regions)
     # Of one type and shape, as other numbers, such as integers, would compile another program.
     weights = broadcast_weights(weights, objective, regions)

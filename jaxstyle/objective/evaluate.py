@@ -94,15 +94,14 @@ def checked_evaluation(
         ("style", objective.style_layers, targets.style),
     ):
         for layer in layers:
-            found, expected = arrays[layer].shape[-1], channels_of(params, layer)
-            if found != expected:
+            channels, expected = arrays[layer].shape[-1], channels_of(params, layer)
+            if channels != expected:
                 raise InputError(
-                    f"targets.{name} has {found} channels at {layer}, expected {expected}: make the targets with the "
-                    "same params"
+                    f"targets.{name} has {channels} channels at {layer}, expected {expected}: make the targets with "
+                    "the same params"
                 )
-    regions = None if targets.guides is None else len(targets.guides.shares)
-    check_weight_shapes(weights, objective, regions)
-    return jnp.asarray(image, jnp.float32), broadcast_weights(weights, objective, regions)
+    check_weight_shapes(weights, objective, targets.num_regions)
+    return jnp.asarray(image, jnp.float32), broadcast_weights(weights, objective, targets.num_regions)
 
 
 @functools.partial(Compiled, static_argnames="objective")

@@ -55,6 +55,11 @@ class Targets(NamedTuple):
     banks: dict[str, Bank] | None = None
     edges: AnyFeatures | None = None
 
+    @property
+    def num_regions(self) -> int | None:
+        """Number of regions; None without regions."""
+        return None if self.guides is None else len(self.guides.shares)
+
 
 class StyleStatistics(NamedTuple):
     """The style's half of the targets.
@@ -118,10 +123,15 @@ def make_targets(
     return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks, edges=edges)
 
 
-def check_targets(targets: Any, objective: Objective) -> None:
-    """Raise InputError unless `targets` are `Targets` with all layers of the objective."""
+def check_is_targets(targets: Any) -> None:
+    """Raise InputError unless `targets` are `Targets`."""
     if not isinstance(targets, Targets):
         raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+
+
+def check_targets(targets: Any, objective: Objective) -> None:
+    """Raise InputError unless `targets` are `Targets` with all layers of the objective."""
+    check_is_targets(targets)
     styles, guides = objective.style_layers, targets.guides
     for name, layers, arrays in (
         ("content", objective.content_layers, targets.content),
@@ -247,8 +257,7 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
     Raises:
         InputError: for wrong types, or a power out of range.
     """
-    if not isinstance(targets, Targets):
-        raise InputError(f"targets is {quote(targets)}, expected Targets: make_targets computes them")
+    check_is_targets(targets)
     if not (isinstance(power, jax.Array) and power.ndim == 0):
         check_number(power, "power", 0, MAX_POWER)
     # Traced, so that another power compiles nothing again.
