@@ -74,7 +74,9 @@ function boolean(field, id, changed) {
 
 function text(field, id, changed) {
   const input = make("input", { id, type: "text", placeholder: field.unset ?? "", autocomplete: "off", input: changed });
-  const set = (value) => (input.value = value ?? field.default ?? "");
+  // Several values, such as layers, are words of one line.
+  const words = (value) => (Array.isArray(value) ? value.join(" ") : String(value));
+  const set = (value) => (input.value = words((value?.length === 0 ? null : value) ?? field.default ?? ""));
   set(null);
   return { element: make("div", {}, input), get: () => input.value.trim() || null, set };
 }

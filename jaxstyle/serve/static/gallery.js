@@ -21,7 +21,7 @@ export function makeGallery(root) {
       list.replaceChildren(...pictures.map(({ id, width, height, time }) => make("li", {},
         make("a", { href: `#kept/${id}` },
           make("img", { src: `/api/gallery/${id}/thumb`, alt: `Picture of ${date(time)}`, loading: "lazy" }),
-          make("span", { "aria-hidden": "true" }, `${width} × ${height}, ${date(time)}`)))));
+          make("span", { "aria-hidden": "true" }, `${width}x${height}, ${date(time)}`)))));
     } catch (failure) {
       tell(text, failure.message);
     }
@@ -50,7 +50,7 @@ export function makeKept(root, begin) {
         .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]);
       panel.replaceChildren(
         make("h1", { tabIndex: -1 }, date(picture.time)),
-        make("p", { class: "quiet" }, `${picture.width} × ${picture.height} pixels`),
+        make("p", { class: "quiet" }, `${picture.width}x${picture.height} pixels`),
         make("p", { class: "buttons" },
           make("button", { type: "button", class: "primary", click: () => begin({ settings: recipe.settings ?? {} }) },
             "Use these settings"),

@@ -27,7 +27,7 @@ export async function offerInterrupted(root, go) {
       await offerInterrupted(root, go);
     };
     const done = picture.evaluation === undefined ? "" : `, ${count(picture.evaluation, "evaluation")} done`;
-    const name = `${picture.width ?? "?"} × ${picture.height ?? "?"} pixels${done}`;
+    const name = `${picture.width ?? "?"}x${picture.height ?? "?"} pixels${done}`;
     return make("li", {}, name, " ",
       make("button", { type: "button", class: "primary", "aria-label": `Continue the picture: ${name}`, click: act(async () => {
         const { id } = await post(`/api/interrupted/${picture.id}/resume`);

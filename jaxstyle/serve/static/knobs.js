@@ -36,7 +36,7 @@ export function makeKnobs(root, fields) {
 
   for (const field of fields.filter((other) => other.live === "instant" || other.live === "targets")) {
     const note = field.live === "targets" ? "Needs new targets, which takes a moment." : "";
-    const made = control({ ...field, group: "main" }, () => {
+    const made = control(field, () => {
       const value = made.get();
       if (value === null || made.element.querySelector(":invalid")) return;
       pending = { ...pending, [field.name]: value };
@@ -44,7 +44,10 @@ export function makeKnobs(root, fields) {
     }, note);
     controls.set(field.name, made);
   }
-  root.replaceChildren(make("h2", {}, "Turn while it paints"), ...[...controls.values()].map((made) => made.element), error);
+  const elements = (group) => fields.filter((field) => controls.has(field.name) && field.group === group)
+    .map((field) => controls.get(field.name).element);
+  root.replaceChildren(make("h2", {}, "Turn while it paints"), ...elements("main"), error,
+    make("details", {}, make("summary", {}, "More"), ...elements("more")));
 
   function show(run) {
     const live = run.live ?? {};

@@ -191,7 +191,7 @@ function details(run) {
     parts.push(`${duration(run.seconds_left)} left`);
   }
   if (["finished", "stopped"].includes(run.state) && run.seconds) parts.push(`after ${duration(run.seconds)}`);
-  if (run.width) parts.push(`${run.width} × ${run.height} pixels`);
+  if (run.width) parts.push(`${run.width}x${run.height} pixels`);
   if (run.stage && ["starting", "running"].includes(run.state)) parts.push(run.stage);
   return parts.join(" · ");
 }

@@ -86,7 +86,7 @@ export function makeSlot({ kind, title, hint, several = false, bundled, bytes, c
       const name = picture.name ?? `bundled ${kind}`;
       return make("figure", {},
         make("img", { src: `/api/pictures/${picture.id}/thumb`, alt: name }),
-        make("figcaption", {}, picture.width ? `${name}, ${picture.width} × ${picture.height} ` : `${name} `,
+        make("figcaption", {}, picture.width ? `${name}, ${picture.width}x${picture.height} ` : `${name} `,
           make("button", {
             type: "button", class: "link", "aria-label": `Remove ${name}`,
             click: () => { set(pictures.filter((other) => other !== picture)); find("input", element).focus(); },
