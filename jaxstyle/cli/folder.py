@@ -25,7 +25,8 @@ from jaxstyle.cli.logs import EventLogger, ResultPrinter
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
-from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, picture_fields, run_summary
+from jaxstyle.cli.report import BAR, batch_line, duration, picture_fields
+from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum

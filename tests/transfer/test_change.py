@@ -43,7 +43,7 @@ def test_the_weights_are_those_of_a_run_with_the_settings(inputs, change, preset
     result = js.stylize(**inputs, **options, callback=callback)
     expected = js.stylize(**inputs, **options | change | {"steps": 1}).weights
     for name, weights in result.weights._asdict().items():
-        np.testing.assert_allclose(weights, getattr(expected, name), rtol=2e-5, err_msg=name)
+        np.testing.assert_allclose(weights, getattr(expected, name), rtol=1e-4, err_msg=name)
     assert result.evaluations == 10
 
 
@@ -52,8 +52,8 @@ def test_weights_take_the_place_of_a_strength_and_back(inputs):
     callback, _ = changed_at(5, js.Change(style_weight=3.0), js.Change(strength=0.3))
     result = js.stylize(**inputs, **options, callback=callback)
     expected = js.stylize(**inputs, **options | {"strength": 0.3, "steps": 1}).weights
-    np.testing.assert_allclose(result.weights.style, expected.style, rtol=2e-5)
-    np.testing.assert_allclose(result.weights.content, expected.content, rtol=2e-5)
+    np.testing.assert_allclose(result.weights.style, expected.style, rtol=1e-4)
+    np.testing.assert_allclose(result.weights.content, expected.content, rtol=1e-4)
 
 
 def test_the_run_continues_from_the_present_image(inputs):
@@ -85,7 +85,9 @@ def test_later_stages_have_the_change_too(inputs, photograph):
 
 
 @pytest.mark.parametrize("preset", ["default", "gram"])
-def test_a_number_compiles_nothing(inputs, compiled, preset):
+def test_a_number_compiles_nothing(inputs, compiled, preset, photograph):
+    # Of a size of its own, so that the run compiles.
+    inputs = inputs | {"content": photograph("china.jpg", 50 + len(preset), 36), "callback_every": 2}
     options = {"preset": preset, "strength": 0.5, "steps": 25, "finish": 0, "scales": 1}
     numbers = []
 
@@ -95,7 +97,7 @@ def test_a_number_compiles_nothing(inputs, compiled, preset):
         return js.Change(**CHANGES[position]) if 0 <= position < len(CHANGES) else None
 
     before = len(compiled)
-    js.stylize(**inputs | {"callback_every": 2}, **options, callback=callback)
+    js.stylize(**inputs, **options, callback=callback)
     assert numbers[2] > before, "the run itself compiles, so that programs are counted at all"
     assert numbers[-1] == numbers[2], compiled[numbers[2] :]
     assert len(numbers) > len(CHANGES) + 3
@@ -108,7 +110,7 @@ def test_colors_and_styles_change_the_targets(inputs, photograph):
     result = js.stylize(**inputs, **options, callback=callback)
     expected = js.stylize(**inputs | {"style": style}, **options | {"steps": 1}, color="luminance")
     for name, weights in result.weights._asdict().items():
-        np.testing.assert_allclose(weights, getattr(expected.weights, name), rtol=2e-5, err_msg=name)
+        np.testing.assert_allclose(weights, getattr(expected.weights, name), rtol=1e-4, err_msg=name)
     chrominance = result.image - jnp.mean(result.image @ jnp.float32([0.299, 0.587, 0.114]))
     assert bool(jnp.isfinite(chrominance).all())
 
