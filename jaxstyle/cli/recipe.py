@@ -11,6 +11,7 @@ from jaxstyle.cli.outputs import NOT_IN_RECIPE
 from jaxstyle.files import checksum
 from jaxstyle.transfer.summary import provenance
 
+
 class BatchPlace(NamedTuple):
     """Place of a picture in the batch that it was made in.
 

@@ -35,7 +35,8 @@ class Serve:
     browser: bool = True
     """Open the address in the browser."""
     allow_remote: bool = False
-    """Permit a --host that other machines reach. Whoever has the address can use this machine, and nothing is encrypted."""
+    """Permit a --host that other machines reach. Whoever has the address can use this machine and see all pictures.
+    Nothing is encrypted."""
     compile_cache: Annotated[str, arg(metavar="auto|off|FOLDER")] = "auto"
     """Folder of compiled programs, which later runs reuse; auto is a folder in the user's cache."""
     verbose: Annotated[bool, arg(aliases=("-v",))] = False

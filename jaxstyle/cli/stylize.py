@@ -57,8 +57,8 @@ from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
 from jaxstyle.transfer.stage import full_size_stages, with_algorithm
 from jaxstyle.transfer.stylize import stylize
-from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.transfer.validate import MAX_SCALES
 from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights

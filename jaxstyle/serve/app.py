@@ -22,10 +22,11 @@ from jaxstyle.serve.pictures import MAX_BYTES, MAX_PIXELS, Picture, Pictures
 from jaxstyle.serve.plan import plan_json
 from jaxstyle.serve.previews import Previews
 from jaxstyle.serve.recipe import MEDIA_TYPES, command_of, picture_file
-from jaxstyle.serve.run import Inputs, Run, Segment
+from jaxstyle.serve.run import Run
 from jaxstyle.serve.runs import Runs
 from jaxstyle.serve.saved import SavedRuns
 from jaxstyle.serve.security import Guard
+from jaxstyle.serve.segment import Inputs, Segment
 from jaxstyle.serve.sweeps import Sweeps, make_sweep
 
 STATIC = Path(__file__).parent / "static"
@@ -179,8 +180,8 @@ def _routes(site: Site) -> list[Route]:
     def sweep(_: Request, body: dict[str, Any]) -> Any:
         made = make_sweep(_inputs(pictures, body), body.get("settings", {}), body.get("axes"), body.get("size", 128))
         site.sweeps.add(made)
-        for _, run in made.cells:
-            runs.submit(run)
+        for cell in made.cells:
+            runs.submit(cell[1])
         return {"id": made.id}
 
     def kept_picture(request: Request) -> Any:
@@ -241,7 +242,9 @@ def _routes(site: Site) -> list[Route]:
         post("/api/runs/{id}/pause", control(lambda run, _: run.pause())),
         post("/api/runs/{id}/resume", control(lambda run, _: run.resume())),
         post("/api/runs/{id}/stop", control(lambda run, _: run.stop())),
-        post("/api/runs/{id}/further", control(lambda run, body: run.further(body.get("evaluations"), body.get("size")))),
+        post(
+            "/api/runs/{id}/further", control(lambda run, body: run.further(body.get("evaluations"), body.get("size")))
+        ),
         post("/api/runs/{id}/back", control(lambda run, body: run.back(body.get("snapshot")))),
         post("/api/sweeps", sweep),
         get("/api/sweeps/{id}", lambda request: site.sweeps.get(request.path_params["id"]).to_json()),
@@ -261,7 +264,7 @@ def _response(value: Any) -> Response:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body of a request, refused before it is read if it says that it is too large, and at the latest when it is."""
+    """The body of a request, refused before it is read if it says that it is too large, at the latest when it is."""
     declared = request.headers.get("content-length", "0")
     parts, size = [], int(declared) if declared.isdecimal() else 0
     if size <= limit:
@@ -292,7 +295,9 @@ def _inputs(pictures: Pictures, body: dict[str, Any]) -> Inputs:
         raise InputError(f"paintings is {quote(paintings)}, expected 1 to {MAX_PAINTINGS} of them")
     mask = body.get("mask")
     return Inputs(
-        pictures.get(body.get("photo")), tuple(map(pictures.get, paintings)), None if mask is None else pictures.get(mask)
+        pictures.get(body.get("photo")),
+        tuple(map(pictures.get, paintings)),
+        None if mask is None else pictures.get(mask),
     )
 
 

@@ -29,7 +29,8 @@ def execute(run: Run, params: Params, checkpoint: Checkpoint | None) -> Result:
     regions, region_weights = inputs.load_regions(photo, styles)
     settings = run.segment.settings(region_weights)
     scales = pyramid(
-        *photo.shape[:2],
+        photo.shape[0],
+        photo.shape[1],
         settings.steps,
         settings.scales,
         share=settings.share,
@@ -49,5 +50,3 @@ def execute(run: Run, params: Params, checkpoint: Checkpoint | None) -> Result:
 
     options |= {"params": params, "regions": regions, "callback": follow, "checkpoint": checkpoint}
     return stylize(photo, styles, settings, callback_every=CALLBACK_EVERY, **options)
-
-

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Union
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, quote
 from jaxstyle.fields import documentation, is_option
+from jaxstyle.objective.base import check_weights
 from jaxstyle.transfer.presets import PRESETS, preset
 from jaxstyle.transfer.settings import RunOptions, Settings
 
@@ -22,6 +23,10 @@ MAIN = ("preset", "size", "strength", "style_scale", "edge_weight", "color", "st
 INSTANT = ("strength", "content_weight", "style_weight", "tv_weight", "edge_weight", "neighbor_weight")
 TARGETS = ("style_scale", "color")
 LIVE = (*INSTANT, *TARGETS)
+# Words of painters for them.
+LABELS = {"style_scale": "Stroke size", "edge_weight": "Edges", "color": "Colors", "steps": "Evaluations"}
+# What a sheet may vary: numbers and names that show their effect in a small picture.
+AXES = ("strength", "style_scale", "edge_weight", "color", "mosaic", "seed", "steps", "finish", "style_loss", "preset")
 # Least and greatest value and step of a slider.
 RANGES: dict[str, tuple[float, float, float]] = {
     "size": (MIN_SIZE, MAX_SIZE, 1),
@@ -74,6 +79,7 @@ class Wanted(NamedTuple):
         parsed = {name: _parse(name, value) for name, value in values.items()}
         scale = parsed.pop("style_scale", None)
         settings = self.settings.override(**parsed)
+        check_weights(settings.weights, settings.objective)
         return self._replace(settings=settings, style_scale=self.style_scale if scale is None else scale)
 
 
@@ -87,17 +93,21 @@ def options_json() -> dict[str, Any]:
         "style_scale": "Size of the brush strokes: the painting is resized by this factor. 2 doubles the strokes.",
     }
     fields = []
-    for name in sorted(defaults, key=lambda name: (MAIN.index(name) if name in MAIN else len(MAIN))):
+    for name in sorted(defaults, key=lambda name: MAIN.index(name) if name in MAIN else len(MAIN)):
         kind = {"preset": str, "size": int, "style_scale": float}.get(name) or kinds[name]
         type_, choices = _type_of(name, kind)
         low, high, step = RANGES.get(name, (None, None, 1 if type_ == "integer" else None))
         live = "instant" if name in INSTANT else "targets" if name in TARGETS else "restart"
         unset = "" if name not in _by_name() else _by_name()[name].metadata.get("unset", "")
-        field = {"name": name, "label": name.replace("_", " ").capitalize(), "help": texts.get(name, "")}
+        field = {
+            "name": name,
+            "label": LABELS.get(name, name.replace("_", " ").capitalize()),
+            "help": texts.get(name, ""),
+        }
         field |= {"type": type_, "default": defaults[name], "min": low, "max": high, "step": step, "choices": choices}
         fields.append(field | {"group": "main" if name in MAIN else "more", "live": live, "unset": unset})
     presets = {name: parse({"preset": name}).to_json() for name in PRESETS}
-    return {"fields": fields, "presets": presets}
+    return {"fields": fields, "presets": presets, "axes": list(AXES)}
 
 
 def parse(values: Any) -> Wanted:
@@ -120,7 +130,9 @@ def parse(values: Any) -> Wanted:
     base = preset(name)
     given = {key: value for key, value in parsed.items() if value != getattr(base, key)}
     # An edge term in every run, so that a change of its weight compiles nothing.
-    return Wanted(dataclasses.replace(base.override(**given), edges=True), size, scale, name)
+    settings = dataclasses.replace(base.override(**given), edges=True)
+    check_weights(settings.weights, settings.objective)
+    return Wanted(settings, size, scale, name)
 
 
 def recipe_values(recipe: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ KINDS = ("photo", "painting", "mask")
 # Of one file; and of all that are kept.
 MAX_BYTES, MAX_TOTAL_BYTES = 64 * 2**20, 512 * 2**20
 MAX_PIXELS = 64_000_000
-THUMB_SIDE = 320
+THUMB_SIDE = 640
 MIN_SIDE = 32
-BUNDLED = {"photo": "china.jpg", "painting": "starry_night.jpg"}
+BUNDLED: dict[Kind, str] = {"photo": "china.jpg", "painting": "starry_night.jpg"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxstyle.objective.base import Objective
 from jaxstyle.serve.options import Wanted
-from jaxstyle.serve.run import Inputs
+from jaxstyle.serve.segment import Inputs
 from jaxstyle.transfer import cost
 from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.transfer.memory import USABLE

@@ -6,10 +6,12 @@ from collections.abc import Callable, Hashable
 
 from jaxstyle.errors import InputError
 from jaxstyle.image.preview import levels, preview
-from jaxstyle.serve.pictures import THUMB_SIDE
-from jaxstyle.serve.run import Run, Snapshot, photo_at
+from jaxstyle.serve.run import Run, photo_at
+from jaxstyle.serve.segment import Snapshot
 
 MAX_SIDE = 1024
+# Of the small copies of earlier pictures.
+THUMB_SIDE = 320
 # Encoded pictures that are kept.
 KEPT = 32
 

@@ -6,28 +6,20 @@ picture. Each is a call of `stylize` from a picture.
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
-
-import numpy as np
-from jaxtyping import UInt8
+from typing import Any
 
 from jaxstyle.errors import InputError, check_integer
-from jaxstyle.image.masks import regions_of
 from jaxstyle.image.ops import fit
 from jaxstyle.image.preview import levels
-from jaxstyle.image.regions import Regions
 from jaxstyle.serve.options import LIVE, MAX_SIZE, MIN_SIZE, Wanted
-from jaxstyle.serve.pictures import Picture
+from jaxstyle.serve.segment import Clock, Inputs, Segment, Snapshot
 from jaxstyle.transfer.change import Change
+from jaxstyle.transfer.pyramid import Scale
 from jaxstyle.transfer.result import Progress, Result
-from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.validate import MAX_STEPS
-from jaxstyle.typing import AnyImage, Image
-
-Pixels = UInt8[np.ndarray, "height width 3"]
+from jaxstyle.typing import AnyImage
 
 # Earlier pictures of a segment that are kept, about.
 SNAPSHOTS = 12
@@ -36,93 +28,6 @@ MAX_SNAPSHOTS = 60
 MIN_STEPS = 20
 # States from which a run does nothing any more by itself.
 ENDED = ("finished", "stopped", "failed", "interrupted")
-
-
-class Inputs(NamedTuple):
-    """Pictures of a run.
-
-    Attributes:
-        photo: the content.
-        paintings: whose styles are blended.
-        mask: divides the photo into regions; None for no regions.
-    """
-
-    photo: Picture
-    paintings: tuple[Picture, ...]
-    mask: Picture | None = None
-
-    def load_styles(self, wanted: Wanted) -> list[Image]:
-        """Decode the paintings."""
-        side = max(1, round(wanted.size * wanted.style_scale))
-        return [painting.load(side, wanted.settings.min_side) for painting in self.paintings]
-
-    def load_regions(self, photo: AnyImage, styles: Sequence[AnyImage]) -> tuple[Regions | None, tuple[float, ...]]:
-        """Decode the mask."""
-        if self.mask is None:
-            return None, (1.0,)
-        return regions_of(photo, self.mask.load_mask(), styles)
-
-
-class Snapshot(NamedTuple):
-    """An earlier picture.
-
-    Attributes:
-        id: name.
-        evaluation: after which it was taken.
-        pixels: in 8 bits.
-        scales: sizes that the run still had to go through, this one included.
-        steps: evaluations that it had left.
-    """
-
-    id: str
-    evaluation: int
-    pixels: Pixels
-    scales: int
-    steps: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Describe the picture for the page."""
-        height, width, _ = self.pixels.shape
-        return {"id": self.id, "evaluation": self.evaluation, "width": width, "height": height}
-
-
-class Segment(NamedTuple):
-    """A call of `stylize`.
-
-    Attributes:
-        wanted: settings; `init` is that of the settings, or `start`.
-        start: picture to start from; None for that of the settings.
-    """
-
-    wanted: Wanted
-    start: Pixels | None = None
-
-    def settings(self, region_weights: tuple[float, ...] = (1.0,)) -> Settings:
-        """Return the settings of the call."""
-        weights = {} if region_weights == (1.0,) else {"region_weight": region_weights}
-        settings = replace(self.wanted.settings, **weights)
-        return settings if self.start is None else replace(settings, init=self.start.astype(np.float32) / 255)
-
-
-@dataclass
-class Clock:
-    """Seconds that a run has worked, without its pauses."""
-
-    total: float = 0.0
-    since: float | None = None
-
-    def start(self) -> None:
-        """Begin to count."""
-        self.since = time.perf_counter()
-
-    def stop(self) -> None:
-        """End counting."""
-        self.total, self.since = self.seconds, None
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return self.total + (0.0 if self.since is None else time.perf_counter() - self.since)
 
 
 @dataclass(eq=False)
@@ -170,6 +75,9 @@ class Run:
         self._next: Segment | None = None
         self._paused = self._stopping = self._interrupting = False
         self._timed: tuple[float, float] | None = None
+        # The present size and loss, and the evaluations of the segment before it.
+        self._scale: tuple[Scale | None, int] = None, 0
+        self._segment_evaluations = 0
         height, width = self.size = self.inputs.photo.size_at(self.wanted.size, self.wanted.settings.min_side)
         self.stage = f"waiting: {width}x{height}"
         self.steps = self.wanted.settings.steps
@@ -208,7 +116,7 @@ class Run:
         with self._condition:
             return None if self._picture is None else (self.version, self._picture)
 
-    def snapshot(self, id: str) -> Snapshot:
+    def snapshot(self, id: Any) -> Snapshot:
         """Return an earlier picture.
 
         Raises:
@@ -247,14 +155,14 @@ class Run:
         """Wait, between two chunks of steps, until `resume`."""
         with self._condition:
             self._refuse_if(self.state not in ("starting", "running"), "is not running, so it cannot pause")
-            self._paused = True
+            self._paused, self.status = True, "pausing after the running steps"
         self._changed()
 
     def resume(self) -> None:
         """End a pause."""
         with self._condition:
             self._refuse_if(not self._paused, "is not paused")
-            self._paused = False
+            self._paused, self.status = False, ""
             self._condition.notify_all()
         self._changed()
 
@@ -262,7 +170,7 @@ class Run:
         """End the run, and keep its picture."""
         with self._condition:
             self._refuse_if(self.ended, "has ended already")
-            self._stopping = True
+            self._stopping, self._next, self.status = True, None, "stopping after the running steps"
             if self.state == "queued":
                 self.state, self.status = "stopped", "stopped before it began"
             self._condition.notify_all()
@@ -298,7 +206,7 @@ class Run:
             self._queue(Segment(wanted, levels(self._picture)))
         self._changed()
 
-    def back(self, id: str) -> None:
+    def back(self, id: Any) -> None:
         """Go on from an earlier picture, with the present settings.
 
         Raises:
@@ -309,11 +217,11 @@ class Run:
         segment = Segment(self.wanted._replace(settings=settings), snapshot.pixels)
         with self._condition:
             self._refuse_if(self.state in ("queued", "failed", "interrupted"), "cannot go back now")
-            self._paused = False
+            self._paused = self._stopping = False
             if self.ended:
                 self._queue(segment)
             else:
-                self._next = segment
+                self._next, self.status = segment, "going back after the running steps"
             self._condition.notify_all()
         self._changed()
 
@@ -327,6 +235,7 @@ class Run:
             self.state, self.position, self._stopping = "starting", 0, False
             self.stage, self.error = "preparing", None
             self.base, self._timed, self._pending = self.evaluations, None, None
+            self._scale, self._segment_evaluations = (None, 0), 0
             self.steps = self.base + self.wanted.settings.steps
             self._clock.start()
         self._changed()
@@ -350,7 +259,7 @@ class Run:
         self._changed()
         with self._condition:
             if self._paused and not self._leaving:
-                self.state = "paused"
+                self.state, self.status = "paused", ""
                 self._clock.stop()
                 self.revision += 1
                 self.notify()
@@ -412,7 +321,11 @@ class Run:
         scale = progress.scale
         number = scales.index(scale.factor) + 1
         of = f", size {number} of {len(scales)}" if len(scales) > 1 else ""
-        self.stage = f"{scale.width}x{scale.height}{of}"
+        if scale != self._scale[0]:
+            self._scale = scale, self._segment_evaluations
+        self._segment_evaluations = progress.evaluations
+        at_end = progress.evaluations - self._scale[1] >= scale.steps and progress.fraction < 1
+        self.stage = f"{scale.width}x{scale.height}{of}" + (", preparing what comes next" if at_end else "")
         losses = progress.losses
         self.losses.append([self.evaluations, *(float(each) for each in (losses.total, losses.content, losses.style))])
         now, fraction = self._clock.seconds, progress.fraction

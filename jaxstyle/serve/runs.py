@@ -96,6 +96,7 @@ class Runs:
                 run.stop()
             self._queue = [other for other in self._queue if other is not run]
             del self._runs[run.id]
+            self._number()
         self.saved.remove(run.id)
         self._changed()
 
@@ -120,9 +121,14 @@ class Runs:
                 if run.begin():
                     self._active = run
                     threading.Thread(target=self._work, args=(run,), name=f"run {run.id}", daemon=True).start()
-            for place, run in enumerate(self._queue, 1):
-                run.position = place
+            self._number()
         self._changed()
+
+    def _number(self) -> None:
+        """Tell the waiting runs their places."""
+        for place, run in enumerate(self._queue, 1):
+            run.position = place
+            run.revision += 1
 
     def _work(self, run: Run) -> None:
         self._threads[threading.get_ident()] = run
@@ -168,7 +174,7 @@ class Runs:
         except InputError as error:
             log.warning("the picture is not in the gallery: %s", error)
 
-    def _count_program(self, event: str, _: float, **details: Any) -> None:
+    def _count_program(self, event: str, duration_secs: float, **details: Any) -> None:
         run = self._threads.get(threading.get_ident())
         if run is not None and event.endswith(COMPILED):
             run.programs += 1
@@ -176,5 +182,3 @@ class Runs:
     def _changed(self) -> None:
         self.revision += 1
         self.notify()
-
-

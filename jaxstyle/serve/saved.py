@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +23,8 @@ from jaxstyle.image.preview import levels, preview
 from jaxstyle.minimize.checkpoint import Checkpoint
 from jaxstyle.serve.options import parse
 from jaxstyle.serve.pictures import THUMB_SIDE, Picture, Pictures
-from jaxstyle.serve.run import Inputs, Run, Segment
+from jaxstyle.serve.run import Run
+from jaxstyle.serve.segment import Inputs, Segment
 
 log = logging.getLogger(__name__)
 

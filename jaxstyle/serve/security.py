@@ -63,7 +63,9 @@ class Guard:
             return _refusal(scope, "the address is not that of this server, expected the one that it printed")
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin is None:
-            return _refusal(scope, "the request does not say which page it comes from, expected the page of this server")
+            return _refusal(
+                scope, "the request does not say which page it comes from, expected the page of this server"
+            )
         if origin is not None and origin != f"http://{hosts[0]}":
             return _refusal(scope, "the request comes from another page, expected the page of this server")
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token")

@@ -60,7 +60,9 @@ def serve(
         port, token = listening.getsockname()[1], new_token()
         site = make_site(gallery, saved, network)
         if remote:
-            log.warning("other machines reach this server: whoever has the address can use it, and nothing is encrypted")
+            log.warning(
+                "other machines reach this server: whoever has the address can use it, and nothing is encrypted"
+            )
         # The one line of standard output: for people and programs.
         print(address(host, port, token), flush=True)
         if browser:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxstyle.errors import InputError, check_integer, quote
-from jaxstyle.serve.options import MIN_SIZE, parse
-from jaxstyle.serve.run import Inputs, Run, Segment
+from jaxstyle.serve.options import AXES, MIN_SIZE, parse
+from jaxstyle.serve.run import Run
+from jaxstyle.serve.segment import Inputs, Segment
 
 MAX_CELLS = 25
 MAX_SIDE = 512
@@ -83,6 +84,8 @@ def make_sweep(inputs: Inputs, settings: Any, axes: Any, size: Any) -> Sweep:
     if not isinstance(axes, Mapping) or not 1 <= len(axes) <= 2:
         raise InputError(f"axes is {quote(axes)}, expected one or two options with a list of values each")
     for name, values in axes.items():
+        if name not in AXES:
+            raise InputError(f"a sheet cannot vary {quote(name)}, expected one of {', '.join(AXES)}")
         if not isinstance(values, list) or not values:
             raise InputError(f"the axis {quote(name)} has {quote(values)}, expected a list of values")
     check_integer(size, "size", MIN_SIZE, MAX_SIDE)

@@ -15,7 +15,7 @@ from jaxstyle.transfer.settings import TERMS, Settings
 from jaxstyle.typing import AnyImage
 
 # From the styles and the settings to a job at full size.
-JobMaker = Callable[[Sequence[AnyImage], Settings], Job]
+JobMaker = Callable[[Sequence[Any], Settings], Job]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Changing:
         make: makes a job.
     """
 
-    def __init__(self, styles: Sequence[AnyImage], settings: Settings, make: JobMaker):
+    def __init__(self, styles: Sequence[Any], settings: Settings, make: JobMaker):
         self.styles, self.settings, self.make = styles, settings, make
         self.job = make(styles, settings)
 

@@ -102,6 +102,7 @@ def make_problem(
         initial = content_features(mesh_params, put(starts), objective)
         features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
+
     def measure(jobs: Sequence[Job], strengths: Sequence[float]) -> LossWeights:
         # With an edge weight of 1, from which that of any other follows.
         unit = [job.weights._replace(edges=jnp.ones_like(job.weights.edges)) for job in jobs]

@@ -27,7 +27,6 @@ from jaxstyle.transfer.validate import check_parameters
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 
-
 Callback = Callable[[Progress], bool | Change | None]
 
 
@@ -100,7 +99,7 @@ def stylize(
     settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
     styles = list(style) if isinstance(style, list | tuple) else [style]
 
-    def make(styles: Sequence[AnyImage], settings: Settings) -> Job:
+    def make(styles: Sequence[Any], settings: Settings) -> Job:
         return make_job(content, styles, settings, style_weights=style_weights, regions=regions)
 
     changing = Changing(styles, settings, make)

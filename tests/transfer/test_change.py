@@ -133,7 +133,7 @@ def test_a_wrong_change_is_an_error(inputs, change, words):
 
 def test_a_run_without_an_edge_term_gets_none(inputs):
     callback, _ = changed_at(1, js.Change(edge_weight=2.0))
-    with pytest.raises(js.InputError, match="edge_weight is 2.0, but the run has no edge term"):
+    with pytest.raises(js.InputError, match=r"edge_weight is 2\.0, but the run has no edge term"):
         js.stylize(**inputs | {"edges": False}, preset="gram", steps=5, callback=callback)
 
 
@@ -150,7 +150,7 @@ def test_a_changed_run_is_resumed_with_the_settings_of_the_change(inputs, change
 
     js.stylize(**inputs, **options, callback=stopping, checkpoint=js.Checkpoint(path, every=1e9))
     resume = js.Checkpoint(path, resume=True)
-    with pytest.raises(js.InputError, match="other (strength|color)"):
+    with pytest.raises(js.InputError, match=r"other (strength|color)"):
         js.stylize(**inputs, **options, checkpoint=resume)
     resumed = js.stylize(**inputs, **options | change.settings(), checkpoint=resume)
     np.testing.assert_array_equal(resumed.losses.total, whole.losses.total)
@@ -164,5 +164,3 @@ def test_convergence_counts_from_the_change(inputs):
     result = js.stylize(**inputs | {"callback_every": 7}, **options, callback=callback)
     assert result.status is js.Status.CONVERGED
     assert (result.evaluations - 7) % 20 == 0
-
-
