@@ -13,7 +13,11 @@ import { makeStart } from "./start.js";
 import { followTheme } from "./theme.js";
 import { stateOf } from "./words.js";
 
-const ACTIVE = ["starting", "running", "paused", "queued"];
+/** The run that works, otherwise one that waits. */
+const activeOf = (runs) => {
+  const some = (states) => runs.find((run) => states.includes(run.state) && !run.sweep);
+  return some(["starting", "running", "paused"]) ?? some(["queued"]);
+};
 
 const go = (place) => (location.hash = `#${place}`);
 const place = () => location.hash.slice(1);
@@ -72,7 +76,7 @@ async function begin() {
   function show() {
     const list = [...runs.values()];
     showRuns(list, place());
-    const current = list.find((run) => ACTIVE.includes(run.state) && !run.sweep);
+    const current = activeOf(list);
     tell(active, current && place() !== `run/${current.id}` ? stateOf(current) : "");
     if (current) active.href = `#run/${current.id}`;
   }
@@ -96,7 +100,7 @@ async function begin() {
     start.drop([...event.dataTransfer.files]);
   });
   if (!place()) {
-    const current = [...runs.values()].find((run) => ACTIVE.includes(run.state) && !run.sweep);
+    const current = activeOf([...runs.values()]);
     history.replaceState(null, "", current ? `#run/${current.id}` : "#new");
   }
   route();

@@ -34,10 +34,10 @@ export function makeRuns(root) {
 
 const blank = () => make("a", {}, make("img", { alt: "" }), make("span", {}), make("progress", { max: 1, "aria-hidden": "true" }));
 
-/** The newest first; the cells of a sheet are one entry. */
+/** In the server's order, the newest first; the cells of a sheet are one entry. */
 function entries(runs) {
   const result = new Map();
-  for (const run of runs.toReversed()) {
+  for (const run of runs) {
     if (!run.sweep) {
       const ended = ["finished", "stopped"].includes(run.state);
       result.set(run.id, {
@@ -52,7 +52,7 @@ function entries(runs) {
     const done = cells.filter((other) => ["finished", "stopped", "failed"].includes(other.state)).length;
     result.set(`sheet ${run.sweep}`, {
       place: `sheet/${run.sweep}`,
-      image: `/api/runs/${cells[0].id}/photo`,
+      image: `/api/runs/${run.id}/photo`,
       text: `Sheet, ${done} of ${cells.length} pictures`,
       fraction: done < cells.length ? done / cells.length : null,
     });

@@ -73,7 +73,7 @@ export function makeSheet(root, { options, runOf, go }) {
       if (image.getAttribute("src") !== source) image.src = source;
       image.hidden = false;
     }
-    const state = cell.state === "finished" ? "" : stateOf(run);
+    const state = cell.state === "finished" ? "" : run.error ? `${stateOf(run)}: ${run.error}` : stateOf(run);
     tell(words, state);
     const values = Object.entries(axesOf(cell)).map(([name, value]) => `${label(name)} ${show1(value)}`).join(", ");
     button.setAttribute("aria-label", `Continue with ${values}${state ? ` (${state})` : ""}`);

@@ -49,6 +49,7 @@ export function makeStart(root, options, go) {
         : photo.isEmpty() ? "Choose a photo." : "Choose a painting.");
       return;
     }
+    if (plan.textContent.startsWith("Choose")) tell(plan, "Estimating memory and time …");
     try {
       const answer = await post("/api/plan", request());
       plan.className = answer.fits ? "" : "bad";

@@ -40,6 +40,7 @@ export function makeViewer(root) {
     zoom = next;
     layOut();
     canvas.scrollTo(left, top);
+    load();
   }
 
   function step(direction) {
@@ -99,7 +100,9 @@ export function makeViewer(root) {
   let current = "";
 
   const load = latest(async () => {
-    const { source, alt } = wanted;
+    // Large pictures arrive reduced, unless somebody looks at their pixels.
+    const source = wanted.source && zoom !== null ? `${wanted.source}${wanted.source.includes("?") ? "&" : "?"}full=1` : wanted.source;
+    const { alt } = wanted;
     if (!source || source === current || document.hidden) return;
     const image = new Image();
     image.src = source;

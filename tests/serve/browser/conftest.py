@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 # A laptop of two cores paints and tests at the same time.
-PATIENCE = 30_000
+PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 
@@ -28,22 +28,23 @@ class Server:
 
     Attributes:
         address: with the token, as printed.
-        folder: of the gallery and the checkpoints.
+        folder: of the gallery, and of the runs that have not finished.
     """
 
     def __init__(self, folder: Path, weights: str, cache: Path):
         self.folder = folder
         command = [sys.executable, "-m", "jaxstyle", "serve", "--no-browser", "--port", "0"]
-        command += ["--folder", str(folder), "--weights", weights]
-        # Of the tests' compiler settings, but without their check of every call, as a user runs it.
-        environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": str(cache)}
+        command += ["--gallery", str(folder / "gallery"), "--weights", weights, "--compile-cache", str(cache)]
+        # Runs that do not finish are saved in the user's cache.
+        environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true", "XDG_CACHE_HOME": str(folder / "cache")}
         self._process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.output = ""
         self.address = self._read_address()
         # A full pipe would stop the server.
-        threading.Thread(target=self._read_rest, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_rest)
+        self._reader.start()
 
     def _read_address(self) -> str:
         for line in self._process.stdout:
@@ -65,12 +66,16 @@ class Server:
     def interrupt(self) -> int:
         """Send Ctrl-C; return the exit code."""
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(60)
+        code = self._process.wait(60)
+        self._reader.join()
+        self._process.stdout.close()
+        return code
 
     def close(self) -> None:
+        """End the server, if it has not ended yet."""
         if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait(60)
+            self._process.kill()
+            self.interrupt()
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +95,7 @@ def start_server(tiny_weights, tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(start_server, tmp_path_factory):
     """A server for tests that do not end it."""
-    return start_server(tmp_path_factory.mktemp("gallery"))
+    return start_server(tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture(scope="session")
@@ -116,9 +121,10 @@ def open_page(chromium):
     problems, contexts = [], []
 
     def open_(address, allowed="", **options):
-        context = chromium.new_context(**({"viewport": {"width": 1400, "height": 900}} | options))
-        contexts.append(context)
         host = urlsplit(address).netloc
+        usual = {"viewport": {"width": 1400, "height": 900}, "base_url": f"http://{host}"}
+        context = chromium.new_context(**(usual | options))
+        contexts.append(context)
 
         def check_request(request):
             parts = urlsplit(request.url)
@@ -191,13 +197,18 @@ class User:
         """Set a field of the form."""
         self.page.locator(f"#new [data-field={field}]").locator("input[type=number], input[type=text]").fill(str(value))
 
-    def choose(self, size: int = 64, steps: int = 20, **settings: object) -> None:
-        """Drop a photo and a painting, and fill in settings."""
-        self.drop(".slot.photo", self.pictures / "photo.jpg")
-        self.drop(".slot.painting", self.pictures / "painting.png")
-        self.page.locator("#new details").first.evaluate("details => { details.open = true; }")
-        for name, value in {"size": size, "steps": steps, **settings}.items():
+    def set_all(self, size: int = 64, steps: int = 20, **settings: object) -> None:
+        """Fill in settings of a quick run: one size and no finish, so that few programs are compiled."""
+        self.page.locator("#new details:has(#more-fields)").evaluate("details => { details.open = true; }")
+        for name, value in {"size": size, "steps": steps, "scales": 1, "finish": 0, **settings}.items():
             self.set(name, value)
+
+    def choose(self, **settings: object) -> None:
+        """Drop a photo and a painting, and fill in settings."""
+        for kind, name in (("photo", "photo.jpg"), ("painting", "painting.png")):
+            if not self.page.locator(f".slot.{kind} figure").count():
+                self.drop(f".slot.{kind}", self.pictures / name)
+        self.set_all(**settings)
         expect(self.page.locator("#new .slot figure img")).to_have_count(2)
 
     def start(self, **settings: object) -> str:
@@ -207,9 +218,9 @@ class User:
         self.page.wait_for_url("**#run/*")
         return self.page.url.split("#run/")[1]
 
-    def start_long(self) -> str:
+    def start_long(self, steps: int = 1_000_000) -> str:
         """Start a picture that does not end by itself, and wait until it is painted."""
-        run = self.start(steps=1_000_000, tolerance=0)
+        run = self.start(steps=steps, tolerance=0)
         self.wait_until(run, lambda state: state["state"] == "running" and state["evaluations"] > 3)
         return run
 

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
 UNNAMED = """() => [...document.querySelectorAll("a, button, input, select, summary, progress, [role], [tabindex='0']")]
-  .filter((element) => element.checkVisibility())
+  .filter((element) => element.checkVisibility() && !element.closest("[aria-hidden=true]"))
   .filter((element) => !(element.getAttribute("aria-label") || element.labels?.length || element.textContent.trim()
     || element.querySelector("img[alt]:not([alt=''])")))
   .map((element) => element.outerHTML)"""
@@ -139,7 +139,7 @@ def test_a_picture_is_made_with_the_keyboard_alone(user):
 
 def test_nothing_asks_in_a_dialog_of_the_browser(user):
     dialogs = []
-    user.page.on("dialog", dialogs.append)
+    user.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     run = user.start_long()
     user.press("Stop and keep")
     user.wait_until(run, lambda state: state["state"] == "stopped")

@@ -28,8 +28,7 @@ def test_dropped_files_become_a_picture_that_grows(user):
 def test_bundled_pictures_take_one_click_each(user):
     user.press("Use the bundled photo")
     user.press("Use the bundled painting")
-    user.set("size", 64)
-    user.set("steps", 3)
+    user.set_all(steps=3)
     user.press("Start")
     expect(user.page.locator("#run-state")).to_have_text("Finished")
 
@@ -48,8 +47,7 @@ def test_chosen_files_several_paintings_and_a_mask_are_used(user):
     expect(page.locator(".slot figure")).to_have_count(4)
     page.get_by_role("button", name="Remove photo.jpg").last.click()
     expect(page.locator(".slot.painting figure")).to_have_count(1)
-    user.set("size", 64)
-    user.set("steps", 3)
+    user.set_all(steps=3)
     user.press("Start")
     expect(page.locator("#run-state")).to_have_text("Finished")
     run = user.state(page.url.split("#run/")[1])
