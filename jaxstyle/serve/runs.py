@@ -103,6 +103,8 @@ class Runs:
     def close(self, timeout: float | None = None) -> bool:
         """Interrupt the runs, whose checkpoints stay; return True once the present one has ended."""
         with self._lock:
+            if not self._closed:
+                jax.monitoring.unregister_event_duration_listener(self._count_program)
             self._closed = True
             waiting, self._queue = self._queue, []
             for run in (*waiting, *([] if self._active is None else [self._active])):
@@ -110,7 +112,8 @@ class Runs:
             ended = self._idle.wait_for(lambda: self._active is None, timeout)
         for run in waiting:
             self.saved.save(run)
-        jax.monitoring.unregister_event_duration_listener(self._count_program)
+        if ended:
+            self.saved.close()
         return ended
 
     def _advance(self) -> None:

@@ -153,6 +153,12 @@ class SavedRuns:
         self._lock(id)
         return run
 
+    def close(self) -> None:
+        """Let go of the runs, which the next server then offers."""
+        while self._locks:
+            _, lock = self._locks.popitem()
+            os.close(lock)
+
     def _free(self) -> list[str]:
         """Names of the runs that no living server holds."""
         return [id for id in self._names() if id not in self._locks and not _is_locked(self._folder(id) / "lock")]

@@ -97,7 +97,9 @@ def test_the_size_of_strokes_and_colors_make_new_targets(browser):
     image, photo = np.asarray(run.result.image), np.asarray(run.inputs.photo.load(64, 32))
     # Two differences of channels are the photo's, but for clipped pixels.
     inside = (image > 0.02).all(-1) & (image < 0.98).all(-1)
-    np.testing.assert_allclose((image[..., 0] - image[..., 2])[inside], (photo[..., 0] - photo[..., 2])[inside], atol=2e-3)
+    np.testing.assert_allclose(
+        (image[..., 0] - image[..., 2])[inside], (photo[..., 0] - photo[..., 2])[inside], atol=2e-3
+    )
 
 
 @pytest.mark.parametrize(
