@@ -54,8 +54,6 @@ class Serve:
         from jaxstyle.serve.server import serve
 
         check_between("--port", self.port, 0, 65535)
-        if self.gallery.exists() and not self.gallery.is_dir():
-            raise InputError(f"--gallery is {self.gallery}, which is no folder: choose another one")
         enable_compilation_cache(self.compile_cache)
         check_backend()
         cache = cache_folder()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.errors import InputError
+from jaxstyle.files import probe
 from jaxstyle.image import io
 from jaxstyle.image.preview import levels, preview
 from jaxstyle.serve.pictures import MAX_PIXELS, THUMB_SIDE, named
@@ -20,22 +21,26 @@ class Gallery:
     """A folder of pictures.
 
     Args:
-        folder: is created with the first picture.
+        folder: is created if necessary.
+
+    Raises:
+        InputError: if it cannot be created or written.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe(folder / "picture.png")
+        except OSError as error:
+            raise InputError(f"--gallery is {folder}, which cannot be written: {error.strerror}") from error
 
     def add(self, image: AnyImage, recipe: Mapping[str, Any]) -> str:
         """Save a picture; return its name.
 
         Raises:
-            InputError: if the folder cannot be written.
+            InputError: if the folder cannot be written any more.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot create the gallery {self.folder}: {error.strerror}") from error
         name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         io.save_image(self.folder / f"{name}.png", image, recipe=recipe, replace=False)
         return name
@@ -78,6 +83,7 @@ class Gallery:
     def _paths(self) -> dict[str, Path]:
         """The files by name: a name from outside is only looked up, never made a path."""
         if not self.folder.is_dir():
+            # Removed while the server works.
             return {}
         paths = (path for path in self.folder.iterdir() if path.suffix == ".png" and NAME.fullmatch(path.stem))
         return {path.stem: path for path in paths if path.is_file() and not path.is_symlink()}

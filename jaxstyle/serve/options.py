@@ -18,7 +18,7 @@ MIN_SCALE, MAX_SCALE = 0.1, 8.0
 MAX_PAINTINGS = 8
 
 # Shown first. The others are folded away.
-MAIN = ("preset", "size", "strength", "style_scale", "edge_weight", "color", "steps")
+MAIN = ("size", "strength", "style_scale", "edge_weight", "color", "steps", "preset")
 # A change compiles and evaluates nothing; a change computes new targets. All others start a run anew.
 INSTANT = ("strength", "content_weight", "style_weight", "tv_weight", "edge_weight", "neighbor_weight")
 TARGETS = ("style_scale", "color")

@@ -60,8 +60,8 @@ def serve(
     # Before anybody waits for them.
     weights_sha256(network)
     with contextlib.closing(_listen(host, port)) as listening:
-        port, token = listening.getsockname()[1], new_token()
         site = make_site(gallery, saved, network)
+        port, token = listening.getsockname()[1], new_token()
         if remote:
             log.warning(
                 "other machines reach this server: whoever has the address can use it, and nothing is encrypted"

@@ -261,7 +261,7 @@ def test_a_download_has_the_recipe(browser, name, kind):
     # Dropped on the page again.
     uploaded = browser.upload("painting", response.content)
     assert uploaded["recipe"]["settings"]["strength"] == 0.35
-    again = browser.start(**{name: value for name, value in uploaded["recipe"]["settings"].items()})
+    again = browser.start(**uploaded["recipe"]["settings"])
     assert again.wanted == run.wanted
     browser.finish(again)
     np.testing.assert_array_equal(again.result.image, run.result.image)

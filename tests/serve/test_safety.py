@@ -1,4 +1,4 @@
-"""Who may ask: every wrong token, host, origin and name is refused with a sentence, and nothing of the machine shows."""
+"""Who may ask: a wrong token, host, origin or name is refused with a sentence, and nothing of the machine shows."""
 
 import io
 

@@ -25,14 +25,13 @@ def test_the_gallery_survives_a_restart(serving, tmp_path):
 
 
 def test_the_gallery_shows_pictures_alone(serving, tmp_path):
-    folder = tmp_path / "gallery"
-    folder.mkdir()
+    browser, folder = serving(), tmp_path / "gallery"
     js.save_image(folder / "mine.png", np.zeros((40, 40, 3), np.float32))
     (folder / "broken.png").write_bytes(b"x")
     (folder / "notes.txt").write_text("x")
     (folder / "link.png").symlink_to("/etc/passwd")
     (folder / "folder.png").mkdir()
-    assert [picture["id"] for picture in serving().get("/api/gallery")] == ["mine"]
+    assert [picture["id"] for picture in browser.get("/api/gallery")] == ["mine"]
 
 
 def interrupted(serving, **settings):
@@ -114,8 +113,9 @@ def test_damaged_runs_are_not_offered(serving, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_warning(serving, tmp_path, caplog):
     (tmp_path / "saved").write_text("in the way")
-    (tmp_path / "gallery").write_text("in the way")
     browser = serving()
+    (tmp_path / "gallery").rmdir()
+    (tmp_path / "gallery").write_text("in the way")
     run = browser.finish(browser.start(steps=2))
     assert run.state == "finished"
     assert "the run is not saved" in caplog.text
