@@ -35,7 +35,8 @@ class Process:
             weights,
             *words,
         ]
-        environment = os.environ | {"JAXSTYLE_CACHE": str(folder / "cache")}
+        # Programs that one server compiles are there for the next one.
+        environment = os.environ | {"JAXSTYLE_CACHE": str(folder / "cache"), "JAX_ENABLE_COMPILATION_CACHE": "true"}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, **streams)
         self.address = self.process.stdout.readline().strip()
@@ -79,12 +80,17 @@ class Process:
         return self.process.returncode, output, errors
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture
-def started(tmp_path, tiny_weights):
+def started(tmp_path, tiny_weights, programs):
     with contextlib.ExitStack() as ends:
 
         def start(*words):
-            process = Process(tmp_path, tiny_weights, *words)
+            process = Process(tmp_path, tiny_weights, "--compile-cache", str(programs), *words)
             ends.callback(process.process.wait, 30)
             ends.callback(process.process.kill)
             return process

@@ -46,6 +46,14 @@ def test_the_share_of_the_content_halves_with_each_doubling_beyond_the_detail():
     assert [content_share(resize_job(job, stage.factor), stage) for stage in stages] == [1.0, 50 / 160, 50 / 320]
 
 
+def test_a_picture_as_the_start_counts_as_that_of_a_scale_before():
+    settings = js.preset("gram").override(detail=50, init=js.white_noise(3, 40, 64))
+    content = js.white_noise(1, 200, 320)
+    job = make_job(content, [js.white_noise(2, 200, 160)], settings)
+    (stage,) = stages_of([job], settings)
+    assert content_share(resize_job(job, stage.factor), stage) == 50 / 320
+
+
 def test_the_content_is_a_mixture_of_features(tiny_params):
     """Of two images in a batch, only that beyond the detail takes part of its content from the initial image."""
     settings = js.preset("gram").override(scales=2, detail=64)
