@@ -159,6 +159,8 @@ export function makeRunView(root, { options, go, begin }) {
     const before = list.textContent;
     if (items.map((item) => item.textContent).join("") !== before) list.replaceChildren(...items);
     const code = find("#about code", root);
+    tell(find("#similar", root), run.command_exact === false
+      ? "Settings changed while it was painted, so the command makes a similar picture, not the same." : "");
     if (code.textContent !== (run.command ?? "")) code.textContent = run.command ?? "";
   }
 

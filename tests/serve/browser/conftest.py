@@ -154,6 +154,7 @@ def page(open_page, server) -> Page:
     """The page of the shared server, as a new user sees it."""
     page = open_page(server.address)
     page.goto(f"{server.origin}/#new")
+    expect(page.locator(".slot.photo")).to_be_visible()
     return page
 
 

@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 DOCS = Path(__file__).parents[3] / "docs" / "serve"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
-PATIENCE = 300_000
+# A busy machine may paint for a while.
+PATIENCE = 1_800_000
 
 
 def main() -> None:
@@ -42,7 +43,8 @@ def take_all(browser: Browser, address: str) -> None:
     save(light, "start_light")
     run = start(light)
     dark.goto(run)
-    expect(dark.locator(".strip li").nth(5)).to_be_visible()
+    expect(dark.locator("#run-detail")).to_contain_text("size 2 of 2")
+    expect(dark.locator(".strip li").nth(8)).to_be_visible()
     dark.wait_for_timeout(1500)
     save(dark, "run_dark")
     phone.goto(run)
@@ -58,7 +60,9 @@ def take_all(browser: Browser, address: str) -> None:
     light.goto(address)
     light.goto(address.split("?")[0] + "#new")
     fill(light)
+    light.locator("#new [data-field=steps] input").fill("40")
     light.get_by_text("Try out settings side by side").click()
+    light.locator("#try-out").get_by_label("Long side in pixels").fill("128")
     light.get_by_role("button", name="Make a sheet").click()
     expect(light.locator("#sheet")).to_contain_text("9 of 9 pictures")
     light.wait_for_timeout(1500)
