@@ -91,7 +91,7 @@ def started(tmp_path, tiny_weights, programs):
 
         def start(*words):
             process = Process(tmp_path, tiny_weights, "--compile-cache", str(programs), *words)
-            ends.callback(process.process.wait, 30)
+            ends.enter_context(process.process)
             ends.callback(process.process.kill)
             return process
 
