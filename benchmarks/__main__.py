@@ -16,6 +16,7 @@ QUESTIONS = {
     "folder": "How many pictures per minute does a folder make, compared with running its photos separately?",
     "tpu_aot": "Does a whole optimizer step fit on TPUs, according to the TPU compiler?",
     "checkpoint": "What do checkpoints cost?",
+    "serve": "Is a run slower while a page watches it?",
     "step": "How close is one evaluation to the hardware's limit, and how does it compare with PyTorch?",
     "device": "What does each precision cost and save on a GPU or TPU, beside PyTorch at its best?",
     "layers": "How fast is each convolution, by each algorithm?",

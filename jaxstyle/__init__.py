@@ -32,6 +32,7 @@ from jaxstyle.objective.targets import Targets, make_targets, whiten
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs
+from jaxstyle.transfer.change import Change
 from jaxstyle.transfer.presets import preset
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import Settings
@@ -48,6 +49,7 @@ Preset = Settings
 __all__ = [
     "BatchProgress",
     "Canvas",
+    "Change",
     "Checkpoint",
     "InputError",
     "LossWeights",

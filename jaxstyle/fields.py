@@ -4,9 +4,12 @@ The text below a field in its class is the field's documentation, and the help o
 """
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+import docstring_parser
 
 Item = TypeVar("Item")
 
@@ -61,6 +64,15 @@ def settings_class(cls: type[Item]) -> type[Item]:
 def is_option(field: dataclasses.Field) -> bool:
     """Return True if a field is an option of the command line."""
     return "values" in field.metadata
+
+
+def documentation(kind: type) -> dict[str, str]:
+    """Return the text below each field of a dataclass and of its bases."""
+    return {
+        parameter.arg_name: inspect.cleandoc("    " + (parameter.description or ""))
+        for base in reversed(inspect.getmro(kind)[:-1])
+        for parameter in docstring_parser.parse_from_object(base).params
+    }
 
 
 def check_fields(settings: Any) -> None:

@@ -20,7 +20,7 @@ import jaxstyle
 PACKAGE = Path(jaxstyle.__file__).parent
 
 LEAVES = ("errors", "fields", "typing", "files", "distributed", "compiler", "manual")
-PACKAGES = ("image", "vgg", "losses", "optim", "objective", "minimize", "transfer", "cli")
+PACKAGES = ("image", "vgg", "losses", "optim", "objective", "minimize", "transfer", "serve", "cli")
 # Each imports only from those before it. Inside a package imports form no cycle.
 ORDER = (*LEAVES, *PACKAGES, "__main__")
 

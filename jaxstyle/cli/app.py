@@ -20,6 +20,7 @@ from jaxstyle.cli.demo import Demo
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
+from jaxstyle.cli.serve import Serve
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.cli.sweep import Sheet, Sweep, read_axes
 from jaxstyle.cli.usage import check_values, usage_error
@@ -38,6 +39,7 @@ COMMANDS = {
     "rerun": Rerun,
     "demo": Demo,
     "plan": Plan,
+    "serve": Serve,
     "weights": Weights,
 }
 
@@ -74,7 +76,7 @@ def _run(argv: list[str]) -> int:
         return 1
 
 
-def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | Weights:
+def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | Serve | Weights:
     """Return the command; for a sweep that of all cells."""
     if "" in argv:
         # As the path of a photo it would be the current folder.

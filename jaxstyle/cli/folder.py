@@ -25,7 +25,7 @@ from jaxstyle.cli.logs import EventLogger, ResultPrinter
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import blocks_output, is_finished, numbered, write_picture
 from jaxstyle.cli.recipe import BatchPlace, photo_recipe
-from jaxstyle.cli.report import BAR, batch_line, duration, final_loss, picture_fields, run_summary
+from jaxstyle.cli.report import BAR, batch_line, duration, picture_fields
 from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
@@ -37,6 +37,7 @@ from jaxstyle.objective.mesh import broadcast_from_first_host
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.typing import AnyImage
 
 log = logging.getLogger(__name__)

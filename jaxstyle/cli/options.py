@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
-import docstring_parser
 import jax
 from jax.sharding import Mesh
 from tyro.conf import Positional, arg
 
 from jaxstyle.errors import InputError
-from jaxstyle.fields import is_option
+from jaxstyle.fields import documentation, is_option
 from jaxstyle.image import io
 from jaxstyle.image.regions import Guidance
 from jaxstyle.objective.mesh import make_mesh
@@ -99,12 +98,10 @@ def _is_array_or_function(kind: Any) -> bool:
 
 def _texts(kind: type) -> dict[str, str]:
     """Return the documentation of each field of a dataclass, with the names of options."""
-    texts = {}
-    for base in reversed(inspect.getmro(kind)[:-1]):
-        for parameter in docstring_parser.parse_from_object(base).params:
-            text = inspect.cleandoc("    " + (parameter.description or ""))
-            texts[parameter.arg_name] = re.sub(r"`(\w+)`", lambda name: "--" + name[1].replace("_", "-"), text)
-    return texts
+    return {
+        name: re.sub(r"`(\w+)`", lambda field: "--" + field[1].replace("_", "-"), text)
+        for name, text in documentation(kind).items()
+    }
 
 
 def default_options(preset: str) -> dict[str, Any]:

@@ -1,22 +1,15 @@
 """The recipe in an output file: everything needed to make the picture again."""
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from jaxstyle.cli.options import Options
 from jaxstyle.cli.outputs import NOT_IN_RECIPE
 from jaxstyle.files import checksum
-from jaxstyle.image import io
-from jaxstyle.vgg import weights
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+from jaxstyle.transfer.summary import provenance
 
 
 class BatchPlace(NamedTuple):
@@ -66,14 +59,10 @@ def recipe_settings(options: Options) -> dict[str, Any]:
 
 def recipe_of(options: Options) -> dict[str, Any]:
     """Return everything needed to make the picture again."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "software": io.software(),
         "settings": recipe_settings(options),
-        "versions": versions | {"python": platform.python_version()},
         "inputs_sha256": [checksum(path) if os.path.isfile(path) else None for path in options.inputs()],
-        "weights_sha256": weights.weights_sha256(options.weights),
-        "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
+        **provenance(options.weights),
     }
 
 

@@ -1,6 +1,5 @@
 """Texts about a run: its announcement, the progress bar, log lines and the summary in a recipe."""
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxstyle.cli.logs import memory_in_use
 from jaxstyle.objective.base import Objective
 from jaxstyle.transfer.pyramid import Scale
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
+from jaxstyle.transfer.summary import final_loss
 
 # A run that takes longer than this on a CPU gets a hint.
 LONG_SECONDS = 300.0
@@ -69,15 +68,6 @@ def bar_text(progress: Progress) -> str:
     return f"{size}, {progress.evaluations}/{progress.steps} evaluations, loss {float(progress.losses.total):.4g}"
 
 
-def final_loss(result: Result) -> float:
-    """Return the least loss of the last scale with a finite one; losses of different scales cannot be compared."""
-    ends = list(itertools.accumulate(scale.steps for scale in result.scales))
-    for totals in reversed(np.split(np.asarray(result.losses.total), ends[:-1])):
-        if np.isfinite(totals).any():
-            return float(totals[np.isfinite(totals)].min())
-    return float("inf")
-
-
 def duration(seconds: float) -> str:
     """Return seconds as text.
 
@@ -87,14 +77,6 @@ def duration(seconds: float) -> str:
     """
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def run_summary(result: Result) -> dict[str, Any]:
-    """Return the part of a recipe that describes the run, as plain values."""
-    weights = {name: np.asarray(values).tolist() for name, values in result.weights._asdict().items()}
-    summary = {"evaluations": result.evaluations, "loss": final_loss(result), "status": str(result.status)}
-    summary |= {"forced": list(result.changed)} if result.changed else {}
-    return summary | {"window": result.window, "loss_weights": weights}
 
 
 def picture_fields(path: Path, result: Result) -> dict[str, Any]:

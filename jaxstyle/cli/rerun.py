@@ -24,7 +24,7 @@ from jaxstyle.cli.logs import json_lines, set_level
 from jaxstyle.cli.options import with_inputs
 from jaxstyle.cli.outputs import NOT_IN_RECIPE, check_outputs, save_with_fallback
 from jaxstyle.cli.recipe import BatchPlace, recipe_of
-from jaxstyle.cli.report import BAR, run_summary
+from jaxstyle.cli.report import BAR
 from jaxstyle.cli.serialize import options_from_json
 from jaxstyle.cli.streams import escaped
 from jaxstyle.cli.stylize import AnyStylize, Made, Stylize
@@ -38,6 +38,7 @@ from jaxstyle.image import io
 from jaxstyle.minimize.status import COMPLETED, Status
 from jaxstyle.transfer.result import BatchProgress
 from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.summary import run_summary
 from jaxstyle.vgg.weights import NAMES, weights_sha256
 
 log = logging.getLogger(__name__)

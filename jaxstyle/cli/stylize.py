@@ -33,11 +33,9 @@ from jaxstyle.cli.report import (
     announcement,
     bar_text,
     duration,
-    final_loss,
     long_run_hint,
     picture_fields,
     progress_line,
-    run_summary,
 )
 from jaxstyle.cli.serialize import options_to_json
 from jaxstyle.cli.validate import check_options
@@ -60,6 +58,7 @@ from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
 from jaxstyle.transfer.stage import full_size_stages, with_algorithm
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
+from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.transfer.validate import MAX_SCALES
 from jaxstyle.typing import AnyImage
 from jaxstyle.vgg import weights

@@ -33,7 +33,7 @@ from jaxstyle.cli.outputs import (
 )
 from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import BatchPlace, recipe_of, recipe_settings
-from jaxstyle.cli.report import duration, final_loss, run_summary
+from jaxstyle.cli.report import duration
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep_cells import Group, prepare_groups, run_groups
 from jaxstyle.cli.validate import check_options
@@ -45,6 +45,7 @@ from jaxstyle.image.ops import resize
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.transfer.result import BatchProgress, Result
 from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.summary import final_loss, run_summary
 from jaxstyle.typing import AnyImage, Image
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
-from jaxstyle.minimize.step import State, compiled_step, is_batched, restart, result_image
+from jaxstyle.minimize.step import State, compiled_step, init_unchecked, is_batched, restart, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
 from jaxstyle.objective.targets import Targets
@@ -47,6 +47,10 @@ class Problem(NamedTuple):
     optimizer: Optimizer
 
 
+# From the exponent of the whitening of each image.
+ProblemMaker = Callable[[Sequence[float]], Problem]
+
+
 class Limits(NamedTuple):
     """Limits of a run at one size.
 
@@ -63,9 +67,12 @@ class Limits(NamedTuple):
     callback_every: int | None = None
     prior_evaluations: int = 0
 
-    def next_chunk(self, done: int, length: int) -> int:
-        """Return the number of steps, at most `length`, from `done` steps to the next check or callback."""
-        length = min(length, PATIENCE - done % PATIENCE, self.steps - done)
+    def next_chunk(self, done: int, length: int, start: int = 0) -> int:
+        """Return the number of steps, at most `length`, from `done` steps to the next check or callback.
+
+        Checks are at multiples of `PATIENCE` from `start` on.
+        """
+        length = min(length, PATIENCE - (done - start) % PATIENCE, self.steps - done)
         if self.callback_every is None:
             return length
         return min(length, self.callback_every - (self.prior_evaluations + done) % self.callback_every)
@@ -81,7 +88,7 @@ class RunState(NamedTuple):
         histories: losses of all evaluations so far.
         statuses: reason to stop; None for an image that continues.
         powers: exponent of the whitening in the surrogate; 0 once the image has switched to the loss itself.
-        objective_starts: number of evaluations taken before that switch.
+        objective_starts: number of evaluations taken before that switch, or before the problem changed.
         images: result of an image that has stopped, which may be on a canvas; None for one that continues.
     """
 
@@ -116,9 +123,9 @@ def initial_run_state(
 
 def minimize(
     run_state: RunState,
-    make_problem: Callable[[tuple[float, ...]], Problem],
+    make_problem: ProblemMaker,
     limits: Limits,
-    callback: Callable[[RunState], Status | None],
+    callback: Callable[[RunState], "Status | ProblemMaker | None"],
 ) -> tuple[tuple[Any, ...], tuple[History, ...], tuple[Status, ...]]:
     """Run steps until every image has stopped.
 
@@ -127,7 +134,9 @@ def minimize(
         make_problem: returns the problem with these exponents of the whitening, one for each image. An image with slow
             progress continues with exponent 0, the loss itself: the optimizer restarts from its best image.
         limits: number of steps, tolerance and interval of callbacks.
-        callback: called after every chunk, about once a second; a returned status ends the run of all images.
+        callback: called after every chunk, about once a second; a returned status ends the run of all images. A
+            returned function of the exponents is the problem from then on, of the same shapes: the optimizer starts
+            again at the present image, since it has learned about another loss.
 
     Returns:
         The resulting image, the losses of all evaluations, and the reason to stop, of each image.
@@ -158,7 +167,7 @@ def minimize(
         others = others._replace(images=_results(state, others))
         if None not in others.statuses:
             return others.images, others.histories, others.statuses  # pyright: ignore[reportReturnType]
-        length = int(allreduce_max(limits.next_chunk(done, length), mesh))
+        length = int(allreduce_max(limits.next_chunk(done, length, others.objective_starts[0]), mesh))
         start = time.perf_counter()
         state, chunk = run(state, *problem, np.int32(length))
         chunk = to_host(chunk)[..., :length, :].reshape(-1, length, len(Losses._fields))
@@ -173,8 +182,13 @@ def minimize(
         done += length
         histories = tuple(rows[k, :done] if k in running else history for k, history in enumerate(others.histories))
         others = others._replace(histories=histories)
-        requested_status = callback(others._replace(state=state))
+        answer = callback(others._replace(state=state))
         length = steps_per_chunk(done - resumed_at, length, seconds)
+        requested_status = answer if isinstance(answer, Status) else None
+        if answer is not None and requested_status is None:
+            make_problem, length = answer, 1
+            problem, others = make_problem(others.powers), others._replace(objective_starts=(done,) * len(rows))
+            state = init_unchecked(result_image(state), problem.optimizer)
 
 
 def _judge(

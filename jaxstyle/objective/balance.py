@@ -17,9 +17,11 @@ An edge term of norm `n_e` at the mosaic and weight `e` has `e` times the conten
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.compiler import Compiled
@@ -136,9 +138,7 @@ def _balance(
     inverse = _inverse(norms)
     mean = jnp.sum(norms[:contents]) / content_count
     mean = jnp.where(mean > 0, mean, 1.0)
-    style_odds = MIDDLE_RATIOS[objective.style_loss] * strength**RATIO_POWER
-    content_odds = (1 - strength) ** RATIO_POWER
-    style_part = style_odds / (style_odds + content_odds)
+    style_part = _style_part(strength, objective.style_loss)
     content_norm = (1 - style_part) * mean
     edges = jnp.asarray(weights.edges, jnp.float32)
     if targets.edges is not None:
@@ -149,6 +149,34 @@ def _balance(
         style=style_part * mean * inverse[contents:] / style_count,
         edges=edges,
     )
+
+
+def rebalance(
+    weights: LossWeights, measured_at: float, strength: float, edges: float, style_loss: StyleLoss
+) -> LossWeights:
+    """Return the weights of another strength from measured ones, by numbers alone: nothing is evaluated.
+
+    Args:
+        weights: from `balance`, of one image, for an edge weight of 1.
+        measured_at: their strength, above 0 and below 1.
+        strength: from 0 to 1.
+        edges: weight of the edge term, relative to the content term.
+        style_loss: that of the objective.
+
+    Returns:
+        Weights of the same shapes, on the host.
+    """
+    before, after = (_style_part(each, style_loss) for each in (measured_at, strength))
+    content, style = (1 - after) / (1 - before), after / before
+    factors = {"content": content, "style": style, "edges": content * edges}
+    scaled = {name: np.float32(factor) * np.asarray(getattr(weights, name)) for name, factor in factors.items()}
+    return weights._replace(**scaled)
+
+
+def _style_part(strength: Any, style_loss: StyleLoss) -> Any:
+    """Part `u` of the style in the sum of the weighted gradients."""
+    style_odds = MIDDLE_RATIOS[style_loss] * strength**RATIO_POWER
+    return style_odds / (style_odds + (1 - strength) ** RATIO_POWER)
 
 
 def _inverse(norms: Float[Array, "*terms"]) -> Float[Array, "*terms"]:

@@ -5,7 +5,7 @@ Several jobs share arrays with a leading axis; a single one has none.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jaxstyle.image.canvas import Canvas, sides
-from jaxstyle.minimize.loop import Problem
-from jaxstyle.objective.balance import compiled_balance
+from jaxstyle.minimize.loop import Problem, ProblemMaker
+from jaxstyle.objective.balance import compiled_balance, rebalance
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import broadcast_from_first_host, canvas_size, place, put_on_mesh, shard, to_host
 from jaxstyle.objective.relative import relative_weights
@@ -35,6 +35,25 @@ from jaxstyle.typing import AnyImage, Params
 
 Tree = TypeVar("Tree")
 
+# Where the weights of another strength can be measured: neither the content nor the style has a weight of 0.
+MEASURED_AT = 0.5
+# Weights that `balance` copies.
+UNMEASURED = ("tv", "regions", "neighbors")
+
+
+class StageProblem(NamedTuple):
+    """What the steps of a stage need.
+
+    Attributes:
+        weights: of the loss terms, with a leading axis for several jobs.
+        with_weights: function from weights to a function from the whitening exponent of each job to the `Problem`.
+        reweigh: function from a job that differs in its weights and its strength alone to its weights.
+    """
+
+    weights: LossWeights
+    with_weights: Callable[[LossWeights], ProblemMaker]
+    reweigh: Callable[[Job], LossWeights]
+
 
 def make_problem(
     jobs: Sequence[Job],
@@ -44,8 +63,8 @@ def make_problem(
     mesh: Mesh | None,
     min_canvas: tuple[int, int] = (0, 0),
     weights: LossWeights | None = None,
-) -> tuple[Array, LossWeights, Callable[[Sequence[float]], Problem]]:
-    """Compute what the steps of a stage need.
+) -> tuple[Array, StageProblem]:
+    """Compute the initial images of a stage, and what its steps need.
 
     Args:
         jobs: from `resize_job`, alike in strength and number of regions.
@@ -55,9 +74,6 @@ def make_problem(
         mesh: devices; None for the default device.
         min_canvas: minimum height and width of the canvas.
         weights: those of an earlier call, with a leading axis for several jobs; from the jobs if None.
-
-    Returns:
-        The initial images, the weights, and a function from the whitening exponent of each job to the `Problem`.
     """
     objective, several, mesh_params = stage.objective, len(jobs) > 1, _combine([params], mesh)
 
@@ -70,11 +86,11 @@ def make_problem(
     # Jobs with the same styles share an object.
     keys = [k if job.style_key is None else job.style_key for k, job in enumerate(jobs)]
     style_params, style_mesh = (params, None) if several else (mesh_params, mesh)
-    measured = {
+    measured_styles = {
         key: _measure_style(job, style_params, objective, style_mesh)
         for key, job in dict(zip(keys, jobs, strict=True)).items()
     }
-    statistics = [measured[key] for key in keys]
+    statistics = [measured_styles[key] for key in keys]
     style = _combine(statistics, mesh)
     guides, regions = None, [job.regions for job in jobs if job.regions is not None]
     if regions:
@@ -86,30 +102,58 @@ def make_problem(
         initial = content_features(mesh_params, put(starts), objective)
         features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
+
+    def measure(jobs: Sequence[Job], strengths: Sequence[float]) -> LossWeights:
+        # With an edge weight of 1, from which that of any other follows.
+        unit = [job.weights._replace(edges=jnp.ones_like(job.weights.edges)) for job in jobs]
+        ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
+        combined = _combine([jnp.asarray(strength, jnp.float32) for strength in strengths], mesh)
+        return compiled_balance(*ends, mesh_params, targets, _combine(unit, mesh), combined, objective)
+
+    def weigh(jobs: Sequence[Job]) -> LossWeights | None:
+        """The weights of jobs, as far as they need no measurement."""
+        if stage.weights is not None:
+            parts = [_weights_with_regions(stage.weights(job.strength), job, objective) for job in jobs]
+            return _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
+        return _combine([job.weights for job in jobs], mesh) if jobs[0].strength is None else None
+
+    strength, measured = jobs[0].strength, None
     if weights is not None:
         stage_weights = _combine(unstack(weights, len(jobs)), mesh)
-    elif stage.weights is not None:
-        parts = [_weights_with_regions(stage.weights(job.strength), job, objective) for job in jobs]
-        stage_weights = _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
     else:
-        stage_weights = _combine([job.weights for job in jobs], mesh)
-        if jobs[0].strength is not None:
-            strengths = _combine([jnp.asarray(job.strength, jnp.float32) for job in jobs], mesh)
-            ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
-            stage_weights = compiled_balance(*ends, mesh_params, targets, stage_weights, strengths, objective)
+        stage_weights = weigh(jobs)
+        if stage_weights is None:
+            measured = measure(jobs, [job.strength for job in jobs if job.strength is not None])
+            edges_of = _combine([job.weights.edges for job in jobs], mesh)
+            stage_weights = measured._replace(edges=jnp.asarray(measured.edges) * jnp.asarray(edges_of))
 
-    def problem(powers: Sequence[float]) -> Problem:
-        whitened = targets
-        if stage.whitening and several:
-            pairs = list(zip(keys, powers, strict=True))
-            metrics = {pair: whitening_metric(measured[pair[0]], np.float32(pair[1])) for pair in set(pairs)}
-            whitened = targets._replace(metric=_combine([metrics[pair] for pair in pairs], mesh))
-        elif stage.whitening:
-            # With exponent 0 the same program minimizes the loss itself.
-            whitened = whiten(targets, powers[0])
-        return Problem(mesh_params, whitened, stage_weights, objective, stage.optimizer)
+    def reweigh(job: Job) -> LossWeights:
+        given = weigh([job])
+        if given is not None or job.strength is None:
+            assert given is not None
+            return given
+        unit, at = measured, strength
+        if unit is None or at is None or not 0 < at < 1:
+            unit, at = measure([job], [MEASURED_AT]), MEASURED_AT
+        unit = jax.tree.map(to_host, unit)._replace(**{name: getattr(job.weights, name) for name in UNMEASURED})
+        balanced = rebalance(unit, at, job.strength, float(job.weights.edges), objective.style_loss)
+        return _combine([jax.device_put(balanced)], mesh)
 
-    return jnp.asarray(put(starts).pixels), stage_weights, problem
+    def with_weights(stage_weights: LossWeights) -> ProblemMaker:
+        def problem(powers: Sequence[float]) -> Problem:
+            whitened = targets
+            if stage.whitening and several:
+                pairs = list(zip(keys, powers, strict=True))
+                metrics = {pair: whitening_metric(measured_styles[pair[0]], np.float32(pair[1])) for pair in set(pairs)}
+                whitened = targets._replace(metric=_combine([metrics[pair] for pair in pairs], mesh))
+            elif stage.whitening:
+                # With exponent 0 the same program minimizes the loss itself.
+                whitened = whiten(targets, powers[0])
+            return Problem(mesh_params, whitened, stage_weights, objective, stage.optimizer)
+
+        return problem
+
+    return jnp.asarray(put(starts).pixels), StageProblem(stage_weights, with_weights, reweigh)
 
 
 def _weights_with_regions(weights: LossWeights, job: Job, objective: Objective) -> LossWeights:

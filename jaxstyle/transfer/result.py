@@ -80,6 +80,3 @@ class Result(NamedTuple):
     weights: LossWeights
     window: int | None = None
     changed: tuple[str, ...] = ()
-
-
-Callback = Callable[[Progress], bool | None]

@@ -17,7 +17,7 @@ from jaxstyle.image.ops import fit
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
-from jaxstyle.minimize.loop import Limits, initial_run_state, minimize
+from jaxstyle.minimize.loop import Limits, ProblemMaker, RunState, initial_run_state, minimize
 from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status, never_improved
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
@@ -48,6 +48,20 @@ log = logging.getLogger(__name__)
 STOPS = (Status.STOPPED, *INTERRUPTED)
 
 
+class Revision(NamedTuple):
+    """What a callback may change for the rest of a run of one image.
+
+    Attributes:
+        job: at full size.
+        numbers: True if it differs from the job before in its weights and its strength alone.
+        fingerprint: of the arguments that have changed.
+    """
+
+    job: Job
+    numbers: bool
+    fingerprint: Mapping[str, str]
+
+
 class Plan(NamedTuple):
     """Options that all jobs and stages of a run share.
 
@@ -58,7 +72,7 @@ class Plan(NamedTuple):
         tolerance: see `Limits`.
         mesh: devices; None for the default device.
         canvas: least height and width of the canvas, at full size.
-        callback: called after every chunk of steps; returning True stops the run.
+        callback: called after every chunk of steps; returning True stops the run, a `Revision` changes it.
         callback_every: see `Limits`.
         checkpoint: settings of the checkpoint; None for a run without one.
         fingerprint: of the arguments of the run.
@@ -71,7 +85,7 @@ class Plan(NamedTuple):
     tolerance: float
     mesh: Mesh | None = None
     canvas: tuple[int, int] = (0, 0)
-    callback: Callable[[Snapshot], bool | None] | None = None
+    callback: Callable[[Snapshot], bool | Revision | None] | None = None
     callback_every: int | None = None
     checkpoint: Checkpoint | None = None
     fingerprint: Mapping[str, str] = {}
@@ -136,7 +150,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
     Returns:
         The result of each job.
     """
-    start_time, mesh = plan.start_time, plan.mesh
+    start_time, mesh, run_fingerprint = plan.start_time, plan.mesh, plan.fingerprint
     stages = [with_algorithm(stage, _canvas_of(jobs, stage, plan)) for stage in stages]
     images: list[AnyImage] = [start_image(resize_job(job, stages[0].factor), plan.init) for job in jobs]
     snapshot, save = None, None
@@ -168,11 +182,19 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             if outcome is not None:
                 statuses = [_final(status) for status in outcome.statuses]
 
-            def report(window, weights, run_state, index=index, starts=images) -> Status | None:
+            def report(window, weights, run_state, index=index, starts=images) -> Status | Revision | None:
+                nonlocal jobs, save, run_fingerprint
                 seconds = time.perf_counter() - start_time
                 all_windows = [*windows[:index], window, *windows[index + 1 :]]
                 snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds)
-                status = Status.STOPPED if plan.callback is not None and plan.callback(snapshot) else stop.status
+                answer = None if plan.callback is None else plan.callback(snapshot)
+                if isinstance(answer, Revision) and stop.status is None:
+                    jobs, run_fingerprint = [answer.job], {**run_fingerprint, **answer.fingerprint}
+                    if plan.checkpoint is not None:
+                        # Saved with the next steps, which are the first ones of the changed run.
+                        save = make_saver(plan.checkpoint, run_fingerprint, mesh)
+                    return answer
+                status = Status.STOPPED if answer and not isinstance(answer, Revision) else stop.status
                 if save is not None:
                     save(snapshot, status is not None)
                 return status
@@ -219,13 +241,13 @@ def _run_stage(
     stage: Stage,
     plan: Plan,
     resumed: Snapshot | None,
-    report: Callable[..., Status | None],
+    report: Callable[..., Status | Revision | None],
     objective: Objective,
 ) -> StageResult:
     stage = stage._replace(objective=objective)
     canvas = scaled_size(*plan.canvas, stage.factor)
-    weights = None if resumed is None else resumed.weights
-    pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, plan.mesh, canvas, weights)
+    prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
+    pixels, problem = prepare(begin.jobs, begin.images, weights=None if resumed is None else resumed.weights)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
@@ -235,8 +257,21 @@ def _run_stage(
     else:
         run = restore_state(resumed, pixels, stage.optimizer, limits.steps)
     del pixels
-    on_chunk = functools.partial(report, objective.window, weights)
-    images, rows, ends = minimize(run, problem, limits, on_chunk)
+    weights, first = problem.weights, problem.with_weights(problem.weights)
+
+    def on_chunk(run: RunState) -> Status | ProblemMaker | None:
+        nonlocal problem, weights
+        answer = report(objective.window, weights, run)
+        if not isinstance(answer, Revision):
+            return answer
+        if answer.numbers:
+            weights = problem.reweigh(answer.job)
+        else:
+            _, problem = prepare([resize_job(answer.job, stage.factor)], begin.images)
+            weights = problem.weights
+        return problem.with_weights(weights)
+
+    images, rows, ends = minimize(run, first, limits, on_chunk)
     sizes = [content_size(job) for job in begin.jobs]
     return StageResult([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 

@@ -52,7 +52,7 @@ class RunOptions(LossOptions):
     )
     """Long side in pixels up to which the content of a scale is that of the photo alone, 1 to 65536.
     At twice that size half of it is the content of the picture of the scale before, at four times three quarters, and
-    so on: finer strokes take the place of the photo's finer details."""
+    so on: finer strokes take the place of the photo's finer details. An image as `init` counts as such a picture."""
     window: Literal["auto", "whole"] | int = option("auto", validate.check_window, values="auto|whole|PIXELS")
     """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
     At least 32, rounded up to a multiple of 8. whole: no windows.
@@ -125,6 +125,8 @@ class Settings(RunOptions):
 
     region_weight: float | tuple[float, ...] = parameter(1.0)
     """Weight of the style of the regions: one number, or one per region."""
+    edges: bool = parameter(False, validate.check_flag)
+    """True for an edge term also where `edge_weight` is 0, so that a `Change` can give it a weight."""
     shards: tuple[int, int] = parameter((1, 1))
     """Rows and columns of devices that share an image, which the mesh of a run determines."""
     name: str = parameter("", validate.check_text)
@@ -154,7 +156,7 @@ class Settings(RunOptions):
         """Structure of the loss; a window of "auto" is none yet."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(LossOptions)}
         window = None if isinstance(self.window, str) else self.window
-        return Objective(**parts, window=window, shards=self.shards, edges=self.edge_weight != 0)
+        return Objective(**parts, window=window, shards=self.shards, edges=self.edges or self.edge_weight != 0)
 
     @property
     def weights(self) -> LossWeights:

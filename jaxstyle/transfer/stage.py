@@ -58,7 +58,8 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     full, *finishes = full_size_stages(settings)
     stages = []
     for number, scale in enumerate(min(pyramids, key=len)):
-        detail = settings.detail if number else None
+        # A picture as the start has finer strokes in the place of details, like that of a scale before.
+        detail = settings.detail if number or not isinstance(settings.init, str) else None
         stages.append(full._replace(factor=scale.factor, steps=scale.steps, detail=detail))
         stages.extend(stage._replace(factor=scale.factor, detail=detail) for stage in finishes)
     return stages

@@ -1,7 +1,7 @@
 """`stylize`: a whole run from content and style to a result, one scale after the other."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,16 +15,19 @@ from jaxstyle.minimize.checkpoint_file import PathLike
 from jaxstyle.minimize.step import result_image
 from jaxstyle.objective.base import Losses
 from jaxstyle.objective.mesh import gather
+from jaxstyle.transfer.change import Change, Changing
 from jaxstyle.transfer.job import Job, make_job
 from jaxstyle.transfer.presets import settings_of
 from jaxstyle.transfer.pyramid import completed_fraction
-from jaxstyle.transfer.result import Callback, Progress, Result
-from jaxstyle.transfer.run import Plan, run_jobs, with_checkpoint
+from jaxstyle.transfer.result import Progress, Result
+from jaxstyle.transfer.run import Plan, Revision, run_jobs, with_checkpoint
 from jaxstyle.transfer.settings import Settings, resolve_settings
 from jaxstyle.transfer.stage import Stage, scales_of, stages_of
 from jaxstyle.transfer.validate import check_parameters
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
+
+Callback = Callable[[Progress], bool | Change | None]
 
 
 def stylize(
@@ -63,7 +66,8 @@ def stylize(
         style_weights: relative weight of each style in the blend; equal if None.
         regions: masks that assign styles to parts of the content, and parts that keep the content: see `Regions`.
         mesh: devices that share the image: see `make_mesh`.
-        callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run.
+        callback: called about once a second, between chunks of steps, with a `Progress`; returning True stops the run,
+            and a `Change` continues it with other weights, colors or styles.
         callback_every: if given, the callback is also called at every multiple of this number of evaluations.
         checkpoint: file for the state of the run, from which a later run resumes: see `Checkpoint`; if it is a path,
             the state is saved once a minute.
@@ -94,8 +98,12 @@ def stylize(
     )
     settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
     styles = list(style) if isinstance(style, list | tuple) else [style]
-    job = make_job(content, styles, settings, style_weights=style_weights, regions=regions)
-    stages = stages_of([job], settings)
+
+    def make(styles: Sequence[Any], settings: Settings) -> Job:
+        return make_job(content, styles, settings, style_weights=style_weights, regions=regions)
+
+    changing = Changing(styles, settings, make)
+    stages = stages_of([changing.job], settings)
     params = load_params() if params is None else params
     plan = Plan(
         params,
@@ -111,8 +119,13 @@ def stylize(
         arguments |= {"style_weights": style_weights, "regions": regions}
         plan = with_checkpoint(plan, checkpoint, settings, arguments)
     if callback is not None:
-        plan = plan._replace(callback=lambda snapshot: callback(_progress(job, stages, snapshot, mesh)))
-    return run_jobs([job], stages, plan)[0]
+
+        def respond(snapshot: Snapshot) -> bool | Revision | None:
+            answer = callback(_progress(changing.job, stages, snapshot, mesh))
+            return changing.revise(answer) if isinstance(answer, Change) else answer
+
+        plan = plan._replace(callback=respond)
+    return run_jobs([changing.job], stages, plan)[0]
 
 
 def _progress(job: Job, stages: Sequence[Stage], snapshot: Snapshot, mesh: Mesh | None) -> Progress:
@@ -124,13 +137,15 @@ def _progress(job: Job, stages: Sequence[Stage], snapshot: Snapshot, mesh: Mesh 
         image = jnp.array(image, copy=True)
     else:
         image = restore(gather(image, *size) if mesh is not None else image, job.original, job.color)
+    # Losses of before a change cannot be compared with those after it.
+    history = history[snapshot.run_state.objective_starts[0] :]
     totals = np.where(np.isfinite(history[:, 0]), history[:, 0], np.inf)
     return Progress(
-        evaluations=done + len(history),
+        evaluations=done + snapshot.run_state.done,
         steps=sum(scale.steps for scale in scales),
         losses=Losses(*map(jnp.asarray, history[np.argmin(totals)])),
         image=image,
         seconds=snapshot.seconds,
         scale=scales[snapshot.stage],
-        fraction=completed_fraction(scales, snapshot.stage, len(history)),
+        fraction=completed_fraction(scales, snapshot.stage, snapshot.run_state.done),
     )

@@ -13,6 +13,7 @@ from jaxstyle.cli.option_names import options_with_values
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
 from jaxstyle.cli.resume import Resume
+from jaxstyle.cli.serve import Serve
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep import Sweep
 from jaxstyle.image import io
@@ -111,6 +112,13 @@ OWN_OPTIONS = {
         "paintings": (*WHOLE, "0", "101"),
         "regions": (*WHOLE, "101"),
     },
+    Serve: {
+        "host": ("many", "", "0.0.0.0", "x" * 300),
+        "port": (*WHOLE, "65536"),
+        "gallery": ("photo.png", "photo.png/gallery", "x" * 300),
+        "weights": STYLIZE["weights"],
+        "compile_cache": STYLIZE["compile_cache"],
+    },
 }
 
 
@@ -202,6 +210,11 @@ def test_demo(run, name, value):
     run("demo", *words_for(name, value, {"--output": "out.png"}))
 
 
+@pytest.mark.parametrize(("name", "value"), both(OWN_OPTIONS[Serve]), ids=short)
+def test_serve(run, name, value):
+    run("serve", "--no-browser", *words_for(name, value, {"--port": "0", "--weights": "tiny.safetensors"}))
+
+
 @pytest.mark.parametrize("value", [*WHOLE, "0"], ids=short)
 def test_rerun(run, value):
     run("rerun", "photo.png", "--max-pixels", value)
@@ -216,7 +229,7 @@ def test_weights(run, name):
     run("weights")
 
 
-@pytest.mark.parametrize("command_class", [Stylize, Sweep, Resume, Rerun, Demo, Plan])
+@pytest.mark.parametrize("command_class", [Stylize, Sweep, Resume, Rerun, Demo, Plan, Serve])
 def test_no_option_is_forgotten(command_class):
     covered = OWN_OPTIONS.get(command_class, {}) | (STYLIZE if issubclass(command_class, Stylize) else {})
     assert set(options_with_values(command_class).values()) == set(covered)

@@ -85,6 +85,7 @@ def test_what_depends_on_others_is_resolved():
 
 
 WRONG = {
+    "edges": (1, "yes", None),
     "steps": (0, 1.5, "many"),
     "scales": (0, 17, "all"),
     "finish": (-1, 1.5, "yes"),

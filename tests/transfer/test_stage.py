@@ -18,6 +18,12 @@ from jaxstyle.transfer.stage import (
 SIZE = (300, 400)
 
 
+def problem_of(jobs, starts, params, stage):
+    """The problem of a stage, with its whole whitening."""
+    _, prepared = make_problem(jobs, starts, params, stage, None)
+    return prepared.with_weights(prepared.weights)([1.0] * len(jobs))
+
+
 @pytest.mark.parametrize(
     ("algorithm", "shorter", "resolved"),
     [("auto", 1, "direct"), ("auto", 0, "auto"), ("winograd", 1, "winograd"), ("direct", 0, "direct")],
@@ -40,6 +46,14 @@ def test_the_share_of_the_content_halves_with_each_doubling_beyond_the_detail():
     assert [content_share(resize_job(job, stage.factor), stage) for stage in stages] == [1.0, 50 / 160, 50 / 320]
 
 
+def test_a_picture_as_the_start_counts_as_that_of_a_scale_before():
+    settings = js.preset("gram").override(detail=50, init=js.white_noise(3, 40, 64))
+    content = js.white_noise(1, 200, 320)
+    job = make_job(content, [js.white_noise(2, 200, 160)], settings)
+    (stage,) = stages_of([job], settings)
+    assert content_share(resize_job(job, stage.factor), stage) == 50 / 320
+
+
 def test_the_content_is_a_mixture_of_features(tiny_params):
     """Of two images in a batch, only that beyond the detail takes part of its content from the initial image."""
     settings = js.preset("gram").override(scales=2, detail=64)
@@ -47,10 +61,10 @@ def test_the_content_is_a_mixture_of_features(tiny_params):
     jobs = [make_job(content, [js.white_noise(3, 40, 40)], settings) for content in contents]
     starts = [jnp.flip(content, 1) for content in contents]
     stage = stages_of([make_job(js.white_noise(4, 96, 128), [js.white_noise(5, 80, 80)], settings)], settings)[-1]
-    together = make_problem(jobs, starts, tiny_params, stage, None)[2]([1.0, 1.0]).targets.content["relu4_2"]
+    together = problem_of(jobs, starts, tiny_params, stage).targets.content["relu4_2"]
     for job, start, both, share in zip(jobs, starts, together, (1.0, 2 / 3), strict=True):
         own, other = (js.features(tiny_params, image, ["relu4_2"])["relu4_2"] for image in (job.content, start))
         expected = share * own + (1 - share) * other
-        alone = make_problem([job], [start], tiny_params, stage, None)[2]([1.0]).targets.content["relu4_2"]
+        alone = problem_of([job], [start], tiny_params, stage).targets.content["relu4_2"]
         np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(both[: alone.shape[0], : alone.shape[1]], expected, rtol=1e-5, atol=1e-6)
