@@ -49,6 +49,32 @@ def safe_streams() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def without_library_output() -> Iterator[None]:
+    """Discard what libraries in C print on the error stream, such as LibTIFF about damaged files; ours is shown.
+
+    The descriptor is the whole process's. The block is for reading files, before anything is computed.
+    """
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    with open(os.dup(2), "w", 1, encoding) as copy, open(os.devnull, "w") as nowhere:
+        ours = SafeStream(copy) if _descriptor(sys.stderr) == 2 else sys.stderr
+        sys.stderr.flush()
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(ours):
+                yield
+        finally:
+            os.dup2(copy.fileno(), 2)
+
+
+def _descriptor(stream: Any) -> int | None:
+    """File descriptor of a stream; None for the streams of notebooks and tests, which have none."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def escaped(text: str) -> str:
     """Escape control characters, which a file's name can contain: they would start a line, or change the terminal."""
     return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)

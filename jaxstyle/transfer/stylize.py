@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxstyle.guards import permissive
 from jaxstyle.image.color import restore
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
@@ -27,6 +28,7 @@ from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 
 
+@permissive()
 def stylize(
     content: AnyImage,
     style: AnyImage | Sequence[AnyImage],
