@@ -37,14 +37,27 @@ def test_characters_that_a_stream_lacks_are_escaped(monkeypatch, encoding, shown
     assert raw.getvalue() == shown
 
 
-def test_streams_that_are_none(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", None)
+class NotebookStream:
+    """What a notebook may put in the place of a stream: nothing but `write` and `flush`."""
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("stream", [None, NotebookStream()], ids=["none", "notebook"])
+def test_streams_that_are_no_files(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
     for words, code in ((["--version"], 0), (["stylize", "--help"], 0), (["stylize", "none.png"], 2)):
         with pytest.raises(SystemExit) as end:
             app.main(words)
         assert end.value.code == code
-    assert sys.stdout is None
+    with safe_streams(), without_library_output():
+        print("ours", file=sys.stderr)
+    assert sys.stdout is stream
 
 
 def test_a_stream_whose_reader_is_gone(capsys):
