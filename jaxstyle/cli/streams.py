@@ -17,10 +17,18 @@ class SafeStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    @property
+    def encoding(self) -> str:
+        """Encoding of the stream; streams of notebooks may have none."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Return True for a terminal."""
+        return getattr(self._stream, "isatty", lambda: False)()
+
     def write(self, text: str) -> int:
         """Write what can be written."""
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        shown = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda: self._stream.write(shown))
         return len(text)
 
@@ -55,8 +63,7 @@ def without_library_output() -> Iterator[None]:
 
     The descriptor is the whole process's. The block is for reading files, before anything is computed.
     """
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    with open(os.dup(2), "w", 1, encoding) as copy, open(os.devnull, "w") as nowhere:
+    with open(os.dup(2), "w", 1, getattr(sys.stderr, "encoding", "utf-8")) as copy, open(os.devnull, "w") as nowhere:
         ours = SafeStream(copy) if _descriptor(sys.stderr) == 2 else sys.stderr
         sys.stderr.flush()
         os.dup2(nowhere.fileno(), 2)
