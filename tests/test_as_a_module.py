@@ -1,6 +1,8 @@
 """The library as a part of a user's JAX program: programs, transformations, pickling and guards."""
 
 import copy
+import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -264,6 +266,94 @@ def test_a_guard_against_implicit_transfers(problem):
         js.content_loss(image, image)
         js.style_loss(gram, gram)
         js.total_variation(image)
+
+
+def test_a_guard_against_transfers_that_the_library_makes(problem, tiny_params, tmp_path):
+    image, params, targets, weights, objective, _ = problem
+    path, half, key = tmp_path / "in.png", jnp.zeros((8, 12, 3)).at[:4].set(1.0), jax.random.key(0)
+    loss = jnp.float32(1.0)
+    mesh = js.make_mesh()
+    on_mesh = js.on_mesh(objective, mesh)
+    with jax.transfer_guard("disallow"), jax.debug_infs(True):
+        js.white_noise(0, 4, 5), js.white_noise(key, 4, 5)
+        js.resize(image, 4, 5), js.on_canvas(image, 9, 13)
+        js.contact_sheet([[image]], ["row"], ["column"])
+        js.style_mosaic(0, [image], 4, 5), js.style_mosaic(key, [image], 4, 5)
+        js.regions_of(image, half, [image])
+        js.balance(image, image, params, targets, objective, 0.5, weights)
+        js.init_params(key, (4, 4, 8, 8, 8))
+        js.save_image(path, image, recipe={})
+        js.load_image(path, min_side=1), js.load_mask(path), js.read_recipe(path)
+        js.gather(js.shard(image, mesh, on_mesh).pixels), js.replicated(params, mesh)
+        for optimizer in (js.lbfgs(2), js.adam(), js.averaged(js.adam())):
+            optimizer.update(image, optimizer.init(image), image, value=loss)
+        result = js.stylize(image, image, params=tiny_params, steps=2, **_shallow())
+        assert jax.config.jax_transfer_guard_host_to_device == "disallow"
+        assert jax.config.jax_debug_infs
+    assert result.evaluations == 2
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"precision": "default", "algorithm": "winograd", "style_loss": "wasserstein"},
+        {"neighbor_layers": ("relu2_1",), "bank_size": 8, "style_loss": "wasserstein", "matrix_root": "newton-schulz"},
+    ],
+    ids=["winograd", "neighbors"],
+)
+def test_the_precision_of_products_is_the_librarys(tiny_params, variant):
+    """A program's own default changes no program: precision is a part of the objective."""
+    objective = dataclasses.replace(OBJECTIVE, **variant)
+    image, style = js.white_noise(0, 40, 48), js.white_noise(1, 40, 36)
+    optimizer = js.lbfgs(2, precondition="pyramid")
+
+    def program(image):
+        targets = js.whiten(js.make_targets(tiny_params, image, [js.resize(style, 40, 40)], objective))
+        state = js.init(image, tiny_params, targets, js.LossWeights(), objective, optimizer)
+        return js.step(state, tiny_params, targets, js.LossWeights(), objective, optimizer)
+
+    programs = set()
+    for precision in ("highest", "bfloat16"):
+        with jax.default_matmul_precision(precision):
+            programs.add(str(jax.make_jaxpr(program)(image)))
+    assert len(programs) == 1
+    assert "dot_general" in programs.pop()
+
+
+WIDE = {
+    "gram": ({}, js.lbfgs(2)),
+    "windows": ({"window": 32, "neighbor_layers": ("relu2_1",), "bank_size": 8}, js.lbfgs(2, precondition="pyramid")),
+    "replicate": ({"padding": "replicate", "edges": True}, js.averaged(js.adam())),
+    "wasserstein": ({"style_loss": "wasserstein", "matrix_root": "newton-schulz"}, js.lbfgs(2)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_types_and_strict_promotion(tiny_params, name):
+    """With `jax_enable_x64` positions and counts would be int64 by default; all tests promote strictly."""
+    variant, optimizer = WIDE[name]
+    objective = dataclasses.replace(OBJECTIVE, **variant)
+    image, style = (js.on_canvas(js.white_noise(k, 36, 40), 48, 48) for k in range(2))
+    step = functools.partial(js.step, objective=objective, optimizer=optimizer)
+    with jax.enable_x64(True):
+        targets = js.make_targets(tiny_params, image, [style], objective)
+        weights = js.LossWeights(1.0, 1e3, 1.0, edges=float(objective.edges))
+        state = js.init(image.pixels, tiny_params, targets, weights, objective, optimizer)
+        stepped = jax.eval_shape(step, state, tiny_params, targets, weights)
+    types = {leaf.dtype for leaf in jax.tree.leaves(stepped)}
+    assert types <= {np.dtype(name) for name in ("float32", "int32", "bool")}
+
+
+def test_no_tracer_leaks(problem):
+    with jax.checking_leaks():
+        js.step(js.init(*problem), *problem[1:])
+
+
+def test_without_jit(problem):
+    expected = js.value_and_grad(*problem[:5])[0]
+    with jax.disable_jit():
+        state = js.step(js.init(*problem), *problem[1:])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), state.losses, expected)
 
 
 def test_a_step_is_exported(problem):

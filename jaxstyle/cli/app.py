@@ -15,7 +15,6 @@ from tyro.conf import subcommand
 import jaxstyle
 from jaxstyle import distributed
 from jaxstyle.cli import logs
-from jaxstyle.cli.backend import permissive
 from jaxstyle.cli.demo import Demo
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
@@ -26,6 +25,7 @@ from jaxstyle.cli.sweep import Sheet, Sweep, read_axes
 from jaxstyle.cli.usage import check_values, usage_error
 from jaxstyle.cli.weights import Weights
 from jaxstyle.errors import InputError
+from jaxstyle.guards import permissive
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
 from jaxstyle.transfer.signals import replaced_handlers

@@ -1,8 +1,6 @@
 """JAX's settings from the environment, as far as they can end a run."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import jax
 
@@ -30,13 +28,6 @@ def check_backend() -> None:
             f"{name} is {value!r}, a platform that JAX does not find here{reason}: {install}, or unset {name} to use "
             "what there is, such as the CPU"
         ) from error
-
-
-@contextlib.contextmanager
-def permissive() -> Iterator[None]:
-    """Ignore checks of JAX that a run cannot meet: it moves arrays to the device, and its state holds infinities."""
-    with jax.transfer_guard("allow"), jax.debug_infs(False):
-        yield
 
 
 def _requested() -> tuple[str, str]:

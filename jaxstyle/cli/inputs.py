@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxstyle.cli.options import STARTS, AnyOptions, Options
+from jaxstyle.cli.streams import without_library_output
 from jaxstyle.cli.validate import MAX_SIDE, check_spelling
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
@@ -35,6 +36,7 @@ def with_native_size(options: AnyOptions) -> AnyOptions:
     )
 
 
+@without_library_output()
 def read_photo(options: Options, path: Path, min_side: int) -> io.Picture:
     """Read a photo at the size that the options say."""
     side = options.side()
@@ -50,6 +52,7 @@ def photo_size(options: Options, path: Path, min_side: int) -> tuple[int, int]:
     return io.picture_size(path, options.side(), min_side=min_side, max_pixels=options.max_pixels)
 
 
+@without_library_output()
 def read_paintings(options: Options, min_side: int) -> list[AnyImage]:
     """Read the paintings at the sizes that the options say.
 
@@ -110,6 +113,7 @@ def pictures_in(folder: Path, recursive: bool = False, without: Path | None = No
     return Listing(pictures, others)
 
 
+@without_library_output()
 def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], mask: Path | None) -> Controls:
     """Read the masks; return the regions and the style weight of each.
 
@@ -133,6 +137,7 @@ def read_regions(options: Options, photo: AnyImage, styles: Sequence[AnyImage], 
     return regions_of(photo, load_mask(mask, max_pixels=limit), styles, style_masks, specs, options.guidance)
 
 
+@without_library_output()
 def read_start(options: Options) -> str | Image:
     """Return the value of `--init`: a name, or the picture that it names."""
     if options.init in STARTS:

@@ -17,10 +17,18 @@ class SafeStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    @property
+    def encoding(self) -> str:
+        """Encoding of the stream; streams of notebooks may have none."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Return True for a terminal."""
+        return getattr(self._stream, "isatty", lambda: False)()
+
     def write(self, text: str) -> int:
         """Write what can be written."""
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        shown = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda: self._stream.write(shown))
         return len(text)
 
@@ -47,6 +55,31 @@ def safe_streams() -> Iterator[None]:
         contextlib.redirect_stderr(SafeStream(sys.stderr or nowhere)),
     ):
         yield
+
+
+@contextlib.contextmanager
+def without_library_output() -> Iterator[None]:
+    """Discard what libraries in C print on the error stream, such as LibTIFF about damaged files; ours is shown.
+
+    The descriptor is the whole process's. The block is for reading files, before anything is computed.
+    """
+    with open(os.dup(2), "w", 1, getattr(sys.stderr, "encoding", "utf-8")) as copy, open(os.devnull, "w") as nowhere:
+        ours = SafeStream(copy) if _descriptor(sys.stderr) == 2 else sys.stderr
+        sys.stderr.flush()
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(ours):
+                yield
+        finally:
+            os.dup2(copy.fileno(), 2)
+
+
+def _descriptor(stream: Any) -> int | None:
+    """File descriptor of a stream; None for the streams of notebooks and tests, which have none."""
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def escaped(text: str) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxstyle.errors import InputError
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import check_image, check_size
 from jaxstyle.typing import AnyFeatures, AnyImage, Extent, Scalar
 
@@ -52,6 +53,7 @@ class Placement(NamedTuple):
         return self._replace(top=self.top + down, left=self.left + right)
 
 
+@permissive()
 def on_canvas(image: AnyImage, height: int, width: int) -> Canvas:
     """Place an image at the top left of a canvas of zeros.
 
@@ -110,7 +112,8 @@ def mask_outside(x: AnyFeatures, placement: Placement | None, spacing: int = 1) 
     if placement is None:
         return x
     rows, columns = (
-        (start // spacing + jnp.arange(length) >= 0) & (start // spacing + jnp.arange(length) < side // spacing)
+        (start // spacing + jnp.arange(length, dtype=jnp.int32) >= 0)
+        & (start // spacing + jnp.arange(length, dtype=jnp.int32) < side // spacing)
         for start, length, side in zip(placement[:2], x.shape[:2], placement[2:], strict=True)
     )
     return jnp.where(rows[:, None, None] & columns[None, :, None], x, 0.0)
@@ -129,6 +132,6 @@ def edge_extend(x: AnyFeatures, axis: int, side: Dim) -> AnyFeatures:
     Returns:
         The same shape.
     """
-    index = jnp.expand_dims(jnp.arange(x.shape[axis]), [other for other in range(3) if other != axis])
+    index = jnp.expand_dims(jnp.arange(x.shape[axis], dtype=jnp.int32), [other for other in range(3) if other != axis])
     last = jnp.sum(jnp.where(index == side - 1, x, 0.0), axis=axis, keepdims=True)
     return jnp.where(index < side, x, last)

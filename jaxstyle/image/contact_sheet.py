@@ -13,6 +13,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from jaxstyle.errors import InputError, check_integer, check_sequence, quote
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import MAX_SIDE, check_range
 from jaxstyle.typing import AnyImage, Image
 
@@ -26,6 +27,7 @@ TITLE_SCALE, MIN_SHRINK = 1.5, 0.6
 MAX_ROW_LABEL_WIDTH = 12
 
 
+@permissive()
 def contact_sheet(
     pictures: Sequence[Sequence[AnyImage]],
     row_labels: Sequence[str] = (),

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle import files
 from jaxstyle.errors import InputError, check_integer
+from jaxstyle.guards import permissive
 from jaxstyle.image.decode import color_and_alpha, resized_arrays, to_srgb, upright, upright_size
 from jaxstyle.image.encode import EXIF_DESCRIPTION, EXIF_SOFTWARE, encode, quantized
 from jaxstyle.image.encode import recipe_text as recipe_text
@@ -52,6 +53,7 @@ class Picture(NamedTuple):
     native_size: tuple[int, int]
 
 
+@permissive()
 def read_picture(
     path: Source, size: int | None = None, *, enlarge: bool = True, min_side: int = 32, max_pixels: int = MAX_PIXELS
 ) -> Picture:
@@ -137,6 +139,7 @@ def load_image(
     return read_picture(path, size, enlarge=enlarge, min_side=min_side, max_pixels=max_pixels).pixels
 
 
+@permissive()
 def save_image(
     path: PathLike,
     image: ArrayLike,

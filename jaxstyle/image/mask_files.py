@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.errors import check_integer
+from jaxstyle.guards import permissive
 from jaxstyle.image.decode import color_and_alpha, upright
 from jaxstyle.image.io import MAX_PIXELS
 from jaxstyle.image.masks import flat_colors
@@ -16,6 +17,7 @@ VISIBLE = 127
 DARK = 255 / 257
 
 
+@permissive()
 def load_mask(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a mask for `regions_of`.
 

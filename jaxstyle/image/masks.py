@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from PIL import ImageColor
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import check_images, check_range
 from jaxstyle.image.regions import Guidance, Regions, resize_mask
 from jaxstyle.typing import AnyImage
@@ -98,6 +99,7 @@ def parse_region_specs(words: Sequence[str], paintings: int) -> dict[str, Region
     return specs
 
 
+@permissive()
 def regions_of(
     content: AnyImage,
     mask: Mask,
@@ -257,7 +259,8 @@ class _Parts(NamedTuple):
 
 def _levels(mask: Any) -> Int[np.ndarray, "h w *channels"]:
     """8-bit levels of a mask that is a picture, or its labels; raises InputError for anything else."""
-    if isinstance(mask, np.ndarray | jax.Array) and mask.ndim == 2 and np.issubdtype(mask.dtype, np.integer):
+    is_array = isinstance(mask, np.ndarray | jax.Array) and not isinstance(mask, np.ma.MaskedArray)
+    if is_array and mask.ndim == 2 and np.issubdtype(mask.dtype, np.integer):
         labels = np.asarray(mask)
         if labels.size == 0 or labels.min() < 0 or labels.max() > 255:
             raise InputError(f"mask is {quote(mask)}, expected labels from 0 to 255 for each pixel")
@@ -280,13 +283,15 @@ def _parts(levels: Int[np.ndarray, "h w *channels"], as_labels: bool, wanted: Se
     """Find the parts of a mask: first those of `wanted` that it has.
 
     Raises:
-        InputError: for a mask that is not made of flat colors.
+        InputError: for a mask that is not made of flat colors, or labels where colors are expected.
     """
     if as_labels and (levels.ndim == 2 or _is_gray(levels)):
         labels = levels if levels.ndim == 2 else levels[:, :, 1]
         values, index = np.unique(labels, return_inverse=True)
         return _Parts([str(value) for value in values], index.reshape(labels.shape))
-    flat = levels.reshape(-1, 1) if levels.ndim == 2 else levels.reshape(-1, 3)
+    if levels.ndim == 2:
+        raise InputError("the mask of a style has labels and the content mask colors, expected the same kind for all")
+    flat = levels.reshape(-1, 3)
     palette = flat_colors(flat, [name for name in wanted if name.startswith("#")])
     if palette is None:
         count = len(np.unique(flat, axis=0))

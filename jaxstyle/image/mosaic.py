@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jaxstyle.errors import InputError, check_integer, check_number, check_sequence
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import MAX_SIDE, check_image, check_seed, check_size, fit, is_key, white_noise
 from jaxstyle.typing import AnyImage, Image
 
@@ -63,6 +64,7 @@ def initial_image(
     return (1 - mosaic) * content + mosaic * style_mosaic(seed, styles, height, width, shares=shares, piece=piece)
 
 
+@permissive()
 def style_mosaic(
     seed: int | Key[Array, ""],
     styles: Sequence[AnyImage],

@@ -1,5 +1,6 @@
 """Pixels as arrays: float32 RGB in [0, 1], shape (height, width, 3). No files here (see `io.py`)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxstyle.errors import InputError, check_integer, check_sequence, quote
+from jaxstyle.guards import permissive
 from jaxstyle.typing import AnyImage, Image
 
 MAX_SIDE = 65536
@@ -120,6 +122,7 @@ def check_images(content: Any, styles: Any, min_side: int = 1) -> None:
         check_range(style, "style", min_side)
 
 
+@permissive()
 def resize(image: Image, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
     """Resize by Lanczos filtering, with antialiasing when it shrinks; clipped to [0, 1], since Lanczos overshoots.
 
@@ -150,6 +153,7 @@ def fit(image: AnyImage, height: int, width: int) -> Float[Array, "{height} {wid
     return jnp.asarray(image) if image.shape[:2] == (height, width) else resize(jnp.asarray(image), height, width)
 
 
+@permissive()
 def white_noise(seed: int | Key[Array, ""], height: int, width: int) -> Image:
     """Uniform white noise in [0, 1]: the initial image of the paper (section 2.3).
 
@@ -168,5 +172,9 @@ def white_noise(seed: int | Key[Array, ""], height: int, width: int) -> Image:
     """
     check_seed(seed)
     check_size(height, width)
-    key = seed if is_key(seed) else jax.random.key(seed)
-    return jax.random.uniform(key, (height, width, 3), jnp.float32)
+    uniform = functools.partial(jax.random.uniform, shape=(height, width, 3), dtype=jnp.float32)
+    if is_key(seed):
+        return uniform(seed)
+    # By one generator, whichever is the program's default: the recipe of a run has only the seed.
+    with jax.threefry_partitionable(True):
+        return uniform(jax.random.key(seed, impl="threefry2x32"))

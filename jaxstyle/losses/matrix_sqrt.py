@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstyle.manual import vary_like
+from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import Gram, Scalar
 
 MatrixRoot = Literal["auto", "eigh", "newton-schulz"]
@@ -135,7 +135,9 @@ def _converged(matrix: Gram) -> tuple[Gram, Gram]:
         product = _product(inverse, square_root)
         return Iterate(square_root, inverse, product, error(iterate), iterate.iteration + 1)
 
-    start = Iterate(matrix / norm, identity, matrix / norm, vary_like(jnp.float32(jnp.inf), matrix), jnp.int32(0))
+    # Numbers like the norm: others would not be on the mesh of a batch that is sharded on Explicit axes.
+    infinity, zero = jnp.full_like(norm, jnp.inf), jnp.zeros_like(norm, jnp.int32)
+    start = Iterate(matrix / norm, identity, matrix / norm, infinity, zero)
     last = jax.lax.while_loop(converges, improve, start)
     return last.square_root * jnp.sqrt(norm), last.inverse / jnp.sqrt(norm)
 

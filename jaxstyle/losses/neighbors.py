@@ -23,7 +23,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstyle.manual import vary_like
+from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import Features
 
 # Positions whose similarities to the whole bank are in memory at once: 256 x 4096 numbers are 4 MB.

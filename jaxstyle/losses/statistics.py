@@ -116,7 +116,8 @@ def variation_sum(image: Image, kind: Variation = "squared", extent: Extent | No
         return direct
     falling, rising = image[1:, 1:] - image[:-1, :-1], image[1:, :-1] - image[:-1, 1:]
     # Across the border, the diagonal neighbors are the border's own, in both directions.
-    row, column = jnp.arange(image.shape[0])[:, None, None], jnp.arange(image.shape[1])[None, :, None]
+    rows, columns = (jnp.arange(length, dtype=jnp.int32) for length in image.shape[:2])
+    row, column = rows[:, None, None], columns[None, :, None]
     border = jnp.sum(jnp.where((row == 0) | (row == height - 1), horizontal, 0.0)) + jnp.sum(
         jnp.where((column == 0) | (column == width - 1), vertical, 0.0)
     )

@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError, quote
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import check_image
-from jaxstyle.manual import vary_like
 from jaxstyle.objective.base import (
     Losses,
     LossWeights,
@@ -32,6 +32,7 @@ from jaxstyle.objective.evaluate import checked_evaluation, compiled_value_and_g
 from jaxstyle.objective.mesh import mesh_of, shardings_like
 from jaxstyle.objective.targets import Targets, check_is_targets
 from jaxstyle.optim.averaging import average_of, with_averages_of
+from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import Image, Images, Optimizer, Params, Scalar
 from jaxstyle.vgg.network import check_params, stride
 
@@ -58,6 +59,7 @@ class State(NamedTuple):
     num_nonfinite: Int[Array, ""]
 
 
+@permissive()
 def init(
     image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective, optimizer: Optimizer
 ) -> State:
@@ -121,9 +123,7 @@ def init_unchecked(image: Image | Images, optimizer: Optimizer) -> State:
     make = _initial_states(image.ndim == 4, optimizer)
     shardings = shardings_like(jax.eval_shape(make, image), image, batched=image.ndim == 4)
     if shardings is None and image.ndim == 3:
-        # The transfers of its constants are ours, and small.
-        with jax.transfer_guard_host_to_device("allow"):
-            return make(image)
+        return make(image)
     return jax.jit(make, out_shardings=shardings)(image)
 
 

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxstyle.compiler import Compiled
 from jaxstyle.errors import InputError, check_number
+from jaxstyle.guards import permissive
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.edges import edge_loss
 from jaxstyle.losses.style import StyleLoss
@@ -48,6 +49,7 @@ def check_strength(strength: float | None) -> None:
         check_number(strength, "strength", 0, 1)
 
 
+@permissive()
 def balance(
     photo: Image,
     mosaic: Image,
@@ -121,13 +123,13 @@ def _balance(
     contents, styles = len(objective.content_layers), len(objective.style_layers)
 
     def norm(layer: Int[Array, ""]) -> Float[Array, ""]:
-        only = (jnp.arange(contents + styles) == layer).astype(jnp.float32)
+        only = (jnp.arange(contents + styles, dtype=jnp.int32) == layer).astype(jnp.float32)
         alone = LossWeights(only[:contents], only[contents:], 0.0, weights.regions, 0.0)
         _, gradient = value_and_grad(jnp.where(layer < contents, mosaic, photo), params, targets, alone, objective)
         return jnp.sqrt(jnp.sum(jnp.square(gradient)))
 
     # In sequence, in the memory of one evaluation.
-    norms = jax.lax.map(norm, jnp.arange(contents + styles))
+    norms = jax.lax.map(norm, jnp.arange(contents + styles, dtype=jnp.int32))
     term_weights = [
         jnp.broadcast_to(jnp.asarray(weight, jnp.float32), (count,))
         for weight, count in ((weights.content, contents), (weights.style, styles))

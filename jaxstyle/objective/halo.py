@@ -44,7 +44,7 @@ def join(blocks: Blocks) -> AnyFeatures:
 def _with_margins(blocks: Blocks, axis: int, margin: int) -> Blocks:
     """Add the neighbors' margins along an axis."""
     along, count = axis + 2, blocks.shape[axis]
-    index = jnp.expand_dims(jnp.arange(count), [other for other in range(5) if other != axis])
+    index = jnp.expand_dims(jnp.arange(count, dtype=jnp.int32), [other for other in range(5) if other != axis])
 
     def edge(begin: int, length: int) -> Blocks:
         start = begin % (blocks.shape[along] - length + 1)

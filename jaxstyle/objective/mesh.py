@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from jaxstyle.errors import InputError, check_integer, quote
+from jaxstyle.guards import permissive
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.ops import check_image
 from jaxstyle.objective.base import MAX_SHARDS, Objective, check_objective, segments_of
@@ -129,6 +130,7 @@ def canvas_size(height: int, width: int, objective: Objective) -> tuple[int, int
     return padded(height, objective.shards[0]), padded(width, objective.shards[1])
 
 
+@permissive()
 def shard(image: AnyImage, mesh: Mesh, objective: Objective) -> Canvas:
     """Shard an image over the mesh's rows and columns, on a canvas where its sides do not divide evenly.
 
@@ -195,6 +197,7 @@ def image_spec(mesh: Mesh | AbstractMesh, leading: int = 0, batched: bool = Fals
     return PartitionSpec(*([batch] if batched else []), *[None] * leading, rows, columns, None)
 
 
+@permissive()
 def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
     """Copy arrays to every device of a mesh, such as params and weights.
 
@@ -238,6 +241,7 @@ def put_on_mesh(
     return put(array, NamedSharding(mesh, image_spec(mesh, 0, batched) if spatial else _batch_spec(mesh, batched)))
 
 
+@permissive()
 def gather(image: jax.Array, height: int | None = None, width: int | None = None) -> jax.Array:
     """Gather an image from a mesh, without its canvas. Every host has to call this.
 

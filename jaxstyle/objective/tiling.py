@@ -161,7 +161,7 @@ class Window(NamedTuple):
         """Set to zero, in the owned part of a layer's map, what an earlier window owns, too."""
         spacing, begin = self.segment.stride_from(layer), self.owned(layer).begin
         rows, columns = (
-            first + jnp.arange(side) >= corner // spacing
+            first + jnp.arange(side, dtype=jnp.int32) >= corner // spacing
             for first, side, corner in zip(begin, part.shape[:2], self.corner, strict=True)
         )
         return jnp.where(rows[:, None, None] & columns[None, :, None], part, 0.0)

@@ -26,9 +26,9 @@ from jaxstyle.image.canvas import Placement, edge_extend, mask_outside, sides
 from jaxstyle.image.ops import check_image
 from jaxstyle.losses.neighbors import Bank, neighbor_distances
 from jaxstyle.losses.statistics import check_same_shape, feature_sum, outer_products
-from jaxstyle.manual import vary_like
 from jaxstyle.objective.halo import join, split
 from jaxstyle.objective.tiling import Segment, Window, axes
+from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import AnyFeatures, Extent, Image, Params, Scalar
 from jaxstyle.vgg import network
 
@@ -144,7 +144,7 @@ def _map_device_windows(
     blocks = run_blocks(
         split(x, segment.shards, segment.margins),
         jax.tree.map(lambda array: split(array, segment.shards), inputs._replace(banks={})),
-        *map(jnp.arange, segment.shards),
+        *(jnp.arange(count, dtype=jnp.int32) for count in segment.shards),
     )
     sums = jax.tree.map(lambda terms: jnp.sum(terms, axis=(0, 1)), blocks._replace(maps={}))
     return sums._replace(maps=jax.tree.map(join, blocks.maps))

@@ -231,7 +231,7 @@ def _direction(
     fixed = blocked(-gradient)
     gradient = jnp.where(fixed, 0.0, gradient)
     memory_size = len(rho)
-    order = (pairs - 1 - jnp.arange(memory_size)) % memory_size
+    order = (pairs - 1 - jnp.arange(memory_size, dtype=jnp.int32)) % memory_size
 
     def first_loop(q, slot):
         alpha = rho[slot] * _dot(s_history[slot], q)

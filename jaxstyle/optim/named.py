@@ -7,6 +7,8 @@ from typing import Any
 
 import optax
 
+from jaxstyle.guards import permissive
+
 
 class NamedTransform(optax.GradientTransformationExtraArgs):
     """An optax transform with the name and the arguments of its factory.
@@ -44,7 +46,7 @@ def named_transform(
         @functools.cache
         @functools.wraps(factory)
         def make(*arguments: Any) -> NamedTransform:
-            transform = NamedTransform(*factory(*arguments))
+            transform = NamedTransform(*map(permissive(), factory(*arguments)))
             transform.name, transform.arguments = name, dict(zip(parameters, arguments, strict=True))
             transform.factory = make
             return transform

@@ -96,7 +96,7 @@ def _spectral_within(field: Image, exponent: float, extent: Extent) -> Image:
     """
 
     def matrix(length: int, side: Int[Array, ""]) -> tuple[Float[Array, "n n"], Float[Array, " n"]]:
-        k, size = jnp.arange(length), side.astype(jnp.float32)
+        k, size = jnp.arange(length, dtype=jnp.int32), side.astype(jnp.float32)
         # Reduced as integers: large angles have few digits in float32.
         turns = (k[:, None] * k[None, :] % side).astype(jnp.float32) / size
         waves = (jnp.cos(2 * jnp.pi * turns) + jnp.sin(2 * jnp.pi * turns)) / jnp.sqrt(size)
@@ -124,7 +124,9 @@ def _halve(x: Float[Array, "h w 3"], size: tuple[Dim, Dim] | None = None) -> Flo
             x = jnp.pad(x, [(0, int(axis == other)) for other in range(3)], mode="edge")
         length = x.shape[axis]
         even, odd = (jax.lax.slice_in_dim(x, begin, length, stride=2, axis=axis) for begin in (0, 1))
-        index = jnp.expand_dims(jnp.arange(length // 2), [other for other in range(3) if other != axis])
+        index = jnp.expand_dims(
+            jnp.arange(length // 2, dtype=jnp.int32), [other for other in range(3) if other != axis]
+        )
         # Rotations keep the shape, so that neighboring devices exchange a single row; wrapped values are replaced.
         before = jnp.where(index == 0, even, jnp.roll(odd, 1, axis))
         after = jnp.where(index == length // 2 - 1, odd, jnp.roll(even, -1, axis))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxstyle.guards import permissive
 from jaxstyle.image.color import restore
 from jaxstyle.image.regions import Regions
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot
@@ -30,6 +31,7 @@ from jaxstyle.vgg.weights import load_params
 Callback = Callable[[Progress], bool | Change | None]
 
 
+@permissive()
 def stylize(
     content: AnyImage,
     style: AnyImage | Sequence[AnyImage],

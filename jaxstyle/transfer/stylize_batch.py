@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError
+from jaxstyle.guards import permissive
 from jaxstyle.image.color import Color
 from jaxstyle.image.ops import is_key
 from jaxstyle.image.regions import Regions
@@ -28,6 +29,7 @@ from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 
 
+@permissive()
 def stylize_batch(
     contents: AnyImage | Float[Array | np.ndarray, "_ _ _ 3"] | Sequence[AnyImage],
     styles: AnyImage | Sequence[AnyImage | Sequence[AnyImage]],

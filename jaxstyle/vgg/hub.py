@@ -7,6 +7,7 @@ sent to the Hub only (redirects to another host drop it) and never appears in a 
 Imported on the first download: the network libraries are slow to import.
 """
 
+import base64
 import contextlib
 import json
 import math
@@ -14,7 +15,7 @@ import os
 import re
 from collections.abc import Iterable
 from operator import index
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 from huggingface_hub import constants, hf_hub_url
@@ -94,9 +95,9 @@ def read_tensors(file: HubFile, infos: dict[str, TensorInfo], names: Iterable[st
 
 def _read_range(file: HubFile, start: int, end: int) -> bytes:
     """Read the bytes from `start` to `end`; temporary failures are retried."""
-    url = _file_url(file)
+    url, authorization = _file_url(file)
     # Without compression, so that byte counts are those of the file.
-    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity", **authorization}
     try:
         response = http_backoff(
             "GET",
@@ -131,13 +132,19 @@ def _read_range(file: HubFile, start: int, end: int) -> bytes:
     return response.content
 
 
-def _file_url(file: HubFile) -> str:
-    """URL of the file. Reads HF_ENDPOINT at every call; huggingface_hub reads it once, at import."""
+def _file_url(file: HubFile) -> tuple[str, dict[str, str]]:
+    """URL of the file, and a header for the user and password of HF_ENDPOINT, since URLs are shown at every retry.
+
+    Reads HF_ENDPOINT at every call; huggingface_hub reads it once, at import.
+    """
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     # Checked here because the network library's own errors are unclear. `port` raises ValueError if it is invalid.
     with contextlib.suppress(ValueError):
-        if _ENDPOINT.fullmatch(endpoint) and urlsplit(endpoint).port != 0:
-            return hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint)
+        if (match := _ENDPOINT.fullmatch(endpoint)) and urlsplit(endpoint).port != 0:
+            login = match[1] or ""
+            url = hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint.replace(login, "", 1))
+            encoded = base64.b64encode(unquote_to_bytes(login.removesuffix("@"))).decode()
+            return url, {"authorization": f"Basic {encoded}"} if login else {}
     raise InputError(
         "the environment variable HF_ENDPOINT is not the URL of a server; expected one like "
         "https://huggingface.co, or use the embedded weights 'oxford', which need no network"

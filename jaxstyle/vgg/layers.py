@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxstyle.manual import vary_like
+from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import Features
 from jaxstyle.vgg.winograd import TILE, winograd_convolution
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxstyle.errors import InputError, check_choice, quote, shape_fits
+from jaxstyle.guards import permissive
 from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.typing import AnyFeatures, Params
@@ -243,6 +244,7 @@ def channels_of(params: Params, layer: str) -> int:
     return params[convolutions[-1]]["kernel"].shape[3]
 
 
+@permissive()
 def init_params(key: Array, widths: Sequence[int] = WIDTHS) -> Params:
     """Random params, for tests and experiments: kernels from `N(0, 2 / (9 c_in))` (He et al., 2015), biases zero.
 

@@ -171,8 +171,13 @@ def _path_of(name: str) -> Path:
                 "directory that can be written, or use the embedded weights 'oxford'"
             )
         return folder / f"vgg19_torchvision_{TORCHVISION.revision[:12]}.safetensors"
+    package = importlib.resources.files("jaxstyle")
+    if not isinstance(package, Path):
+        raise InputError(
+            f"the embedded weights are inside of a zip ({package}), where they cannot be read: install jaxstyle with "
+            "pip, or give the path of a .safetensors file"
+        )
     # In the package if it is installed, beside it in a checkout.
-    package = Path(str(importlib.resources.files("jaxstyle")))
     installed = package / "data" / _OXFORD_FILE
     return installed if installed.is_file() else package.parent / "weights" / _OXFORD_FILE
 

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 
+import PIL.Image
 import pytest
 from conftest import DATA
 
 from jaxstyle.cli import app
-from jaxstyle.cli.streams import SafeStream, safe_streams
+from jaxstyle.cli.streams import SafeStream, safe_streams, without_library_output
+from jaxstyle.errors import InputError
+from jaxstyle.image.io import load_image
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -34,14 +37,27 @@ def test_characters_that_a_stream_lacks_are_escaped(monkeypatch, encoding, shown
     assert raw.getvalue() == shown
 
 
-def test_streams_that_are_none(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", None)
+class NotebookStream:
+    """What a notebook may put in the place of a stream: nothing but `write` and `flush`."""
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("stream", [None, NotebookStream()], ids=["none", "notebook"])
+def test_streams_that_are_no_files(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
     for words, code in ((["--version"], 0), (["stylize", "--help"], 0), (["stylize", "none.png"], 2)):
         with pytest.raises(SystemExit) as end:
             app.main(words)
         assert end.value.code == code
-    assert sys.stdout is None
+    with safe_streams(), without_library_output():
+        print("ours", file=sys.stderr)
+    assert sys.stdout is stream
 
 
 def test_a_stream_whose_reader_is_gone(capsys):
@@ -50,6 +66,36 @@ def test_a_stream_whose_reader_is_gone(capsys):
             raise BrokenPipeError
 
     SafeStream(Broken()).write("nobody reads")
+
+
+def test_only_what_libraries_in_c_print_is_discarded(monkeypatch, capfd):
+    with open(2, "w", 1, "ascii", closefd=False) as stream:
+        monkeypatch.setattr(sys, "stderr", SafeStream(stream))
+        print("before", file=sys.stderr)
+        with without_library_output():
+            os.write(2, b"library")
+            print("schön", file=sys.stderr)
+        print("after", file=sys.stderr)
+    assert capfd.readouterr().err == "before\nsch\\xf6n\nafter\n"
+
+
+@pytest.mark.parametrize("option", [None, "--content-mask", "--init"])
+def test_lines_of_libtiff_are_not_shown(tmp_path, capfd, option):
+    path, picture = tmp_path / "damaged.tif", str(DATA / "china.jpg")
+    PIL.Image.new("RGB", (64, 64), "white").save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[8:40] = bytes(range(200, 232))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        load_image(path)
+    assert "tif: " in capfd.readouterr().err
+    words = ["stylize", picture if option else str(path), picture, "-o", str(tmp_path / "out.png"), "--size", "48"]
+    with pytest.raises(SystemExit) as end:
+        app.main([*words, *([option, str(path)] if option else [])])
+    assert end.value.code == 2
+    shown = capfd.readouterr().err
+    assert shown.startswith(f"jaxstyle: error: {path} is damaged")
+    assert shown.count("\n") == 1
 
 
 # Descriptors, and Python's own streams, are those of a process.

@@ -93,3 +93,11 @@ def test_white_noise_refuses_seeds_that_would_wrap(seed):
     with pytest.raises(InputError, match=f"seed is {seed}, expected an integer from 0 to 4294967295"):
         white_noise(seed, 4, 4)
     assert white_noise(2**32 - 1, 4, 4).shape == (4, 4, 3)
+
+
+def test_noise_of_a_seed_depends_on_no_setting_of_the_program():
+    expected = np.asarray(white_noise(7, 4, 5))
+    settings = jax.default_prng_impl("rbg"), jax.threefry_partitionable(False), jax.enable_x64(True)
+    for setting in settings:
+        with setting:
+            np.testing.assert_array_equal(white_noise(7, 4, 5), expected)

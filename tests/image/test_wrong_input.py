@@ -28,7 +28,10 @@ NO_IMAGES = (
 # Images with values that no pixels have.
 NO_PIXELS = (np.full((4, 5, 3), NAN, np.float32), 255 * IMAGE)
 # Integers that are no labels of pixels.
-NO_LABELS = (np.full((40, 50), 256), np.full((40, 50), -1), np.zeros((0, 50), int), np.zeros((40, 50), np.uint8))
+NO_LABELS = (
+    *(np.full((40, 50), 256), np.full((40, 50), -1), np.zeros((0, 50), int), np.zeros((40, 50), np.uint8)),
+    np.ma.masked_array(np.ones((40, 50), int)),
+)
 NO_LISTS = (None, "ab", b"ab", 3, IMAGE, jnp.asarray(IMAGE), {"a": IMAGE}, iter([IMAGE]))
 NO_SIZES = (0, -1, 2.0, "5", None, NAN, INF, 10**9, 10**30, True, jnp.float32(4), [4])
 NO_SEEDS = (-1, 2**32, 1.5, "1", None, NAN, True, [1])
@@ -83,7 +86,7 @@ CASES = {
     "regions_of styles": (lambda x: js.regions_of(IMAGE, IMAGE, x), (*NO_LISTS, [], [None])),
     "regions_of style_masks": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], x),
-        (*NO_LISTS, [IMAGE, IMAGE], *([image] for image in (*NO_IMAGES[1:], *NO_PIXELS))),
+        (*NO_LISTS, [IMAGE, IMAGE], [np.zeros((40, 50), int)], *([image] for image in (*NO_IMAGES[1:], *NO_PIXELS))),
     ),
     "regions_of wishes": (
         lambda x: js.regions_of(IMAGE, IMAGE, [IMAGE], (), x),

@@ -129,8 +129,7 @@ def test_value_and_grad_in_shard_map(tiny_params, batch, variant):
     check_equal(shard_mapped(evaluate)(batch), evaluate(batch), 1e-4)
 
 
-# On Explicit axes JAX cannot batch the loop of "auto", which "eigh" does without.
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "wasserstein"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_value_and_grad_on_an_explicit_mesh(tiny_params, batch, variant):
     arguments = problem(tiny_params, batch, variant)
     evaluate = jax.vmap(lambda image: js.value_and_grad(image, *arguments))

@@ -1,5 +1,6 @@
 """The torchvision weights from a fake Hub on 127.0.0.1: transfers, the cache, checks and error messages."""
 
+import base64
 import socket
 import threading
 from collections.abc import Iterator
@@ -167,6 +168,22 @@ def test_a_transfer_that_breaks_every_time_fails(fake: FakeHub, tmp_path: Path) 
 def test_temporary_failures_are_retried(fake: FakeHub) -> None:
     fake.statuses = [503, 429]
     assert set(weights.load_params("torchvision")) == {"input", *layout.LAYERS}
+
+
+def test_the_password_of_the_endpoint_is_sent_and_not_shown(fake, tmp_path, monkeypatch, capfd, caplog) -> None:
+    """To the Hub instead of the token; retries show the URL."""
+    use(fake.endpoint.replace("://", "://user:pass%20word@"), tmp_path, monkeypatch)
+    fake.statuses = [503]
+    assert set(weights.load_params("torchvision")) == {"input", *layout.LAYERS}
+    assert {request.authorization for request in fake.requests if request.server == "hub"} == {
+        f"Basic {base64.b64encode(b'user:pass word').decode()}"
+    }
+    assert {request.authorization for request in fake.data_requests} == {None}
+    fake.statuses = [500] * 10
+    cache_file(tmp_path).unlink()
+    shown = failure() + caplog.text + "".join(capfd.readouterr())
+    assert "Retrying" in shown
+    assert "pass" not in shown
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,17 @@ def test_embedded_checksum() -> None:
     assert "Copyright (c) 2019 Daniel Steinberg" in readme
 
 
+def test_a_package_inside_of_a_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `python -m zipapp` makes them: all but the embedded weights works."""
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        archive.writestr("jaxstyle/data/vgg19_oxford.safetensors", b"")
+    monkeypatch.setattr("importlib.resources.files", lambda package: zipfile.Path(tmp_path / "app.pyz", f"{package}/"))
+    assert "inside of a zip" in refused("oxford")
+    path = tmp_path / "tiny.safetensors"
+    write(path, tiny_tensors())
+    weights.load_params(path)
+
+
 def test_embedded_file_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = weights.fetch_weights("oxford")
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / package)
