@@ -21,6 +21,7 @@ from jaxstyle.image.mosaic import style_mosaic
 from jaxstyle.image.ops import resize, white_noise
 from jaxstyle.image.regions import Regions
 from jaxstyle.losses.gatys import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.losses.temporal import Warped, temporal_loss
 from jaxstyle.minimize.checkpoint import Checkpoint
 from jaxstyle.minimize.status import Status
 from jaxstyle.minimize.step import State, init, step
@@ -61,6 +62,7 @@ __all__ = [
     "State",
     "Status",
     "Targets",
+    "Warped",
     "adam",
     "averaged",
     "balance",
@@ -92,6 +94,7 @@ __all__ = [
     "style_mosaic",
     "stylize",
     "stylize_batch",
+    "temporal_loss",
     "total_variation",
     "value_and_grad",
     "white_noise",

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jaxstyle.image.canvas import Canvas, sides
+from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.loop import Problem
 from jaxstyle.objective.balance import compiled_balance
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
@@ -86,6 +87,9 @@ def make_problem(
         initial = content_features(mesh_params, put(starts), objective)
         features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
+    if objective.temporal:
+        frames = [job.previous for job in jobs if job.previous is not None]
+        targets = targets._replace(previous=Warped(*(put(parts).pixels for parts in zip(*frames, strict=True))))
     if weights is not None:
         stage_weights = _combine(unstack(weights, len(jobs)), mesh)
     elif stage.weights is not None:
@@ -113,9 +117,10 @@ def make_problem(
 
 
 def _weights_with_regions(weights: LossWeights, job: Job, objective: Objective) -> LossWeights:
-    """Return weights with those of a job's regions, as arrays."""
+    """Return weights with a job's own of the regions and of the temporal term, as arrays."""
     count = None if job.regions is None else job.regions.content.shape[2]
-    return broadcast_weights(weights._replace(regions=job.weights.regions), objective, count)
+    own = {"regions": job.weights.regions, "temporal": job.weights.temporal}
+    return broadcast_weights(weights._replace(**own), objective, count)
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "shape"))

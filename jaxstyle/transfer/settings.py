@@ -26,7 +26,7 @@ from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
 # Terms with a weight, in the order of `LossWeights`.
-TERMS = ("content", "style", "tv", "region", "neighbor", "edge")
+TERMS = ("content", "style", "tv", "region", "neighbor", "edge", "temporal")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ class Settings(RunOptions):
 
     region_weight: float | tuple[float, ...] = parameter(1.0)
     """Weight of the style of the regions: one number, or one per region."""
+    temporal_weight: float = parameter(0.0)
+    """Weight of the temporal term of a later frame of a video; 0 for pictures."""
     shards: tuple[int, int] = parameter((1, 1))
     """Rows and columns of devices that share an image, which the mesh of a run determines."""
     name: str = parameter("", validate.check_text)
@@ -154,7 +156,8 @@ class Settings(RunOptions):
         """Structure of the loss; a window of "auto" is none yet."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(LossOptions)}
         window = None if isinstance(self.window, str) else self.window
-        return Objective(**parts, window=window, shards=self.shards, edges=self.edge_weight != 0)
+        parts |= {"edges": self.edge_weight != 0, "temporal": self.temporal_weight != 0}
+        return Objective(**parts, window=window, shards=self.shards)
 
     @property
     def weights(self) -> LossWeights:
