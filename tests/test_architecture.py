@@ -20,7 +20,7 @@ import jaxstyle
 PACKAGE = Path(jaxstyle.__file__).parent
 
 LEAVES = ("errors", "fields", "typing", "files", "distributed", "compiler", "manual")
-PACKAGES = ("image", "vgg", "losses", "optim", "objective", "minimize", "transfer", "cli")
+PACKAGES = ("image", "vgg", "losses", "optim", "objective", "minimize", "transfer", "video", "cli")
 # Each imports only from those before it. Inside a package imports form no cycle.
 ORDER = (*LEAVES, *PACKAGES, "__main__")
 
@@ -168,6 +168,7 @@ def test_libraries_for_terminals_files_and_the_network_are_confined():
     assert users_of("huggingface_hub") == {"vgg.hub"}
     assert users_of("safetensors") <= {"vgg.weights", "minimize.checkpoint_file"}
     assert users_of("orbax") | users_of("etils") == {"minimize.checkpoint_shards"}
+    assert users_of("cv2") == {"video.flow"}
     assert users_of("matplotlib") == users_of("torch") == set()
 
 
@@ -183,7 +184,7 @@ import jaxstyle
 from jax._src import xla_bridge
 command_line = {"tyro", "tqdm", "jaxstyle.cli"}
 network = {"huggingface_hub", "httpx", "httpx2", "requests", "jaxstyle.vgg.hub"}
-heavy = {"matplotlib", "torch", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
+heavy = {"matplotlib", "torch", "cv2", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
 imported = (command_line | network | heavy) & set(sys.modules)
 assert not imported, imported
 assert not xla_bridge.backends_are_initialized()
