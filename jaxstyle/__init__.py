@@ -40,6 +40,7 @@ from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
+from jaxstyle.video.stylize_video import stylize_video
 
 __version__ = "0.1.0"
 # Aliases of earlier names.
@@ -94,6 +95,7 @@ __all__ = [
     "style_mosaic",
     "stylize",
     "stylize_batch",
+    "stylize_video",
     "temporal_loss",
     "total_variation",
     "value_and_grad",

@@ -224,7 +224,7 @@ def _run_stage(
 ) -> StageResult:
     stage = stage._replace(objective=objective)
     canvas = scaled_size(*plan.canvas, stage.factor)
-    weights = None if resumed is None else resumed.weights
+    weights = stage.fixed_weights if resumed is None else resumed.weights
     pixels, weights, problem = make_problem(begin.jobs, begin.images, plan.params, stage, plan.mesh, canvas, weights)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
