@@ -21,6 +21,7 @@ from jaxstyle.image.mosaic import style_mosaic
 from jaxstyle.image.ops import resize, white_noise
 from jaxstyle.image.regions import Regions
 from jaxstyle.losses.gatys import content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.losses.temporal import Warped, temporal_loss
 from jaxstyle.minimize.checkpoint import Checkpoint
 from jaxstyle.minimize.status import Status
 from jaxstyle.minimize.step import State, init, step
@@ -40,6 +41,7 @@ from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
+from jaxstyle.video.stylize_video import stylize_video
 
 __version__ = "0.1.0"
 # Aliases of earlier names.
@@ -63,6 +65,7 @@ __all__ = [
     "State",
     "Status",
     "Targets",
+    "Warped",
     "adam",
     "averaged",
     "balance",
@@ -94,6 +97,8 @@ __all__ = [
     "style_mosaic",
     "stylize",
     "stylize_batch",
+    "stylize_video",
+    "temporal_loss",
     "total_variation",
     "value_and_grad",
     "white_noise",

@@ -78,8 +78,8 @@ def aim(params, content, styles, objective, style_weights=None):
     return features(params, content, objective.content_layers, **options), grams, laplacian(content)
 
 
-def losses(image, params, targets, objective, content=1.0, style=1e3, tv=0.0, edges=0.0):
-    """`(total, content, style, tv, edges)`; weights are a number or one a layer."""
+def losses(image, params, targets, objective, content=1.0, style=1e3, tv=0.0, edges=0.0, temporal=0.0, previous=None):
+    """`(total, content, style, tv, edges, temporal)`; weights are a number or one a layer."""
     taps = features(
         params,
         image,
@@ -106,7 +106,9 @@ def losses(image, params, targets, objective, content=1.0, style=1e3, tv=0.0, ed
     rows, columns = np.diff(image, axis=0), np.diff(image, axis=1)
     tv = tv * ((rows**2).sum() + (columns**2).sum()) / (image.shape[0] * image.shape[1])
     edges = edges * ((laplacian(image) - targets[2]) ** 2).mean()
-    return content + style + tv + edges, content, style, tv, edges
+    change = 0.0 if previous is None else (previous[1] * (image - previous[0]) ** 2).mean()
+    temporal = temporal * change
+    return content + style + tv + edges + temporal, content, style, tv, edges, temporal
 
 
 def derivative(function, point, direction, width=1e-6):

@@ -92,7 +92,7 @@ def test_the_import_finder_finds_imports():
     assert "flax.linen" in imported_names(MODULES["vgg.modules"])
 
 
-FRONT_DOORS = {"stylize", "stylize_batch", "features"}
+FRONT_DOORS = {"stylize", "stylize_batch", "stylize_video", "features"}
 
 
 def test_functions_have_at_most_eight_parameters():
@@ -174,6 +174,7 @@ def test_libraries_for_terminals_files_and_the_network_are_confined():
     assert users_of("huggingface_hub") == {"vgg.hub"}
     assert users_of("safetensors") <= {"vgg.weights", "minimize.checkpoint_file"}
     assert users_of("orbax") | users_of("etils") == {"minimize.checkpoint_shards"}
+    assert users_of("cv2") == {"video.flow"}
     assert users_of("matplotlib") == users_of("torch") == set()
 
 
@@ -189,7 +190,7 @@ import jaxstyle
 from jax._src import xla_bridge
 command_line = {"tyro", "tqdm", "jaxstyle.cli"}
 network = {"huggingface_hub", "httpx", "httpx2", "requests", "jaxstyle.vgg.hub"}
-heavy = {"matplotlib", "torch", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
+heavy = {"matplotlib", "torch", "cv2", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
 imported = (command_line | network | heavy) & set(sys.modules)
 assert not imported, imported
 assert not xla_bridge.backends_are_initialized()

@@ -30,12 +30,13 @@ def evaluated(image, photo, paintings, params, objective, guidance, mesh=None, c
     """Losses and gradient."""
     size = photo.shape[:2]
     masks = None if guidance is None else regions(photo, paintings, guidance)
-    weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5), edges=10.0)
+    weights = js.LossWeights(1.0, 50.0, 10.0, 1.0 if guidance is None else (1.0, 0.5), edges=10.0, temporal=5.0)
+    previous = js.Warped(photo[::-1], photo[:, ::-1, :1])
     pictures = image, photo, paintings
     params, weights, (image, photo, paintings), objective = placed(
         params, weights, pictures, objective, mesh, canvas, plain_paintings=guidance is not None
     )
-    targets = js.make_targets(params, photo, paintings, objective, regions=masks)
+    targets = js.make_targets(params, photo, paintings, objective, regions=masks, previous=previous)
     if mesh is not None and guidance is not None:
         targets = targets._replace(**js.replicated({"style": targets.style, "means": targets.means}, mesh))
     if objective.can_whiten:
@@ -61,9 +62,10 @@ PAIRS = [
 def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, guidance):
     # The deepest layer sees 70 pixels, too far for a region to be inside.
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    objective = js.Objective(style_loss=style_loss, style_layers=layers, edges=True)
+    objective = js.Objective(style_loss=style_loss, style_layers=layers, edges=True, temporal=True)
     whole = evaluated(*pictures, tiny_params, objective, guidance)
     assert whole[0][js.Losses._fields.index("edges")] > 1e-2
+    assert whole[0][js.Losses._fields.index("temporal")] > 1e-2
     # Each loss and each guidance twice in windows and twice on a canvas.
     if (LOSSES.index(style_loss) + GUIDANCE.index(guidance)) % 2:
         check_losses_and_gradient(
@@ -81,7 +83,7 @@ def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, gu
 @pytest.mark.long
 @pytest.mark.parametrize(("style_loss", "guidance"), [("gram", "all"), ("wasserstein", "simple")])
 def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, guidance):
-    objective = js.Objective(style_loss=style_loss, algorithm="direct", edges=True)
+    objective = js.Objective(style_loss=style_loss, algorithm="direct", edges=True, temporal=True)
     whole = evaluated(*pictures, real_params, objective, guidance)
     check_losses_and_gradient(
         evaluated(*pictures, real_params, dataclasses.replace(objective, window=56), guidance), whole
@@ -96,7 +98,7 @@ def test_all_ways_agree_for_the_real_network(real_params, pictures, style_loss, 
 @pytest.mark.long
 def test_windows_of_every_devices_part(tiny_params, pictures):
     layers = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu3_1",)}
-    objective = js.Objective(style_loss="covariance", **layers, edges=True)
+    objective = js.Objective(style_loss="covariance", **layers, edges=True, temporal=True)
     whole = evaluated(*pictures, tiny_params, objective, "simple")
     windowed = dataclasses.replace(objective, window=32)
     check_losses_and_gradient(evaluated(*pictures, tiny_params, windowed, "simple", mesh=js.make_mesh(2, 2)), whole)

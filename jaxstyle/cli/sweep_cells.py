@@ -264,4 +264,5 @@ def _weights_of_all_layers(cell: Stylize, objective: Objective, regions: tuple[f
         tuple(np.asarray(broadcast.regions).tolist()) if count else 1.0,
         settings.weights.neighbors,
         float(broadcast.edges),
+        float(broadcast.temporal),
     )

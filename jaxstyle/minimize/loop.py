@@ -265,7 +265,7 @@ def run_steps(
         length: number of steps, at most `PATIENCE`.
 
     Returns:
-        The next state, and an array of `(PATIENCE, 7)`, for a batch `(batch, PATIENCE, 7)`, whose first `length` rows
+        The next state, and an array of `(PATIENCE, 8)`, for a batch `(batch, PATIENCE, 8)`, whose first `length` rows
         are the losses of the steps.
     """
 

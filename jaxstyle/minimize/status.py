@@ -12,7 +12,7 @@ PATIENCE = 20
 SURROGATE_TOLERANCE = 4e-3
 
 # Rows of losses, one per evaluation; columns as in `Losses`.
-History = Float[np.ndarray, "_ 7"]
+History = Float[np.ndarray, "_ 8"]
 
 
 class Status(enum.StrEnum):

@@ -70,8 +70,8 @@ def balance(
         targets: see `make_targets`; of the content's size.
         objective: static.
         strength: from 0, the content alone, to 1, the style alone.
-        weights: `tv` and `regions` are copied from these, `edges` is relative to the content term, and a layer
-            of weight 0 is left out; see `LossWeights`.
+        weights: `tv`, `regions` and `temporal` are copied from these, `edges` is relative to the content term, and a
+            layer of weight 0 is left out; see `LossWeights`.
 
     Returns:
         Weights with one number for each layer.

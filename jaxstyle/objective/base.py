@@ -125,8 +125,8 @@ class LossOptions:
 class Objective(LossOptions):
     """The structure of the loss: hashable, a static argument of every compiled function.
 
-    Its attributes are those of `LossOptions`, whether there is an edge term, and how the loss is evaluated, which does
-    not change it.
+    Its attributes are those of `LossOptions`, whether there is an edge term and a temporal term, and how the loss is
+    evaluated, which does not change it.
 
     Raises:
         InputError: for unknown layers or values.
@@ -139,11 +139,14 @@ class Objective(LossOptions):
     """Numbers of devices that share the rows and the columns of an image: see `on_mesh`."""
     edges: bool = False
     """True for the edge term: see `edges.py`."""
+    temporal: bool = False
+    """True for the temporal term: see `temporal.py`."""
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.edges, bool):
-            raise InputError(f"edges is {quote(self.edges)}, expected True or False")
+        for name in ("edges", "temporal"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {quote(getattr(self, name))}, expected True or False")
         if not isinstance(self.shards, tuple | list) or len(self.shards) != 2:
             raise InputError(f"shards is {quote(self.shards)}, expected two numbers of devices, such as (4, 2)")
         for count in self.shards:
@@ -172,6 +175,7 @@ class LossWeights(NamedTuple):
             layer.
         edges: weight of the edge term, which is about 1e-2 to 1: 1e6 keeps edges visibly beside the notebook's other
             weights. Only for an objective with `edges`.
+        temporal: weight of the temporal term, which is about 1e-4 to 1e-1. Only for an objective with `temporal`.
     """
 
     content: float | Sequence[float] | Array = 1.0
@@ -180,13 +184,14 @@ class LossWeights(NamedTuple):
     regions: float | Sequence[float] | Array = 1.0
     neighbors: float | Sequence[float] | Array = 1.0
     edges: float | Array = 0.0
+    temporal: float | Array = 0.0
 
 
 class Losses(NamedTuple):
     """The weighted terms and their sum. Scalars, or arrays of a run's history.
 
     Attributes:
-        total: content + style + tv + neighbors + edges.
+        total: content + style + tv + neighbors + edges + temporal.
         content: weighted sum over the content layers.
         style: weighted sum over the style layers.
         tv: weighted total variation.
@@ -194,6 +199,7 @@ class Losses(NamedTuple):
             style term is measured in their metric.
         neighbors: weighted sum over the neighbor layers.
         edges: weighted edge term.
+        temporal: weighted temporal term.
     """
 
     total: Float[Array, "*steps"]
@@ -203,6 +209,7 @@ class Losses(NamedTuple):
     surrogate: Float[Array, "*steps"]
     neighbors: Float[Array, "*steps"]
     edges: Float[Array, "*steps"]
+    temporal: Float[Array, "*steps"]
 
 
 def check_objective(objective: Any) -> None:
@@ -240,8 +247,10 @@ def check_weight_shapes(weights: Any, objective: Objective, regions: int | None 
         if shape and (count is None or shape[0] not in ((1, count) if count else (0,))):
             expected = "one number" + (f", or one for each of the {count} {items}" if count else "")
             raise InputError(f"the {name} weight has {shape[0]} numbers, expected {expected}")
-    if not objective.edges and not isinstance(weights.edges, jax.Array) and weights.edges > 0:
-        raise InputError(f"the edges weight is {weights.edges}, expected 0, or an objective with edges=True")
+    for name in ("edges", "temporal"):
+        weight = getattr(weights, name)
+        if not getattr(objective, name) and not isinstance(weight, jax.Array) and weight > 0:
+            raise InputError(f"the {name} weight is {weight}, expected 0, or an objective with {name}=True")
 
 
 def check_weights(weights: Any, objective: Objective, regions: int | None = None) -> None:
@@ -260,6 +269,7 @@ def check_weights(weights: Any, objective: Objective, regions: int | None = None
         _check_weight_values(name, value, np.asarray(value, np.float64))
     terms = [(weights.content, objective.content_layers), (weights.style, objective.style_layers), (weights.tv, True)]
     terms += [(weights.neighbors, objective.neighbor_layers), (weights.edges, objective.edges)]
+    terms += [(weights.temporal, objective.temporal)]
     if not any(exists and np.any(np.asarray(weight) > 0) for weight, exists in terms):
         raise InputError("all weights are zero, expected at least one positive: there is nothing to optimize")
 
@@ -273,6 +283,7 @@ def _weight_counts(objective: Objective, regions: int | None) -> tuple[tuple[str
         ("regions", regions, "regions"),
         ("neighbors", len(objective.neighbor_layers), "neighbor layers"),
         ("edges", None, ""),
+        ("temporal", None, ""),
     )
 
 
@@ -291,7 +302,8 @@ def broadcast_weights(weights: LossWeights, objective: Objective, regions: int |
         regions: number of regions; None if there are none.
 
     Returns:
-        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, `(neighbor layers,)`, and `()`.
+        Arrays of `(content layers,)`, `(style layers,)`, `()`, `(regions,)` or `()`, `(neighbor layers,)`, and `()` for
+        the last two.
     """
     counts = [count for _, count, _ in _weight_counts(objective, regions)]
     arrays = (

@@ -16,6 +16,7 @@ from jaxstyle.losses.edges import edge_loss
 from jaxstyle.losses.gatys import content_scale, variation_scale
 from jaxstyle.losses.statistics import variation_sum
 from jaxstyle.losses.style import Moments, style_distance
+from jaxstyle.losses.temporal import temporal_loss
 from jaxstyle.losses.whitening import Metric
 from jaxstyle.objective.base import (
     Losses,
@@ -118,8 +119,11 @@ def compiled_value_and_grad(
         edges = jnp.float32(0.0)
         if objective.edges and targets.edges is not None:
             edges = edge_loss(pixels, targets.edges, targets.extent)
+        temporal = jnp.float32(0.0)
+        if objective.temporal and targets.previous is not None:
+            temporal = temporal_loss(pixels, targets.previous, targets.extent)
         size = sides(pixels.shape, targets.extent)
-        losses = weighted_losses(statistics, variation, edges, size, targets, weights, objective)
+        losses = weighted_losses(statistics, variation, edges, temporal, size, targets, weights, objective)
         return losses.surrogate, losses
 
     (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
@@ -130,6 +134,7 @@ def weighted_losses(
     statistics: Statistics,
     variation: Scalar,
     edges: Scalar,
+    temporal: Scalar,
     size: tuple[Dim, Dim],
     targets: Targets,
     weights: LossWeights,
@@ -144,6 +149,7 @@ def weighted_losses(
         statistics: sums over the whole image.
         variation: see `variation_sum`.
         edges: see `edge_loss`.
+        temporal: see `temporal_loss`.
         size: height and width of the image.
         targets: see `make_targets`.
         weights: see `LossWeights`.
@@ -156,10 +162,12 @@ def weighted_losses(
     )
     tv = jnp.float32(weights.tv) * variation * variation_scale(*size, objective.variation)
     neighbors, edges = _weighted(weights.neighbors, terms.neighbors), jnp.float32(weights.edges) * edges
+    temporal = jnp.float32(weights.temporal) * temporal
     totals = content + style + tv, content + surrogate + tv
     total, surrogate = (total + neighbors if objective.neighbor_layers else total for total in totals)
     total, surrogate = (total + edges if objective.edges else total for total in (total, surrogate))
-    return Losses(total, content, style, tv, surrogate, neighbors, edges)
+    total, surrogate = (total + temporal if objective.temporal else total for total in (total, surrogate))
+    return Losses(total, content, style, tv, surrogate, neighbors, edges, temporal)
 
 
 def loss_terms(

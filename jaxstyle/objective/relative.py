@@ -23,7 +23,7 @@ def relative_weights(
 ) -> LossWeights:
     """Convert weights in relative units to those of `value_and_grad`.
 
-    Pure; `tv`, `regions`, `neighbors` and `edges` are copied. The targets of a batch need `jax.vmap`.
+    Pure; `tv`, `regions`, `neighbors`, `edges` and `temporal` are copied. The targets of a batch need `jax.vmap`.
 
     Args:
         weights: content and style weights in relative units.

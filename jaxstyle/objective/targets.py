@@ -18,6 +18,7 @@ from jaxstyle.image.regions import Guidance, Regions, check_regions
 from jaxstyle.losses.edges import laplacian
 from jaxstyle.losses.guides import Guides, make_guides
 from jaxstyle.losses.neighbors import Bank
+from jaxstyle.losses.temporal import Warped, check_warped
 from jaxstyle.losses.whitening import Metric, whitening
 from jaxstyle.objective.banks import BankSource, style_banks
 from jaxstyle.objective.base import Objective, check_objective, direct, segments_of
@@ -44,6 +45,8 @@ class Targets(NamedTuple):
         banks: neighbor layer to the style's features there; with regions one bank for each. None where there are no
             neighbor layers.
         edges: the content's Laplacian `(H // 4, W // 4, 1)`: see `edges.py`; None where there is no edge term.
+        previous: the previous result of a video, on the content's canvas: see `temporal.py`; None where there is no
+            temporal term.
     """
 
     content: dict[str, AnyFeatures]
@@ -54,6 +57,7 @@ class Targets(NamedTuple):
     extent: Extent | None = None
     banks: dict[str, Bank] | None = None
     edges: AnyFeatures | None = None
+    previous: Warped | None = None
 
     @property
     def num_regions(self) -> int | None:
@@ -82,6 +86,7 @@ def make_targets(
     objective: Objective,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
+    previous: Warped | None = None,
 ) -> Targets:
     """Compute the features of the content and the Gram matrices of the style.
 
@@ -96,6 +101,7 @@ def make_targets(
         style_weights: one number for each style, relative; equal if None.
         regions: masks of regions with styles of their own; every pixel gets the blend of all styles if None. Styles
             must then be plain images.
+        previous: the previous result of a video, warped to the content, for an objective with `temporal`.
 
     Returns:
         The targets.
@@ -111,16 +117,35 @@ def make_targets(
     for style in styles:
         check_image(_pixels(style), "style", objective.min_side)
     canvas = _canvas(content)
+    height, width = canvas.pixels.shape[:2]
+    size = (height, width) if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
     guides = None
     if regions is not None:
-        height, width = canvas.pixels.shape[:2]
-        size = (height, width) if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
         check_regions(regions, size, [_pixels(style).shape for style in styles])
         masks = place([regions.content], (height, width), mesh_of(canvas.pixels))
         guides = content_guides(masks._replace(extent=canvas.extent), objective, regions.guidance)
+    if objective.temporal or previous is not None:
+        previous = _placed(check_previous(previous, objective, *size), (height, width), canvas)
     style = style_statistics(params, styles, objective, style_weights, regions)
     features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
-    return Targets(features, style.grams, style.means, guides, extent=canvas.extent, banks=style.banks, edges=edges)
+    return Targets(
+        features,
+        style.grams,
+        style.means,
+        guides,
+        extent=canvas.extent,
+        banks=style.banks,
+        edges=edges,
+        previous=previous,
+    )
+
+
+def check_previous(previous: Any, objective: Objective, height: int, width: int) -> Warped:
+    """Return `previous` if it is a frame of this height and width, for an objective with a temporal term."""
+    if not objective.temporal:
+        raise InputError("previous is a frame, expected None, or an objective with temporal=True")
+    check_warped(previous, height, width)
+    return previous
 
 
 def check_is_targets(targets: Any) -> None:
@@ -146,8 +171,12 @@ def check_targets(targets: Any, objective: Objective) -> None:
             raise InputError(
                 f"targets.{name} has no layer {min(missing)}, expected targets that were made for this objective"
             )
-    if objective.edges and targets.edges is None:
-        raise InputError("targets.edges is None, expected targets that were made for this objective")
+    for name, exists, array in (
+        ("edges", objective.edges, targets.edges),
+        ("previous", objective.temporal, targets.previous),
+    ):
+        if exists and array is None:
+            raise InputError(f"targets.{name} is None, expected targets that were made for this objective")
 
 
 def content_guides(masks: Canvas, objective: Objective, guidance: Guidance) -> Guides:
@@ -304,6 +333,10 @@ def content_edges(content: Canvas, objective: Objective) -> Float[Array, "*batch
         return None
     pixels = jnp.asarray(content.pixels)
     return (jax.vmap(laplacian) if pixels.ndim == 4 else laplacian)(pixels, content.extent)
+
+
+def _placed(frame: Warped, size: tuple[int, int], canvas: Canvas) -> Warped:
+    return Warped(*(place([part], size, mesh_of(canvas.pixels)).pixels for part in frame))
 
 
 def _canvas(image: AnyImage | Canvas) -> Canvas:

@@ -10,8 +10,9 @@ from jaxstyle.image.color import Color, prepare, restore
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.image.ops import check_images, fit
 from jaxstyle.image.regions import Regions, check_regions, resize_mask, stylized_pixels
+from jaxstyle.losses.temporal import Warped
 from jaxstyle.objective.base import LossWeights, broadcast_weights, check_weights
-from jaxstyle.objective.targets import normalize_style_weights
+from jaxstyle.objective.targets import check_previous, normalize_style_weights
 from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.validate import check_parameters
@@ -34,6 +35,7 @@ class Job(NamedTuple):
         original: the content at full size, in its own colors.
         factor: size of the images, relative to the full size.
         style_key: equal for jobs with the same styles, which are measured once; None measures this job's separately.
+        previous: the previous result of a video, warped to this content, for an objective with `temporal`.
     """
 
     content: Image
@@ -48,6 +50,7 @@ class Job(NamedTuple):
     original: AnyImage
     factor: float = 1.0
     style_key: Hashable = None
+    previous: Warped | None = None
 
 
 def make_job(
@@ -57,6 +60,7 @@ def make_job(
     *,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
+    previous: Warped | None = None,
 ) -> Job:
     """Check the inputs of an image, and match their colors.
 
@@ -70,6 +74,8 @@ def make_job(
     if regions is not None:
         check_regions(regions, content.shape, [style.shape for style in styles])
         count = regions.content.shape[2]
+    if settings.objective.temporal or previous is not None:
+        check_previous(previous, settings.objective, *content.shape[:2])
     check_weights(settings.weights, settings.objective, count)
     prepared, styles = prepare(jnp.asarray(content), [jnp.asarray(style) for style in styles], settings.color)
     weights = broadcast_weights(settings.weights, settings.objective, count)
@@ -84,6 +90,7 @@ def make_job(
         settings.seed,
         settings.color,
         content,
+        previous=previous,
     )
 
 
@@ -106,12 +113,16 @@ def resize_job(job: Job, factor: float) -> Job:
             for mask, size in zip(regions.styles, style_sizes(job, factor), strict=True)
         )
         regions = regions._replace(content=resize_mask(regions.content, *size), styles=styles)
+    previous = job.previous
+    if previous is not None:
+        previous = Warped(fit(previous.pixels, *size), resize_mask(previous.weights, *size))
     styles = zip(job.styles, style_sizes(job, factor), strict=True)
     return job._replace(
         content=fit(job.content, *size),
         styles=tuple(fit(style, *style_size) for style, style_size in styles),
         regions=regions,
         factor=factor,
+        previous=previous,
     )
 
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jaxstyle.image.canvas import Canvas, sides
+from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.loop import Problem, ProblemMaker
 from jaxstyle.objective.balance import compiled_balance, rebalance
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
@@ -38,7 +39,7 @@ Tree = TypeVar("Tree")
 # Where the weights of another strength can be measured: neither the content nor the style has a weight of 0.
 MEASURED_AT = 0.5
 # Weights that `balance` copies.
-UNMEASURED = ("tv", "regions", "neighbors")
+UNMEASURED = ("tv", "regions", "neighbors", "temporal")
 
 
 class StageProblem(NamedTuple):
@@ -102,6 +103,9 @@ def make_problem(
         initial = content_features(mesh_params, put(starts), objective)
         features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
+    if objective.temporal:
+        frames = [job.previous for job in jobs if job.previous is not None]
+        targets = targets._replace(previous=Warped(*(put(parts).pixels for parts in zip(*frames, strict=True))))
 
     def measure(jobs: Sequence[Job], strengths: Sequence[float]) -> LossWeights:
         # With an edge weight of 1, from which that of any other follows.
@@ -157,9 +161,10 @@ def make_problem(
 
 
 def _weights_with_regions(weights: LossWeights, job: Job, objective: Objective) -> LossWeights:
-    """Return weights with those of a job's regions, as arrays."""
+    """Return weights with a job's own of the regions and of the temporal term, as arrays."""
     count = None if job.regions is None else job.regions.content.shape[2]
-    return broadcast_weights(weights._replace(regions=job.weights.regions), objective, count)
+    own = {"regions": job.weights.regions, "temporal": job.weights.temporal}
+    return broadcast_weights(weights._replace(**own), objective, count)
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "shape"))

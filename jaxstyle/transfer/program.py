@@ -14,6 +14,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.losses.guides import make_guides
 from jaxstyle.losses.neighbors import Bank
+from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.loop import run
 from jaxstyle.minimize.step import State, init_unchecked
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
@@ -77,6 +78,8 @@ def step_arguments(stage: StageShape) -> StepArguments:
         canvas, banks = Canvas(image, extent), _banks_of(params, stage)
         features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
         targets = Targets(features, statistics.grams, statistics.means, extent=extent, banks=banks, edges=edges)
+        if objective.temporal:
+            targets = targets._replace(previous=Warped(image, image[:, :, :1]))
         if stage.regions:
             statistics = targets.style, targets.means
             grams, means = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], stage.regions, axis=0), statistics)
@@ -120,11 +123,11 @@ def _on_mesh(arguments: StepArguments, mesh: Mesh | AbstractMesh, batched: bool)
 
     state, params, targets, weights = arguments
     image, guides = put(state.image, spatial), targets.guides
-    maps, edges = put((targets.content, targets.edges), spatial)
+    maps, edges, previous = put((targets.content, targets.edges, targets.previous), spatial)
     if guides is not None:
         guides = put(guides, spatial)._replace(shares=put(guides.shares, first))
-    targets = put(targets._replace(content={}, guides=None, edges=None), first)
-    targets = targets._replace(content=maps, guides=guides, edges=edges)
+    targets = put(targets._replace(content={}, guides=None, edges=None, previous=None), first)
+    targets = targets._replace(content=maps, guides=guides, edges=edges, previous=previous)
     state = jax.tree.map(_sharded, state, shardings_like(state, image, batched))
     return state, put(params, PartitionSpec()), targets, put(weights, first)
 

@@ -247,7 +247,8 @@ def _run_stage(
     stage = stage._replace(objective=objective)
     canvas = scaled_size(*plan.canvas, stage.factor)
     prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
-    pixels, problem = prepare(begin.jobs, begin.images, weights=None if resumed is None else resumed.weights)
+    weights = stage.fixed_weights if resumed is None else resumed.weights
+    pixels, problem = prepare(begin.jobs, begin.images, weights=weights)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)

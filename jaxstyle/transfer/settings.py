@@ -26,7 +26,7 @@ from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
 # Terms with a weight, in the order of `LossWeights`.
-TERMS = ("content", "style", "tv", "region", "neighbor", "edge")
+TERMS = ("content", "style", "tv", "region", "neighbor", "edge", "temporal")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class Settings(RunOptions):
     """Weight of the style of the regions: one number, or one per region."""
     edges: bool = parameter(False, validate.check_flag)
     """True for an edge term also where `edge_weight` is 0, so that a `Change` can give it a weight."""
+    temporal_weight: float = parameter(0.0)
+    """Weight of the temporal term of a later frame of a video; 0 for pictures."""
     shards: tuple[int, int] = parameter((1, 1))
     """Rows and columns of devices that share an image, which the mesh of a run determines."""
     name: str = parameter("", validate.check_text)
@@ -156,7 +158,8 @@ class Settings(RunOptions):
         """Structure of the loss; a window of "auto" is none yet."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(LossOptions)}
         window = None if isinstance(self.window, str) else self.window
-        return Objective(**parts, window=window, shards=self.shards, edges=self.edges or self.edge_weight != 0)
+        parts |= {"edges": self.edges or self.edge_weight != 0, "temporal": self.temporal_weight != 0}
+        return Objective(**parts, window=window, shards=self.shards)
 
     @property
     def weights(self) -> LossWeights:

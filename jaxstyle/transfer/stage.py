@@ -30,6 +30,7 @@ class Stage(NamedTuple):
             image's own weights.
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
+        fixed_weights: weights in the loss's own units, for all images; None to compute them.
     """
 
     factor: float
@@ -39,6 +40,7 @@ class Stage(NamedTuple):
     whitening: float
     weights: Callable[[float | None], LossWeights] | None = None
     detail: int | None = None
+    fixed_weights: LossWeights | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:

@@ -78,10 +78,11 @@ def test_layers_in_a_list_are_accepted():
         js.LossWeights(style=jnp.array([1.0, 2.0])),
         js.LossWeights(style=np.float32(3.0)),
         js.LossWeights(0.0, 0.0, edges=1.0),
+        js.LossWeights(0.0, 0.0, temporal=1.0),
     ],
 )
 def test_right_weights_are_accepted(weights):
-    check_weights(weights, dataclasses.replace(SMALL, edges=True))
+    check_weights(weights, dataclasses.replace(SMALL, edges=True, temporal=True))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ def test_right_weights_are_accepted(weights):
         (js.LossWeights(0.0, (0.0, 0.0), 0.0), "all weights are zero"),
         (js.LossWeights(edges=-1.0), r"the edges weight is -1\.0"),
         (js.LossWeights(edges=2.0), r"the edges weight is 2\.0, expected 0, or an objective with edges=True"),
+        (js.LossWeights(temporal=2.0), r"the temporal weight is 2\.0, expected 0, or an objective with temporal=True"),
     ],
 )
 def test_wrong_weights_are_refused(weights, message):
@@ -115,7 +117,7 @@ def test_the_weight_of_a_term_without_layers_does_not_count():
 
 @pytest.mark.parametrize("normalization", BOTH)
 def test_weighted_losses_write_the_formula_once(normalization):
-    objective = js.Objective(("relu2_1", "relu3_1"), ("relu1_1", "pool2"), normalization, edges=True)
+    objective = js.Objective(("relu2_1", "relu3_1"), ("relu1_1", "pool2"), normalization, edges=True, temporal=True)
     rng = np.random.default_rng(0)
     products = {layer: rng.normal(size=(c, c)) for layer, c in (("relu1_1", 4), ("pool2", 6))}
     grams = {layer: rng.normal(size=p.shape) for layer, p in products.items()}
@@ -130,12 +132,13 @@ def test_weighted_losses_write_the_formula_once(normalization):
         ),
         jnp.float32(11.0),
         jnp.float32(0.5),
+        jnp.float32(0.25),
         (11, 17),
         js.Targets(
             {layer: jnp.zeros(shape) for layer, shape in shapes.items()},
             {layer: jnp.asarray(g, jnp.float32) for layer, g in grams.items()},
         ),
-        js.LossWeights(content=(2.0, 3.0), style=(5.0, 7.0), tv=13.0, edges=17.0),
+        js.LossWeights(content=(2.0, 3.0), style=(5.0, 7.0), tv=13.0, edges=17.0, temporal=19.0),
         objective,
     )
     # Positions at 11x17: 187 at relu1_1 and 2 * 4 at pool2, whose odd rows and columns are dropped twice.
@@ -147,8 +150,8 @@ def test_weighted_losses_write_the_formula_once(normalization):
         content = 2 * 3.0 / 160 + 3 * 5.0 / 56
         style = 5 * squares[0] / 4**4 + 7 * squares[1] / 6**4
     tv = 13 * 11.0 / 187
-    total = content + style + tv + 17 * 0.5
-    np.testing.assert_allclose(losses, (total, content, style, tv, total, 0.0, 17 * 0.5), rtol=1e-5)
+    total = content + style + tv + 17 * 0.5 + 19 * 0.25
+    np.testing.assert_allclose(losses, (total, content, style, tv, total, 0.0, 17 * 0.5, 19 * 0.25), rtol=1e-5)
 
 
 @pytest.mark.parametrize("normalization", BOTH)
@@ -167,8 +170,8 @@ def test_losses_of_huge_pictures(side, normalization):
 
     def total(product, error, variation):
         sums = Statistics({"relu1_1": product}, {}, {"relu1_2": error}, {}, {})
-        weights, edges = js.LossWeights(2.0, 5.0, 7.0), jnp.float32(0.0)
-        return weighted_losses(sums, variation, edges, (side, side), targets, weights, objective).total
+        weights, zero = js.LossWeights(2.0, 5.0, 7.0), jnp.float32(0.0)
+        return weighted_losses(sums, variation, zero, zero, (side, side), targets, weights, objective).total
 
     value, slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
         jnp.asarray(product, jnp.float32), jnp.float32(error), jnp.float32(0.5 * side**2)
@@ -193,7 +196,7 @@ def test_weights_are_traced_not_baked_in():
         sums = Statistics({}, {}, {"relu2_1": error}, {}, {})
         targets = js.Targets({"relu2_1": jnp.zeros((2, 2, 4))}, {})
         zero, objective = jnp.float32(0.0), js.Objective(("relu2_1",), ())
-        return weighted_losses(sums, zero, zero, (4, 4), targets, weights, objective).total
+        return weighted_losses(sums, zero, zero, zero, (4, 4), targets, weights, objective).total
 
     values = [float(total(js.LossWeights(content=w), jnp.float32(16.0))) for w in (1.0, 2.0, 0.5)]
     assert values == [1.0, 2.0, 0.5]
@@ -214,6 +217,7 @@ def test_broadcast_weights_have_the_same_shapes_for_all_weights():
             ((), "float32"),
             ((0,), "float32"),
             ((), "float32"),
+            ((), "float32"),
         ]
-        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, (), 0.0), strict=True):
+        for array, expected in zip(arrays, ((2.0,), style, 4.0, 1.0, (), 0.0, 0.0), strict=True):
             np.testing.assert_array_equal(array, expected)

@@ -9,7 +9,7 @@ from jaxstyle.errors import InputError
 
 # Every kind of layer, shallow enough to be fast.
 MIXED = {"content_layers": ("relu2_2", "conv3_1"), "style_layers": ("conv1_1", "relu1_2", "pool1", "relu2_1", "pool2")}
-WEIGHTS = {"content": (0.7, 2.0), "style": (0.5, 1.0, 3.0, 2.0, 10.0), "tv": 0.3, "edges": 0.2}
+WEIGHTS = {"content": (0.7, 2.0), "style": (0.5, 1.0, 3.0, 2.0, 10.0), "tv": 0.3, "edges": 0.2, "temporal": 3.0}
 
 
 def draw(seed, *shape):
@@ -22,16 +22,18 @@ def double(picture):
 
 def check_against_the_reference(params, image, content, style, objective, weights, tolerance, limit=None):
     """Every term, and the gradient at single pixels and along directions, against the float64 reference."""
-    targets = js.make_targets(params, content, [style], objective)
+    previous = js.Warped(draw(3, *image.shape), draw(4, *image.shape[:2], 1)) if objective.temporal else None
+    targets = js.make_targets(params, content, [style], objective, previous=previous)
     losses, gradient = js.value_and_grad(image, params, targets, js.LossWeights(**weights), objective=objective)
 
     slow_params = reference.float64(params)
     slow_targets = reference.aim(slow_params, double(content), [double(style)], objective)
 
     def slow(pixels):
-        return reference.losses(pixels, slow_params, slow_targets, objective, **weights)
+        own = None if previous is None else (double(previous.pixels), double(previous.weights))
+        return reference.losses(pixels, slow_params, slow_targets, objective, **weights, previous=own)
 
-    np.testing.assert_allclose([*losses[:4], losses.edges], slow(double(image)), rtol=tolerance)
+    np.testing.assert_allclose([*losses[:4], losses.edges, losses.temporal], slow(double(image)), rtol=tolerance)
 
     gradient = double(gradient)
     rng = np.random.default_rng(0)
@@ -48,7 +50,8 @@ def check_against_the_reference(params, image, content, style, objective, weight
 @pytest.mark.parametrize("normalization", ["paper", "notebook"])
 @pytest.mark.parametrize(("pooling", "padding"), [("max", "zeros"), ("avg", "replicate"), ("l2", "zeros")])
 def test_value_and_gradient_against_the_reference(tiny_params, normalization, pooling, padding):
-    objective = js.Objective(**MIXED, normalization=normalization, pooling=pooling, padding=padding, edges=True)
+    options = {"normalization": normalization, "pooling": pooling, "padding": padding}
+    objective = js.Objective(**MIXED, **options, edges=True, temporal=True)
     pictures = draw(0, 17, 22, 3), draw(1, 17, 22, 3), draw(2, 20, 13, 3) ** 2
     check_against_the_reference(tiny_params, *pictures, objective, WEIGHTS, 1e-5)
 

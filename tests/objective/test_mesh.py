@@ -31,13 +31,14 @@ def relative(found, expected):
 
 def problem_on(photo, painting, params, objective, mesh):
     weights = broadcast_weights(WEIGHTS, objective)
+    previous = js.Warped(photo, photo[:, :, :1]) if objective.temporal else None
     if mesh is None:
         photo, painting = js.Canvas(photo), js.Canvas(painting)
     else:
         objective = js.on_mesh(objective, mesh)
         photo, painting = (js.shard(picture, mesh, objective) for picture in (photo, painting))
         params, weights = js.replicated((params, weights), mesh)
-    targets = js.whiten(js.make_targets(params, photo, [painting], objective))
+    targets = js.whiten(js.make_targets(params, photo, [painting], objective, previous=previous))
     return photo.pixels, (params, targets, weights, objective, OPTIMIZER)
 
 
@@ -160,7 +161,7 @@ def test_a_step_exchanges_edges_and_sums(shape):
 
 @pytest.mark.parametrize("window", [None, 64])
 def test_value_and_gradient_gather_nothing(tiny_params, photograph, window):
-    objective = js.Objective(window=window, edges=True)
+    objective = js.Objective(window=window, edges=True, temporal=True)
     photo = photograph("china.jpg", 512, 512)
     pixels, problem = problem_on(photo, photo, tiny_params, objective, js.make_mesh(4, 2))
     found = collectives(compiled_value_and_grad.lower(pixels, *problem[:4]).compile().as_text())

@@ -13,14 +13,15 @@ from jaxstyle.image.canvas import on_canvas
 from jaxstyle.objective.relative import relative_weights
 
 OBJECTIVE = js.Objective(("relu2_2", "relu4_2"), ("relu1_1", "relu3_1"), neighbor_layers=("relu2_1",), bank_size=10)
-WEIGHTS = js.LossWeights((2.0, 3.0), (5.0, 7.0), 0.5, neighbors=4.0, edges=6.0)
+WEIGHTS = js.LossWeights((2.0, 3.0), (5.0, 7.0), 0.5, neighbors=4.0, edges=6.0, temporal=8.0)
 
 
 @pytest.mark.parametrize("normalization", ["notebook", "paper"])
 def test_terms_are_relative_errors(tiny_params, china, starry, normalization):
-    objective = dataclasses.replace(OBJECTIVE, normalization=normalization, edges=True)
+    objective = dataclasses.replace(OBJECTIVE, normalization=normalization, edges=True, temporal=True)
     image = 0.5 * china + 0.5 * js.white_noise(0, *china.shape[:2])
-    targets = js.make_targets(tiny_params, china, [starry], objective)
+    previous = js.Warped(china, jnp.ones((*china.shape[:2], 1)))
+    targets = js.make_targets(tiny_params, china, [starry], objective, previous=previous)
     weights = relative_weights(WEIGHTS, targets, objective, china.shape[:2])
     losses, _ = js.value_and_grad(image, tiny_params, targets, weights, objective)
 
@@ -31,7 +32,7 @@ def test_terms_are_relative_errors(tiny_params, china, starry, normalization):
     terms = [((G - A) ** 2).sum() / (A**2).sum() for G, A in (grams[k] for k in objective.style_layers)]
     np.testing.assert_allclose(losses.content, np.dot((2, 3), content), rtol=1e-4)
     np.testing.assert_allclose(losses.style, np.dot((5, 7), terms), rtol=1e-3)
-    assert (weights.tv, weights.neighbors, weights.edges) == (0.5, 4.0, 6.0)
+    assert (weights.tv, weights.neighbors, weights.edges, weights.temporal) == (0.5, 4.0, 6.0, 8.0)
 
 
 @pytest.mark.parametrize("style_loss", ["covariance", "mean+std", "wasserstein"])

@@ -105,6 +105,7 @@ VARIANTS = {
     "replicate": {"padding": "replicate"},
     "covariance": {"style_loss": "covariance"},
     "edges": {"edges": True},
+    "temporal": {"temporal": True},
     "winograd": {"algorithm": "winograd"},
     "window": {"window": 32},
     "wasserstein": {"style_loss": "wasserstein"},
@@ -117,8 +118,9 @@ VARIANTS = {
 
 def problem(params, batch, variant):
     objective = dataclasses.replace(OBJECTIVE, **VARIANTS[variant])
-    targets = js.make_targets(params, batch[0], [batch[1, :30, :33]], objective)
-    weights = js.LossWeights(1.0, 1e3, 1e3, edges=1.0 if objective.edges else 0.0)
+    previous = js.Warped(batch[1], batch[1, :, :, :1]) if objective.temporal else None
+    targets = js.make_targets(params, batch[0], [batch[1, :30, :33]], objective, previous=previous)
+    weights = js.LossWeights(1.0, 1e3, 1e3, edges=float(objective.edges), temporal=float(objective.temporal))
     return params, targets, weights, objective
 
 

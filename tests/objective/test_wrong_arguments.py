@@ -38,7 +38,7 @@ FIELDS = [
     *((name, value) for name in ("style_loss", "variation", "matrix_root") for value in (None, "", 1, ["gram"])),
     *(("window", value) for value in ("auto", 31, -64, 0, 64.0, math.nan, [64], True)),
     *(("shards", value) for value in (None, "11", 1, (1,), (1, 0), (1, -1), (1.0, 1), (1, 1, 1), (True, 1), [[1], 1])),
-    *(("edges", value) for value in (None, "yes", 1.0, [True])),
+    *((name, value) for name in ("edges", "temporal") for value in (None, "yes", 1.0, [True])),
     *(("ridge", value) for value in ("1", -1e-4, math.nan, math.inf, [1e-4], True, 1e39)),
 ]
 
@@ -120,6 +120,7 @@ NO_WEIGHTS = [
     *(js.LossWeights(1.0, 1.0, value) for value in (None, "1", (1.0,), math.inf, -1.0, np.array([1.0]))),
     *(js.LossWeights(regions=value) for value in (None, "1", (1.0, 2.0), -1.0)),
     *(js.LossWeights(edges=value) for value in (None, "1", (1.0,), -1.0, 1.0)),
+    *(js.LossWeights(temporal=value) for value in (None, "1", (1.0,), -1.0, 1.0)),
 ]
 NO_TARGETS = (None, "targets", {}, js.Targets({}, {}), js.Targets({"relu2_1": IMAGE}, {}))
 EVALUATIONS = [
@@ -130,6 +131,7 @@ EVALUATIONS = [
     *(("objective", value) for value in (None, "default", [OBJECTIVE], js.Objective(("relu2_2",), ()))),
     ("objective", js.Objective(("relu2_1",), ("relu1_1",), style_loss="covariance")),
     ("objective", js.Objective(("relu2_1",), ("relu1_1",), edges=True)),
+    ("objective", js.Objective(("relu2_1",), ("relu1_1",), temporal=True)),
 ]
 
 

@@ -28,13 +28,14 @@ def test_an_objective_stands_for_its_attributes():
 def test_weights_stand_for_their_attributes():
     weights = js.LossWeights(2.0, jnp.float32([1, 2, 3, 4, 5]), np.float32(0.5), (1.0, 0.25))
     settings = js.Settings().override(weights=weights)
-    assert settings.weights == (2.0, (1.0, 2.0, 3.0, 4.0, 5.0), 0.5, (1.0, 0.25), 1.0, 0.0)
+    assert settings.weights == (2.0, (1.0, 2.0, 3.0, 4.0, 5.0), 0.5, (1.0, 0.25), 1.0, 0.0, 0.0)
     assert js.Settings().override(tv_weight=3.0).weights == js.LossWeights(1.0, 1e3, 3.0)
 
 
-def test_the_edge_term_exists_where_it_has_a_weight():
+def test_a_term_exists_where_it_has_a_weight():
     assert js.Settings().objective == js.Objective()
     assert js.Settings(edge_weight=2.0).objective == js.Objective(edges=True)
+    assert js.Settings(temporal_weight=2.0).objective == js.Objective(temporal=True)
     assert js.Settings().override(weights=js.LossWeights(edges=jnp.float32(2))).objective.edges
     assert js.Settings(edge_weight=2.0, content_layers=("relu1_1",), style_layers=()).min_side == 8
 
@@ -102,6 +103,7 @@ WRONG = {
     "style_weight": (None, {}),
     "tv_weight": ("x",),
     "edge_weight": ("x", None),
+    "temporal_weight": ("x", None),
     "neighbor_weight": ("x", None),
     "neighbor_layers": (("relu9_1",), 3),
     "bank_size": (0, 1.5, "many"),

@@ -1,0 +1,172 @@
+"""A scene: frames without a cut, of which the first is stylized like a picture, and each other one from the one before.
+
+A later frame starts from the previous result, moved along with the scene, and is held to it by the temporal loss. The
+weights are those of the first frame, so that the strength of the style does not flicker, and the mosaic and the noise
+have one seed. A difference of `UNIT` from the previous result costs as much as the first frame's whole loss at
+stability 0.5.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle.image.color import Color, restore
+from jaxstyle.losses.temporal import Warped
+from jaxstyle.minimize.checkpoint import Snapshot
+from jaxstyle.objective.base import LossWeights
+from jaxstyle.transfer.job import Job, make_job, start_image
+from jaxstyle.transfer.result import Result
+from jaxstyle.transfer.run import Plan, run_jobs
+from jaxstyle.transfer.settings import Settings
+from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of
+from jaxstyle.typing import AnyImage, Image
+from jaxstyle.video.flow import estimate_flow, warp
+from jaxstyle.video.masks import flow_weights
+
+FlowKind = Literal["optical", "none"]
+
+# Evaluations of a later frame, as a fraction of those of a picture at full size.
+LATER = 1 / 3
+# Root mean square difference of pixels: see the module.
+UNIT = 0.05
+# Above this the temporal term leaves no digits to the others.
+MAX_STABILITY = 0.99
+
+
+class Options(NamedTuple):
+    """What all frames of a video share.
+
+    Attributes:
+        styles: images of the style.
+        style_weights: relative weight of each; None for equal ones.
+        settings: of the first frame of a scene, resolved.
+        plan: network, devices and start time.
+        stability: 0 to 1.
+        flow: how frames are compared with the ones before.
+    """
+
+    styles: Sequence[AnyImage]
+    style_weights: Sequence[float] | None
+    settings: Settings
+    plan: Plan
+    stability: float
+    flow: FlowKind
+
+
+class Scene(NamedTuple):
+    """What the next frame needs of the frames before.
+
+    Attributes:
+        job: of the first frame.
+        stages: of all later frames.
+        window: in which the first frame was evaluated.
+        content: previous frame, prepared like the content of a picture.
+        image: its result, before the content's colors are restored.
+    """
+
+    job: Job
+    stages: tuple[Stage, ...]
+    window: int | None
+    content: AnyImage
+    image: AnyImage
+
+
+def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
+    """Stylize the first frame of a scene like a picture, and record its weights and losses.
+
+    Args:
+        frame: `(H, W, 3)` in [0, 1].
+        options: see `Options`.
+    """
+    settings = options.settings
+    job, color = _job(frame, options)
+    stages = stages_of([job], settings)
+    seen: dict[int, tuple[LossWeights, float]] = {}
+
+    def record(snapshot: Snapshot) -> None:
+        totals = snapshot.run_state.histories[0][:, 0]
+        seen[snapshot.stage] = snapshot.weights, float(np.fmin.reduce(totals, initial=np.inf))
+
+    plan = options.plan._replace(init=settings.init, callback=record)
+    (result,) = run_jobs([job], stages, plan)
+    later = _later_stages(settings, len(stages))
+    # A run that was stopped early has not reached the last stages.
+    last = [seen.get(index, seen[max(seen)]) for index in range(len(stages) - len(later), len(stages))]
+    stages = tuple(
+        stage._replace(fixed_weights=_with_stability(*pair, options.stability))
+        for stage, pair in zip(later, last, strict=True)
+    )
+    return Scene(job, stages, result.window, job.content, result.image), _restored(result, frame, color)
+
+
+def next_frame(scene: Scene, frame: AnyImage, options: Options) -> tuple[Scene, Result]:
+    """Stylize the next frame of a scene.
+
+    Args:
+        scene: from `start_scene`, or from the frame before.
+        frame: `(H, W, 3)` in [0, 1], of the size of the frames before.
+        options: see `Options`.
+    """
+    job, color = _job(frame, options)
+    previous = predict(scene, job.content, options.flow)
+    # The styles of the first frame, as some colors depend on the frame.
+    job = job._replace(styles=scene.job.styles, previous=previous)
+    filled = start_image(job, options.settings.init)
+    start = previous.weights * previous.pixels + (1 - previous.weights) * filled
+    window = "whole" if scene.window is None else scene.window
+    (result,) = run_jobs([job], scene.stages, options.plan._replace(init=start, window=window))
+    return scene._replace(content=job.content, image=result.image), _restored(result, frame, color)
+
+
+def predict(scene: Scene, content: Image, flow: FlowKind) -> Warped:
+    """Return the previous result as it should look in the present frame.
+
+    Along the optical flow, where that can be trusted; without it the previous result with the change of the content
+    added, everywhere: `sum (x - (x' + p - p'))^2` is the loss of Xu et al., "Consistent Video Style Transfer via
+    Compound Regularization" with differences of frames.
+
+    Args:
+        scene: frames before.
+        content: `(H, W, 3)`, the present frame.
+        flow: see `Options`.
+    """
+    before, after, image = np.asarray(scene.content), np.asarray(content), np.asarray(scene.image)
+    if flow == "none":
+        return _warped(image + (after - before), np.ones((*after.shape[:2], 1), np.float32))
+    backward = estimate_flow(after, before)
+    return _warped(warp(image, backward), flow_weights(backward, estimate_flow(before, after)))
+
+
+def _warped(pixels: np.ndarray, weights: np.ndarray) -> Warped:
+    return Warped(np.clip(pixels, 0, 1), np.clip(weights, 0, 1))
+
+
+def _job(frame: AnyImage, options: Options) -> tuple[Job, Color]:
+    """Return the job of a frame, whose result has no colors restored, and the colors that it should have."""
+    job = make_job(frame, options.styles, options.settings, style_weights=options.style_weights)
+    return job._replace(color="style"), job.color
+
+
+def _restored(result: Result, frame: AnyImage, color: Color) -> Result:
+    return result._replace(image=restore(result.image, frame, color))
+
+
+def _later_stages(settings: Settings, count: int) -> list[Stage]:
+    """Return the stages of a later frame, at full size, whose first frame has `count` stages."""
+    full, *finishes = full_size_stages(dataclasses.replace(settings, temporal_weight=1.0))
+    budget = max(2, int(LATER * (settings.steps + settings.finish)))
+    finish = min(settings.finish, budget // 2)
+    # Like the last of several scales, each frame starts from a picture whose finer details are strokes.
+    detail = settings.detail if count > 1 + len(finishes) else None
+    stages = [full._replace(steps=budget - finish), *(stage._replace(steps=finish) for stage in finishes)]
+    return [stage._replace(detail=detail) for stage in stages]
+
+
+def _with_stability(weights: LossWeights, loss: float, stability: float) -> LossWeights:
+    """Return the weights of a later frame from those of the first, whose least loss is `loss`."""
+    part = min(stability, MAX_STABILITY)
+    temporal = (part / (1 - part)) ** 2 * (loss if np.isfinite(loss) else 0.0) / UNIT**2
+    return weights._replace(temporal=jnp.asarray(temporal, jnp.float32))

@@ -1,0 +1,65 @@
+"""The benchmark's clips against their own frames, its measure against cases with a known answer, and its table."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from benchmarks import record, video
+from benchmarks.video_scenes import CLIPS, clips
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def known(photograph):
+    photo, painting = (np.asarray(photograph(f"{name}.jpg", 128, 96)) for name in ("china", "starry_night"))
+    return clips(photo, painting[:16, :20], SIZE)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_frames_along_the_known_motion_are_the_other_frames(known, name):
+    clip = known[name]
+    frames = [clip.frame(number) for number in range(4)]
+    assert all(frame.min() >= 0 and frame.max() > 0.5 for frame in frames)
+    for long in (False, True):
+        # Interpolation alone; without the motion, or without the masks, it is more.
+        assert video.warping_error(frames, clip, long) < 1e-3
+    still = [np.mean((b - a) ** 2) for a, b in itertools.pairwise(frames)]
+    assert np.mean(still) > 4 * video.warping_error(frames, clip)
+
+
+def test_what_an_object_uncovers_is_not_shown(known):
+    """The object moves 4 to the right and 1 down before a still background, at (6, 14) first."""
+    clip = known["moving object"]
+    flow, shown = clip.motion(1, 0)
+    assert tuple(flow[20, 20]) == (-4, -1)
+    assert tuple(flow[2, 2]) == (0, 0)
+    assert not shown[20, 8]
+    assert shown[2, 2]
+    assert shown[20, 20]
+
+
+def test_noise_of_each_frame_is_an_error_of_twice_its_variance(known):
+    clip, rng = known["moving object"], np.random.default_rng(0)
+    frames = [clip.frame(0) + np.float32(rng.normal(0, 0.1, (*SIZE, 3))) for _ in range(2)]
+    same = video.Clip(SIZE, clip.layers[:1])
+    assert video.warping_error(frames, same) > 0.015
+    assert video.warping_error([frames[0]] * 3, same) == 0
+
+
+def test_a_run_writes_every_method_and_a_table(tmp_path, monkeypatch, tiny_params, capsys):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    monkeypatch.setattr(js, "load_params", lambda: tiny_params)
+    methods = ["frame by frame", "stability 0.5", "without flow"]
+    arguments = ["--size", "64", "--frames", "3", "--steps", "6", "--finish", "0", "--clips", "moving object"]
+    video.main([*arguments, "--methods", *methods])
+    result = json.loads((tmp_path / "video.json").read_text())
+    assert [run["method"] for run in result["runs"]] == methods
+    assert [run["evaluations"] for run in result["runs"]] == [6, 2, 2]
+    assert result["clips"]["moving object"]["endpoint error"] < 1
+    alone, held = (run["short"] for run in result["runs"][:2])
+    assert held < alone
+    assert f"{held:.5f} ({held / alone:.2f})" in capsys.readouterr().out
