@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class Timed(Run):
         super().__post_init__()
         self.times: list[tuple[float, int]] = []
 
-    def on_progress(self, progress: Progress, *rest: Any) -> Any:
-        answer = super().on_progress(progress, *rest)
+    def on_progress(self, progress: Progress, scales: Sequence[float]) -> Any:
+        answer = super().on_progress(progress, scales)
         self.times.append((time.perf_counter(), progress.evaluations))
         return answer
 

@@ -185,7 +185,7 @@ def minimize(
         answer = callback(others._replace(state=state))
         length = steps_per_chunk(done - resumed_at, length, seconds)
         requested_status = answer if isinstance(answer, Status) else None
-        if answer is not None and requested_status is None:
+        if answer is not None and not isinstance(answer, Status):
             make_problem, length = answer, 1
             problem, others = make_problem(others.powers), others._replace(objective_starts=(done,) * len(rows))
             state = init_unchecked(result_image(state), problem.optimizer)

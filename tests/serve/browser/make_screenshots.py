@@ -1,5 +1,6 @@
 """Make the screenshots of docs/serve: `python tests/serve/browser/make_screenshots.py`, with the real network."""
 
+import os
 import re
 import shutil
 import signal
@@ -23,8 +24,20 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     expect.set_options(timeout=PATIENCE)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        command = [sys.executable, "-m", "jaxstyle", "serve", "--no-browser", "--port", "0", "--gallery", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        command = [
+            sys.executable,
+            "-m",
+            "jaxstyle",
+            "serve",
+            "--no-browser",
+            "--port",
+            "0",
+            "--gallery",
+            f"{folder}/gallery",
+        ]
+        # Runs that were interrupted earlier are not to be offered.
+        environment = os.environ | {"XDG_CACHE_HOME": folder}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
             address = next(filter(None, (re.search(r"http://\S+\?token=\S+", line) for line in server.stdout)))[0]
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             try:
@@ -88,6 +101,7 @@ def fill(page: Page) -> None:
         if button.is_visible():
             button.click()
     page.get_by_role("button", name="384 pixels").click()
+    page.locator("#new [data-field=steps] input").fill("50")
 
 
 def start(page: Page) -> str:
