@@ -30,7 +30,7 @@ def stylize_video(
     params: Params | None = None,
     preset: str | None = None,
     style_weights: Sequence[float] | None = None,
-    stability: float = 0.5,
+    stability: float = 0.3,
     flow: FlowKind = "optical",
     mesh: Mesh | None = None,
     **overrides: Any,

@@ -38,7 +38,7 @@ def change(results, frames, step):
 
 def test_frames_hold_still_and_take_a_third(tiny_params, painting):
     frames, options = list(clip(4)), {"params": tiny_params, **OPTIONS}
-    results = list(js.stylize_video(frames, painting, **options))
+    results = list(js.stylize_video(frames, painting, stability=0.5, **options))
     assert [result.evaluations for result in results] == [12, 4, 4, 4]
     assert [result.image.shape for result in results] == [frame.shape for frame in frames]
     apart = [js.stylize(frame, painting, **options) for frame in frames]
@@ -53,7 +53,7 @@ def test_the_first_frame_is_that_of_stylize(tiny_params, painting):
 
 
 def test_weights_are_those_of_the_first_frame(tiny_params, painting):
-    first, *others = js.stylize_video(clip(3), painting, params=tiny_params, **OPTIONS)
+    first, *others = js.stylize_video(clip(3), painting, params=tiny_params, stability=0.5, **OPTIONS)
     assert float(first.weights.temporal) == 0
     for other in others:
         for name in ("content", "style", "tv", "neighbors", "edges"):
