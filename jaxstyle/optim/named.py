@@ -46,7 +46,8 @@ def named_transform(
         @functools.cache
         @functools.wraps(factory)
         def make(*arguments: Any) -> NamedTransform:
-            transform = NamedTransform(*map(permissive(), factory(*arguments)))
+            init, update = factory(*arguments)
+            transform = NamedTransform(permissive()(init), permissive()(update))
             transform.name, transform.arguments = name, dict(zip(parameters, arguments, strict=True))
             transform.factory = make
             return transform
