@@ -2,7 +2,10 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
 
 
 def test_interrupted_pictures_go_on_or_are_discarded_after_a_restart(start_server, open_page, pictures, user, tmp_path):

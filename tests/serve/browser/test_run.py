@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 import jaxstyle as js
+
+pytestmark = pytest.mark.browser
 
 
 def _slider(page, field):

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.browser
+
 
 def _answer(origin, path="/api/runs", method="GET", **headers):
     """Answer to a request that no browser would send."""

@@ -4,9 +4,12 @@ import re
 import struct
 import zlib
 
+import pytest
 from playwright.sync_api import expect
 
 import jaxstyle as js
+
+pytestmark = pytest.mark.browser
 
 
 def test_dropped_files_become_a_picture_that_grows(user):
