@@ -17,7 +17,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.serve.app import Site, make_app, make_site
 from jaxstyle.serve.security import address, is_loopback, new_token
 from jaxstyle.transfer.signals import ENDS, EXIT_CODES, replaced_handlers
-from jaxstyle.vgg.weights import weights_sha256
+from jaxstyle.vgg.weights import load_params
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def serve(
             f"--host is {host}, which other machines reach: everybody who sees the address can use this machine's time "
             "and memory and see all pictures, and nothing is encrypted; add --allow-remote if that is what you want"
         )
-    # Before anybody waits for them.
-    weights_sha256(network)
+    # Refuses what cannot be loaded, before anybody waits for it.
+    load_params(network)
     with contextlib.closing(_listen(host, port)) as listening:
         site = make_site(gallery, saved, network)
         port, token = listening.getsockname()[1], new_token()

@@ -17,6 +17,7 @@ from jaxstyle.cli.serve import Serve
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep import Sweep
 from jaxstyle.image import io
+from jaxstyle.serve import server
 
 # The library checks its own arguments, as it does for users.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -131,6 +132,7 @@ def run(tmp_path, monkeypatch, capsys, china, starry, tiny_weights):
     shutil.copy(tiny_weights, "tiny.safetensors")
     for module, name in ((command, "stylize"), (command, "stylize_batch"), (sweep_cells, "stylize_batch")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a run started"))
+    monkeypatch.setattr(server, "_serve", lambda *_: pytest.fail("a server started"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def run(*words):
