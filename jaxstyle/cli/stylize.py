@@ -159,7 +159,8 @@ class Stylize(Options):
             names = ", ".join(path.name for path in self.paintings())
             log.info("the style is a blend of %d paintings: %s", len(styles), names)
         if first:
-            log.info("%s", announcement(scales, self.finish, shapes[0].objective, needs.peak + process_bytes()))
+            size = needs.peak + process_bytes(len(scales))
+            log.info("%s", announcement(scales, self.finish, shapes[0].objective, size))
         resumed = checkpoint is not None and checkpoint.resume
         log_event("begin", width=width, height=height, steps=self.steps, resumed=resumed, settings=recipe["settings"])
         snapshots_in_place = True

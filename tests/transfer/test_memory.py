@@ -197,6 +197,8 @@ def test_the_process_is_what_is_not_an_array():
     array = jax.block_until_ready(jax.numpy.ones(2**26))
     assert psutil.Process().memory_info().rss > array.nbytes
     assert memory.process_bytes() == pytest.approx(before, abs=2**26)
+    # With the programs that are still to be compiled.
+    assert memory.process_bytes(3) - memory.process_bytes() == pytest.approx(3 * memory.PROGRAMS_BYTES, abs=2**26)
 
 
 def test_less_memory_is_tried_once():
