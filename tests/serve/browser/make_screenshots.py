@@ -96,6 +96,7 @@ def open_page(browser: Browser, address: str, **options: object) -> Page:
 
 def fill(page: Page) -> None:
     """Choose the bundled pictures and a size."""
+    expect(page.locator(".slot.photo")).to_be_visible()
     for kind in ("photo", "painting"):
         button = page.get_by_role("button", name=f"Use the bundled {kind}")
         if button.is_visible():
