@@ -38,8 +38,9 @@ export function makeSheet(root, { options, runOf, go }) {
     sheet = next;
     if (first) build();
     sheet.cells.forEach((cell, index) => fill(table.querySelector(`[data-cell="${index}"]`), cell));
-    const done = sheet.cells.filter((cell) => cell.state === "finished").length;
-    tell(text, `${done} of ${sheet.cells.length} pictures. Choose one to continue with its settings at full size.`);
+    const count = (state) => sheet.cells.filter((cell) => cell.state === state).length;
+    const failed = count("failed") ? `, ${count("failed")} failed` : "";
+    tell(text, `${count("finished")} of ${sheet.cells.length} pictures${failed}. Choose one to continue with its settings at full size.`);
   }
 
   function build() {

@@ -80,6 +80,12 @@ def take_all(browser: Browser, address: str) -> None:
     expect(light.locator("#sheet")).to_contain_text("9 of 9 pictures")
     light.wait_for_timeout(1500)
     save(light, "sheet_light")
+    for strength in ("0.3", "0.5", "0.8"):
+        light.goto(address.split("?")[0] + "#new")
+        light.locator("#new [data-field=size] input").fill("192")
+        light.locator("#new [data-field=strength] input[type=number]").fill(strength)
+        start(light)
+        expect(light.locator("#run-state")).to_have_text("Finished")
     dark.goto(address.split("?")[0] + "#gallery")
     dark.wait_for_timeout(1500)
     save(dark, "gallery_dark")
@@ -96,6 +102,7 @@ def open_page(browser: Browser, address: str, **options: object) -> Page:
 
 def fill(page: Page) -> None:
     """Choose the bundled pictures and a size."""
+    expect(page.locator(".slot.photo")).to_be_visible()
     for kind in ("photo", "painting"):
         button = page.get_by_role("button", name=f"Use the bundled {kind}")
         if button.is_visible():
