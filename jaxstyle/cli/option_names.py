@@ -24,6 +24,8 @@ RENAMED = {
 }
 # The library's `weights` are those of the loss, the option's those of the network.
 DIFFERENT_MEANING = {"weights"}
+# Parameters of the server: options of `jaxstyle serve` alone.
+OF_THE_SERVER = {"allow_remote", "gallery", "host", "port"}
 
 
 def options_with_values(command: type) -> dict[str, str]:
@@ -112,7 +114,7 @@ def _option_of(parameter: re.Match[str]) -> str:
 @functools.cache
 def _parameters() -> frozenset[str]:
     names = {field.name for field in dataclasses.fields(Options)} | {text for text in RENAMED if "=" not in text}
-    return frozenset(names - DIFFERENT_MEANING)
+    return frozenset(names - DIFFERENT_MEANING | OF_THE_SERVER)
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class Gallery:
             folder.mkdir(parents=True, exist_ok=True)
             probe(folder / "picture.png")
         except OSError as error:
-            raise InputError(f"--gallery is {folder}, which cannot be written: {error.strerror}") from error
+            raise InputError(f"gallery is {folder}, which cannot be written: {error.strerror}") from error
 
     def add(self, image: AnyImage, recipe: Mapping[str, Any]) -> str:
         """Save a picture; return its name.

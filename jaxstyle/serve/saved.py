@@ -144,7 +144,7 @@ class SavedRuns:
             ]
             mask = pictures.add("mask", (folder / "mask").read_bytes()) if stored["mask"] else None
             start = folder / "start"
-            pixels = np.load(BytesIO(start.read_bytes()), allow_pickle=False) if start.exists() else None
+            pixels = np.load(BytesIO(start.read_bytes())) if start.exists() else None
             segment = Segment(parse(stored["settings"]), pixels)
             run = Run(Inputs(photo, tuple(paintings), mask), segment, id=id)
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -54,8 +54,8 @@ def serve(
     remote = not is_loopback(host)
     if remote and not allow_remote:
         raise InputError(
-            f"--host is {host}, which other machines reach: everybody who sees the address can use this machine's time "
-            "and memory and see all pictures, and nothing is encrypted; add --allow-remote if that is what you want"
+            f"host is {host}, which other machines reach: everybody who sees the address can use this machine's time "
+            "and memory and see all pictures, and nothing is encrypted; add allow_remote=True if that is what you want"
         )
     # Refuses what cannot be loaded, before anybody waits for it.
     load_params(network)
@@ -106,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise InputError(f"--host is {host}, which is no address of this machine ({error.strerror})") from error
+        raise InputError(f"host is {host}, which is no address of this machine ({error.strerror})") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
@@ -115,5 +115,5 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise InputError(f"--port is {port}, which another program uses: choose another, or 0 for any") from error
-        raise InputError(f"--host {host} --port {port} cannot be used: {error.strerror}") from error
+            raise InputError(f"port is {port}, which another program uses: choose another, or 0 for any") from error
+        raise InputError(f"host is {host} and port is {port}, which cannot be used: {error.strerror}") from error

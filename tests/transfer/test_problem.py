@@ -21,8 +21,8 @@ def test_previous_frames_of_a_batch_are_those_of_each_job(tiny_params):
     starts = [1 - job.content for job in jobs]
 
     def evaluate(jobs, starts):
-        pixels, _, problem = make_problem(jobs, starts, tiny_params, stage, None)
-        params, targets, weights, objective, _ = problem([0.0] * len(jobs))
+        pixels, problem = make_problem(jobs, starts, tiny_params, stage, None)
+        params, targets, weights, objective, _ = problem.with_weights(problem.weights)([0.0] * len(jobs))
 
         def one(pixels, targets, weights):
             return compiled_value_and_grad(pixels, params, targets, weights, objective)
