@@ -86,6 +86,7 @@ async function begin() {
       runs = byId(await get("/api/runs"));
       show();
       if (place().startsWith("run/")) await view.refresh();
+      if (place() === "gallery") openGallery();
       sheet.refresh();
     } catch (failure) {
       tell(connection, failure.message);

@@ -13,7 +13,8 @@ def test_a_cell_of_a_sheet_continues_at_full_size(user):
     user.choose(size=96, steps=8)
     page.get_by_text("Try out settings side by side").click()
     page.get_by_label("Rows: values with commas").fill("0.3, 0.7")
-    page.get_by_label("Columns: values with commas").fill("1, 1.5")
+    page.get_by_label("Columns: setting").select_option("Edges")
+    page.get_by_label("Columns: values with commas").fill("0, 1.5")
     page.locator("#try-out").get_by_label("Long side in pixels").fill("64")
     user.press("Make a sheet")
     page.wait_for_url("**#sheet/*")
@@ -27,10 +28,10 @@ def test_a_cell_of_a_sheet_continues_at_full_size(user):
     # One entry in the list of runs, not four.
     expect(page.get_by_role("region", name="Runs").get_by_role("link", name="Sheet, 4 of 4 pictures")).to_have_count(1)
     page.reload()
-    page.get_by_role("button", name=re.compile("Continue with Strength 0.7, Stroke size 1.5$")).click()
+    page.get_by_role("button", name=re.compile("Continue with Strength 0.7, Edges 1.5$")).click()
     page.wait_for_url("**#run/*")
     state = user.wait_until(page.url.split("#run/")[1], lambda state: state["state"] == "finished")
-    assert (state["width"], state["settings"]["strength"]) == (96, 0.7)
+    assert (state["width"], state["settings"]["strength"], state["settings"]["edge_weight"]) == (96, 0.7, 1.5)
     page.go_back()
     expect(page).to_have_url(sheet)
 
