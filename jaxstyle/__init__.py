@@ -41,6 +41,7 @@ from jaxstyle.transfer.stylize import stylize
 from jaxstyle.transfer.stylize_batch import stylize_batch
 from jaxstyle.vgg.network import features, init_params
 from jaxstyle.vgg.weights import load_params
+from jaxstyle.video.state import VideoState, load_video_state, save_video_state
 from jaxstyle.video.stylize_video import stylize_video
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "State",
     "Status",
     "Targets",
+    "VideoState",
     "Warped",
     "adam",
     "averaged",
@@ -80,6 +82,7 @@ __all__ = [
     "load_image",
     "load_mask",
     "load_params",
+    "load_video_state",
     "make_mesh",
     "make_targets",
     "on_canvas",
@@ -90,6 +93,7 @@ __all__ = [
     "replicated",
     "resize",
     "save_image",
+    "save_video_state",
     "shard",
     "spread",
     "step",

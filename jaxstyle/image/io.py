@@ -84,7 +84,7 @@ def read_picture(
         check_one_frame(name, file)
         image = upright(file)
     native = image.size
-    target = _target_size(name, native, size, enlarge, min_side)
+    target = target_size(name, native, size, enlarge, min_side)
     color, alpha = color_and_alpha(name, image)
     pixels, alpha = resized_arrays(to_srgb(name, color, image.info), alpha, target)
     return Picture(jnp.asarray(pixels), None if alpha is None else jnp.asarray(alpha), native)
@@ -109,7 +109,7 @@ def picture_size(
     _check_limits(size, min_side, max_pixels)
     with opened(path, max_pixels) as file:
         native = upright_size(file)
-    width, height = _target_size(name_of(path), native, size, enlarge=True, min_side=min_side)
+    width, height = target_size(name_of(path), native, size, enlarge=True, min_side=min_side)
     return height, width
 
 
@@ -276,7 +276,12 @@ def _check_limits(size: Any, min_side: Any, max_pixels: Any) -> None:
     check_integer(max_pixels, "max_pixels", 1, 2**31 - 1)
 
 
-def _target_size(path: str, native: tuple[int, int], size: int | None, enlarge: bool, min_side: int) -> tuple[int, int]:
+def target_size(path: str, native: tuple[int, int], size: int | None, enlarge: bool, min_side: int) -> tuple[int, int]:
+    """Return the width and height of a picture at a size: see `read_picture`.
+
+    Raises:
+        InputError: for one that is, or would become, too small.
+    """
     if min(native) < min_side:
         width, height = native
         raise InputError(f"{path} is {width}x{height} pixels, at least {min_side} a side are needed: use a larger one")

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxstyle.errors import InputError
 from jaxstyle.image.color import Color, restore
 from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.checkpoint import Snapshot
@@ -25,6 +26,7 @@ from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of
 from jaxstyle.typing import AnyImage, Image
 from jaxstyle.video.flow import estimate_flow, warp
 from jaxstyle.video.masks import flow_weights
+from jaxstyle.video.state import VideoState
 
 FlowKind = Literal["optical", "none"]
 
@@ -119,6 +121,31 @@ def next_frame(scene: Scene, frame: AnyImage, options: Options) -> tuple[Scene, 
     window = "whole" if scene.window is None else scene.window
     (result,) = run_jobs([job], scene.stages, options.plan._replace(init=start, window=window))
     return scene._replace(content=job.content, image=result.image), _restored(result, frame, color)
+
+
+def restore_scene(state: VideoState, first: AnyImage, last: AnyImage, options: Options) -> Scene:
+    """Return the scene of a video that goes on, as it was after its last frame.
+
+    Args:
+        state: after the last frame.
+        first: first frame of the scene.
+        last: last frame that is done.
+        options: those of the frames before.
+
+    Raises:
+        InputError: for a state of other settings.
+    """
+    job, _ = _job(first, options)
+    stages = _later_stages(options.settings, len(stages_of([job], options.settings)))
+    if len(stages) != len(state.weights):
+        raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
+    fixed = [stage._replace(fixed_weights=weights) for stage, weights in zip(stages, state.weights, strict=True)]
+    return Scene(job, tuple(fixed), state.window, _job(last, options)[0].content, state.image)
+
+
+def scene_weights(scene: Scene) -> tuple[LossWeights, ...]:
+    """Return the weights of each stage of a scene's later frames."""
+    return tuple(stage.fixed_weights for stage in scene.stages if stage.fixed_weights is not None)
 
 
 def predict(scene: Scene, content: Image, flow: FlowKind) -> Warped:

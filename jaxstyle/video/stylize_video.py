@@ -1,7 +1,7 @@
 """`stylize_video`: the frames of a video in one style, one after the other, without flicker."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -19,7 +19,8 @@ from jaxstyle.transfer.validate import FRACTION, check_parameters
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 from jaxstyle.video.cuts import is_cut
-from jaxstyle.video.scene import FlowKind, Options, next_frame, start_scene
+from jaxstyle.video.scene import FlowKind, Options, Scene, next_frame, restore_scene, scene_weights, start_scene
+from jaxstyle.video.state import NOTHING, VideoState
 
 
 def stylize_video(
@@ -33,6 +34,8 @@ def stylize_video(
     stability: float = 0.3,
     flow: FlowKind = "optical",
     mesh: Mesh | None = None,
+    state: VideoState | None = None,
+    callback: Callable[[VideoState], None] | None = None,
     **overrides: Any,
 ) -> Iterator[Result]:
     """Return the frames of a video in the style of the style image, each as soon as it is done.
@@ -55,6 +58,9 @@ def stylize_video(
         flow: "optical" moves the previous result along the optical flow and needs `jaxstyle[video]`. "none" adds to the
             previous result what has changed in the frame.
         mesh: devices that share each frame: see `make_mesh`.
+        state: of an earlier call, to go on after its last frame to the same results. `frames` are all those of the
+            clip again; only the results of the rest are returned.
+        callback: called with the state after each frame, before its result is returned: see `save_video_state`.
         overrides: settings that differ, as for `stylize`.
 
     Returns:
@@ -81,6 +87,8 @@ def stylize_video(
     check_choice(flow, "flow", get_args(FlowKind))
     if not isinstance(frames, Iterable) or isinstance(frames, str | bytes | dict):
         raise InputError(f"frames is {quote(frames)}, expected a sequence or an iterator of images")
+    if state is not None and not isinstance(state, VideoState):
+        raise InputError(f"state is {quote(state)}, expected a VideoState, from the callback or load_video_state")
     settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
     if settings.temporal_weight:
         raise InputError(f"temporal_weight is {settings.temporal_weight}, expected 0: stability sets it")
@@ -89,25 +97,54 @@ def stylize_video(
     params = load_params() if params is None else params
     plan = Plan(params, settings.init, settings.window, settings.tolerance, mesh, start_time=start_time)
     options = Options(styles, style_weights, settings, plan, stability, flow)
-    return _results(iter(frames), options)
+    return _results(iter(frames), options, state or NOTHING, callback)
 
 
-def _results(frames: Iterator[AnyImage], options: Options) -> Iterator[Result]:
-    scene, before = None, None
-    for number, frame in enumerate(frames, 1):
-        check_images(frame, options.styles, options.settings.min_side)
-        if before is not None and frame.shape != before.shape:
-            raise InputError(
-                f"frame {number} is {frame.shape[1]}x{frame.shape[0]} pixels, expected {before.shape[1]}x"
-                f"{before.shape[0]} like the first"
-            )
+def _results(
+    frames: Iterator[AnyImage],
+    options: Options,
+    state: VideoState,
+    callback: Callable[[VideoState], None] | None,
+) -> Iterator[Result]:
+    scene, before = _resumed(frames, options, state) if state.frames else (None, None)
+    first = state.scene
+    for number, frame in enumerate(frames, state.frames):
+        _check_frame(number, frame, options, before)
         plan = options.plan._replace(start_time=time.perf_counter())
         present = options._replace(plan=plan)
         if scene is None or before is None or is_cut(before, frame):
             scene, result = start_scene(frame, present)
+            first = number
         else:
             scene, result = next_frame(scene, frame, present)
         before = np.asarray(frame)
+        is_complete = result.status in COMPLETED
+        if callback is not None and is_complete:
+            callback(VideoState(number + 1, first, np.asarray(scene.image), scene_weights(scene), scene.window))
         yield result
-        if result.status not in COMPLETED:
+        if not is_complete:
             return
+
+
+def _resumed(frames: Iterator[AnyImage], options: Options, state: VideoState) -> tuple[Scene, AnyImage]:
+    """Return the scene and the frame after which a video goes on, which takes these frames from the iterator."""
+    first, last = None, None
+    for number in range(state.frames):
+        last = next(frames, None)
+        if last is None:
+            raise InputError(f"there are {number} frames, expected more than {state.frames}, which the state has done")
+        if number == state.scene:
+            first = last
+    assert first is not None and last is not None
+    _check_frame(state.scene, first, options, state.image)
+    _check_frame(state.frames - 1, last, options, state.image)
+    return restore_scene(state, first, last, options), np.asarray(last)
+
+
+def _check_frame(number: int, frame: AnyImage, options: Options, like: AnyImage | None) -> None:
+    check_images(frame, options.styles, options.settings.min_side)
+    if like is not None and frame.shape != like.shape:
+        raise InputError(
+            f"frame {number + 1} is {frame.shape[1]}x{frame.shape[0]} pixels, expected {like.shape[1]}x"
+            f"{like.shape[0]} like the first"
+        )

@@ -1,0 +1,81 @@
+"""What a video needs to go on after a frame, and the file that keeps it: the clip and the styles are read again."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle.errors import InputError
+from jaxstyle.minimize import checkpoint_file
+from jaxstyle.minimize.checkpoint_file import Contents
+from jaxstyle.objective.base import LossWeights
+from jaxstyle.typing import AnyImage
+
+PathLike = str | os.PathLike[str]
+
+
+class VideoState(NamedTuple):
+    """A video after some of its frames.
+
+    Attributes:
+        frames: number of frames that are done.
+        scene: number of the first frame of their last scene, from 0.
+        image: result of the last frame, before the content's colors are restored.
+        weights: of each stage of the scene's later frames.
+        window: in which the scene's first frame was evaluated; None for the whole frame.
+    """
+
+    frames: int
+    scene: int
+    image: AnyImage
+    weights: tuple[LossWeights, ...]
+    window: int | None
+
+
+# Of a video that has not begun.
+NOTHING = VideoState(0, 0, np.zeros((0, 0, 3), np.float32), (), None)
+
+
+def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] | None = None) -> None:
+    """Write the state of a video; the file replaces an older one atomically.
+
+    Args:
+        path: of the file.
+        state: from the callback of `stylize_video`.
+        note: values that JSON can store, for the caller.
+
+    Raises:
+        OSError: if the file system refuses.
+    """
+    tensors = {"image": np.asarray(state.image)}
+    tensors |= {
+        f"weights.{k}.{name}": np.asarray(value)
+        for k, weights in enumerate(state.weights)
+        for name, value in weights._asdict().items()
+    }
+    video = {name: getattr(state, name) for name in ("frames", "scene", "window")} | {"stages": len(state.weights)}
+    metadata = {"video": video, "note": dict(note or {})}
+    checkpoint_file.write(path, Contents(tensors, metadata))
+
+
+def load_video_state(path: PathLike) -> VideoState:
+    """Read the state of a video.
+
+    Args:
+        path: of the file that `save_video_state` wrote.
+
+    Raises:
+        InputError: for a file that cannot be read, is damaged, or is no state of a video.
+    """
+    tensors, metadata = checkpoint_file.read(path)
+    video = metadata.get("video")
+    try:
+        weights = tuple(
+            LossWeights(*(jnp.asarray(tensors[f"weights.{k}.{name}"]) for name in LossWeights._fields))
+            for k in range(video["stages"])
+        )
+        return VideoState(video["frames"], video["scene"], tensors["image"], weights, video["window"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is no state of a video: expected a file that save_video_state wrote") from error
