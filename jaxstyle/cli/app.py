@@ -23,6 +23,7 @@ from jaxstyle.cli.serve import Serve
 from jaxstyle.cli.stylize import Stylize, defaults
 from jaxstyle.cli.sweep import Sheet, Sweep, read_axes
 from jaxstyle.cli.usage import check_values, usage_error
+from jaxstyle.cli.video import Video
 from jaxstyle.cli.weights import Weights
 from jaxstyle.errors import InputError
 from jaxstyle.guards import permissive
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 COMMANDS = {
     "stylize": Stylize,
     "sweep": Sweep,
+    "video": Video,
     "resume": Resume,
     "rerun": Rerun,
     "demo": Demo,
@@ -76,7 +78,7 @@ def _run(argv: list[str]) -> int:
         return 1
 
 
-def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | Serve | Weights:
+def _parse(argv: list[str]) -> Stylize | Sheet | Video | Resume | Rerun | Demo | Plan | Serve | Weights:
     """Return the command; for a sweep that of all cells."""
     if "" in argv:
         # As the path of a photo it would be the current folder.
@@ -91,7 +93,7 @@ def _parse(argv: list[str]) -> Stylize | Sheet | Resume | Rerun | Demo | Plan | 
 def _command(argv: list[str]) -> Any:
     check_values(argv, Stylize)
     preset = _preset(argv)
-    presets_of = {name: {"default": defaults(preset, COMMANDS[name])} for name in ("stylize", "sweep")}
+    presets_of = {name: {"default": defaults(preset, COMMANDS[name])} for name in ("stylize", "sweep", "video")}
     commands = [Annotated[kind, subcommand(name, **presets_of.get(name, {}))] for name, kind in COMMANDS.items()]
     stderr = StringIO()
     try:

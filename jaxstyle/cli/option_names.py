@@ -9,9 +9,9 @@ import functools
 import re
 import typing
 
-from tyro.conf import Positional
+from tyro.conf import Fixed, Positional
 
-from jaxstyle.cli.options import Options
+from jaxstyle.cli.video_options import VideoOptions
 
 # Parameters, or single values of them, whose options are called otherwise.
 RENAMED = {
@@ -34,7 +34,7 @@ def options_with_values(command: type) -> dict[str, str]:
     Flags and positional arguments are left out.
 
     Example:
-        >>> options_with_values(Options)["-o"], "-v" in options_with_values(Options)
+        >>> options_with_values(VideoOptions)["-o"], "-v" in options_with_values(VideoOptions)
         ('output', False)
     """
     return {spelling: field for spelling, (field, is_flag) in _spellings(command).items() if not is_flag}
@@ -44,7 +44,7 @@ def option_names(command: type) -> set[str]:
     """Spellings of all options of a command.
 
     Example:
-        >>> sorted(option_names(Options) & {"--verbose", "-v", "--no-verbose", "--photo", "--help"})
+        >>> sorted(option_names(VideoOptions) & {"--verbose", "-v", "--no-verbose", "--photo", "--help"})
         ['--help', '--no-verbose', '--verbose', '-v']
     """
     return {"--help", "-h", *_spellings(command)}
@@ -53,12 +53,13 @@ def option_names(command: type) -> set[str]:
 def _spellings(command: type) -> dict[str, tuple[str, bool]]:
     """Spellings of the options of a command, with the names of their fields, and True for flags."""
     kinds = typing.get_type_hints(command, include_extras=True)
-    (positional,) = Positional[int].__metadata__  # pyright: ignore[reportAttributeAccessIssue]
+    # Options that a command has from another one, but does not take.
+    (positional,), (fixed,) = Positional[int].__metadata__, Fixed[int].__metadata__  # pyright: ignore[reportAttributeAccessIssue]
     spellings: dict[str, tuple[str, bool]] = {}
     for field in dataclasses.fields(command):
         kind = kinds[field.name]
         metadata = getattr(kind, "__metadata__", ())
-        if positional in metadata:
+        if positional in metadata or fixed in metadata:
             continue
         is_flag = bool in (kind, getattr(kind, "__origin__", None))
         names = [
@@ -113,7 +114,7 @@ def _option_of(parameter: re.Match[str]) -> str:
 
 @functools.cache
 def _parameters() -> frozenset[str]:
-    names = {field.name for field in dataclasses.fields(Options)} | {text for text in RENAMED if "=" not in text}
+    names = {field.name for field in dataclasses.fields(VideoOptions)} | {text for text in RENAMED if "=" not in text}
     return frozenset(names - DIFFERENT_MEANING | OF_THE_SERVER)
 
 

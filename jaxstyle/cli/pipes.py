@@ -34,12 +34,12 @@ def run_with_files(options: Sequence[AnyOptions], run: Callable[[Sequence[AnyOpt
     """
     first = options[0]
     inputs, to_stdout = first.inputs(), _is_standard(first.output)
-    if not to_stdout and not any(map(_is_pipe, inputs)):
+    if not to_stdout and not any(map(is_pipe, inputs)):
         return run(options)
     _check(first)
     with tempfile.TemporaryDirectory(prefix="jaxstyle-") as name:
         folder = Path(name)
-        paths = [_file_of(path, folder / str(k)) if _is_pipe(path) else path for k, path in enumerate(inputs)]
+        paths = [_file_of(path, folder / str(k)) if is_pipe(path) else path for k, path in enumerate(inputs)]
         output = folder / f"stdout.{first.format}" if to_stdout else first.output
         changed = [dataclasses.replace(with_inputs(each, paths), output=output) for each in options]
         if not to_stdout:
@@ -54,7 +54,7 @@ def _is_standard(path: Path) -> bool:
     return str(path) == "-"
 
 
-def _is_pipe(path: Path) -> bool:
+def is_pipe(path: Path) -> bool:
     """Return True for standard input, and for what can be read only once, such as `<(command)` of a shell."""
     if _is_standard(path):
         return True
@@ -67,7 +67,7 @@ def _is_pipe(path: Path) -> bool:
 
 def _check(options: Options) -> None:
     """Refuse options that need a file where a pipe is."""
-    repeated = [path for path, count in collections.Counter(filter(_is_pipe, options.inputs())).items() if count > 1]
+    repeated = [path for path, count in collections.Counter(filter(is_pipe, options.inputs())).items() if count > 1]
     if repeated:
         raise InputError(f"{repeated[0]} is given twice, but can be read only once: save it to a file first")
     if options.checkpoint is not None:

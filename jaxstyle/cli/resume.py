@@ -4,13 +4,16 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from jaxstyle.cli.logs import set_level
+from jaxstyle.cli.options import AnyOptions
 from jaxstyle.cli.serialize import COMMAND_LINE_ONLY, options_from_json
 from jaxstyle.cli.stylize import Stylize
+from jaxstyle.cli.video import Video
+from jaxstyle.cli.work_folder import WorkFolder, find_work
 from jaxstyle.errors import InputError
 from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
@@ -27,7 +30,7 @@ class Resume:
     """
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """The file that --checkpoint FILE wrote."""
+    """The file that --checkpoint FILE wrote; for a video the output of its command."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
     """The file to write; None is the one in the checkpoint."""
     force: bool = False
@@ -51,6 +54,9 @@ class Resume:
     def run(self) -> int:
         """Continue the run and return the exit code."""
         set_level(self.verbose, self.quiet)
+        work = find_work(self.file)
+        if work is not None:
+            return self._resume_video(work)
         note = checkpoint_file.read(self.file).metadata.get("note")
         if isinstance(note, dict) and note.get("command") == "sweep":
             raise InputError(f"{self.file} is of a sweep: the same command as before continues it")
@@ -59,13 +65,26 @@ class Resume:
             raise InputError(
                 f"{self.file} was not written by jaxstyle stylize: resume it in Python with Checkpoint(resume=True)"
             )
-        options = options_from_json(Stylize, stored, f"the checkpoint {self.file}", ignored=COMMAND_LINE_ONLY)
+        options = self._options(Stylize, stored, f"the checkpoint {self.file}")
         options = dataclasses.replace(
-            options,
-            output=self.output or options.output,
-            checkpoint=self.file,
+            options, output=self.output or options.output, checkpoint=self.file, distributed=self.distributed
+        )
+        log.info("the picture will be written to %s", options.output)
+        return options.go(resume=True)
+
+    def _resume_video(self, work: WorkFolder) -> int:
+        if self.output is not None or self.distributed != "no":
+            raise InputError(f"{self.file} is a video, which takes no --output and no --distributed: omit them")
+        note = checkpoint_file.read(work.state).metadata.get("note")
+        stored = note.get("options") if isinstance(note, dict) else None
+        options = self._options(Video, stored, str(work.state))
+        return dataclasses.replace(options, output=work.output).go(resume=True)
+
+    def _options(self, kind: type[AnyOptions], stored: Any, source: str) -> AnyOptions:
+        """Return the options that a file stores, with those of this command line."""
+        return dataclasses.replace(
+            options_from_json(kind, stored, source, ignored=COMMAND_LINE_ONLY),
             force=self.force,
-            distributed=self.distributed,
             log_json=self.log_json,
             json=self.json,
             compile_cache=self.compile_cache,
@@ -73,5 +92,3 @@ class Resume:
             verbose=self.verbose,
             quiet=self.quiet,
         )
-        log.info("the picture will be written to %s", options.output)
-        return options.go(resume=True)

@@ -24,7 +24,7 @@ from jaxstyle.cli.inputs import (
     with_native_size,
 )
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
-from jaxstyle.cli.options import Options, default_options
+from jaxstyle.cli.options import AnyOptions, Options, default_options
 from jaxstyle.cli.outputs import check_animation_path, check_outputs, check_sidecar_path, numbered, write_picture
 from jaxstyle.cli.pipes import run_with_files
 from jaxstyle.cli.recipe import recipe_of
@@ -358,11 +358,11 @@ AnyStylize = TypeVar("AnyStylize", bound=Stylize)
 
 def defaults(
     name: str,
-    command: type[AnyStylize] = Stylize,
+    command: type[AnyOptions] = Stylize,
     photo: Any = tyro.MISSING,
     painting: Any = tyro.MISSING,
     output: Any = tyro.MISSING,
-) -> AnyStylize:
+) -> AnyOptions:
     """Return the options with the defaults of a preset."""
     preset = presets.preset(name).name
     return command(photo=photo, painting=painting, output=output, preset=preset, **default_options(name))  # pyright: ignore[reportArgumentType]

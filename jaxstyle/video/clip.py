@@ -36,7 +36,7 @@ class Clip(NamedTuple):
         selected: which of all frames belong to the clip, from 0.
         times: start of each of them in seconds, from 0.
         end: of the last one in seconds.
-        offset: time of the first one in the file, in seconds from the file's first frame.
+        offset: time of the first one on the file's clock, in seconds.
     """
 
     path: Path
@@ -81,17 +81,17 @@ def open_clip(
     pictures = _pictures(path)
     if pictures:
         width, height = _size_of(pictures, max_pixels)
-        frame = 1 / Fraction(rate).limit_denominator(100_000)
-        times, last = [k * frame for k in range(len(pictures))], len(pictures) * frame
+        frame = 1 / _exact(rate)
+        times, last, origin = [k * frame for k in range(len(pictures))], len(pictures) * frame, Fraction(0)
     else:
-        times, last, (width, height) = decode.scan(path, max_pixels)
-    limit = last if end is None else min(last, Fraction(end))
-    selected = [k for k, time in enumerate(times) if start <= time < limit][::every]
+        times, last, origin, (width, height) = decode.scan(path, max_pixels)
+    limit = last if end is None else min(last, _exact(end))
+    selected = [k for k, time in enumerate(times) if _exact(start) <= time < limit][::every]
     if not selected:
         raise InputError(f"start is {start:g}, but {path} is {float(last):.3g} seconds long: expected less")
-    offset = times[selected[0]]
-    shown = tuple(times[k] - offset for k in selected)
-    return Clip(path, pictures, (width, height), tuple(selected), shown, limit - offset, offset)
+    first = times[selected[0]]
+    shown = tuple(times[k] - first for k in selected)
+    return Clip(path, pictures, (width, height), tuple(selected), shown, limit - first, origin + first)
 
 
 def target_size(clip: Clip, side: int | None, min_side: int, multiple: int = 1) -> tuple[int, int]:
@@ -139,6 +139,11 @@ def clip_checksum(clip: Clip) -> str:
     """Return a checksum of all that is read of a clip."""
     parts = [checksum(path) for path in clip.pictures or (clip.path,)]
     return sha256(*(part.encode() for part in parts))
+
+
+def _exact(seconds: float) -> Fraction:
+    """Return the decimal number that was meant: 0.1 is a frame's time, and not a little more."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _pictures(path: Path) -> tuple[Path, ...]:

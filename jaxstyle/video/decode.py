@@ -28,10 +28,18 @@ TICK = Fraction(1, 1000)
 
 
 class Scan(NamedTuple):
-    """Times of all frames of a file in seconds, from 0; the end of the last one; width and height, upright."""
+    """What is learned of a file.
+
+    Attributes:
+        times: start of each frame in seconds, from 0.
+        end: of the last one in seconds.
+        origin: time of the first one on the file's clock, in seconds.
+        size: width and height in pixels, upright, with square pixels.
+    """
 
     times: list[Fraction]
     end: Fraction
+    origin: Fraction
     size: tuple[int, int]
 
 
@@ -49,8 +57,6 @@ def scan(path: Path, max_pixels: int) -> Scan:
             if not times:
                 size = _upright_size(stream, frame)
                 _check(path, frame, max_pixels)
-            elif frame.pts is None:
-                log.debug("%s has a frame without a time", path)
             time = _time(frame)
             time = times[-1] + gap if time is None and times else time or Fraction(0)
             times.append(max(time, times[-1] + TICK) if times else time)
@@ -59,9 +65,11 @@ def scan(path: Path, max_pixels: int) -> Scan:
     if not times:
         raise InputError(f"{path} has no frame that can be decoded: it is empty, cut short or damaged; use another one")
     if damaged[0] or len(times) < expected:
-        log.warning("%s is damaged or cut short: %d of %d frames can be read", path, len(times), max(expected, *damaged))
+        log.warning(
+            "%s is damaged or cut short: %d of %d frames can be read", path, len(times), max(expected, *damaged)
+        )
     last = last or (times[-1] - times[-2] if len(times) > 1 else gap)
-    return Scan([time - times[0] for time in times], times[-1] + last - times[0], size)
+    return Scan([time - times[0] for time in times], times[-1] + last - times[0], times[0], size)
 
 
 def selected_frames(path: Path, selected: Sequence[int]) -> Iterator[PIL.Image.Image]:
@@ -150,9 +158,7 @@ def _time(frame: Any) -> Fraction | None:
 def _check(path: Path, frame: Any, max_pixels: int) -> None:
     """Refuse frames whose colors would be wrong, or that are too large."""
     if frame.width * frame.height > max_pixels:
-        raise InputError(
-            f"{path} has {frame.width}x{frame.height} pixels, expected at most max_pixels={max_pixels}"
-        )
+        raise InputError(f"{path} has {frame.width}x{frame.height} pixels, expected at most max_pixels={max_pixels}")
     transfer = HDR.get(int(frame.color_trc))
     if transfer is not None:
         raise InputError(

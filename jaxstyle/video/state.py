@@ -70,8 +70,8 @@ def load_video_state(path: PathLike) -> VideoState:
         InputError: for a file that cannot be read, is damaged, or is no state of a video.
     """
     tensors, metadata = checkpoint_file.read(path)
-    video = metadata.get("video")
     try:
+        video = metadata["video"]
         weights = tuple(
             LossWeights(*(jnp.asarray(tensors[f"weights.{k}.{name}"]) for name in LossWeights._fields))
             for k in range(video["stages"])

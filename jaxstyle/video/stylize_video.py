@@ -135,7 +135,8 @@ def _resumed(frames: Iterator[AnyImage], options: Options, state: VideoState) ->
             raise InputError(f"there are {number} frames, expected more than {state.frames}, which the state has done")
         if number == state.scene:
             first = last
-    assert first is not None and last is not None
+    assert first is not None
+    assert last is not None
     _check_frame(state.scene, first, options, state.image)
     _check_frame(state.frames - 1, last, options, state.image)
     return restore_scene(state, first, last, options), np.asarray(last)

@@ -71,6 +71,6 @@ def test_files_that_are_no_state(tiny_params, painting, tmp_path):
         js.load_video_state(run)
     # And the other way round.
     js.save_video_state(path, states[0])
-    with pytest.raises(InputError, match="lacks .run"):
-        checkpoint = js.Checkpoint(path, resume=True)
+    checkpoint = js.Checkpoint(path, resume=True)
+    with pytest.raises(InputError, match="it lacks 'run'"):
         js.stylize(next(clip(1)), painting, params=tiny_params, checkpoint=checkpoint, **OPTIONS)

@@ -1,0 +1,260 @@
+"""`jaxstyle video`: a clip in the style of a painting, which goes on after any kill where it was."""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from tqdm import tqdm
+
+from jaxstyle.cli.backend import check_backend
+from jaxstyle.cli.inputs import read_paintings, read_start
+from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
+from jaxstyle.cli.outputs import blocks_output, check_sidecar_path
+from jaxstyle.cli.pipes import is_pipe
+from jaxstyle.cli.report import BAR, duration
+from jaxstyle.cli.serialize import options_to_json
+from jaxstyle.cli.validate import check_options
+from jaxstyle.cli.video_options import VideoOptions
+from jaxstyle.cli.work_folder import WorkFolder, begin_work, check_space, end_work, work_folder
+from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.errors import InputError
+from jaxstyle.files import checksum
+from jaxstyle.image import io
+from jaxstyle.minimize import checkpoint_file
+from jaxstyle.minimize.checkpoint import current_versions
+from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
+from jaxstyle.transfer.result import Result
+from jaxstyle.transfer.signals import EXIT_CODES
+from jaxstyle.transfer.summary import final_loss
+from jaxstyle.vgg import weights
+from jaxstyle.video.clip import Clip, clip_checksum, clip_frames, open_clip, target_size
+from jaxstyle.video.encode import FORMATS, check_video, is_video, side_multiple, write_video
+from jaxstyle.video.scene import LATER
+from jaxstyle.video.sound import sound_that_is_lost
+from jaxstyle.video.state import NOTHING, VideoState, load_video_state, save_video_state
+from jaxstyle.video.stylize_video import stylize_video
+
+log = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """A video to make.
+
+    Attributes:
+        clip: to stylize.
+        size: width and height of the frames.
+        work: folder of the finished ones.
+        state: after the last of them.
+        note: what the file of the state says of the command.
+        results: of the other frames, one by one.
+        states: the newest state, which a result has changed.
+    """
+
+    clip: Clip
+    size: tuple[int, int]
+    work: WorkFolder
+    state: VideoState
+    note: dict[str, Any]
+    results: Iterator[Result]
+    states: list[VideoState]
+
+
+@dataclass(frozen=True)
+class Video(VideoOptions):
+    """Give a clip the style of one or more paintings, frame by frame and without flicker.
+
+    Each finished frame is kept: after Ctrl-C, a crash or a power cut, jaxstyle resume FILE goes on where the run was.
+    """
+
+    def run(self) -> int:
+        """Read, stylize and write; return the exit code."""
+        return self.go(resume=False)
+
+    def go(self, resume: bool) -> int:
+        """Do what `run` does, from the state in the work folder on if `resume` is True; return the exit code."""
+        set_level(self.verbose, self.quiet)
+        enable_compilation_cache(self.compile_cache)
+        check_backend()
+        # Each frame has the size of the clip, which is known later.
+        check_options(self if self.size != "original" else dataclasses.replace(self, size=io.MAX_SIDE))
+        pipe = next((path for path in (*self.inputs(), self.output) if is_pipe(path)), None)
+        if pipe is not None:
+            raise InputError(
+                f"{pipe} is standard input or output, or a pipe, which cannot be read again: expected a file"
+            )
+        work = work_folder(self.output)
+        check_sidecar_path("--log-json", self.log_json, [self.output, work.state], self.inputs())
+        task = self._prepare(work, resume)
+        with json_lines(self.log_json) as log_event:
+            begin = time.perf_counter()
+            status = self._make(task, log_event)
+            code = self._finish(task, status, time.perf_counter() - begin)
+            log_event("end", status=str(status), exit_code=code)
+        return code
+
+    def _prepare(self, work: WorkFolder, resume: bool) -> Task:
+        """Check everything that can be checked before the first frame, and make the work folder."""
+        min_side = self.settings().min_side
+        clip = open_clip(self.photo, self.start, self.end, self.every, self.rate, self.max_pixels)
+        size = target_size(clip, self.side(), min_side, side_multiple(self.output))
+        self._check_output(work, size)
+        sized = dataclasses.replace(self, size=max(size))
+        styles = read_paintings(sized, min_side)
+        states: list[VideoState] = []
+        note = {
+            "command": "video",
+            "options": options_to_json(self),
+            "inputs": [clip_checksum(clip), *map(checksum, self.inputs()[1:])],
+            "weights": weights.weights_sha256(self.weights),
+            "versions": current_versions(),
+        }
+        state = _resumed(work, note) if resume else NOTHING
+        results = stylize_video(
+            clip_frames(clip, size),
+            styles,
+            self.settings(read_start(sized)),
+            params=weights.load_params(self.weights),
+            style_weights=self.blend,
+            stability=self.stability,
+            flow=self.flow,
+            mesh=self.devices(),
+            state=state if state.frames else None,
+            callback=states.append,
+        )
+        if not resume:
+            begin_work(work, self.force)
+            # From now on the run can be resumed.
+            save_video_state(work.state, state, note)
+        check_space(work, len(clip.times) - state.frames, size)
+        return Task(clip, size, work, state, note, results, states)
+
+    def _check_output(self, work: WorkFolder, size: tuple[int, int]) -> None:
+        output = self.output
+        if os.path.realpath(output) in {os.path.realpath(path) for path in self.inputs()}:
+            raise InputError(f"the output {output} is one of the inputs, expected another name")
+        if is_video(output) or (output.suffix and not output.is_dir()):
+            if os.path.isdir(output):
+                raise InputError(f"the output {output} is a folder, expected a file or a folder without extension")
+            check_video(output, size)
+            if blocks_output(output, self.force):
+                raise InputError(f"the output {output} exists already: choose another name, or --force to replace it")
+        else:
+            io.check_place(work.folder / "1.png") if output.is_dir() else io.check_place(output)
+
+    def _make(self, task: Task, log_event: EventLogger) -> Status:
+        """Stylize the frames that are missing; return how the last one ended."""
+        count, done, status = len(task.clip.times), task.state.frames, Status.STEP_LIMIT
+        self._announce(task)
+        log_event("begin", width=task.size[0], height=task.size[1], frames=count, done=done)
+        # The bar shows cost: the first frame takes about as long as three others.
+        first = 1 / LATER
+        total, before = first + count - 1, first + done - 1 if done else 0.0
+        disable = self.quiet or done == count
+        with tqdm(
+            total=total, initial=before, bar_format=BAR, dynamic_ncols=True, smoothing=0.1, disable=disable
+        ) as bar:
+            bar.set_postfix_str(f"{done}/{count} frames")
+            for number, result in enumerate(task.results, done):
+                status = result.status
+                if status not in COMPLETED or final_loss(result) == float("inf"):
+                    return Status.NOT_FINITE if status in COMPLETED else status
+                io.save_image(task.work.frame(number), result.image)
+                save_video_state(task.work.state, task.states.pop(), task.note)
+                bar.set_postfix_str(f"{number + 1}/{count} frames", refresh=False)
+                bar.update(1.0 if number else first)
+                log_event(
+                    "frame",
+                    frame=number + 1,
+                    frames=count,
+                    evaluations=result.evaluations,
+                    loss=final_loss(result),
+                    seconds=round(result.seconds, 3),
+                    status=str(status),
+                )
+        return status
+
+    def _announce(self, task: Task) -> None:
+        count, device = len(task.clip.times), jax.devices()[0]
+        extension = self.output.suffix.lower()
+        if is_video(self.output):
+            container = FORMATS[extension].container if extension in FORMATS else None
+            sound = sound_that_is_lost(task.clip, container)
+            if sound is not None:
+                log.warning("%s files hold no %s sound: the video will have none; .mkv holds any", extension, sound)
+        log.info(
+            "%d frames of %dx%d pixels, %.3g seconds, on %s",
+            *(count, *task.size, float(task.clip.end)),
+            device.platform.upper() if device.platform == "cpu" else device.device_kind,
+        )
+        if task.state.frames:
+            log.info("%d of %d frames are finished already", task.state.frames, count)
+        log.info("finished frames are in %s", task.work.folder)
+
+    def _finish(self, task: Task, status: Status, seconds: float) -> int:
+        """Write the video, or say how to go on; return the exit code."""
+        work, count = task.work, len(task.clip.times)
+        if status not in COMPLETED:
+            return self._stopped(task, status)
+        if is_video(self.output):
+            write_video(self.output, work.frames(count), task.clip, self.quality, replace=self.force)
+        end_work(work)
+        width, height = task.size
+        ResultPrinter(self.log_json, self.json)(
+            f"{self.output}: {count} frames of {width}x{height} in {duration(seconds)}",
+            output=str(self.output),
+            frames=count,
+            width=width,
+            height=height,
+            seconds=round(seconds, 3),
+            status=str(status),
+        )
+        return 0
+
+    def _stopped(self, task: Task, status: Status) -> int:
+        work = task.work
+        done = load_video_state(work.state).frames
+        if status is Status.NOT_FINITE:
+            log.error(
+                "frame %d: the loss or its gradient was not finite: lower the weights or use --precision highest; the "
+                "frames before are in %s",
+                *(done + 1, work.folder),
+            )
+            return 1
+        if done and is_video(self.output):
+            write_video(work.so_far(), work.frames(done), task.clip, self.quality)
+        log.info(
+            "%s after %d of %d frames, which are in %s; to continue: jaxstyle resume %s",
+            *(status, done, len(task.clip.times), work.folder, work.output),
+        )
+        return EXIT_CODES[status] if status in INTERRUPTED else 1
+
+
+def _resumed(work: WorkFolder, note: dict[str, Any]) -> VideoState:
+    """Return the state of a video that goes on with the same files.
+
+    Raises:
+        InputError: if one has changed, or a frame is missing.
+    """
+    state, stored = load_video_state(work.state), checkpoint_file.read(work.state).metadata["note"]
+    changed = [name for name in ("inputs", "weights") if stored.get(name) != note[name]]
+    if changed:
+        raise InputError(
+            f"{work.state} is of a video with other {' and '.join(changed)}: expected the same clip, paintings and "
+            "weights; start again with the command and force=True"
+        )
+    versions = stored.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    differ = [
+        f"{name} {versions.get(name)}" for name, version in note["versions"].items() if versions.get(name) != version
+    ]
+    if differ:
+        log.warning(
+            "the frames before were made with %s: the others can differ in their last digits", ", ".join(differ)
+        )
+    work.frames(state.frames)
+    return state
