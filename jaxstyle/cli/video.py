@@ -146,8 +146,8 @@ class Video(VideoOptions):
         else:
             io.check_place(work.folder / "1.png") if output.is_dir() else io.check_place(output)
 
-    def _make(self, task: Task, log_event: EventLogger) -> Status:
-        """Stylize the frames that are missing; return how the last one ended."""
+    def _make(self, task: Task, log_event: EventLogger) -> Status | None:
+        """Stylize the frames that are missing; return how the last one ended, None if it could not be written."""
         count, done, status = len(task.clip.times), task.state.frames, Status.STEP_LIMIT
         self._announce(task)
         log_event("begin", width=task.size[0], height=task.size[1], frames=count, done=done)
@@ -163,8 +163,8 @@ class Video(VideoOptions):
                 status = result.status
                 if status not in COMPLETED or final_loss(result) == float("inf"):
                     return Status.NOT_FINITE if status in COMPLETED else status
-                io.save_image(task.work.frame(number), result.image)
-                save_video_state(task.work.state, task.states.pop(), task.note)
+                if not _keep(task, number, result):
+                    return None
                 bar.set_postfix_str(f"{number + 1}/{count} frames", refresh=False)
                 bar.update(1.0 if number else first)
                 log_event(
@@ -195,13 +195,19 @@ class Video(VideoOptions):
             log.info("%d of %d frames are finished already", task.state.frames, count)
         log.info("finished frames are in %s", task.work.folder)
 
-    def _finish(self, task: Task, status: Status, seconds: float) -> int:
+    def _finish(self, task: Task, status: Status | None, seconds: float) -> int:
         """Write the video, or say how to go on; return the exit code."""
         work, count = task.work, len(task.clip.times)
+        if status is None:
+            return 1
         if status not in COMPLETED:
             return self._stopped(task, status)
-        if is_video(self.output):
-            write_video(self.output, work.frames(count), task.clip, self.quality, replace=self.force)
+        try:
+            if is_video(self.output):
+                write_video(self.output, work.frames(count), task.clip, self.quality, replace=self.force)
+        except InputError as error:
+            _log_failure(work, error)
+            return 1
         end_work(work)
         width, height = task.size
         ResultPrinter(self.log_json, self.json)(
@@ -226,12 +232,30 @@ class Video(VideoOptions):
             )
             return 1
         if done and is_video(self.output):
-            write_video(work.so_far(), work.frames(done), task.clip, self.quality)
+            try:
+                write_video(work.so_far(), work.frames(done), task.clip, self.quality)
+            except InputError as error:
+                log.warning("%s", error)
         log.info(
             "%s after %d of %d frames, which are in %s; to continue: jaxstyle resume %s",
             *(status, done, len(task.clip.times), work.folder, work.output),
         )
         return EXIT_CODES[status] if status in INTERRUPTED else 1
+
+
+def _keep(task: Task, number: int, result: Result) -> bool:
+    """Write a frame, and then the state after it; return False if that failed."""
+    try:
+        io.save_image(task.work.frame(number), result.image)
+        save_video_state(task.work.state, task.states.pop(), task.note)
+    except (InputError, OSError, checkpoint_file.SafetensorError) as error:
+        _log_failure(task.work, error)
+        return False
+    return True
+
+
+def _log_failure(work: WorkFolder, error: Exception) -> None:
+    log.error("%s; the finished frames are in %s; to continue: jaxstyle resume %s", error, work.folder, work.output)
 
 
 def _resumed(work: WorkFolder, note: dict[str, Any]) -> VideoState:

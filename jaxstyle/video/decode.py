@@ -58,10 +58,14 @@ def scan(path: Path, max_pixels: int) -> Scan:
                 size = _upright_size(stream, frame)
                 _check(path, frame, max_pixels)
             time = _time(frame)
-            time = times[-1] + gap if time is None and times else time or Fraction(0)
-            times.append(max(time, times[-1] + TICK) if times else time)
+            if len(times) > 1:
+                gap = times[-1] - times[-2]
+            if times:
+                time = times[-1] + gap if time is None else max(time, times[-1] + TICK)
+            times.append(time or Fraction(0))
             last = frame.duration * frame.time_base if frame.duration and frame.time_base else Fraction(0)
-        expected = stream.frames
+        # Others count what is not there: AVI also the pauses.
+        expected = stream.frames if "mp4" in container.format.name else 0
     if not times:
         raise InputError(f"{path} has no frame that can be decoded: it is empty, cut short or damaged; use another one")
     if damaged[0] or len(times) < expected:

@@ -22,11 +22,11 @@ def write_clip(
     pix_fmt="yuv420p",
     times=None,
     rate=10,
+    clock=1000,
     sound=None,
     rotation=0,
     matrix=1,
     full=False,
-    transfer=None,
     sound_seconds=None,
     **options,
 ):
@@ -37,11 +37,14 @@ def write_clip(
         video = output.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.options = {"crf": "4", **options} if codec == "libx264" else options
-        video.time_base = Fraction(1, 1000) if codec != "gif" else Fraction(1, 100)
-        if codec != "gif":
-            context = video.codec_context
-            context.colorspace, context.color_range = matrix, 2 if full else 1
-            context.color_primaries, context.color_trc = 1, transfer or 1
+        video.codec_context.time_base = Fraction(1, clock)
+        context = video.codec_context
+        context.colorspace, context.color_range, context.color_primaries, context.color_trc = (
+            matrix,
+            2 if full else 1,
+            1,
+            1,
+        )
         if rotation:
             video.set_display_rotation(rotation)
         audio = output.add_stream(sound, rate=48_000) if sound else None
@@ -54,8 +57,7 @@ def write_clip(
                 picture = picture.reformat(
                     format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=2 if full else 1
                 )
-            ticks = video.time_base.denominator / 1000
-            picture.pts, picture.time_base = round(start * ticks), video.time_base
+            picture.pts, picture.time_base = start * clock // 1000, Fraction(1, clock)
             output.mux(video.encode(picture))
         output.mux(video.encode(None))
         if audio is not None:
@@ -83,3 +85,52 @@ def sound_of(path):
             return None
         packets = [packet for packet in container.demux(audio=0) if packet.size]
         return [bytes(packet) for packet in packets], [float(packet.pts * packet.time_base) for packet in packets]
+
+
+# Weights of red and blue in the brightness, by the number of the matrix.
+LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
+
+
+def write_yuv(path, frames, *, matrix, full, bits, tag=True, transfer=1):
+    """Write frames without loss as 4:2:0 by the formulas of ITU-R BT.601, BT.709 and BT.2020."""
+    red, blue = LUMA[matrix]
+    height, width, _ = frames[0].shape
+    unit, kind = 2 ** (bits - 8), np.uint8 if bits == 8 else np.uint16
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("ffv1", rate=10)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p" if bits == 8 else "yuv420p10le"
+        if tag:
+            context = video.codec_context
+            context.colorspace, context.color_range, context.color_trc = matrix, 2 if full else 1, transfer
+        for number, pixels in enumerate(frames):
+            r, g, b = np.moveaxis(pixels / 255, -1, 0)
+            y = red * r + (1 - red - blue) * g + blue * b
+            u, v = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
+            u, v = (part.reshape(height // 2, 2, width // 2, 2).mean((1, 3)) for part in (u, v))
+            if full:
+                planes = (y * (2**bits - 1), u * (2**bits - 1) + 128 * unit, v * (2**bits - 1) + 128 * unit)
+            else:
+                planes = ((16 + 219 * y) * unit, (128 + 224 * u) * unit, (128 + 224 * v) * unit)
+            frame = av.VideoFrame(width, height, video.pix_fmt)
+            for plane, values in zip(frame.planes, planes, strict=True):
+                buffer = np.zeros((plane.height, plane.line_size // np.dtype(kind).itemsize), kind)
+                buffer[:, : values.shape[1]] = np.rint(values)
+                plane.update(buffer.tobytes())
+            if tag:
+                frame.colorspace, frame.color_range, frame.color_trc = matrix, 2 if full else 1, transfer
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
+def write_sound(path, seconds=0.5):
+    """Write a file of sound alone."""
+    with av.open(str(path), "w") as output:
+        audio = output.add_stream("aac", rate=48_000)
+        audio.layout = "mono"
+        sample = av.AudioFrame.from_ndarray(np.zeros((1, int(48_000 * seconds)), np.float32), "fltp", "mono")
+        sample.sample_rate, sample.pts = 48_000, 0
+        output.mux(audio.encode(sample))
+        output.mux(audio.encode(None))
+    return path
