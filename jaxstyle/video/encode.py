@@ -31,8 +31,9 @@ class Format(NamedTuple):
     options: dict[str, str]
 
 
-# The bytes depend on the number of threads, not on that of the processors.
-H264 = {"preset": "medium", "threads": "4"}
+# With B-frames, an MP4 of a variable frame rate would be too short: it has the durations of the order of decoding. The
+# bytes depend on the number of threads, not on that of the processors.
+H264 = {"preset": "medium", "bf": "0", "threads": "4"}
 VP9 = {"deadline": "good", "cpu-used": "4", "b": "0", "threads": "1"}
 FORMATS = {
     ".mp4": Format("mp4", "libx264", 12, 51, H264),
@@ -151,7 +152,7 @@ def _write(
         first = next(frames)
         _set_up(video.codec_context, format_, (first.shape[1], first.shape[0]), quality)
         packets = [_encoded(av, video, itertools.chain([first], frames), starts)]
-        if sound is not None and holds(output, sound):
+        if sound is not None and holds(format_.container, sound):
             copy = output.add_stream_from_template(sound.stream)
             packets.append(sound_packets(sound, copy, clip.offset, end, lead=format_.container in INDEXED))
         # Sound and pictures alternate in the file, as they are played.

@@ -29,9 +29,17 @@ def opened_sound(clip: Clip) -> Iterator[Sound | None]:
         yield None if stream is None else Sound(container, stream)
 
 
-def holds(output: Any, sound: Sound) -> bool:
-    """Return True if a container of FFmpeg can hold a clip's sound as it is."""
-    return sound.stream.codec_context.codec.canonical_name in output.supported_codecs
+def holds(container: str, sound: Sound) -> bool:
+    """Return True if a container, by FFmpeg's name, can hold a clip's sound as it is."""
+    av = pyav()
+    try:
+        # What it lists as supported, it can refuse: QuickTime does so with Opus.
+        with av.open(os.devnull, "w", format=container) as output:
+            output.add_stream_from_template(sound.stream)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def sound_that_is_lost(clip: Clip, container: str | None) -> str | None:
@@ -44,10 +52,8 @@ def sound_that_is_lost(clip: Clip, container: str | None) -> str | None:
     with opened_sound(clip) as sound:
         if sound is None:
             return None
-        if container is not None:
-            with pyav().open(os.devnull, "w", format=container) as output:
-                if holds(output, sound):
-                    return None
+        if container is not None and holds(container, sound):
+            return None
         return sound.stream.codec_context.codec.canonical_name
 
 
