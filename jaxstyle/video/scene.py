@@ -23,13 +23,16 @@ from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.run import Plan, run_jobs
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of
-from jaxstyle.typing import AnyImage, Image
+from jaxstyle.typing import AnyImage
 from jaxstyle.video.flow import estimate_flow, warp
 from jaxstyle.video.masks import flow_weights
 from jaxstyle.video.state import VideoState
 
 FlowKind = Literal["optical", "none"]
 
+# Frames before, with which a frame is compared (Ruder, Dosovitskiy and Brox, 3.2).
+LAGS = (1, 2, 4)
+MAX_LAG = max(LAGS)
 # Evaluations of a later frame, as a fraction of those of a picture at full size.
 LATER = 1 / 3
 # Root mean square difference of pixels: see the module.
@@ -58,6 +61,18 @@ class Options(NamedTuple):
     flow: FlowKind
 
 
+class Done(NamedTuple):
+    """A frame that is done.
+
+    Attributes:
+        content: the frame, prepared like the content of a picture.
+        image: its result, before the content's colors are restored.
+    """
+
+    content: AnyImage
+    image: AnyImage
+
+
 class Scene(NamedTuple):
     """What the next frame needs of the frames before.
 
@@ -65,15 +80,13 @@ class Scene(NamedTuple):
         job: of the first frame.
         stages: of all later frames.
         window: in which the first frame was evaluated.
-        content: previous frame, prepared like the content of a picture.
-        image: its result, before the content's colors are restored.
+        past: the frames before, the last one first, at most `MAX_LAG`.
     """
 
     job: Job
     stages: tuple[Stage, ...]
     window: int | None
-    content: AnyImage
-    image: AnyImage
+    past: tuple[Done, ...]
 
 
 def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
@@ -101,7 +114,7 @@ def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
         stage._replace(fixed_weights=_with_stability(*pair, options.stability))
         for stage, pair in zip(later, last, strict=True)
     )
-    return Scene(job, stages, result.window, job.content, result.image), _restored(result, frame, color)
+    return Scene(job, stages, result.window, (Done(job.content, result.image),)), _restored(result, frame, color)
 
 
 def next_frame(scene: Scene, frame: AnyImage, options: Options) -> tuple[Scene, Result]:
@@ -113,23 +126,24 @@ def next_frame(scene: Scene, frame: AnyImage, options: Options) -> tuple[Scene, 
         options: see `Options`.
     """
     job, color = _job(frame, options)
-    previous = predict(scene, job.content, options.flow)
+    previous = predict(scene.past, job.content, options.flow)
     # The styles of the first frame, as some colors depend on the frame.
     job = job._replace(styles=scene.job.styles, previous=previous)
     filled = start_image(job, options.settings.init)
     start = previous.weights * previous.pixels + (1 - previous.weights) * filled
     window = "whole" if scene.window is None else scene.window
     (result,) = run_jobs([job], scene.stages, options.plan._replace(init=start, window=window))
-    return scene._replace(content=job.content, image=result.image), _restored(result, frame, color)
+    past = (Done(job.content, result.image), *scene.past)[:MAX_LAG]
+    return scene._replace(past=past), _restored(result, frame, color)
 
 
-def restore_scene(state: VideoState, first: AnyImage, last: AnyImage, options: Options) -> Scene:
+def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], options: Options) -> Scene:
     """Return the scene of a video that goes on, as it was after its last frame.
 
     Args:
         state: after the last frame.
         first: first frame of the scene.
-        last: last frame that is done.
+        last: the frames of the state's images.
         options: those of the frames before.
 
     Raises:
@@ -140,7 +154,9 @@ def restore_scene(state: VideoState, first: AnyImage, last: AnyImage, options: O
     if len(stages) != len(state.weights):
         raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
     fixed = [stage._replace(fixed_weights=weights) for stage, weights in zip(stages, state.weights, strict=True)]
-    return Scene(job, tuple(fixed), state.window, _job(last, options)[0].content, state.image)
+    contents = (_job(frame, options)[0].content for frame in last)
+    past = tuple(Done(content, image) for content, image in zip(contents, state.images, strict=True))
+    return Scene(job, tuple(fixed), state.window, past)
 
 
 def scene_weights(scene: Scene) -> tuple[LossWeights, ...]:
@@ -148,23 +164,34 @@ def scene_weights(scene: Scene) -> tuple[LossWeights, ...]:
     return tuple(stage.fixed_weights for stage in scene.stages if stage.fixed_weights is not None)
 
 
-def predict(scene: Scene, content: Image, flow: FlowKind) -> Warped:
-    """Return the previous result as it should look in the present frame.
+def predict(past: Sequence[Done], content: AnyImage, flow: FlowKind) -> Warped:
+    """Return the results before as they should look in the present frame.
 
-    Along the optical flow, where that can be trusted; without it the previous result with the change of the content
-    added, everywhere: `sum (x - (x' + p - p'))^2` is the loss of Xu et al., "Consistent Video Style Transfer via
-    Compound Regularization" with differences of frames.
+    Along the optical flow, where that can be trusted, from the frames `LAGS` before: an earlier one where the later
+    ones show something else, with the weights `max(c_j - sum of c_k for lags k < j, 0)` of Ruder, Dosovitskiy and Brox.
+    The sum of their squared differences is that from their mean, with the sum of the weights, but for a constant.
+
+    Without flow the previous result with the change of the content added, everywhere: `sum (x - (x' + p - p'))^2` is
+    the loss of Xu et al., "Consistent Video Style Transfer via Compound Regularization" with differences of frames.
 
     Args:
-        scene: frames before.
+        past: frames before, the last one first.
         content: `(H, W, 3)`, the present frame.
         flow: see `Options`.
     """
-    before, after, image = np.asarray(scene.content), np.asarray(content), np.asarray(scene.image)
+    after = np.asarray(content)
+    shape = (*after.shape[:2], 1)
     if flow == "none":
-        return _warped(image + (after - before), np.ones((*after.shape[:2], 1), np.float32))
-    backward = estimate_flow(after, before)
-    return _warped(warp(image, backward), flow_weights(backward, estimate_flow(before, after)))
+        before = past[0]
+        return _warped(np.asarray(before.image) + (after - np.asarray(before.content)), np.ones(shape, np.float32))
+    total, weights, shown = np.zeros_like(after), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for before in (past[lag - 1] for lag in LAGS if lag <= len(past)):
+        own = np.asarray(before.content)
+        backward = estimate_flow(after, own)
+        trust = flow_weights(backward, estimate_flow(own, after))
+        part = np.maximum(trust - shown, 0)
+        total, weights, shown = total + part * warp(np.asarray(before.image), backward), weights + part, shown + trust
+    return _warped(np.divide(total, weights, out=np.zeros_like(total), where=weights > 0), weights)
 
 
 def _warped(pixels: np.ndarray, weights: np.ndarray) -> Warped:

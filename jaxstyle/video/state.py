@@ -22,20 +22,21 @@ class VideoState(NamedTuple):
     Attributes:
         frames: number of frames that are done.
         scene: number of the first frame of their last scene, from 0.
-        image: result of the last frame, before the content's colors are restored.
+        images: results of the last frames of the scene, at most four and the last one first, before the content's
+            colors are restored.
         weights: of each stage of the scene's later frames.
         window: in which the scene's first frame was evaluated; None for the whole frame.
     """
 
     frames: int
     scene: int
-    image: AnyImage
+    images: tuple[AnyImage, ...]
     weights: tuple[LossWeights, ...]
     window: int | None
 
 
 # Of a video that has not begun.
-NOTHING = VideoState(0, 0, np.zeros((0, 0, 3), np.float32), (), None)
+NOTHING = VideoState(0, 0, (), (), None)
 
 
 def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] | None = None) -> None:
@@ -49,13 +50,14 @@ def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] 
     Raises:
         OSError: if the file system refuses.
     """
-    tensors = {"image": np.asarray(state.image)}
+    tensors = {f"images.{k}": np.asarray(image) for k, image in enumerate(state.images)}
     tensors |= {
         f"weights.{k}.{name}": np.asarray(value)
         for k, weights in enumerate(state.weights)
         for name, value in weights._asdict().items()
     }
-    video = {name: getattr(state, name) for name in ("frames", "scene", "window")} | {"stages": len(state.weights)}
+    video = {name: getattr(state, name) for name in ("frames", "scene", "window")}
+    video |= {"stages": len(state.weights), "images": len(state.images)}
     metadata = {"video": video, "note": dict(note or {})}
     checkpoint_file.write(path, Contents(tensors, metadata))
 
@@ -76,6 +78,7 @@ def load_video_state(path: PathLike) -> VideoState:
             LossWeights(*(jnp.asarray(tensors[f"weights.{k}.{name}"]) for name in LossWeights._fields))
             for k in range(video["stages"])
         )
-        return VideoState(video["frames"], video["scene"], tensors["image"], weights, video["window"])
+        images = tuple(tensors[f"images.{k}"] for k in range(max(1, video["images"])))
+        return VideoState(video["frames"], video["scene"], images, weights, video["window"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no state of a video: expected a file that save_video_state wrote") from error

@@ -1,6 +1,7 @@
 """`stylize_video`: the frames of a video in one style, one after the other, without flicker."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, get_args
 
@@ -120,7 +121,8 @@ def _results(
         before = np.asarray(frame)
         is_complete = result.status in COMPLETED
         if callback is not None and is_complete:
-            callback(VideoState(number + 1, first, np.asarray(scene.image), scene_weights(scene), scene.window))
+            images = tuple(np.asarray(done.image) for done in scene.past)
+            callback(VideoState(number + 1, first, images, scene_weights(scene), scene.window))
         yield result
         if not is_complete:
             return
@@ -128,18 +130,18 @@ def _results(
 
 def _resumed(frames: Iterator[AnyImage], options: Options, state: VideoState) -> tuple[Scene, AnyImage]:
     """Return the scene and the frame after which a video goes on, which takes these frames from the iterator."""
-    first, last = None, None
+    first, last = None, deque[AnyImage](maxlen=len(state.images))
     for number in range(state.frames):
-        last = next(frames, None)
-        if last is None:
+        frame = next(frames, None)
+        if frame is None:
             raise InputError(f"there are {number} frames, expected more than {state.frames}, which the state has done")
         if number == state.scene:
-            first = last
+            first = frame
+        last.appendleft(frame)
     assert first is not None
-    assert last is not None
-    _check_frame(state.scene, first, options, state.image)
-    _check_frame(state.frames - 1, last, options, state.image)
-    return restore_scene(state, first, last, options), np.asarray(last)
+    for number, frame in ((state.scene, first), *((state.frames - 1 - k, frame) for k, frame in enumerate(last))):
+        _check_frame(number, frame, options, state.images[0])
+    return restore_scene(state, first, last, options), np.asarray(last[0])
 
 
 def _check_frame(number: int, frame: AnyImage, options: Options, like: AnyImage | None) -> None:

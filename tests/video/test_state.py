@@ -61,7 +61,7 @@ def test_files_that_are_no_state(tiny_params, painting, tmp_path):
         path.write_bytes(wrong)
         with pytest.raises(InputError, match="checkpoint"):
             js.load_video_state(path)
-    js.save_image(tmp_path / "picture.png", states[0].image)
+    js.save_image(tmp_path / "picture.png", states[0].images[0])
     with pytest.raises(InputError, match="is no checkpoint"):
         js.load_video_state(tmp_path / "picture.png")
     run = tmp_path / "run.ckpt"
@@ -74,3 +74,11 @@ def test_files_that_are_no_state(tiny_params, painting, tmp_path):
     checkpoint = js.Checkpoint(path, resume=True)
     with pytest.raises(InputError, match="it lacks 'run'"):
         js.stylize(next(clip(1)), painting, params=tiny_params, checkpoint=checkpoint, **OPTIONS)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_state_without_pictures_is_none(tmp_path):
+    path = tmp_path / "state"
+    js.save_video_state(path, js.VideoState(2, 0, (), (), None))
+    with pytest.raises(InputError, match="is no state of a video"):
+        js.load_video_state(path)
