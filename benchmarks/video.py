@@ -50,7 +50,7 @@ def warping_error(images: Sequence[np.ndarray], clip: Clip, long: bool = False) 
     for number in range(1, len(images)):
         other = 0 if long else number - 1
         flow, shown = clip.motion(number, other)
-        difference = np.square(images[number] - warp(images[other], flow)).mean(axis=2)
+        difference = np.square(images[number] - warp(images[other], np.nan_to_num(flow))).mean(axis=2)
         found.append(float(difference[shown].mean()))
     return statistics.mean(found)
 
