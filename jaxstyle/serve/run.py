@@ -300,6 +300,12 @@ class Run:
         self._changed()
 
     @property
+    def ends(self) -> bool:
+        """True if the run ends with its present segment."""
+        with self._condition:
+            return not self._interrupting and self._next is None
+
+    @property
     def interrupted(self) -> bool:
         """True once the server ends."""
         return self._interrupting

@@ -14,6 +14,7 @@ from jaxstyle.serve.recipe import recipe_of
 from jaxstyle.serve.run import Run
 from jaxstyle.serve.saved import SavedRuns
 from jaxstyle.transfer.memory import OUT_OF_MEMORY
+from jaxstyle.transfer.result import Result
 from jaxstyle.typing import Params
 from jaxstyle.vgg.weights import load_params
 
@@ -163,15 +164,16 @@ class Runs:
         # A cell of a sheet is soon made again.
         checkpoint = None if run.sweep is not None else self.saved.begin(run)
         result = execute(run, self._params, checkpoint)
+        # Who sees that a run has ended finds its picture.
+        if run.ends and run.sweep is None:
+            self._add_to_gallery(run, result)
         again = run.end(result)
         if run.state == "interrupted":
             self.saved.save(run)
-        elif run.state in ("finished", "stopped") and run.sweep is None:
-            self._keep(run, result)
         self._changed()
         return again
 
-    def _keep(self, run: Run, result: Any) -> None:
+    def _add_to_gallery(self, run: Run, result: Result) -> None:
         try:
             self.gallery.add(result.image, recipe_of(run, result, self.network))
         except InputError as error:

@@ -31,7 +31,7 @@ from jaxstyle.objective.targets import (
     whitening_metric,
 )
 from jaxstyle.transfer.job import Job, mosaic_image
-from jaxstyle.transfer.stage import Stage, content_share
+from jaxstyle.transfer.stage import Stage, content_share, with_algorithm
 from jaxstyle.typing import AnyImage, Params
 
 Tree = TypeVar("Tree")
@@ -112,7 +112,10 @@ def make_problem(
         unit = [job.weights._replace(edges=jnp.ones_like(job.weights.edges)) for job in jobs]
         ends = jnp.asarray(content.pixels), jnp.asarray(put([mosaic_image(job) for job in jobs]).pixels)
         combined = _combine([jnp.asarray(strength, jnp.float32) for strength in strengths], mesh)
-        return compiled_balance(*ends, mesh_params, targets, _combine(unit, mesh), combined, objective)
+        # One evaluation for each layer.
+        brief = stage._replace(steps=len(objective.content_layers) + len(objective.style_layers))
+        own = with_algorithm(brief, content.pixels.shape[-3:-1]).objective
+        return compiled_balance(*ends, mesh_params, targets, _combine(unit, mesh), combined, own)
 
     def weigh(jobs: Sequence[Job]) -> LossWeights | None:
         """The weights of jobs, as far as they need no measurement."""

@@ -43,6 +43,19 @@ def test_a_run_paints_a_picture_and_keeps_it(browser):
     assert (kept["width"], kept["height"]) == (64, 43)
 
 
+def test_who_sees_the_end_of_a_run_finds_its_picture(browser):
+    run, pictures, notify = browser.start(), [], browser.site.runs.notify
+
+    def look():
+        if run.ended:
+            pictures.append(len(browser.site.gallery.list()))
+        notify()
+
+    browser.site.runs.notify = run.notify = look
+    browser.finish(run)
+    assert pictures[0] == 1
+
+
 def test_the_first_picture_is_the_photo(browser):
     run = browser.start()
     seen = {}
