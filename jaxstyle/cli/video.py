@@ -89,8 +89,8 @@ class Video(VideoOptions):
             )
         work = work_folder(self.output)
         check_sidecar_path("--log-json", self.log_json, [self.output, work.state], self.inputs())
-        task = self._prepare(work, resume)
         with json_lines(self.log_json) as log_event:
+            task = self._prepare(work, resume)
             begin = time.perf_counter()
             status = self._make(task, log_event)
             code = self._finish(task, status, time.perf_counter() - begin)

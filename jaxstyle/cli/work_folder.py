@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -64,7 +65,7 @@ def find_work(path: Path) -> WorkFolder | None:
     """Return the work folder of an unfinished video by its output, or by the folder itself; None if there is none."""
     output = Path(str(path).removesuffix(SUFFIX))
     work = work_folder(output)
-    return work if work.state.is_file() else None
+    return work if os.path.isfile(work.state) else None
 
 
 def begin_work(work: WorkFolder, force: bool) -> None:

@@ -2,8 +2,9 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -63,6 +64,18 @@ def save_animation(path: PathLike, frames: Sequence[Frame], quality: int = 95) -
             file.write(stream.getvalue())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from error
+
+
+def write_gif(file: BinaryIO, frames: Iterable[Frame], durations: Sequence[int]) -> None:
+    """Write a GIF that starts again at its end, each frame with a palette of its own.
+
+    Args:
+        file: open for writing.
+        frames: at least one.
+        durations: of each in milliseconds, multiples of 10.
+    """
+    first, *others = (PIL.Image.fromarray(frame).quantize(256) for frame in frames)
+    first.save(file, "GIF", save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
 
 
 def check_animation(path: PathLike) -> None:

@@ -143,6 +143,11 @@ def resized_arrays(
     return pixels.clip(0, 1), weight.clip(0, 1)
 
 
+def resized_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W, 3)` of 8 bits to a width and height, as `resized_arrays` does, on the scale of 0 to 1."""
+    return resized_arrays(Image.fromarray(pixels), None, size)[0]
+
+
 def _resized(band: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """Resize one channel from the scale of 0 to 255 to an array on the scale of 0 to 1."""
     return np.asarray(band.convert("F").resize(size, Image.Resampling.LANCZOS)) / 255

@@ -16,7 +16,7 @@ import numpy as np
 from jaxstyle.errors import InputError, check_integer, check_number
 from jaxstyle.files import checksum, sha256
 from jaxstyle.image import io
-from jaxstyle.image.decode import resized_arrays
+from jaxstyle.image.decode import resized_pixels
 from jaxstyle.image.ops import fit
 from jaxstyle.image.source import readable_extensions
 from jaxstyle.typing import AnyImage
@@ -130,9 +130,8 @@ def clip_frames(clip: Clip, size: tuple[int, int]) -> Iterator[AnyImage]:
         for k in clip.selected:
             yield np.asarray(fit(io.load_image(clip.pictures[k], min_side=1), height, width), np.float32)
         return
-    for image in decode.selected_frames(clip.path, clip.selected):
-        pixels, _ = resized_arrays(image, None, size)
-        yield np.asarray(pixels, np.float32)
+    for pixels in decode.selected_frames(clip.path, clip.selected):
+        yield np.asarray(resized_pixels(pixels, size), np.float32)
 
 
 def clip_checksum(clip: Clip) -> str:

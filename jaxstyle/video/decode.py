@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
 from jaxstyle.errors import InputError
 from jaxstyle.video.pyav import pyav
@@ -76,7 +75,7 @@ def scan(path: Path, max_pixels: int) -> Scan:
     return Scan([time - times[0] for time in times], times[-1] + last - times[0], times[0], size)
 
 
-def selected_frames(path: Path, selected: Sequence[int]) -> Iterator[PIL.Image.Image]:
+def selected_frames(path: Path, selected: Sequence[int]) -> Iterator[np.ndarray]:
     """Decode some frames of a file.
 
     Args:
@@ -84,7 +83,7 @@ def selected_frames(path: Path, selected: Sequence[int]) -> Iterator[PIL.Image.I
         selected: numbers of the frames, from 0, in order.
 
     Yields:
-        The frames, upright, with square pixels.
+        The frames, `(H, W, 3)` of 8 bits, upright. Their pixels may not be square.
 
     Raises:
         InputError: if the file has fewer frames.
@@ -96,7 +95,7 @@ def selected_frames(path: Path, selected: Sequence[int]) -> Iterator[PIL.Image.I
             if number is None:
                 return
             if k == number:
-                yield _upright(stream, frame)
+                yield np.ascontiguousarray(np.rot90(rgb(frame), round(frame.rotation / 90)))
                 number = next(rest, None)
     if number is not None:
         raise InputError(f"{path} has no frame {number + 1} any more: expected the file as it was before")
@@ -178,23 +177,9 @@ def _is_rgb(frame: Any) -> bool:
 
 
 def _upright_size(stream: Any, frame: Any) -> tuple[int, int]:
-    """Width and height as the frame is shown."""
-    width, height = _square_size(stream, frame)
+    """Width and height as the frame is shown, with square pixels."""
+    width, height = max(1, round(frame.width * Fraction(stream.sample_aspect_ratio or 1))), frame.height
     return (height, width) if round(frame.rotation / 90) % 2 else (width, height)
-
-
-def _square_size(stream: Any, frame: Any) -> tuple[int, int]:
-    """Width and height with square pixels, before the rotation."""
-    ratio = Fraction(stream.sample_aspect_ratio or 1)
-    return max(1, round(frame.width * ratio)), frame.height
-
-
-def _upright(stream: Any, frame: Any) -> PIL.Image.Image:
-    size = _square_size(stream, frame)
-    image = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(rgb(frame), round(frame.rotation / 90))))
-    if size == (frame.width, frame.height):
-        return image
-    return image.resize(_upright_size(stream, frame), PIL.Image.Resampling.LANCZOS)
 
 
 def rgb(frame: Any) -> np.ndarray:

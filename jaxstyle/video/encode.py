@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
 from jaxstyle import files
 from jaxstyle.errors import InputError
+from jaxstyle.image.animation import write_gif
 from jaxstyle.image.encode import quantized
 from jaxstyle.image.io import check_place, load_image
 from jaxstyle.video.clip import Clip
@@ -190,11 +190,9 @@ def _encoded(av: Any, video: Any, frames: Iterator[np.ndarray], starts: Sequence
 
 
 def _write_gif(file: Any, frames: Iterator[np.ndarray], times: Sequence[Fraction], end: Fraction) -> None:
-    """Write a GIF, each frame with a palette of its own."""
     starts = [round(TICKS * time) for time in (*times, end)]
     durations = [1000 // TICKS * max(MIN_TICKS, after - start) for start, after in itertools.pairwise(starts)]
-    first, *others = (PIL.Image.fromarray(pixels).quantize(256) for pixels in frames)
-    first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
+    write_gif(file, frames, durations)
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -68,6 +68,9 @@ def load_video_state(path: PathLike) -> VideoState:
     Args:
         path: of the file that `save_video_state` wrote.
 
+    Returns:
+        The state.
+
     Raises:
         InputError: for a file that cannot be read, is damaged, or is no state of a video.
     """

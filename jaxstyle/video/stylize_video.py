@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.image.ops import check_images
 from jaxstyle.minimize.status import COMPLETED
+from jaxstyle.objective.base import check_weights
 from jaxstyle.objective.targets import normalize_style_weights
 from jaxstyle.transfer.presets import settings_of
 from jaxstyle.transfer.result import Result
@@ -93,6 +94,7 @@ def stylize_video(
     settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
     if settings.temporal_weight:
         raise InputError(f"temporal_weight is {settings.temporal_weight}, expected 0: stability sets it")
+    check_weights(settings.weights, settings.objective)
     styles: Any = list(style) if isinstance(style, list | tuple) else [style]
     normalize_style_weights(len(styles), style_weights)
     params = load_params() if params is None else params

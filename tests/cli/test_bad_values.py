@@ -16,8 +16,10 @@ from jaxstyle.cli.resume import Resume
 from jaxstyle.cli.serve import Serve
 from jaxstyle.cli.stylize import Stylize
 from jaxstyle.cli.sweep import Sweep
+from jaxstyle.cli.video import Video
 from jaxstyle.image import io
 from jaxstyle.serve import server
+from jaxstyle.video import stylize_video as video_frames
 
 # The library checks its own arguments, as it does for users.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -96,7 +98,20 @@ STYLIZE = {
     "compile_cache": ("",),
     "max_pixels": (*WHOLE, "0", "100", "2147483648"),
 }
+# Those of a picture.
+NOT_OF_A_VIDEO = {"content_mask", "style_mask", "region", "guidance", "save_every", "animation", "bit_depth", "batch"}
+NOT_OF_A_VIDEO |= {"format", "distributed", "checkpoint", "checkpoint_every"}
+VIDEO = {name: values for name, values in STYLIZE.items() if name not in NOT_OF_A_VIDEO} | {
+    "output": ("nowhere/out.mp4", "photo.png/out", "x" * 300 + ".mp4", "", "out.xyz", "photo.png"),
+    "start": (*NUMBER, "1"),
+    "end": (*NUMBER, "0"),
+    "every": (*WHOLE, "0", "1000001"),
+    "rate": (*NUMBER, "0", "1001"),
+    "stability": (*NUMBER, "1.1"),
+    "flow": CHOICE,
+}
 OWN_OPTIONS = {
+    Video: VIDEO,
     Sweep: {"cells": ("photo.png", "photo.png/cells", "x" * 300)},
     # Checked after the checkpoint is read: test_rerun.py.
     Resume: dict.fromkeys(("output", "distributed", "log_json", "compile_cache", "max_pixels"), ()),
@@ -132,6 +147,7 @@ def run(tmp_path, monkeypatch, capsys, china, starry, tiny_weights):
     shutil.copy(tiny_weights, "tiny.safetensors")
     for module, name in ((command, "stylize"), (command, "stylize_batch"), (sweep_cells, "stylize_batch")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a run started"))
+    monkeypatch.setattr(video_frames, "start_scene", lambda *_, **__: pytest.fail("a run started"))
     monkeypatch.setattr(server, "_serve", lambda *_: pytest.fail("a server started"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -196,6 +212,16 @@ def test_a_wrong_value_of_an_axis(run, values):
     run("sweep", *PICTURES, *words_for("tv_weight", values, USUAL))
 
 
+@pytest.mark.parametrize(("name", "value"), both(VIDEO), ids=short)
+def test_video(run, tmp_path, name, value):
+    """A folder of two frames at 25 a second is the clip."""
+    (tmp_path / "frames").mkdir()
+    for k in range(2):
+        shutil.copy("photo.png", tmp_path / "frames" / f"{k}.png")
+    run("video", "frames", "painting.png", *words_for(name, value, USUAL | {"--output": "out.mp4"}))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["frames"]
+
+
 @pytest.mark.parametrize(("name", "value"), both(OWN_OPTIONS[Plan]), ids=short)
 def test_plan(run, name, value):
     run("plan", "64", "64", *words_for(name, value, {}))
@@ -231,7 +257,7 @@ def test_weights(run, name):
     run("weights")
 
 
-@pytest.mark.parametrize("command_class", [Stylize, Sweep, Resume, Rerun, Demo, Plan, Serve])
+@pytest.mark.parametrize("command_class", [Stylize, Sweep, Video, Resume, Rerun, Demo, Plan, Serve])
 def test_no_option_is_forgotten(command_class):
     covered = OWN_OPTIONS.get(command_class, {}) | (STYLIZE if issubclass(command_class, Stylize) else {})
     assert set(options_with_values(command_class).values()) == set(covered)

@@ -163,6 +163,7 @@ def test_a_signal_ends_the_video_after_its_frame(tiny_params, painting, monkeypa
         ({"temporal_weight": 1.0}, r"temporal_weight is 1\.0, expected 0: stability sets it"),
         ({"style": []}, "there is no style"),
         ({"steps": 0}, "steps is 0"),
+        ({"tv_weight": float("nan")}, "tv.* nan"),
         ({"stepps": 3}, "there is no setting 'stepps'"),
     ],
 )
