@@ -114,7 +114,8 @@ def make_problem(
         combined = _combine([jnp.asarray(strength, jnp.float32) for strength in strengths], mesh)
         # One evaluation for each layer.
         brief = stage._replace(steps=len(objective.content_layers) + len(objective.style_layers))
-        own = with_algorithm(brief, content.pixels.shape[-3:-1]).objective
+        *_, height, width, _ = content.pixels.shape
+        own = with_algorithm(brief, (height, width)).objective
         return compiled_balance(*ends, mesh_params, targets, _combine(unit, mesh), combined, own)
 
     def weigh(jobs: Sequence[Job]) -> LossWeights | None:
