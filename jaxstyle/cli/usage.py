@@ -53,7 +53,7 @@ def usage_error(box: str, argv: Sequence[str], commands: Mapping[str, type]) -> 
     if unknown is not None:
         error = f"unknown option {unknown}{_did_you_mean(_name(unknown), known)}"
     elif choices is not None:
-        names = choices[1].partition(" For full")[0].strip("─- ").split(", ")
+        names = re.split(r",\s+", choices[1].partition(" For full")[0].strip("─- "))
         word = argv[0] if command is None else argv[1]
         error = f"unknown command {word}, expected one of {', '.join(names)}{_did_you_mean(word, names)}"
     else:

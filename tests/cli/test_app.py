@@ -536,7 +536,10 @@ def test_usage_errors_are_plain(run, words, expected):
     ("words", "expected"),
     [
         ("", "no command, expected one of stylize, sweep,"),
-        ("styilze a b", "unknown command styilze, expected one of stylize, sweep, resume"),
+        (
+            "styilze a b",
+            "unknown command styilze, expected one of stylize, sweep, video, resume, rerun, demo, plan, serve, weights",
+        ),
         ("weights gte", "unknown command gte, expected one of list, get, verify; did you mean get?; see"),
         ("--verison", "unknown option --verison; did you mean --version?; see jaxstyle --help"),
         ("stylize a b --outptu o.png", "unknown option --outptu; did you mean --output?; see jaxstyle stylize --help"),
