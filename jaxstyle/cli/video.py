@@ -163,7 +163,7 @@ class Video(VideoOptions):
                 status = result.status
                 if status not in COMPLETED or final_loss(result) == float("inf"):
                     return Status.NOT_FINITE if status in COMPLETED else status
-                if not _keep(task, number, result):
+                if not _save_frame(task, number, result):
                     return None
                 bar.set_postfix_str(f"{number + 1}/{count} frames", refresh=False)
                 bar.update(1.0 if number else first)
@@ -243,7 +243,7 @@ class Video(VideoOptions):
         return EXIT_CODES[status] if status in INTERRUPTED else 1
 
 
-def _keep(task: Task, number: int, result: Result) -> bool:
+def _save_frame(task: Task, number: int, result: Result) -> bool:
     """Write a frame, and then the state after it; return False if that failed."""
     try:
         io.save_image(task.work.frame(number), result.image)

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 STATE, SUFFIX = "video.state", ".frames"
 # What a killed process may have left in a folder, and what else there is in one beside the output.
-LEFT = re.compile(r"\.jaxstyle-\w+\.tmp")
-MADE = re.compile(r"\d{5,}\.png|so_far\.\w+")
+LEFTOVER = re.compile(r"\.jaxstyle-\w+\.tmp")
+OWN = re.compile(r"\d{5,}\.png|so_far\.\w+")
 
 
 class WorkFolder(NamedTuple):
@@ -115,7 +115,7 @@ def end_work(work: WorkFolder) -> None:
     is_output = work.output == work.folder
     try:
         for path in list(work.folder.iterdir()):
-            if LEFT.fullmatch(path.name) or (MADE.fullmatch(path.name) and not is_output):
+            if LEFTOVER.fullmatch(path.name) or (OWN.fullmatch(path.name) and not is_output):
                 path.unlink(missing_ok=True)
         # Last: until then the run can be resumed.
         work.state.unlink(missing_ok=True)

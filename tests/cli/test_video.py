@@ -393,16 +393,20 @@ def test_bad_clips_are_one_sentence(run):
     assert sorted(os.listdir()) == before
 
 
-def test_a_clip_that_is_cut_short_is_a_warning(run):
-    write_clip("long.mp4", [gradient(k, 160, 120) for k in range(6)], g="1", movflags="+faststart")
-    data = Path("long.mp4").read_bytes()
-    Path("long.mp4").write_bytes(data[: -len(data) // 3] if data.index(b"moov") < data.index(b"mdat") else data)
+def test_a_damaged_clip_is_a_warning(run):
+    write_clip("long.mp4", [gradient(k, 160, 120) for k in range(20)], g="1")
+    data = bytearray(Path("long.mp4").read_bytes())
+    place = data.index(b"mdat") + len(data) // 3
+    data[place : place + 3000] = bytes(3000)
+    Path("long.mp4").write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "stylize_video", lambda *_, **__: iter(()))
         patch.setattr(command, "write_video", lambda *_, **__: None)
         patch.setattr(work_folder.WorkFolder, "frames", lambda *_: [])
         code, _, error = run(*video("long.mp4"))
     assert code == 0, error
+    assert "long.mp4 is damaged or cut short: " in error
+    assert " of 20 frames can be read" in error
 
 
 def test_options_of_pictures_are_none_of_a_video(run):
