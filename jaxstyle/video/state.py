@@ -81,7 +81,9 @@ def load_video_state(path: PathLike) -> VideoState:
             LossWeights(*(jnp.asarray(tensors[f"weights.{k}.{name}"]) for name in LossWeights._fields))
             for k in range(video["stages"])
         )
-        images = tuple(tensors[f"images.{k}"] for k in range(max(1, video["images"])))
+        images = tuple(tensors[f"images.{k}"] for k in range(video["images"]))
+        if video["frames"] and not images:
+            raise KeyError("images.0")
         return VideoState(video["frames"], video["scene"], images, weights, video["window"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no state of a video: expected a file that save_video_state wrote") from error
