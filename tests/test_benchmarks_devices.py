@@ -48,6 +48,7 @@ def test_a_sum_over_a_mesh_is_one_all_reduce():
     assert totals == {"all-reduce": {"count": 1, "bytes": 4, "largest": 4}}
 
 
+@pytest.mark.long
 def test_the_scaling_of_a_small_image_is_measured():
     run = scaling.measure_mesh(2, 1, 64, 64, repeats=1)
     # 361,152 multiply-adds per pixel forward and about as many backward, and the halo rows, which are many in so small
@@ -112,6 +113,7 @@ def test_the_committed_tables_of_devices_are_those_of_their_json_and_the_readmes
         assert all(table.strip() in readme for table in tables)
 
 
+@pytest.mark.long
 def test_a_device_is_measured_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(rates, "PRODUCT_SIDES", {"cpu": (64,)})
@@ -170,6 +172,7 @@ def test_functions_alternate_after_a_warm_up_round():
     assert min(map(min, seconds.values())) >= 0
 
 
+@pytest.mark.long
 def test_layers_and_steps_of_small_images_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(rates, "PRODUCT_SIDES", {"cpu": (64,)})

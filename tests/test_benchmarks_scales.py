@@ -20,6 +20,7 @@ def test_equal_steps_cost_as_much_and_no_more(count, steps):
     assert scales.cost(plan(total)) <= steps < scales.cost(plan(total + 1)) + 1e-9
 
 
+@pytest.mark.long
 def test_a_run_and_its_report(tmp_path, tiny_params, monkeypatch, capsys):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(js, "load_params", lambda: tiny_params)

@@ -58,6 +58,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("style_loss", "guidance"), PAIRS)
 def test_all_ways_agree_for_a_tiny_network(tiny_params, pictures, style_loss, guidance):
     # The deepest layer sees 70 pixels, too far for a region to be inside.

@@ -161,6 +161,7 @@ def test_masks(inputs, call, masks, capsys, tiny_weights, kind):
         assert "nothing to make" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_photos_of_a_folder_with_different_regions(inputs, call, masks, capsys):
     """They are made in separate batches; a photo without a mask is left out."""
     (masks / "0.png").unlink()
@@ -338,6 +339,7 @@ def test_a_numbered_picture_takes_no_ones_place(inputs, call, capsys):
     assert "a numbered picture of 1 could take the place of" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_cells_of_a_sheet_of_another_format_can_be_made_again(inputs, call, capsys, tiny_weights):
     words = ["sweep", inputs / "photos" / "2.png", inputs / "painting.png", "-o", inputs / "sheet.jpg", "--size", 48]
     words += ["--steps", 3, "--weights", tiny_weights, "--seed", "0,1", "--cells", inputs / "cells"]

@@ -50,6 +50,7 @@ def run(package, folder, *words, code=0, program=("-m", "jaxstyle")):
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_field_is_an_option_a_setting_a_recipe_and_a_checkpoint(package, tmp_path, tiny_weights):
     text = run(package, tmp_path, "stylize", "--help")
     assert "--glow FLOAT" in text
@@ -72,6 +73,7 @@ def test_a_field_is_an_option_a_setting_a_recipe_and_a_checkpoint(package, tmp_p
     )
 
 
+@pytest.mark.long
 def test_a_field_is_a_setting_in_python_and_an_axis_of_a_sweep(package, tmp_path, tiny_weights):
     text = run(
         package,

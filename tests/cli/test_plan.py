@@ -53,6 +53,7 @@ def shapes(monkeypatch):
     return seen
 
 
+@pytest.mark.long
 def test_the_whole_picture_if_it_fits(run):
     """With the compiler's figures."""
     code, output, _ = run(200e9, 200, 150, "--steps", 36000, "--scales", 1, "--finish", 0)

@@ -413,6 +413,7 @@ def test_a_file_that_appears_at_the_outputs_place_during_a_run_stays(run, folder
     assert "jaxstyle-" in output
 
 
+@pytest.mark.long
 def test_the_demo_can_be_made_again(run, tmp_path, monkeypatch):
     """Its pictures are numbered, and found in the package."""
     monkeypatch.chdir(tmp_path)
