@@ -46,13 +46,13 @@ SMOOTH = {PEER: 0.0, f"{PEER}, smooth 0.5": 0.5}
 
 def warping_error(images: Sequence[np.ndarray], clip: Clip, long: bool = False) -> float:
     """Return the mean over frames of the mean squared difference from an earlier frame, where both show the same."""
-    found = []
+    means = []
     for number in range(1, len(images)):
         other = 0 if long else number - 1
         flow, shown = clip.motion(number, other)
         difference = np.square(images[number] - warp(images[other], np.nan_to_num(flow))).mean(axis=2)
-        found.append(float(difference[shown].mean()))
-    return statistics.mean(found)
+        means.append(float(difference[shown].mean()))
+    return statistics.mean(means)
 
 
 def flow_scores(clip: Clip, count: int) -> dict[str, float]:
@@ -65,9 +65,9 @@ def flow_scores(clip: Clip, count: int) -> dict[str, float]:
         size = after.shape[:2]
         left = (np.indices(size).transpose(1, 2, 0)[:, :, ::-1] + flow).round()
         inside = np.all((left >= 0) & (left < np.array(size)[::-1]), axis=2)
-        hidden, found = inside & ~shown, inside & disoccluded(backward, estimate_flow(before, after))
+        hidden, estimated = inside & ~shown, inside & disoccluded(backward, estimate_flow(before, after))
         if hidden.any():
-            scores.append(2 * float((hidden & found).sum() / (hidden.sum() + found.sum())))
+            scores.append(2 * float((hidden & estimated).sum() / (hidden.sum() + estimated.sum())))
     return {"endpoint error": statistics.mean(ends)} | ({"f-score": statistics.mean(scores)} if scores else {})
 
 

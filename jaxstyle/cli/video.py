@@ -26,7 +26,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.files import checksum
 from jaxstyle.image import io
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint import current_versions
+from jaxstyle.minimize.checkpoint import current_versions, different_versions
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, Status
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.signals import EXIT_CODES
@@ -272,10 +272,7 @@ def _resumed(work: WorkFolder, note: dict[str, Any]) -> VideoState:
             "weights; start again with the command and force=True"
         )
     versions = stored.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
-    differ = [
-        f"{name} {versions.get(name)}" for name, version in note["versions"].items() if versions.get(name) != version
-    ]
+    differ = different_versions(versions if isinstance(versions, dict) else {})
     if differ:
         log.warning(
             "the frames before were made with %s: the others can differ in their last digits", ", ".join(differ)

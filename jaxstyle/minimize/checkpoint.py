@@ -234,3 +234,8 @@ def current_versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions | {"the device": f"{device.platform} {device.device_kind}"}
+
+
+def different_versions(stored: Mapping[str, str]) -> list[str]:
+    """Return which of a run's versions are not the current ones, each with its stored version."""
+    return [f"{name} {stored.get(name)}" for name, version in current_versions().items() if stored.get(name) != version]

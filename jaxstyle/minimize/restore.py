@@ -15,7 +15,7 @@ from jaxstyle.distributed import is_first
 from jaxstyle.errors import InputError
 from jaxstyle.image.ops import fit
 from jaxstyle.minimize import checkpoint_file
-from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, current_versions, on_all_hosts
+from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, different_versions, on_all_hosts
 from jaxstyle.minimize.checkpoint_file import PathLike, check_layout, layout_of, named_leaves
 from jaxstyle.minimize.checkpoint_shards import Shards, read_shards, shards_folder
 from jaxstyle.minimize.loop import RunState
@@ -62,11 +62,7 @@ def load_snapshot(checkpoint: Checkpoint, run_fingerprint: Mapping[str, str], me
     tensors, metadata = on_all_hosts(lambda: checkpoint_file.read(path), mesh)
     try:
         run = _stored_run(path, tensors, metadata, run_fingerprint)
-        differ = [
-            f"{name} {metadata['versions'].get(name)}"
-            for name, version in current_versions().items()
-            if metadata["versions"].get(name) != version
-        ]
+        differ = different_versions(metadata["versions"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the checkpoint {path} is damaged: it lacks {error}; use another one") from error
     if run.changed and checkpoint.restart:

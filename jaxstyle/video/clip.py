@@ -150,19 +150,19 @@ def _pictures(path: Path) -> tuple[Path, ...]:
     try:
         if path.is_dir():
             extensions = readable_extensions()
-            found = [each for each in path.iterdir() if each.suffix.lower() in extensions and each.name[0] != "."]
+            frames = [each for each in path.iterdir() if each.suffix.lower() in extensions and each.name[0] != "."]
             expected = "expected frames such as 00001.png"
         elif not path.exists() and NUMBER.search(path.name):
             name = re.compile(r"\d+".join(map(re.escape, NUMBER.split(path.name))))
-            found = [each for each in path.parent.iterdir() if name.fullmatch(each.name)]
+            frames = [each for each in path.parent.iterdir() if name.fullmatch(each.name)]
             expected = "expected the files of its numbers"
         else:
             return ()
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}; expected frames") from error
-    if not found:
+    if not frames:
         raise InputError(f"{path} has no pictures, {expected}")
-    return tuple(sorted(found, key=_natural))
+    return tuple(sorted(frames, key=_natural))
 
 
 def _natural(path: Path) -> tuple[list[int | str], str]:

@@ -202,7 +202,7 @@ def test_other_pictures_and_settings_are_refused_by_name(run, tmp_path, tiny_par
 def test_other_versions_are_a_warning(run, tmp_path, monkeypatch, caplog):
     checkpoint = js.Checkpoint(tmp_path / "run", every=0, resume=True)
     run(steps=3, checkpoint=checkpoint)
-    monkeypatch.setattr(restore, "current_versions", lambda: {"jax": "99"})
+    monkeypatch.setattr("jaxstyle.minimize.checkpoint.current_versions", lambda: {"jax": "99"})
     run(steps=3, checkpoint=checkpoint)
     assert "the checkpoint was made with jax" in caplog.text
 
