@@ -31,6 +31,7 @@ class Stage(NamedTuple):
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
+        goal: loss at which the stage ends; None for none.
     """
 
     factor: float
@@ -41,6 +42,7 @@ class Stage(NamedTuple):
     weights: Callable[[float | None], LossWeights] | None = None
     detail: int | None = None
     fixed_weights: LossWeights | None = None
+    goal: float | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:

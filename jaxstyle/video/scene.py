@@ -3,7 +3,7 @@
 A later frame starts from the previous result, moved along with the scene, and is held to it by the temporal loss. The
 weights are those of the first frame, so that the strength of the style does not flicker, and the mosaic and the noise
 have one seed. A difference of `UNIT` from the previous result costs as much as the first frame's whole loss at
-stability 0.5.
+stability 0.5. A later frame is done when its loss is as low as the first one's, or after a third of the evaluations.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxstyle.transfer.run import Plan, run_jobs
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of
 from jaxstyle.typing import AnyImage
-from jaxstyle.video.flow import estimate_flow, warp
+from jaxstyle.video.flow import estimate_flow, warp_sharp
 from jaxstyle.video.masks import flow_weights
 from jaxstyle.video.state import VideoState
 
@@ -33,7 +33,7 @@ FlowKind = Literal["optical", "none"]
 # Frames before, with which a frame is compared (Ruder, Dosovitskiy and Brox, 3.2).
 LAGS = (1, 2, 4)
 MAX_LAG = max(LAGS)
-# Evaluations of a later frame, as a fraction of those of a picture at full size.
+# Evaluations of a later frame, at most, as a fraction of those of a picture at full size.
 LATER = 1 / 3
 # Root mean square difference of pixels: see the module.
 UNIT = 0.05
@@ -111,8 +111,8 @@ def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
     # A run that was stopped early has not reached the last stages.
     last = [seen.get(index, seen[max(seen)]) for index in range(len(stages) - len(later), len(stages))]
     stages = tuple(
-        stage._replace(fixed_weights=_with_stability(*pair, options.stability))
-        for stage, pair in zip(later, last, strict=True)
+        stage._replace(fixed_weights=_with_stability(weights, least, options.stability), goal=least)
+        for stage, (weights, least) in zip(later, last, strict=True)
     )
     return Scene(job, stages, result.window, (Done(job.content, result.image),)), _restored(result, frame, color)
 
@@ -153,7 +153,10 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
     stages = _later_stages(options.settings, len(stages_of([job], options.settings)))
     if len(stages) != len(state.weights):
         raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
-    fixed = [stage._replace(fixed_weights=weights) for stage, weights in zip(stages, state.weights, strict=True)]
+    fixed = [
+        stage._replace(fixed_weights=weights, goal=goal)
+        for stage, weights, goal in zip(stages, state.weights, state.goals, strict=True)
+    ]
     contents = (_job(frame, options)[0].content for frame in last)
     past = tuple(Done(content, image) for content, image in zip(contents, state.images, strict=True))
     return Scene(job, tuple(fixed), state.window, past)
@@ -162,6 +165,11 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
 def scene_weights(scene: Scene) -> tuple[LossWeights, ...]:
     """Return the weights of each stage of a scene's later frames."""
     return tuple(stage.fixed_weights for stage in scene.stages if stage.fixed_weights is not None)
+
+
+def scene_goals(scene: Scene) -> tuple[float, ...]:
+    """Return the loss at which each stage of a scene's later frames ends."""
+    return tuple(stage.goal for stage in scene.stages if stage.goal is not None)
 
 
 def predict(past: Sequence[Done], content: AnyImage, flow: FlowKind) -> Warped:
@@ -190,7 +198,8 @@ def predict(past: Sequence[Done], content: AnyImage, flow: FlowKind) -> Warped:
         backward = estimate_flow(after, own)
         trust = flow_weights(backward, estimate_flow(own, after))
         part = np.maximum(trust - shown, 0)
-        total, weights, shown = total + part * warp(np.asarray(before.image), backward), weights + part, shown + trust
+        moved = np.clip(warp_sharp(np.asarray(before.image), backward), 0, 1)
+        total, weights, shown = total + part * moved, weights + part, shown + trust
     return _warped(np.divide(total, weights, out=np.zeros_like(total), where=weights > 0), weights)
 
 
@@ -215,8 +224,9 @@ def _later_stages(settings: Settings, count: int) -> list[Stage]:
     finish = min(settings.finish, budget // 2)
     # Like the last of several scales, each frame starts from a picture whose finer details are strokes.
     detail = settings.detail if count > 1 + len(finishes) else None
-    stages = [full._replace(steps=budget - finish), *(stage._replace(steps=finish) for stage in finishes)]
-    return [stage._replace(detail=detail) for stage in stages]
+    # The surrogate is for starts that are far from the style.
+    gram = full._replace(steps=budget - finish, whitening=0.0)
+    return [stage._replace(detail=detail) for stage in (gram, *(stage._replace(steps=finish) for stage in finishes))]
 
 
 def _with_stability(weights: LossWeights, loss: float, stability: float) -> LossWeights:

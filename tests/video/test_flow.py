@@ -7,7 +7,7 @@ import pytest
 from video.scenes import endpoint_error, moving_square, pan, zoom
 
 from jaxstyle.errors import InputError
-from jaxstyle.video.flow import estimate_flow, warp
+from jaxstyle.video.flow import estimate_flow, warp, warp_sharp
 
 
 @pytest.mark.parametrize("step", [(3.7, 1.3), (-6.0, 0.0), (0.0, 2.5), (0.0, 0.0)])
@@ -45,6 +45,37 @@ def test_warping_against_interpolation_written_out():
         for k, m in np.ndindex(7, 9):
             expected += max(0, 1 - abs(y - k)) * max(0, 1 - abs(x - m)) * image[k, m]
         np.testing.assert_allclose(result[i, j], expected, atol=1e-5)
+
+
+def test_sharp_warping_against_the_windowed_sinc():
+    """Lanczos's kernel `sinc(t) sinc(t / 4)` on 8x8 pixels, with weights of sum 1, at multiples of 1/32 pixel."""
+    rng = np.random.default_rng(1)
+    image, flow = np.float32(rng.uniform(size=(15, 17, 3))), np.float32(rng.integers(-40, 40, size=(15, 17, 2)) / 32)
+    result = warp_sharp(image, flow)
+    assert result.dtype == np.float32
+    for i, j in np.ndindex(3, 3):
+        y, x = 6 + i + float(flow[6 + i, 6 + j, 1]), 6 + j + float(flow[6 + i, 6 + j, 0])
+        rows, columns = (
+            np.sinc(side - at) * np.sinc((side - at) / 4) for side, at in ((np.arange(15), y), (np.arange(17), x))
+        )
+        rows, columns = (
+            np.where(np.abs(side - at) < 4, kernel, 0)
+            for side, at, kernel in ((np.arange(15), y, rows), (np.arange(17), x, columns))
+        )
+        expected = np.einsum("i,j,ijc->c", rows / rows.sum(), columns / columns.sum(), image)
+        np.testing.assert_allclose(result[6 + i, 6 + j], expected, atol=1e-5)
+
+
+def test_sharp_warping_blurs_less():
+    (first, _), _ = pan(3, 64, 80, (4.0, -2.0))
+    flow = np.full((64, 80, 2), 0.5, np.float32)
+    sharp = linear = first
+    for _ in range(4):
+        sharp, linear = warp_sharp(sharp, flow), warp(linear, flow)
+    inner = (slice(8, -8), slice(8, -8))
+    expected = first[2:, 2:][inner]
+    errors = [np.abs(moved[:-2, :-2][inner] - expected).mean() for moved in (sharp, linear)]
+    assert errors[0] < 0.3 * errors[1]
 
 
 def test_the_other_frame_along_the_flow_is_this_frame():

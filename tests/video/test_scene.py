@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from video.scenes import texture
 
-from jaxstyle.video.flow import estimate_flow, warp
+from jaxstyle.video.flow import estimate_flow, warp_sharp
 from jaxstyle.video.masks import flow_weights
 from jaxstyle.video.scene import Done, predict
 
@@ -58,7 +58,7 @@ def test_one_loss_is_the_sum_of_those_of_all_lags(frames):
         content, result = past[lag - 1]
         backward = estimate_flow(frames[4], content)
         trust = flow_weights(backward, estimate_flow(content, frames[4])).astype(float)
-        moved = np.clip(warp(result, backward), 0, 1).astype(float)
+        moved = np.clip(warp_sharp(result, backward), 0, 1).astype(float)
         losses += np.sum(np.maximum(trust - shown, 0) * (images - moved) ** 2, axis=(1, 2, 3))
         shown = shown + trust
     predicted = predict(past, frames[4], "optical")
