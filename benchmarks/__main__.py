@@ -23,6 +23,7 @@ QUESTIONS = {
     "memory": "How close is the announced memory of a run to the memory that it uses?",
     "resolution": "How do time and memory of a step grow with the size of the image?",
     "video": "How much does a stylized video flicker, compared with its frames stylized one by one?",
+    "video_memory": "Does the memory of a video depend on the number of its frames?",
 }
 USAGE = "usage: python -m benchmarks NAME [options]; python -m benchmarks NAME --help lists the options\n\n" + "".join(
     f"  {name:<13}{question}\n" for name, question in QUESTIONS.items()

@@ -46,14 +46,11 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
     names = "optimizers, peers, gatys_trace, scales, strength, quality, ballot, sweep, scaling, folder, tpu_aot, "
-    names += "checkpoint, serve, step, device, layers, memory, resolution, video"
+    names += "checkpoint, serve, step, device, layers, memory, resolution, video, video_memory"
     assert capsys.readouterr().err == f"unknown benchmark 'speed', expected one of {names}\n"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["peers", "gatys_trace", "scales", "memory", "resolution", "serve", "step", "device", "layers", "quality", "video"],
-)
+@pytest.mark.parametrize("name", dispatcher.QUESTIONS)
 def test_every_benchmark_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
         dispatcher.main([name, "--help"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from benchmarks import record, video
+from benchmarks import record, video, video_memory, video_memory_worker
 from benchmarks.video_scenes import SYNTHETIC, Film, Layers, StereoPair, clips
 
 SIZE = (48, 64)
@@ -99,3 +99,15 @@ def test_a_run_writes_every_method_and_a_table(tmp_path, monkeypatch, tiny_param
     alone, held = (run["short"] for run in result["runs"][:2])
     assert held < alone
     assert f"{held:.5f} ({held / alone:.2f})" in capsys.readouterr().out
+
+
+def test_memory_by_length(tmp_path, monkeypatch, tiny_params, capsys):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    monkeypatch.setattr(js, "load_params", lambda: tiny_params)
+    monkeypatch.setattr("jaxstyle.video.stylize_video.load_params", lambda: tiny_params)
+    answer, _ = video_memory_worker.prepare({"size": 64, "lengths": [1, 3], "steps": 4})
+    assert [run["frames"] for run in answer["measured"]] == [1, 3]
+    assert 1e8 < answer["measured"][0]["peak_bytes"] <= answer["measured"][1]["peak_bytes"]
+    record.write("video_memory", {"runs": [{"frames": 2, "peak_bytes": 1.5e9}, {"frames": 512, "peak_bytes": 1.6e9}]})
+    video_memory.main(["--plot"])
+    assert "| 512 | 1600 |" in capsys.readouterr().out

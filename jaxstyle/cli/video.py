@@ -34,12 +34,16 @@ from jaxstyle.transfer.summary import final_loss
 from jaxstyle.vgg import weights
 from jaxstyle.video.clip import Clip, clip_checksum, clip_frames, open_clip, target_size
 from jaxstyle.video.encode import FORMATS, check_video, is_video, side_multiple, write_video
+from jaxstyle.video.parts import WHOLE, frames_of, parse_part, scene_starts
 from jaxstyle.video.scene import LATER
 from jaxstyle.video.sound import sound_that_is_lost
 from jaxstyle.video.state import NOTHING, VideoState, load_video_state, save_video_state
 from jaxstyle.video.stylize_video import stylize_video
 
 log = logging.getLogger(__name__)
+
+# Options with paths, whose files are compared instead.
+PATHS = ("photo", "painting", "more", "output", "init", "weights")
 
 
 class Task(NamedTuple):
@@ -49,7 +53,8 @@ class Task(NamedTuple):
         clip: to stylize.
         size: width and height of the frames.
         work: folder of the finished ones.
-        state: after the last of them.
+        numbers: of the frames of this process, from 0.
+        state: after the last finished one of them.
         note: what the file of the state says of the command.
         results: of the other frames, one by one.
         states: the newest state, which a result has changed.
@@ -58,6 +63,7 @@ class Task(NamedTuple):
     clip: Clip
     size: tuple[int, int]
     work: WorkFolder
+    numbers: range
     state: VideoState
     note: dict[str, Any]
     results: Iterator[Result]
@@ -87,7 +93,7 @@ class Video(VideoOptions):
             raise InputError(
                 f"{pipe} is standard input or output, or a pipe, which cannot be read again: expected a file"
             )
-        work = work_folder(self.output)
+        work = work_folder(self.output, parse_part(self.part))
         check_sidecar_path("--log-json", self.log_json, [self.output, work.state], self.inputs())
         with json_lines(self.log_json) as log_event:
             task = self._prepare(work, resume)
@@ -113,9 +119,13 @@ class Video(VideoOptions):
             "weights": weights.weights_sha256(self.weights),
             "versions": current_versions(),
         }
-        state = _resumed(work, note) if resume else NOTHING
+        numbers = range(len(clip.times))
+        if work.part != WHOLE:
+            _check_others(work, note)
+            numbers = frames_of(work.part, scene_starts(clip_frames(clip, size)), len(clip.times))
+        state = _resumed(work, numbers, note) if resume else NOTHING
         results = stylize_video(
-            clip_frames(clip, size),
+            clip_frames(clip, size, numbers),
             styles,
             self.settings(read_start(sized)),
             params=weights.load_params(self.weights),
@@ -130,8 +140,8 @@ class Video(VideoOptions):
             begin_work(work, self.force)
             # From now on the run can be resumed.
             save_video_state(work.state, state, note)
-        check_space(work, len(clip.times) - state.frames, size)
-        return Task(clip, size, work, state, note, results, states)
+        check_space(work, len(numbers) - state.frames, size)
+        return Task(clip, size, work, numbers, state, note, results, states)
 
     def _check_output(self, work: WorkFolder, size: tuple[int, int]) -> None:
         output = self.output
@@ -148,7 +158,7 @@ class Video(VideoOptions):
 
     def _make(self, task: Task, log_event: EventLogger) -> Status | None:
         """Stylize the frames that are missing; return how the last one ended, None if it could not be written."""
-        count, done, status = len(task.clip.times), task.state.frames, Status.STEP_LIMIT
+        count, done, status = len(task.numbers), task.state.frames, Status.STEP_LIMIT
         self._announce(task)
         log_event("begin", width=task.size[0], height=task.size[1], frames=count, done=done)
         # The bar shows cost: the first frame takes about as long as three others.
@@ -163,13 +173,13 @@ class Video(VideoOptions):
                 status = result.status
                 if status not in COMPLETED or final_loss(result) == float("inf"):
                     return Status.NOT_FINITE if status in COMPLETED else status
-                if not _save_frame(task, number, result):
+                if not _save_frame(task, task.numbers[number], result):
                     return None
-                bar.set_postfix_str(f"{number + 1}/{count} frames", refresh=False)
+                bar.set_postfix_str(f"{number + 1}/{count} frames, {result.evaluations} steps", refresh=False)
                 bar.update(1.0 if number else first)
                 log_event(
                     "frame",
-                    frame=number + 1,
+                    frame=task.numbers[number] + 1,
                     frames=count,
                     evaluations=result.evaluations,
                     loss=final_loss(result),
@@ -191,29 +201,38 @@ class Video(VideoOptions):
             *(count, *task.size, float(task.clip.end)),
             device.platform.upper() if device.platform == "cpu" else device.device_kind,
         )
+        if task.work.part != WHOLE:
+            log.info("part %d of %d: frames %d to %d", *task.work.part, task.numbers[0] + 1, task.numbers[-1] + 1)
         if task.state.frames:
-            log.info("%d of %d frames are finished already", task.state.frames, count)
+            log.info("%d of %d frames are finished already", task.state.frames, len(task.numbers))
         log.info("finished frames are in %s", task.work.folder)
 
     def _finish(self, task: Task, status: Status | None, seconds: float) -> int:
         """Write the video, or say how to go on; return the exit code."""
-        work, count = task.work, len(task.clip.times)
+        work, numbers = task.work, range(len(task.clip.times))
         if status is None:
             return 1
         if status not in COMPLETED:
             return self._stopped(task, status)
         try:
+            missing = len(numbers) - _finished(work) if work.part != WHOLE else 0
+            if missing:
+                log.info("part %d of %d is finished; %d frames of others are missing", *work.part, missing)
+                return 0
             if is_video(self.output):
-                write_video(self.output, work.frames(count), task.clip, self.quality, replace=self.force)
+                write_video(self.output, work.frames(numbers), task.clip, self.quality, replace=self.force)
         except InputError as error:
+            if not work.state.exists():
+                log.info("another part has written %s", self.output)
+                return 0
             _log_failure(work, error)
             return 1
         end_work(work)
         width, height = task.size
         ResultPrinter(self.log_json, self.json)(
-            f"{self.output}: {count} frames of {width}x{height} in {duration(seconds)}",
+            f"{self.output}: {len(numbers)} frames of {width}x{height} in {duration(seconds)}",
             output=str(self.output),
-            frames=count,
+            frames=len(numbers),
             width=width,
             height=height,
             seconds=round(seconds, 3),
@@ -228,17 +247,17 @@ class Video(VideoOptions):
             log.error(
                 "frame %d: the loss or its gradient was not finite: lower the weights or use --precision highest; the "
                 "frames before are in %s",
-                *(done + 1, work.folder),
+                *(task.numbers[done] + 1, work.folder),
             )
             return 1
-        if done and is_video(self.output):
+        if done and is_video(self.output) and work.part == WHOLE:
             try:
-                write_video(work.so_far(), work.frames(done), task.clip, self.quality)
+                write_video(work.so_far(), work.frames(task.numbers[:done]), task.clip, self.quality)
             except InputError as error:
                 log.warning("%s", error)
         log.info(
             "%s after %d of %d frames, which are in %s; to continue: jaxstyle resume %s",
-            *(status, done, len(task.clip.times), work.folder, work.output),
+            *(status, done, len(task.numbers), work.folder, work.to_resume),
         )
         return EXIT_CODES[status] if status in INTERRUPTED else 1
 
@@ -255,10 +274,35 @@ def _save_frame(task: Task, number: int, result: Result) -> bool:
 
 
 def _log_failure(work: WorkFolder, error: Exception) -> None:
-    log.error("%s; the finished frames are in %s; to continue: jaxstyle resume %s", error, work.folder, work.output)
+    log.error("%s; the finished frames are in %s; to continue: jaxstyle resume %s", error, work.folder, work.to_resume)
 
 
-def _resumed(work: WorkFolder, note: dict[str, Any]) -> VideoState:
+def _finished(work: WorkFolder) -> int:
+    """Return the number of finished frames of all parts."""
+    return sum(load_video_state(path).frames for path in (work.state, *work.other_states()))
+
+
+def _check_others(work: WorkFolder, note: dict[str, Any]) -> None:
+    """Refuse a part of another video than the parts that have begun.
+
+    Raises:
+        InputError: for other files or options, or another number of parts.
+    """
+    for path in work.other_states() if work.folder.is_dir() else ():
+        other = checkpoint_file.read(path).metadata["note"]
+        if _of_all_parts(other) != _of_all_parts(note):
+            raise InputError(
+                f"{path} is of another command: expected the same files, options and number of parts, or another output"
+            )
+
+
+def _of_all_parts(note: Any) -> Any:
+    """Return what the notes of all parts of a video have in common; the same files may have other paths elsewhere."""
+    options = {name: value for name, value in note["options"].items() if name not in PATHS}
+    return note["inputs"], note["weights"], options | {"part": options["part"].partition("/")[2]}
+
+
+def _resumed(work: WorkFolder, numbers: range, note: dict[str, Any]) -> VideoState:
     """Return the state of a video that goes on with the same files.
 
     Raises:
@@ -277,5 +321,5 @@ def _resumed(work: WorkFolder, note: dict[str, Any]) -> VideoState:
         log.warning(
             "the frames before were made with %s: the others can differ in their last digits", ", ".join(differ)
         )
-    work.frames(state.frames)
+    work.frames(numbers[: state.frames])
     return state

@@ -37,6 +37,9 @@ class VideoOptions(Options):
     flow: FlowKind = "optical"
     """How a frame is compared with the one before. optical: along the optical flow, which needs OpenCV.
     none: at the same place, for a camera that does not move."""
+    part: Annotated[str, arg(metavar="K/N")] = "1/1"
+    """Make only the K-th of N parts of the clip, which begin at its cuts: start the same command for each part, on as
+    many hosts or devices that see the same files. The one that ends last writes the video."""
     quality: int = 95
     """Quality of the video file, 1 to 100. A folder and a GIF have no such choice."""
     # What a picture has and a video has not.

@@ -1,4 +1,7 @@
-"""The work folder of a video: its finished frames, and the state from which it goes on, whenever it was killed."""
+"""The work folder of a video: its finished frames, and the state from which it goes on, whenever it was killed.
+
+Processes with a part of the clip each have a state of their own, beside the frames of all.
+"""
 
 import contextlib
 import logging
@@ -10,10 +13,12 @@ from typing import NamedTuple
 
 from jaxstyle.errors import InputError
 from jaxstyle.video.encode import is_video
+from jaxstyle.video.parts import WHOLE, Part
 
 log = logging.getLogger(__name__)
 
 STATE, SUFFIX = "video.state", ".frames"
+PART_STATE = re.compile(r"video-(\d+)of(\d+)\.state")
 # What a killed process may have left in a folder, and what else there is in one beside the output.
 LEFTOVER = re.compile(r"\.jaxstyle-\w+\.tmp")
 OWN = re.compile(r"\d{5,}\.png|so_far\.\w+")
@@ -25,27 +30,39 @@ class WorkFolder(NamedTuple):
     Attributes:
         output: file or folder of the video.
         folder: of its frames.
+        part: of the process.
     """
 
     output: Path
     folder: Path
+    part: Part = WHOLE
 
     @property
     def state(self) -> Path:
-        """File of the state after the last finished frame."""
-        return self.folder / STATE
+        """File of the state after the last finished frame of the part."""
+        return self.folder / (STATE if self.part == WHOLE else "video-{}of{}.state".format(*self.part))
+
+    @property
+    def to_resume(self) -> Path:
+        """What `jaxstyle resume` takes."""
+        return self.output if self.part == WHOLE else self.state
+
+    def other_states(self) -> list[Path]:
+        """States of other parts."""
+        own = self.state.name
+        return [path for path in sorted(self.folder.iterdir()) if PART_STATE.fullmatch(path.name) and path.name != own]
 
     def frame(self, number: int) -> Path:
         """File of a frame, numbered from 0."""
         return self.folder / f"{number + 1:05d}.png"
 
-    def frames(self, count: int) -> list[Path]:
-        """Files of the first frames.
+    def frames(self, numbers: range) -> list[Path]:
+        """Files of finished frames.
 
         Raises:
             InputError: if one is missing.
         """
-        paths = [self.frame(number) for number in range(count)]
+        paths = [self.frame(number) for number in numbers]
         missing = next((path for path in paths if not path.is_file()), None)
         if missing is not None:
             raise InputError(f"{missing} is missing, but {self.state} counts it: start the video again with force=True")
@@ -56,16 +73,26 @@ class WorkFolder(NamedTuple):
         return self.folder / f"so_far{self.output.suffix.lower()}"
 
 
-def work_folder(output: Path) -> WorkFolder:
+def work_folder(output: Path, part: Part = WHOLE) -> WorkFolder:
     """Return the work folder of an output."""
-    return WorkFolder(output, Path(f"{output}{SUFFIX}") if is_video(output) else output)
+    return WorkFolder(output, Path(f"{output}{SUFFIX}") if is_video(output) else output, part)
 
 
 def find_work(path: Path) -> WorkFolder | None:
-    """Return the work folder of an unfinished video by its output, or by the folder itself; None if there is none."""
-    output = Path(str(path).removesuffix(SUFFIX))
-    work = work_folder(output)
-    return work if os.path.isfile(work.state) else None
+    """Return the work folder of an unfinished video by its output, the folder or a state in it; None if there is none.
+
+    Raises:
+        InputError: for the output of several parts.
+    """
+    match = PART_STATE.fullmatch(path.name)
+    part = (int(match[1]), int(match[2])) if match else WHOLE
+    work = work_folder(Path(str(path.parent if match else path).removesuffix(SUFFIX)), part)
+    if os.path.isfile(work.state):
+        return work
+    states = work.other_states() if work.folder.is_dir() else []
+    if states:
+        raise InputError(f"{path} is of several parts, expected the state of one of them, such as {states[0]}")
+    return None
 
 
 def begin_work(work: WorkFolder, force: bool) -> None:
@@ -76,11 +103,12 @@ def begin_work(work: WorkFolder, force: bool) -> None:
     """
     if work.state.exists() and not force:
         raise InputError(
-            f"{work.folder} is of a video that is not finished: continue it with jaxstyle resume {work.output}, or "
+            f"{work.folder} is of a video that is not finished: continue it with jaxstyle resume {work.to_resume}, or "
             "start it again with force=True"
         )
     try:
-        if work.folder.is_dir() and any(work.folder.iterdir()) and not force:
+        is_part = work.part != WHOLE and work.folder.is_dir() and work.other_states()
+        if not is_part and work.folder.is_dir() and any(work.folder.iterdir()) and not force:
             raise InputError(
                 f"the folder {work.folder} is not empty: choose another name, or force=True to write to it"
             )
@@ -118,7 +146,8 @@ def end_work(work: WorkFolder) -> None:
             if LEFTOVER.fullmatch(path.name) or (OWN.fullmatch(path.name) and not is_output):
                 path.unlink(missing_ok=True)
         # Last: until then the run can be resumed.
-        work.state.unlink(missing_ok=True)
+        for path in (work.state, *work.other_states()):
+            path.unlink(missing_ok=True)
         if not is_output:
             with contextlib.suppress(OSError):
                 work.folder.rmdir()

@@ -112,12 +112,13 @@ def target_size(clip: Clip, side: int | None, min_side: int, multiple: int = 1) 
     return width, height
 
 
-def clip_frames(clip: Clip, size: tuple[int, int]) -> Iterator[AnyImage]:
+def clip_frames(clip: Clip, size: tuple[int, int], numbers: range | None = None) -> Iterator[AnyImage]:
     """Decode the frames of a clip, one by one.
 
     Args:
         clip: from `open_clip`.
         size: width and height of the frames.
+        numbers: which of them, from 0; None for all.
 
     Yields:
         `(H, W, 3)` float32 in [0, 1].
@@ -126,11 +127,12 @@ def clip_frames(clip: Clip, size: tuple[int, int]) -> Iterator[AnyImage]:
         InputError: for a file that has changed, or cannot be read any more.
     """
     width, height = size
+    selected = clip.selected if numbers is None else [clip.selected[number] for number in numbers]
     if clip.pictures:
-        for k in clip.selected:
+        for k in selected:
             yield np.asarray(fit(io.load_image(clip.pictures[k], min_side=1), height, width), np.float32)
         return
-    for pixels in decode.selected_frames(clip.path, clip.selected):
+    for pixels in decode.selected_frames(clip.path, selected):
         yield np.asarray(resized_pixels(pixels, size), np.float32)
 
 

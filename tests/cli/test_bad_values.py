@@ -107,6 +107,7 @@ VIDEO = {name: values for name, values in STYLIZE.items() if name not in NOT_OF_
     "end": (*NUMBER, "0"),
     "every": (*WHOLE, "0", "1000001"),
     "rate": (*NUMBER, "0", "1001"),
+    "part": ("", "2", "0/2", "3/2", "1/x"),
     "stability": (*NUMBER, "1.1"),
     "flow": CHOICE,
 }

@@ -74,6 +74,63 @@ def test_a_clip_becomes_a_video_with_its_sound(run, tiny_params, starry):
         assert np.abs(frame - 255 * np.asarray(result.image)).mean() < 4
 
 
+def test_parts_make_the_same_video(run):
+    """Whatever their order, with another number of frames done and resumed between."""
+    assert run(*video("clip.mp4", "whole.mp4"))[0] == 0
+    code, output, error = run(*video("clip.mp4", "out.mp4", "--part", "2/2"))
+    assert (code, output) == (0, "")
+    assert "part 2 of 2: frames 3 to 4" in error
+    assert "part 2 of 2 is finished; 2 frames of others are missing" in error
+    assert sorted(os.listdir("out.mp4.frames")) == ["00003.png", "00004.png", "video-2of2.state"]
+    code, _, error = run("resume", "out.mp4")
+    assert code == 2
+    assert "out.mp4 is of several parts, expected the state of one of them, such as out.mp4.frames/video-2of2" in error
+    code, _, error = run("resume", "out.mp4.frames/video-2of2.state")
+    assert code == 0
+    assert "2 frames of others are missing" in error
+    for words in (("--steps", "8", "--part", "1/2"), ("--part", "1/1001"), ("--part", "1/3")):
+        code, _, error = run(*video("clip.mp4", "out.mp4", *words))
+        assert code == 2
+        assert error.count("\n") == 1
+    assert "video-2of2.state is of another command: expected the same files, options and number of parts" in error
+    code, output, error = run(*video("clip.mp4", "out.mp4", "--part", "1/2"))
+    assert code == 0, error
+    assert output.startswith("out.mp4: 4 frames of 48x36 in ")
+    assert not Path("out.mp4.frames").exists()
+    assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+
+
+def test_more_parts_than_scenes(run):
+    code, _, error = run(*video("clip.mp4", "out.mp4", "--part", "1/3"))
+    assert code == 2
+    assert "the clip has 2 scenes, expected at least one for each of the 3 parts" in error
+    assert not Path("out.mp4.frames").exists()
+
+
+def test_frames_of_an_earlier_video_do_not_count(run):
+    assert run(*video("clip.mp4", "made"))[0] == 0
+    shutil.copytree("made", "out.mp4.frames")
+    code, _, error = run(*video("clip.mp4", "out.mp4", "--part", "1/2", "--force"))
+    assert code == 0
+    assert "2 frames of others are missing" in error
+    assert not Path("out.mp4").exists()
+
+
+def test_the_video_is_written_once(run, monkeypatch):
+    """Where another part ends at the same time."""
+    run(*video("clip.mp4", "out.mp4", "--part", "2/2"))
+
+    def write_elsewhere(path, frames, *_, **__):
+        for name in Path("out.mp4.frames").iterdir():
+            name.unlink()
+        raise js.InputError("cannot read 00001.png")
+
+    monkeypatch.setattr(command, "write_video", write_elsewhere)
+    code, output, error = run(*video("clip.mp4", "out.mp4", "--part", "1/2"))
+    assert (code, output) == (0, "")
+    assert "another part has written out.mp4" in error
+
+
 @pytest.mark.parametrize("name", ["out.webm", "out.gif", "out.mkv"])
 def test_other_formats(run, name):
     code, _, error = run(*video("clip.mp4", name, "--end", 0.2))
