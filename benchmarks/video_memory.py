@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments.parser("video_memory", __doc__)
     parser.add_argument("--size", type=arguments.positive, default=128, help="width of the frames (%(default)s)")
     parser.add_argument(
-        "--lengths", type=arguments.positive, nargs="+", default=[2, 8, 32, 128, 512], help="numbers of frames"
+        "--lengths", type=arguments.positive, nargs="+", default=[2, 8, 32, 128, 256], help="numbers of frames"
     )
     parser.add_argument("--steps", type=arguments.positive, default=6, help="steps of the first frame (%(default)s)")
     options = parser.parse_args(argv)

@@ -175,7 +175,7 @@ class Video(VideoOptions):
                     return Status.NOT_FINITE if status in COMPLETED else status
                 if not _save_frame(task, task.numbers[number], result):
                     return None
-                bar.set_postfix_str(f"{number + 1}/{count} frames, {result.evaluations} steps", refresh=False)
+                bar.set_postfix_str(f"{number + 1}/{count} frames", refresh=False)
                 bar.update(1.0 if number else first)
                 log_event(
                     "frame",

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from jaxstyle.compiler import COMPILER_OPTIONS
-from jaxstyle.minimize.status import GOAL_INTERVAL, PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
+from jaxstyle.minimize.status import PATIENCE, STALLED, STATUS_CODES, History, Status, verdict
 from jaxstyle.minimize.step import State, compiled_step, init_unchecked, is_batched, restart, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import allreduce_max, mesh_of, to_host
@@ -60,22 +60,19 @@ class Limits(NamedTuple):
             this fraction per evaluation.
         callback_every: if not None, a chunk ends at every multiple of this number of evaluations.
         prior_evaluations: evaluations at coarser scales, which count for `callback_every`.
-        goal: if not None, the run has also converged when the loss is this or less, after 3, 6, 9, ... evaluations.
     """
 
     steps: int
     tolerance: float
     callback_every: int | None = None
     prior_evaluations: int = 0
-    goal: float | None = None
 
     def next_chunk(self, done: int, length: int, start: int = 0) -> int:
         """Return the number of steps, at most `length`, from `done` steps to the next check or callback.
 
-        Checks are at multiples of `PATIENCE`, those of the goal at multiples of `GOAL_INTERVAL`, from `start` on.
+        Checks are at multiples of `PATIENCE` from `start` on.
         """
-        interval = PATIENCE if self.goal is None else GOAL_INTERVAL
-        length = min(length, interval - (done - start) % interval, self.steps - done)
+        length = min(length, PATIENCE - (done - start) % PATIENCE, self.steps - done)
         if self.callback_every is None:
             return length
         return min(length, self.callback_every - (self.prior_evaluations + done) % self.callback_every)
@@ -200,7 +197,7 @@ def _judge(
     """Return the run with the statuses that hold, and which images switch to the loss itself."""
     counts = np.atleast_1d(num_nonfinite)
     statuses = [
-        status or requested or verdict(int(count), history, limits.tolerance, power > 0, start, limits.goal)
+        status or requested or verdict(int(count), history, limits.tolerance, power > 0, start)
         for status, count, history, power, start in zip(
             run.statuses, counts, run.histories, run.powers, run.objective_starts, strict=True
         )

@@ -7,8 +7,6 @@ from jaxtyping import Float
 
 # Convergence is checked over this many evaluations, at every multiple of it, so no chunk is longer.
 PATIENCE = 20
-# A goal is checked at multiples of this number of evaluations, for the same reason.
-GOAL_INTERVAL = 3
 
 # The loss itself replaces the surrogate when the loss decreases by less than this fraction per evaluation.
 SURROGATE_TOLERANCE = 4e-3
@@ -61,12 +59,7 @@ def converged(totals: Float[np.ndarray, " evaluations"], tolerance: float) -> bo
 
 
 def verdict(
-    num_nonfinite: int,
-    history: History,
-    tolerance: float,
-    on_surrogate: bool,
-    objective_start: int = 0,
-    goal: float | None = None,
+    num_nonfinite: int, history: History, tolerance: float, on_surrogate: bool, objective_start: int = 0
 ) -> Status | None:
     """Return the stopping criterion that holds, or None to continue.
 
@@ -76,7 +69,6 @@ def verdict(
         tolerance: see `Limits`.
         on_surrogate: True while the surrogate is minimized, which ends when progress is slow.
         objective_start: number of evaluations before the current objective, which convergence ignores.
-        goal: see `Limits`; not for a surrogate.
     """
     evaluations = len(history) - objective_start
     # Checked at the first evaluation and at multiples of PATIENCE only, as the ends of chunks depend on the clock.
@@ -85,10 +77,7 @@ def verdict(
     ):
         return Status.NOT_FINITE
     totals = history[:, 0]
-    own = totals[objective_start:]
-    if goal is not None and not on_surrogate and evaluations % GOAL_INTERVAL == 0 and (own <= goal).any():
-        return Status.CONVERGED
-    if not converged(own, max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
+    if not converged(totals[objective_start:], max(SURROGATE_TOLERANCE, tolerance) if on_surrogate else tolerance):
         return None
     return Status.STUCK if never_improved(history) else Status.CONVERGED
 

@@ -249,7 +249,7 @@ def _run_stage(
     prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
     weights = stage.fixed_weights if resumed is None else resumed.weights
     pixels, problem = prepare(begin.jobs, begin.images, weights=weights)
-    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations, stage.goal)
+    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
         ended = [None if status is None else image for status, image in zip(begin.statuses, begin.images, strict=True)]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import optax
 
 from jaxstyle.objective.base import LossWeights, Objective, direct
+from jaxstyle.objective.targets import StyleStatistics
 from jaxstyle.transfer import finish
 from jaxstyle.transfer.job import Job, content_size, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
@@ -31,7 +32,7 @@ class Stage(NamedTuple):
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
-        goal: loss at which the stage ends; None for none.
+        style: statistics of the style of all jobs, from `measure_style`; None to measure them.
     """
 
     factor: float
@@ -42,7 +43,7 @@ class Stage(NamedTuple):
     weights: Callable[[float | None], LossWeights] | None = None
     detail: int | None = None
     fixed_weights: LossWeights | None = None
-    goal: float | None = None
+    style: StyleStatistics | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:

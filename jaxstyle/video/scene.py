@@ -3,7 +3,7 @@
 A later frame starts from the previous result, moved along with the scene, and is held to it by the temporal loss. The
 weights are those of the first frame, so that the strength of the style does not flicker, and the mosaic and the noise
 have one seed. A difference of `UNIT` from the previous result costs as much as the first frame's whole loss at
-stability 0.5. A later frame is done when its loss is as low as the first one's, or after a third of the evaluations.
+stability 0.5.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.checkpoint import Snapshot
 from jaxstyle.objective.base import LossWeights
 from jaxstyle.transfer.job import Job, make_job, start_image
+from jaxstyle.transfer.problem import measure_style
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.run import Plan, run_jobs
 from jaxstyle.transfer.settings import Settings
@@ -33,7 +34,8 @@ FlowKind = Literal["optical", "none"]
 # Frames before, with which a frame is compared (Ruder, Dosovitskiy and Brox, 3.2).
 LAGS = (1, 2, 4)
 MAX_LAG = max(LAGS)
-# Evaluations of a later frame, at most, as a fraction of those of a picture at full size.
+# Evaluations of a later frame, as a fraction of those of a picture at full size. A stop at the first frame's loss left
+# what comes into sight unpainted: a narrow strip hardly changes the loss.
 LATER = 1 / 3
 # Root mean square difference of pixels: see the module.
 UNIT = 0.05
@@ -111,8 +113,8 @@ def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
     # A run that was stopped early has not reached the last stages.
     last = [seen.get(index, seen[max(seen)]) for index in range(len(stages) - len(later), len(stages))]
     stages = tuple(
-        stage._replace(fixed_weights=_with_stability(weights, least, options.stability), goal=least)
-        for stage, (weights, least) in zip(later, last, strict=True)
+        stage._replace(fixed_weights=_with_stability(*pair, options.stability))
+        for stage, pair in zip(_measured(later, job, result.window, options), last, strict=True)
     )
     return Scene(job, stages, result.window, (Done(job.content, result.image),)), _restored(result, frame, color)
 
@@ -154,8 +156,8 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
     if len(stages) != len(state.weights):
         raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
     fixed = [
-        stage._replace(fixed_weights=weights, goal=goal)
-        for stage, weights, goal in zip(stages, state.weights, state.goals, strict=True)
+        stage._replace(fixed_weights=weights)
+        for stage, weights in zip(_measured(stages, job, state.window, options), state.weights, strict=True)
     ]
     contents = (_job(frame, options)[0].content for frame in last)
     past = tuple(Done(content, image) for content, image in zip(contents, state.images, strict=True))
@@ -165,11 +167,6 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
 def scene_weights(scene: Scene) -> tuple[LossWeights, ...]:
     """Return the weights of each stage of a scene's later frames."""
     return tuple(stage.fixed_weights for stage in scene.stages if stage.fixed_weights is not None)
-
-
-def scene_goals(scene: Scene) -> tuple[float, ...]:
-    """Return the loss at which each stage of a scene's later frames ends."""
-    return tuple(stage.goal for stage in scene.stages if stage.goal is not None)
 
 
 def predict(past: Sequence[Done], content: AnyImage, flow: FlowKind) -> Warped:
@@ -227,6 +224,16 @@ def _later_stages(settings: Settings, count: int) -> list[Stage]:
     # The surrogate is for starts that are far from the style.
     gram = full._replace(steps=budget - finish, whitening=0.0)
     return [stage._replace(detail=detail) for stage in (gram, *(stage._replace(steps=finish) for stage in finishes))]
+
+
+def _measured(stages: Sequence[Stage], job: Job, window: int | None, options: Options) -> list[Stage]:
+    """Return the stages with the statistics of the scene's style, which are those of all its frames."""
+    plan = options.plan
+    objectives = [dataclasses.replace(stage.objective, window=window) for stage in stages]
+    return [
+        stage._replace(style=measure_style(job, plan.params, objective, plan.mesh))
+        for stage, objective in zip(stages, objectives, strict=True)
+    ]
 
 
 def _with_stability(weights: LossWeights, loss: float, stability: float) -> LossWeights:

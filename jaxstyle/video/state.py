@@ -25,7 +25,6 @@ class VideoState(NamedTuple):
         images: results of the last frames of the scene, at most four and the last one first, before the content's
             colors are restored.
         weights: of each stage of the scene's later frames.
-        goals: loss at which each of these stages ends.
         window: in which the scene's first frame was evaluated; None for the whole frame.
     """
 
@@ -33,12 +32,11 @@ class VideoState(NamedTuple):
     scene: int
     images: tuple[AnyImage, ...]
     weights: tuple[LossWeights, ...]
-    goals: tuple[float, ...]
     window: int | None
 
 
 # Of a video that has not begun.
-NOTHING = VideoState(0, 0, (), (), (), None)
+NOTHING = VideoState(0, 0, (), (), None)
 
 
 def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] | None = None) -> None:
@@ -58,7 +56,6 @@ def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] 
         for k, weights in enumerate(state.weights)
         for name, value in weights._asdict().items()
     }
-    tensors["goals"] = np.asarray(state.goals, np.float32)
     video = {name: getattr(state, name) for name in ("frames", "scene", "window")}
     video |= {"stages": len(state.weights), "images": len(state.images)}
     metadata = {"video": video, "note": dict(note or {})}
@@ -87,7 +84,6 @@ def load_video_state(path: PathLike) -> VideoState:
         images = tuple(tensors[f"images.{k}"] for k in range(video["images"]))
         if video["frames"] and not images:
             raise KeyError("images.0")
-        goals = tuple(map(float, tensors["goals"]))
-        return VideoState(video["frames"], video["scene"], images, weights, goals, video["window"])
+        return VideoState(video["frames"], video["scene"], images, weights, video["window"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no state of a video: expected a file that save_video_state wrote") from error

@@ -27,7 +27,6 @@ from jaxstyle.video.scene import (
     Scene,
     next_frame,
     restore_scene,
-    scene_goals,
     scene_weights,
     start_scene,
 )
@@ -52,10 +51,9 @@ def stylize_video(
     """Return the frames of a video in the style of the style image, each as soon as it is done.
 
     The first frame, and the first one after each cut, is stylized like a picture. Every other frame starts from the
-    previous result, moved along with the scene, and is done when its loss is as low as the first frame's, after at most
-    a third of the evaluations. A temporal loss holds it to that result where the optical flow can be trusted. The
-    memory does not depend on the number of frames. Ctrl-C and the other signals of `stylize` end the video after the
-    present frame, whose `status` says so.
+    previous result, moved along with the scene, and takes at most a third of the evaluations; a temporal loss holds it
+    to that result where the optical flow can be trusted. The memory does not depend on the number of frames. Ctrl-C and
+    the other signals of `stylize` end the video after the present frame, whose `status` says so.
 
     Args:
         frames: `(H, W, 3)` float32 RGB in [0, 1], all of one size: any iterable, such as a generator that decodes a
@@ -134,7 +132,7 @@ def _results(
         is_complete = result.status in COMPLETED
         if callback is not None and is_complete:
             images = tuple(np.asarray(done.image) for done in scene.past)
-            callback(VideoState(number + 1, first, images, scene_weights(scene), scene_goals(scene), scene.window))
+            callback(VideoState(number + 1, first, images, scene_weights(scene), scene.window))
         yield result
         if not is_complete:
             return

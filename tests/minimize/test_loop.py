@@ -44,23 +44,9 @@ def test_the_answer_ends_the_descent(problem):
     assert (len(history), status) == (8, Status.STOPPED)
 
 
-def test_a_goal_ends_the_descent_at_a_multiple_of_three(problem):
-    """Whatever the lengths of the chunks, so that a slower machine takes as many evaluations."""
-    state = js.init(js.white_noise(1, 33, 48), *problem)
-    _, (history,), _ = minimize(initial_run_state(state), lambda _: problem, Limits(20, 0.0), lambda _: None)
-    goal = float(history[9, 0])
-    for every in (None, 1, 4):
-        state = js.init(js.white_noise(1, 33, 48), *problem)
-        _, (reached,), (status,) = minimize(
-            initial_run_state(state), lambda _: problem, Limits(20, 0.0, every, goal=goal), lambda _: None
-        )
-        assert status is Status.CONVERGED
-        np.testing.assert_array_equal(reached, history[:12])
-
-
-def verdict(totals, num_nonfinite=0, tolerance=1e-3, objective_start=0, goal=None, on_surrogate=False):
+def verdict(totals, num_nonfinite=0, tolerance=1e-3, objective_start=0):
     history = np.repeat(np.float32(totals)[:, None], len(js.Losses._fields), axis=1)
-    return judge(num_nonfinite, history, tolerance, on_surrogate, objective_start, goal)
+    return judge(num_nonfinite, history, tolerance, on_surrogate=False, objective_start=objective_start)
 
 
 def test_converged_is_too_small_a_fall_of_the_best_over_20():
@@ -75,16 +61,6 @@ def test_converged_is_too_small_a_fall_of_the_best_over_20():
     # The best counts: neither noise above it nor what is not finite.
     assert verdict(np.where(np.arange(40) % 2, falling, 5.0)) is None
     assert verdict(np.where(np.arange(40) % 2, flat, np.nan)) is Status.CONVERGED
-
-
-def test_a_goal_is_of_the_present_objective_and_not_of_a_surrogate():
-    assert verdict([3.0, 2.0, 4.0], goal=2.0) is Status.CONVERGED
-    assert verdict([3.0, 2.0, 4.0], goal=1.9) is None
-    assert verdict([3.0, 2.0, 4.0, 4.0], goal=2.0) is None
-    assert verdict([3.0, np.nan, 1.0], goal=1.0) is Status.CONVERGED
-    assert verdict([], goal=1.0) is None
-    assert verdict([3.0, 2.0, 4.0], goal=2.0, on_surrogate=True) is None
-    assert verdict([1.0, 1.0, 4.0, 4.0, 4.0, 4.0], objective_start=3, goal=2.0) is None
 
 
 def test_no_progress_is_none_better_than_the_first():

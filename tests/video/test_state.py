@@ -79,8 +79,8 @@ def test_files_that_are_no_state(tiny_params, painting, tmp_path):
 @pytest.mark.usefixtures("unchecked")
 def test_a_state_without_pictures_is_one_before_the_first_frame(tmp_path):
     path = tmp_path / "state"
-    js.save_video_state(path, js.VideoState(0, 0, (), (), (), None))
-    assert js.load_video_state(path) == js.VideoState(0, 0, (), (), (), None)
-    js.save_video_state(path, js.VideoState(2, 0, (), (), (), None))
+    js.save_video_state(path, js.VideoState(0, 0, (), (), None))
+    assert js.load_video_state(path) == js.VideoState(0, 0, (), (), None)
+    js.save_video_state(path, js.VideoState(2, 0, (), (), None))
     with pytest.raises(InputError, match="is no state of a video"):
         js.load_video_state(path)

@@ -11,6 +11,7 @@ from video.scenes import moving_square, sampled, texture
 import jaxstyle as js
 from jaxstyle.errors import InputError
 from jaxstyle.transfer import run
+from jaxstyle.video import scene
 from jaxstyle.video.flow import warp
 
 OPTIONS = {"steps": 12, "finish": 0, "scales": 1}
@@ -45,21 +46,6 @@ def test_frames_hold_still_and_take_a_third(tiny_params, painting):
     assert change(results, frames, (2.0, 1.0)) < 0.5 * change(apart, frames, (2.0, 1.0))
 
 
-def test_a_frame_as_low_as_the_first_is_done(tiny_params, painting):
-    """Where nothing moves, each result is a better start for the next frame."""
-    frames, options = [next(clip(1))] * 6, {"params": tiny_params, "steps": 60, "finish": 0, "scales": 1}
-    first, *others = js.stylize_video(frames, painting, stability=0.1, **options)
-    least = float(first.losses.total.min())
-    assert all(result.evaluations <= 20 for result in others)
-    early = [result for result in others if result.evaluations < 20]
-    assert early
-    for result in early:
-        assert result.status is js.Status.CONVERGED
-        assert result.evaluations % 3 == 0
-        assert float(result.losses.total.min()) <= least
-        assert (np.asarray(result.losses.total)[: result.evaluations - 3] > least).all()
-
-
 def test_the_first_frame_is_that_of_stylize(tiny_params, painting):
     options = {"params": tiny_params, **OPTIONS}
     frame = next(clip(1))
@@ -75,6 +61,18 @@ def test_weights_are_those_of_the_first_frame(tiny_params, painting):
             np.testing.assert_array_equal(getattr(other.weights, name), getattr(first.weights, name))
         # At stability 0.5, a difference of 0.05 costs the first frame's loss.
         assert float(other.weights.temporal) == pytest.approx(float(first.losses.total.min()) / 0.05**2, rel=1e-5)
+
+
+def test_the_style_is_measured_once_a_scene(tiny_params, painting, monkeypatch):
+    """With the same results as if it were measured for each frame."""
+    calls, measure = [], scene.measure_style
+    monkeypatch.setattr(scene, "measure_style", lambda job, *rest: calls.append(job) or measure(job, *rest))
+    options = {"params": tiny_params, "steps": 18, "finish": 4, "scales": 1}
+    results = list(js.stylize_video(clip(4), painting, **options))
+    assert len(calls) == 2
+    monkeypatch.setattr(scene, "_measured", lambda stages, *_: stages)
+    for one, other in zip(results, js.stylize_video(clip(4), painting, **options), strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_more_stability_is_less_change(tiny_params, painting):
