@@ -32,6 +32,7 @@ class Stage(NamedTuple):
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
+        runs: how often the compiled program is used, such as for the frames of a scene.
         style: statistics of the style of all jobs, from `measure_style`; None to measure them.
     """
 
@@ -43,6 +44,7 @@ class Stage(NamedTuple):
     weights: Callable[[float | None], LossWeights] | None = None
     detail: int | None = None
     fixed_weights: LossWeights | None = None
+    runs: int = 1
     style: StyleStatistics | None = None
 
 
@@ -78,7 +80,7 @@ def full_size_stages(settings: Settings) -> list[Stage]:
 
 def with_algorithm(stage: Stage, size: tuple[int, int]) -> Stage:
     """Return the stage with direct convolutions if it is too short for others; a choice other than "auto" stays."""
-    is_short = math.prod(size) * stage.steps < MIN_WINOGRAD_PIXELS
+    is_short = math.prod(size) * stage.steps * stage.runs < MIN_WINOGRAD_PIXELS
     return stage._replace(objective=direct(stage.objective)) if is_short else stage
 
 

@@ -18,12 +18,12 @@ from jaxstyle.image.color import Color, restore
 from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.checkpoint import Snapshot
 from jaxstyle.objective.base import LossWeights
-from jaxstyle.transfer.job import Job, make_job, start_image
+from jaxstyle.transfer.job import Job, content_size, make_job, start_image
 from jaxstyle.transfer.problem import measure_style
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.run import Plan, run_jobs
 from jaxstyle.transfer.settings import Settings
-from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of
+from jaxstyle.transfer.stage import Stage, full_size_stages, stages_of, with_algorithm
 from jaxstyle.typing import AnyImage
 from jaxstyle.video.flow import estimate_flow, warp_sharp
 from jaxstyle.video.masks import flow_weights
@@ -37,6 +37,8 @@ MAX_LAG = max(LAGS)
 # Evaluations of a later frame, as a fraction of those of a picture at full size. A stop at the first frame's loss left
 # what comes into sight unpainted: a narrow strip hardly changes the loss.
 LATER = 1 / 3
+# Later frames of a scene that are expected at least, for which a program may take longer to compile.
+EXPECTED_FRAMES = 10
 # Root mean square difference of pixels: see the module.
 UNIT = 0.05
 # Above this the temporal term leaves no digits to the others.
@@ -223,12 +225,14 @@ def _later_stages(settings: Settings, count: int) -> list[Stage]:
     detail = settings.detail if count > 1 + len(finishes) else None
     # The surrogate is for starts that are far from the style.
     gram = full._replace(steps=budget - finish, whitening=0.0)
-    return [stage._replace(detail=detail) for stage in (gram, *(stage._replace(steps=finish) for stage in finishes))]
+    stages = [gram, *(stage._replace(steps=finish) for stage in finishes)]
+    return [stage._replace(detail=detail, runs=EXPECTED_FRAMES) for stage in stages]
 
 
 def _measured(stages: Sequence[Stage], job: Job, window: int | None, options: Options) -> list[Stage]:
     """Return the stages with the statistics of the scene's style, which are those of all its frames."""
     plan = options.plan
+    stages = [with_algorithm(stage, content_size(job)) for stage in stages]
     objectives = [dataclasses.replace(stage.objective, window=window) for stage in stages]
     return [
         stage._replace(style=measure_style(job, plan.params, objective, plan.mesh))

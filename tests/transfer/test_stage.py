@@ -36,6 +36,13 @@ def test_only_long_stages_compile_winograd_convolutions(algorithm, shorter, reso
     assert with_algorithm(stage, SIZE) == expected
 
 
+def test_a_program_that_runs_again_may_take_longer_to_compile():
+    (stage,) = full_size_stages(js.preset("gram").override(steps=10))
+    size = 100, MIN_WINOGRAD_PIXELS // 10 // 100 // 4
+    assert with_algorithm(stage._replace(runs=3), size).objective.algorithm == "direct"
+    assert with_algorithm(stage._replace(runs=4), size).objective.algorithm == "auto"
+
+
 def test_the_share_of_the_content_halves_with_each_doubling_beyond_the_detail():
     settings = js.preset("gram").override(scales=4, detail=50, steps=100)
     job = make_job(js.white_noise(1, 200, 320), [js.white_noise(2, 200, 160)], settings)
