@@ -34,7 +34,7 @@ from jaxstyle.video.masks import disoccluded
 DATA = Path(js.__file__).parent / "data"
 METHODS: dict[str, dict[str, Any] | None] = {
     "frame by frame": None,
-    "stability 0.3": {"stability": 0.3},
+    "stability 0.25": {"stability": 0.25},
     "stability 0.5": {"stability": 0.5},
     "stability 0.8": {"stability": 0.8},
     "without flow": {"flow": "none"},

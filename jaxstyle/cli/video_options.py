@@ -31,7 +31,7 @@ class VideoOptions(Options):
     """Take every second frame with 2, every third with 3, and so on; the video keeps its speed."""
     rate: float = 25.0
     """Frames per second of a folder or a pattern of frames; a file has its own times."""
-    stability: float = 0.3
+    stability: float = 0.25
     """From 0, where only the start of a frame is that of the frame before, to 1, where nothing that the optical flow
     explains may change."""
     flow: FlowKind = "optical"

@@ -41,7 +41,7 @@ def stylize_video(
     params: Params | None = None,
     preset: str | None = None,
     style_weights: Sequence[float] | None = None,
-    stability: float = 0.3,
+    stability: float = 0.25,
     flow: FlowKind = "optical",
     mesh: Mesh | None = None,
     state: VideoState | None = None,
