@@ -89,7 +89,7 @@ def find_work(path: Path) -> WorkFolder | None:
     work = work_folder(Path(str(path.parent if match else path).removesuffix(SUFFIX)), part)
     if os.path.isfile(work.state):
         return work
-    states = work.other_states() if work.folder.is_dir() else []
+    states = work.other_states() if os.path.isdir(work.folder) else []
     if states:
         raise InputError(f"{path} is of several parts, expected the state of one of them, such as {states[0]}")
     return None
