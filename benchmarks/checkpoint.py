@@ -14,12 +14,11 @@ from typing import Any
 import jax
 
 import jaxstyle as js
-from benchmarks import arguments, record
+from benchmarks import DATA, arguments, record
 from jaxstyle.minimize import checkpoint
 from jaxstyle.minimize.loop import initial_run_state
 from jaxstyle.typing import Image, Params
 
-DATA = Path(js.__file__).parent / "data"
 INTERVAL_SECONDS = 30.0
 
 

@@ -23,13 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
-from benchmarks import arguments, device_report, rates, record
+from benchmarks import DATA, arguments, device_report, rates, record
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.objective.evaluate import compiled_value_and_grad
 from jaxstyle.typing import Image, Params
 from jaxstyle.vgg.layers import Precision
 
-DATA = Path(js.__file__).parent / "data"
 # Gradients in float64, which `python -m benchmarks.device_reference` writes.
 REFERENCE = Path(__file__).parent / "device_reference.npz"
 PRECISIONS: tuple[Precision, ...] = ("highest", "default", "bfloat16")

@@ -3,7 +3,8 @@
 import numpy as np
 
 import jaxstyle as js
-from benchmarks.device import DATA, REFERENCE
+from benchmarks import DATA
+from benchmarks.device import REFERENCE
 from benchmarks.step import GRADIENT_SIDE
 from benchmarks.step_torch import Evaluation, torch
 

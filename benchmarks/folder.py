@@ -17,10 +17,9 @@ from typing import Any
 
 import PIL.Image
 
-from benchmarks import arguments, record
+from benchmarks import DATA, arguments, record
 from jaxstyle.errors import InputError
 
-DATA = Path(__file__).parent.parent / "jaxstyle" / "data"
 # Short side divided by long side.
 ASPECTS = (3 / 4, 2 / 3, 9 / 16)
 Run = dict[str, Any]

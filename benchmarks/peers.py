@@ -26,11 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
-from benchmarks import arguments, peers_report, record
+from benchmarks import DATA, arguments, peers_report, record
 from benchmarks.worker import Worker, environment
 from jaxstyle import files
 
-DATA = Path(js.__file__).parent / "data"
 OURS = "jaxstyle"
 # Each program's loss divided by the notebook's; pastiche: content 0.01, style 10/C^2.
 LOSS_SCALE = {OURS: 1.0, "pastiche": 0.01, "torch": 1.0}

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
-from benchmarks import arguments, rates, record, step_report, worker
+from benchmarks import DATA, arguments, rates, record, step_report, worker
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.objective.evaluate import compiled_value_and_grad
 from jaxstyle.typing import Image, Params
 from jaxstyle.vgg.layers import Algorithm, Precision
 
-DATA = Path(js.__file__).parent / "data"
 # Side of the images whose gradients are compared, in pixels; a multiple of the deepest layer's stride.
 GRADIENT_SIDE = 96
 Run = dict[str, Any]

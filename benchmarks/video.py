@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
-from benchmarks import arguments, record
+from benchmarks import DATA, arguments, record
 from benchmarks.quality import methods as peers
 from benchmarks.strength import errors
 from benchmarks.video_scenes import CLIPS, STEREO, Clip, clips, film, stereo_pair
@@ -31,7 +31,6 @@ from jaxstyle.typing import Params
 from jaxstyle.video.flow import estimate_flow, warp
 from jaxstyle.video.masks import disoccluded
 
-DATA = Path(js.__file__).parent / "data"
 METHODS: dict[str, dict[str, Any] | None] = {
     "frame by frame": None,
     "stability 0.25": {"stability": 0.25},

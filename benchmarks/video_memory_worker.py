@@ -1,15 +1,12 @@
 """Worker of `video_memory`: one video, and the peak memory after some of its frames."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 import jaxstyle as js
-from benchmarks import record, worker
+from benchmarks import DATA, record, worker
 from benchmarks.video_scenes import SYNTHETIC, clips
-
-DATA = Path(js.__file__).parent / "data"
 
 
 def prepare(options: worker.Message) -> tuple[worker.Message, Callable[[worker.Message], worker.Message]]:
