@@ -14,6 +14,7 @@ from tqdm import tqdm
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.inputs import read_paintings, read_start
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
+from jaxstyle.cli.options import STARTS
 from jaxstyle.cli.outputs import blocks_output, check_sidecar_path
 from jaxstyle.cli.pipes import is_pipe
 from jaxstyle.cli.report import BAR, duration
@@ -43,7 +44,7 @@ from jaxstyle.video.stylize_video import stylize_video
 log = logging.getLogger(__name__)
 
 # Options with paths, whose files are compared instead.
-PATHS = ("photo", "painting", "more", "output", "init", "weights")
+PATHS = ("photo", "painting", "more", "output", "weights")
 
 
 class Task(NamedTuple):
@@ -288,18 +289,20 @@ def _check_others(work: WorkFolder, note: dict[str, Any]) -> None:
     Raises:
         InputError: for other files or options, or another number of parts.
     """
-    for path in work.other_states() if work.folder.is_dir() else ():
-        other = checkpoint_file.read(path).metadata["note"]
-        if _of_all_parts(other) != _of_all_parts(note):
+    for path in work.other_states():
+        other = checkpoint_file.read(path).metadata.get("note")
+        if not isinstance(other, dict) or _of_all_parts(other) != _of_all_parts(note):
             raise InputError(
                 f"{path} is of another command: expected the same files, options and number of parts, or another output"
             )
 
 
-def _of_all_parts(note: Any) -> Any:
+def _of_all_parts(note: dict[str, Any]) -> Any:
     """Return what the notes of all parts of a video have in common; the same files may have other paths elsewhere."""
-    options = {name: value for name, value in note["options"].items() if name not in PATHS}
-    return note["inputs"], note["weights"], options | {"part": options["part"].partition("/")[2]}
+    options = {name: value for name, value in note.get("options", {}).items() if name not in PATHS}
+    init = options.get("init") if options.get("init") in STARTS else "a file"
+    parts = str(options.get("part")).partition("/")[2]
+    return note.get("inputs"), note.get("weights"), options | {"init": init, "part": parts}
 
 
 def _resumed(work: WorkFolder, numbers: range, note: dict[str, Any]) -> VideoState:

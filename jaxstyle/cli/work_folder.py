@@ -48,9 +48,12 @@ class WorkFolder(NamedTuple):
         return self.output if self.part == WHOLE else self.state
 
     def other_states(self) -> list[Path]:
-        """States of other parts."""
-        own = self.state.name
-        return [path for path in sorted(self.folder.iterdir()) if PART_STATE.fullmatch(path.name) and path.name != own]
+        """States of other parts; none in a folder that does not exist."""
+        try:
+            names = sorted(os.listdir(self.folder))
+        except (OSError, ValueError):
+            return []
+        return [self.folder / name for name in names if PART_STATE.fullmatch(name) and name != self.state.name]
 
     def frame(self, number: int) -> Path:
         """File of a frame, numbered from 0."""
@@ -89,7 +92,7 @@ def find_work(path: Path) -> WorkFolder | None:
     work = work_folder(Path(str(path.parent if match else path).removesuffix(SUFFIX)), part)
     if os.path.isfile(work.state):
         return work
-    states = work.other_states() if os.path.isdir(work.folder) else []
+    states = work.other_states()
     if states:
         raise InputError(f"{path} is of several parts, expected the state of one of them, such as {states[0]}")
     return None
@@ -107,8 +110,8 @@ def begin_work(work: WorkFolder, force: bool) -> None:
             "start it again with force=True"
         )
     try:
-        is_part = work.part != WHOLE and work.folder.is_dir() and work.other_states()
-        if not is_part and work.folder.is_dir() and any(work.folder.iterdir()) and not force:
+        joins_others = work.part != WHOLE and work.other_states()
+        if not joins_others and work.folder.is_dir() and any(work.folder.iterdir()) and not force:
             raise InputError(
                 f"the folder {work.folder} is not empty: choose another name, or force=True to write to it"
             )

@@ -86,8 +86,9 @@ def make_problem(
     content = put([job.content for job in jobs])
     # Jobs with the same styles share an object.
     keys = [k if job.style_key is None else job.style_key for k, job in enumerate(jobs)]
+    style_params, style_mesh = (params, None) if several else (mesh_params, mesh)
     measured_styles = {
-        key: stage.style or measure_style(job, params, objective, None if several else mesh)
+        key: stage.style or measure_style(job, style_params, objective, style_mesh)
         for key, job in dict(zip(keys, jobs, strict=True)).items()
     }
     statistics = [measured_styles[key] for key in keys]
@@ -204,10 +205,10 @@ def measure_style(job: Job, params: Params, objective: Objective, mesh: Mesh | N
 
     Args:
         job: from `resize_job`.
-        params: parameters of the network, on the default device.
+        params: parameters of the network, on the devices of the mesh.
         objective: static.
         mesh: devices; None for the default device.
     """
     # Masks of regions require plain images.
     styles = job.styles if mesh is None or job.regions else [shard(style, mesh, objective) for style in job.styles]
-    return style_statistics(_combine([params], mesh), styles, objective, job.shares, job.regions)
+    return style_statistics(params, styles, objective, job.shares, job.regions)

@@ -18,6 +18,7 @@ from jaxstyle.image.color import Color, restore
 from jaxstyle.losses.temporal import Warped
 from jaxstyle.minimize.checkpoint import Snapshot
 from jaxstyle.objective.base import LossWeights
+from jaxstyle.objective.mesh import replicated
 from jaxstyle.transfer.job import Job, content_size, make_job, start_image
 from jaxstyle.transfer.problem import measure_style
 from jaxstyle.transfer.result import Result
@@ -82,7 +83,7 @@ class Scene(NamedTuple):
 
     Attributes:
         job: of the first frame.
-        stages: of all later frames.
+        stages: of all later frames; with the style's statistics from the second frame on.
         window: in which the first frame was evaluated.
         past: the frames before, the last one first, at most `MAX_LAG`.
     """
@@ -116,7 +117,7 @@ def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
     last = [seen.get(index, seen[max(seen)]) for index in range(len(stages) - len(later), len(stages))]
     stages = tuple(
         stage._replace(fixed_weights=_with_stability(*pair, options.stability))
-        for stage, pair in zip(_measured(later, job, result.window, options), last, strict=True)
+        for stage, pair in zip(later, last, strict=True)
     )
     return Scene(job, stages, result.window, (Done(job.content, result.image),)), _restored(result, frame, color)
 
@@ -129,6 +130,8 @@ def next_frame(scene: Scene, frame: AnyImage, options: Options) -> tuple[Scene, 
         frame: `(H, W, 3)` in [0, 1], of the size of the frames before.
         options: see `Options`.
     """
+    if scene.stages[0].style is None:
+        scene = _measured(scene, options)
     job, color = _job(frame, options)
     previous = predict(scene.past, job.content, options.flow)
     # The styles of the first frame, as some colors depend on the frame.
@@ -157,10 +160,7 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
     stages = _later_stages(options.settings, len(stages_of([job], options.settings)))
     if len(stages) != len(state.weights):
         raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
-    fixed = [
-        stage._replace(fixed_weights=weights)
-        for stage, weights in zip(_measured(stages, job, state.window, options), state.weights, strict=True)
-    ]
+    fixed = [stage._replace(fixed_weights=weights) for stage, weights in zip(stages, state.weights, strict=True)]
     contents = (_job(frame, options)[0].content for frame in last)
     past = tuple(Done(content, image) for content, image in zip(contents, state.images, strict=True))
     return Scene(job, tuple(fixed), state.window, past)
@@ -229,15 +229,17 @@ def _later_stages(settings: Settings, count: int) -> list[Stage]:
     return [stage._replace(detail=detail, runs=EXPECTED_FRAMES) for stage in stages]
 
 
-def _measured(stages: Sequence[Stage], job: Job, window: int | None, options: Options) -> list[Stage]:
-    """Return the stages with the statistics of the scene's style, which are those of all its frames."""
-    plan = options.plan
-    stages = [with_algorithm(stage, content_size(job)) for stage in stages]
-    objectives = [dataclasses.replace(stage.objective, window=window) for stage in stages]
-    return [
-        stage._replace(style=measure_style(job, plan.params, objective, plan.mesh))
+def _measured(scene: Scene, options: Options) -> Scene:
+    """Return the scene with the statistics of its style, which are those of all its frames."""
+    mesh, params = options.plan.mesh, options.plan.params
+    params = params if mesh is None else replicated(params, mesh)
+    stages = [with_algorithm(stage, content_size(scene.job)) for stage in scene.stages]
+    objectives = [dataclasses.replace(stage.objective, window=scene.window) for stage in stages]
+    measured = [
+        stage._replace(style=measure_style(scene.job, params, objective, mesh))
         for stage, objective in zip(stages, objectives, strict=True)
     ]
+    return scene._replace(stages=tuple(measured))
 
 
 def _with_stability(weights: LossWeights, loss: float, stability: float) -> LossWeights:

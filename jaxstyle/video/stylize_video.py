@@ -21,15 +21,7 @@ from jaxstyle.transfer.validate import FRACTION, check_parameters
 from jaxstyle.typing import AnyImage, Params
 from jaxstyle.vgg.weights import load_params
 from jaxstyle.video.cuts import is_cut
-from jaxstyle.video.scene import (
-    FlowKind,
-    Options,
-    Scene,
-    next_frame,
-    restore_scene,
-    scene_weights,
-    start_scene,
-)
+from jaxstyle.video.scene import FlowKind, Options, Scene, next_frame, restore_scene, scene_weights, start_scene
 from jaxstyle.video.state import NOTHING, VideoState
 
 

@@ -88,11 +88,14 @@ def test_parts_make_the_same_video(run):
     code, _, error = run("resume", "out.mp4.frames/video-2of2.state")
     assert code == 0
     assert "2 frames of others are missing" in error
-    for words in (("--steps", "8", "--part", "1/2"), ("--part", "1/1001"), ("--part", "1/3")):
+    for words in (("--init", "gray", "--part", "1/2"), ("--steps", "8", "--part", "1/2"), ("--part", "1/3")):
         code, _, error = run(*video("clip.mp4", "out.mp4", *words))
         assert code == 2
         assert error.count("\n") == 1
-    assert "video-2of2.state is of another command: expected the same files, options and number of parts" in error
+        assert "video-2of2.state is of another command: expected the same files, options and number of parts" in error
+    code, _, error = run(*video("clip.mp4", "out.mp4", "--part", "1/1001"))
+    assert code == 2
+    assert error.count("\n") == 1
     code, output, error = run(*video("clip.mp4", "out.mp4", "--part", "1/2"))
     assert code == 0, error
     assert output.startswith("out.mp4: 4 frames of 48x36 in ")
