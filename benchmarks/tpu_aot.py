@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jaxstyle as js
 from benchmarks import arguments, record
 from jaxstyle.errors import InputError
+from jaxstyle.vgg.layers import Precision
 
 # Names of single-chip topologies, and topology options, for `get_topology_desc`.
 SINGLE_CHIP_TOPOLOGIES = {"v5e": "v5e:1x1", "v6e": "v6e:1x1", "v5p": "v5p:1x1x1", "v4": "v4:1x1x1"}
@@ -34,7 +35,7 @@ Run = dict[str, Any]
 
 
 class Case(NamedTuple):
-    """Chip, mesh, topology, side of the square image in pixels, window and history size."""
+    """Chip, mesh, topology, side of the square image in pixels, window, history size, and precision of the maps."""
 
     chip: str
     rows: int
@@ -43,17 +44,19 @@ class Case(NamedTuple):
     side: int
     window: int | None = None
     memory_size: int = 10
+    precision: Precision = "highest"
 
     @property
     def name(self) -> str:
         """Identifier in the JSON."""
         window = "" if self.window is None else f", windows of {self.window}"
-        return f"{self.chip} {self.rows}x{self.columns}, {self.side}{window}, {self.memory_size} pairs"
+        precision = "" if self.precision == "highest" else f", {self.precision}"
+        return f"{self.chip} {self.rows}x{self.columns}, {self.side}{window}, {self.memory_size} pairs{precision}"
 
 
-def single_chip(chip: str, side: int, window: int | None = None) -> Case:
+def single_chip(chip: str, side: int, window: int | None = None, precision: Precision = "highest") -> Case:
     """Return a case for one chip."""
-    return Case(chip, 1, 1, SINGLE_CHIP_TOPOLOGIES[chip], side, window)
+    return Case(chip, 1, 1, SINGLE_CHIP_TOPOLOGIES[chip], side, window, precision=precision)
 
 
 CASES = (
@@ -69,6 +72,13 @@ CASES = (
     Case("v4", 2, 2, "v4:2x2x1", 4096),
     Case("v5p", 2, 2, "v5p:2x2x1", 4096),
     Case("v6e", 2, 4, "v6e:2x4", 4096),
+    single_chip("v5e", 512, precision="bfloat16"),
+    single_chip("v5e", 1024, precision="bfloat16"),
+    single_chip("v5e", 2048, precision="bfloat16"),
+    single_chip("v6e", 2048, precision="bfloat16"),
+    single_chip("v6e", 4096, precision="bfloat16"),
+    Case("v5e", 4, 4, "v5e:4x4", 16384, precision="bfloat16"),
+    single_chip("v5e", 4096, 1024, "bfloat16"),
 )
 
 
@@ -109,7 +119,8 @@ def compile_case(case: Case) -> Run:
     topology = topologies.get_topology_desc(platform="tpu", topology_name=case.topology, **options)
     mesh = js.make_mesh(case.rows, case.columns, devices=topology.devices)
     optimizer = js.lbfgs(case.memory_size, precondition="pyramid")
-    program = lowered(case.side, case.side, js.Objective(window=case.window), optimizer, mesh)
+    objective = js.Objective(window=case.window, precision=case.precision)
+    program = lowered(case.side, case.side, objective, optimizer, mesh)
     run: Run = case._asdict() | {"name": case.name, "kind": topology.devices[0].device_kind, "fits": False}
     run |= {"chip_bytes": MEMORY_GIB[case.chip] * GIB, "compiler_options": COMPILER_OPTIONS}
     start = time.perf_counter()
@@ -143,6 +154,8 @@ def table(result: Run) -> str:
         chips = run["rows"] * run["columns"]
         window = "" if run["window"] is None else f", windows of {run['window']}"
         head = [f"{chips} {run['chip']}" + (f" ({run['rows']}x{run['columns']})" if chips > 1 else "")]
+        precision = run.get("precision", "highest")
+        window += "" if precision == "highest" else f", {precision}"
         head += [f"{run['side']}²{window}, {run['memory_size']} pairs", "yes" if run["fits"] else "no"]
         if "refused" in run:
             rows.append([*head, None, f"{run['chip_bytes'] / 1e9:.1f}", *[None] * 7, f"{run['compile_seconds']:.0f} s"])

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import Features
+from jaxstyle.vgg.layers import at_least_float32
 
 # Positions whose similarities to the whole bank are in memory at once: 256 x 4096 numbers are 4 MB.
 BLOCK = 256
@@ -110,7 +111,7 @@ def _search(features: Float[Array, "p c"], bank: Bank) -> tuple[Float[Array, " p
     indices = jnp.arange(len(bank.directions), dtype=jnp.int32)[None, :]
 
     def search_block(features: Float[Array, "block c"]) -> tuple[Float[Array, " block"], Int[Array, " block"]]:
-        offsets = features - bank.center[None, :]
+        offsets = at_least_float32(features) - bank.center[None, :]
         similarities = jnp.einsum("pc,nc->pn", offsets, bank.directions, precision=lax.Precision.HIGHEST)
         largest = jnp.max(similarities, axis=1)
         # Two plain maxima: XLA compiles argmax to a loop that is three times slower on a CPU.
@@ -128,12 +129,12 @@ def _distances_forward(features, bank):
 
 def _distances_backward(residuals, cotangent):
     features, bank, distances, nearest = residuals
-    offsets = features - bank.center[None, :]
+    offsets = at_least_float32(features) - bank.center[None, :]
     lengths = _lengths(offsets)[:, None]
     # The part of the neighbor's direction across the feature's own; along it the cosine is constant.
     neighbors = bank.directions.at[nearest].get(out_sharding=_rows_like(nearest))
     across = neighbors - (1.0 - distances)[:, None] * offsets / lengths
-    return -cotangent[:, None] * across / lengths, None
+    return (-cotangent[:, None] * across / lengths).astype(features.dtype), None
 
 
 def _rows_like(indices: Int[Array, " p"]) -> NamedSharding | None:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
+from jaxstyle.vgg.layers import at_least_float32
 
 # Measures of smoothness: see `variation_sum`.
 Variation = Literal["squared", "absolute", "nine-point"]
@@ -24,14 +25,15 @@ def outer_products(features: Features) -> Gram:
     """Compute the sum over positions of outer products of the feature vector, `sum over p of f_p f_p^T`.
 
     Args:
-        features: `(h, w, c)` float32.
+        features: `(h, w, c)` float32, or bfloat16, whose products float32 represents exactly.
 
     Returns:
-        `(c, c)` float32, symmetric and positive semidefinite; float32 throughout, whatever the convolutions' precision.
+        `(c, c)` float32, symmetric and positive semidefinite; summed in float32, whatever the convolutions' precision.
         Differentiable in reverse mode.
     """
     flat = features.reshape(-1, features.shape[-1])
-    return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST)
+    dtype = jnp.float32 if flat.dtype == jnp.bfloat16 else flat.dtype
+    return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
 
 
 def _outer_products_forward(features):
@@ -40,7 +42,8 @@ def _outer_products_forward(features):
 
 def _outer_products_backward(features, cotangent):
     # One matrix product instead of the two of the product rule.
-    return (jnp.einsum("hwc,cd->hwd", features, cotangent + cotangent.T, precision=lax.Precision.HIGHEST),)
+    weights = (cotangent + cotangent.T).astype(features.dtype)
+    return (jnp.einsum("hwc,cd->hwd", features, weights, precision=lax.Precision.HIGHEST),)
 
 
 outer_products.defvjp(_outer_products_forward, _outer_products_backward)
@@ -50,13 +53,14 @@ def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = 
     """Compute the sum over positions of feature vectors, `sum over p of f_p`; with a guide `sum over p of T_rp^2 f_p`.
 
     Args:
-        features: `(h, w, c)` float32.
+        features: `(h, w, c)` float32 or bfloat16.
         guide: the guide `T` of the layer: see `guides.py`.
 
     Returns:
         `(c,)`, or `(regions, c)`.
     """
     # As a matrix product, which rounds less than the sum of a reduction: variances are small differences.
+    features = at_least_float32(features)
     weights = jnp.ones((*features.shape[:2], 1), features.dtype) if guide is None else jnp.square(guide)
     sums = jnp.einsum("hwr,hwc->rc", weights, features, precision=lax.Precision.HIGHEST)
     return sums[0] if guide is None else sums

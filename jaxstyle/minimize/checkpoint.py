@@ -104,6 +104,8 @@ class Snapshot(NamedTuple):
         run_state: progress at this stage.
         seconds: duration of the run so far.
         changed: arguments of a restored run that differ now, so that only its best images count.
+        draft: losses of each image at the last checkpoint of a draft, in both precisions; None if the stage is not, or
+            no longer, in a draft precision.
     """
 
     stage: int
@@ -114,6 +116,7 @@ class Snapshot(NamedTuple):
     run_state: RunState
     seconds: float
     changed: tuple[str, ...] = ()
+    draft: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -221,7 +224,7 @@ def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapp
     tensors |= {f"image.{k}": np.asarray(image) for k, image in enumerate(state.images) if image is not None}
     tensors |= {f"start.{k}": np.asarray(image) for k, image in enumerate(snapshot.starts)}
     tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
-    run = {name: getattr(snapshot, name) for name in ("stage", "windows", "seconds")}
+    run = {name: getattr(snapshot, name) for name in ("stage", "windows", "seconds", "draft")}
     run |= {name: getattr(state, name) for name in ("statuses", "powers", "objective_starts")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
     return Contents(tensors, metadata)

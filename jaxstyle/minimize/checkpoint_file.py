@@ -20,7 +20,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.minimize.fingerprint import bytes_of
 
 # The version counts changes of the layout and of the fingerprint.
-FORMAT, VERSION = "jaxstyle-checkpoint", "6"
+FORMAT, VERSION = "jaxstyle-checkpoint", "7"
 PathLike = str | os.PathLike[str]
 
 

@@ -31,6 +31,7 @@ from jaxstyle.objective.tiling import Segment, Window, axes
 from jaxstyle.sharding_types import vary_like
 from jaxstyle.typing import AnyFeatures, Extent, Image, Params, Scalar
 from jaxstyle.vgg import network
+from jaxstyle.vgg.layers import at_least_float32
 
 # Sets positions of a part of a layer's map to 0.
 Mask = Callable[[AnyFeatures, str], AnyFeatures]
@@ -61,7 +62,7 @@ class Statistics(NamedTuple):
         errors: content layer to the sum of squared differences from the content's features.
         distances: neighbor layer to the sum of distances to the nearest feature of the style; with guides one for each
             region.
-        maps: layer to its feature map.
+        maps: layer to its feature map, float32.
     """
 
     products: dict[str, Float[Array, "*regions _ _"]]
@@ -260,11 +261,11 @@ def _statistics_of(
         {layer: _products(features, guides.get(layer), shards[1]) for layer, features in new.items()},
         {layer: feature_sum(features, guides.get(layer)) for layer, features in new.items() if segment.means},
         {
-            layer: jnp.sum(jnp.square(only_new(taps[layer] - inputs.content[layer], layer)))
+            layer: jnp.sum(jnp.square(only_new(at_least_float32(taps[layer]) - inputs.content[layer], layer)))
             for layer in segment.contents
         },
         {layer: _distance_sum(distances(layer), guides.get(layer)) for layer in segment.neighbors},
-        _select(taps, segment.maps),
+        jax.tree.map(at_least_float32, _select(taps, segment.maps)),
     )
 
 
@@ -288,7 +289,7 @@ def _products(features: AnyFeatures, guide: AnyFeatures | None, columns: int = 1
     if guide is None:
         return _sharded_products(features, columns)
     # The backward pass multiplies by the guide again, instead of a map for every region being stored.
-    guided = jax.checkpoint(lambda features, weight: _sharded_products(features * weight, columns))
+    guided = jax.checkpoint(lambda features, weight: _sharded_products(at_least_float32(features) * weight, columns))
     return jnp.stack([guided(features, guide[:, :, r : r + 1]) for r in range(guide.shape[2])])
 
 
@@ -306,7 +307,9 @@ def _sharded_products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"
 
 
 def _features(x: AnyFeatures, params: Params, frame: Placement | None, segment: Segment) -> dict[str, AnyFeatures]:
-    return network.features(params, x, segment.layers, after=segment.after, frame=frame, **segment.options._asdict())
+    return network.feature_maps(
+        params, x, segment.layers, after=segment.after, frame=frame, **segment.options._asdict()
+    )
 
 
 def _select(maps: Mapping, layers: tuple[str, ...]) -> dict:

@@ -47,12 +47,13 @@ class StageProblem(NamedTuple):
 
     Attributes:
         weights: of the loss terms, with a leading axis for several jobs.
-        with_weights: function from weights to a function from the whitening exponent of each job to the `Problem`.
+        with_weights: function from weights, and from an objective that is the stage's but for its precision, to a
+            function from the whitening exponent of each job to the `Problem`.
         reweigh: function from a job that differs in its weights and its strength alone to its weights.
     """
 
     weights: LossWeights
-    with_weights: Callable[[LossWeights], ProblemMaker]
+    with_weights: Callable[[LossWeights, Objective], ProblemMaker]
     reweigh: Callable[[Job], LossWeights]
 
 
@@ -147,7 +148,7 @@ def make_problem(
         balanced = rebalance(unit, at, job.strength, float(job.weights.edges), objective.style_loss)
         return _combine([jax.device_put(balanced)], mesh)
 
-    def with_weights(stage_weights: LossWeights) -> ProblemMaker:
+    def with_weights(stage_weights: LossWeights, objective: Objective) -> ProblemMaker:
         def problem(powers: Sequence[float]) -> Problem:
             whitened = targets
             if stage.whitening and several:

@@ -17,12 +17,13 @@ from jaxstyle.image.ops import fit
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
-from jaxstyle.minimize.loop import Limits, ProblemMaker, RunState, initial_run_state, minimize
+from jaxstyle.minimize.loop import Limits, ProblemMaker, RunState, initial_run_state, minimize, restarted
 from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status, never_improved
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import gather, shards_of, to_host
+from jaxstyle.transfer.draft import Progress, agrees, checkpoints, draft_objective, measure
 from jaxstyle.transfer.job import (
     Job,
     content_size,
@@ -182,11 +183,11 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             if outcome is not None:
                 statuses = [_final(status) for status in outcome.statuses]
 
-            def report(window, weights, run_state, index=index, starts=images) -> Status | Revision | None:
+            def report(window, weights, run_state, draft, index=index, starts=images) -> Status | Revision | None:
                 nonlocal jobs, save, run_fingerprint
                 seconds = time.perf_counter() - start_time
                 all_windows = [*windows[:index], window, *windows[index + 1 :]]
-                snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds)
+                snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds, draft=draft)
                 answer = None if plan.callback is None else plan.callback(snapshot)
                 if isinstance(answer, Revision) and stop.status is None:
                     jobs, run_fingerprint = [answer.job], {**run_fingerprint, **answer.fingerprint}
@@ -249,7 +250,9 @@ def _run_stage(
     prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
     weights = stage.fixed_weights if resumed is None else resumed.weights
     pixels, problem = prepare(begin.jobs, begin.images, weights=weights)
-    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations)
+    draft = objective if stage.draft is None else draft_objective(objective, stage.draft)
+    pauses = () if stage.draft is None else checkpoints(stage.steps)
+    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations, pauses)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
         ended = [None if status is None else image for status, image in zip(begin.statuses, begin.images, strict=True)]
@@ -258,21 +261,47 @@ def _run_stage(
     else:
         run = restore_state(resumed, pixels, stage.optimizer, limits.steps)
     del pixels
-    weights, first = problem.weights, problem.with_weights(problem.weights)
+    weights = problem.weights
+    # None unless the evaluations are those of a draft.
+    progress = None if resumed is None or resumed.draft is None else Progress(*resumed.draft)
+
+    def measured(run: RunState) -> Progress:
+        makers = (problem.with_weights(weights, each) for each in (draft, objective))
+        return measure(result_image(run.state), *(make(run.powers) for make in makers))
+
+    def present_problem() -> ProblemMaker:
+        return problem.with_weights(weights, objective if progress is None else draft)
+
+    def ends_draft(run: RunState) -> bool:
+        """Return True, once, where the exact evaluations begin."""
+        nonlocal progress
+        if progress is None or run.done not in pauses:
+            return False
+        before, progress = progress, None
+        if run.done < stage.steps - 1:
+            after = measured(run)
+            progress = after if agrees(before, after, [status is None for status in run.statuses]) else None
+        return progress is None
 
     def on_chunk(run: RunState) -> Status | ProblemMaker | None:
-        nonlocal problem, weights
-        answer = report(objective.window, weights, run)
+        nonlocal problem, weights, progress
+        answer = report(objective.window, weights, run, progress)
         if not isinstance(answer, Revision):
-            return answer
+            return present_problem() if answer is None and ends_draft(run) else answer
         if answer.numbers:
             weights = problem.reweigh(answer.job)
         else:
             _, problem = prepare([resize_job(answer.job, stage.factor)], begin.images)
             weights = problem.weights
-        return problem.with_weights(weights)
+        progress = None if progress is None else measured(run)
+        return present_problem()
 
-    images, rows, ends = minimize(run, first, limits, on_chunk)
+    if stage.draft is not None and resumed is None:
+        progress = measured(run)
+    if ends_draft(run):
+        # The run was saved before it ended.
+        run = restarted(run, stage.optimizer)
+    images, rows, ends = minimize(run, present_problem(), limits, on_chunk)
     sizes = [content_size(job) for job in begin.jobs]
     return StageResult([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 

@@ -3,14 +3,14 @@
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxstyle.errors import InputError, quote
+from jaxstyle.errors import InputError, check_choice, quote
 from jaxstyle.fields import check_fields, option, parameter
 from jaxstyle.image.color import Color
 from jaxstyle.image.ops import MAX_SIDE, is_key
@@ -25,6 +25,7 @@ from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
+Draft = Literal["auto", "none", "default", "bfloat16"]
 # Terms with a weight, in the order of `LossWeights`.
 TERMS = ("content", "style", "tv", "region", "neighbor", "edge", "temporal")
 
@@ -42,6 +43,10 @@ class RunOptions(LossOptions):
     finish: int = option(0, whole_number(0, validate.MAX_STEPS))
     """Evaluations of a finish after each scale, besides `steps`, which replaces specks and double contours by strokes.
     12 is enough; many more draw a fine hatching. 0: no finish."""
+    draft: Draft = option("auto", lambda name, value: check_choice(value, name, get_args(Draft)))
+    """Precision of the first evaluations of each size, as long as they make progress; the last are in `precision`.
+    none: all are in `precision`. auto: none on CPUs, and on GPUs and TPUs bfloat16 if a size is large enough for that
+    to save time."""
     share: float = option(SHARE, validate.check_share)
     """Fraction of `steps` for the full size if there are several scales, above 0, at most 1.
     The coarser scales divide the other steps equally."""

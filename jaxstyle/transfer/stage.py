@@ -9,9 +9,11 @@ import optax
 from jaxstyle.objective.base import LossWeights, Objective, direct
 from jaxstyle.objective.targets import StyleStatistics
 from jaxstyle.transfer import finish
+from jaxstyle.transfer.draft import draft_precision
 from jaxstyle.transfer.job import Job, content_size, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
 from jaxstyle.transfer.settings import Settings
+from jaxstyle.vgg.layers import Precision
 
 # Pixels times evaluations from which Winograd's convolutions save more time than their longer compilation takes; on 2
 # CPU cores.
@@ -34,6 +36,7 @@ class Stage(NamedTuple):
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
         runs: how often the compiled program is used, such as for the frames of a scene.
         style: statistics of the style of all jobs, from `measure_style`; None to measure them.
+        draft: precision of the first evaluations: see `draft.py`; None for that of the objective.
     """
 
     factor: float
@@ -46,6 +49,7 @@ class Stage(NamedTuple):
     fixed_weights: LossWeights | None = None
     runs: int = 1
     style: StyleStatistics | None = None
+    draft: Precision | None = None
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
@@ -67,8 +71,9 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     for number, scale in enumerate(min(pyramids, key=len)):
         # A picture as the start has finer strokes in the place of details, like that of a scale before.
         detail = settings.detail if number or not isinstance(settings.init, str) else None
-        stages.append(full._replace(factor=scale.factor, steps=scale.steps, detail=detail))
-        stages.extend(stage._replace(factor=scale.factor, detail=detail) for stage in finishes)
+        for stage in (full._replace(steps=scale.steps), *finishes):
+            draft = draft_precision(settings, (scale.height, scale.width), stage.steps)
+            stages.append(stage._replace(factor=scale.factor, detail=detail, draft=draft))
     return stages
 
 

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxstyle.sharding_types import vary_like
-from jaxstyle.typing import Features
+from jaxstyle.typing import AnyFeatures, Features
 from jaxstyle.vgg.winograd import TILE, winograd_convolution
 
 Pooling = Literal["max", "avg", "l2"]
@@ -49,7 +49,7 @@ def convolution(
     kernel and the bias are computed, and the input is stored, only where they are asked for.
 
     Args:
-        x: `(h, w, c)` float32.
+        x: `(h, w, c)`; with precision bfloat16 of that type or float32, otherwise float32.
         kernel: `(3, 3, c, d)` float32.
         bias: `(d,)` float32.
         relu: if True, return `max(y, 0)`.
@@ -57,7 +57,7 @@ def convolution(
         algorithm: see `features`.
 
     Returns:
-        `(h, w, d)` float32; differentiable in reverse mode.
+        `(h, w, d)`, bfloat16 with that precision, otherwise float32; differentiable in reverse mode.
     """
     return _differentiable(*vary_like((x, kernel, bias)), relu, precision, algorithm)
 
@@ -65,7 +65,9 @@ def convolution(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _convolution(x, kernel, bias, relu, precision, algorithm):
     def direct(x, kernel, bias):
-        y = _direct_convolution(x, kernel, precision) + bias[None, None]
+        y = _direct_convolution(x, kernel, precision)
+        # In the type of the map, as XLA makes one cuDNN kernel of convolution, bias and ReLU only then.
+        y = y + bias.astype(y.dtype)[None, None]
         return jnp.maximum(y, 0.0) if relu else y
 
     winograd = functools.partial(winograd_convolution, relu=relu)
@@ -75,12 +77,12 @@ def _convolution(x, kernel, bias, relu, precision, algorithm):
 def _convolution_forward(x, kernel, bias, relu, precision, algorithm):
     y = _convolution(x.value, kernel.value, bias.value, relu, precision, algorithm)
     # An argument is perturbed if its gradient is asked for. JAX needs one structure of residuals for all cases, so an
-    # empty array takes the place of one that is not needed.
+    # empty array takes the place of one that is not needed; that of the input has the type of its gradient.
     empty = jnp.zeros(0)
     return y, (
         y if relu else empty,
         kernel.value if x.perturbed else empty,
-        x.value if kernel.perturbed else empty,
+        x.value if kernel.perturbed else jnp.zeros(0, x.value.dtype),
         bias.value if bias.perturbed else empty,
     )
 
@@ -95,12 +97,12 @@ def _convolution_backward(relu, precision, algorithm, residuals, cotangent):
 
     def input_gradient():
         winograd = functools.partial(winograd_convolution, transpose=True)
-        return _select(cotangent, kernel, precision, algorithm, direct, winograd)(cotangent, kernel)
+        return _select(cotangent, kernel, precision, algorithm, direct, winograd)(cotangent, kernel).astype(x.dtype)
 
     return (
         input_gradient() if kernel.size else None,
         _kernel_gradient(x, cotangent) if x.size else None,
-        jnp.sum(cotangent, axis=(0, 1)) if bias.size else None,
+        jnp.sum(at_least_float32(cotangent), axis=(0, 1)) if bias.size else None,
     )
 
 
@@ -112,6 +114,7 @@ _differentiable = jax.jit(_convolution, static_argnums=(3, 4, 5), inline=True)
 def _kernel_gradient(x: Features, cotangent: Float[Array, "h w d"]) -> Float[Array, "3 3 c d"]:
     """Compute the kernel's gradient: nine matrix products, whose batch may be sharded, unlike a convolution's."""
     height, width, _ = x.shape
+    x, cotangent = at_least_float32(x), at_least_float32(cotangent)
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
     products = [
         jnp.einsum("hwc,hwd->cd", padded[u : u + height, v : v + width], cotangent, precision=lax.Precision.HIGHEST)
@@ -133,6 +136,7 @@ def _select(x, kernel, precision, algorithm, direct, winograd):
 
 
 def _direct_convolution(x, kernel, precision):
+    # Products are added in float32; a result in bfloat16 is rounded once.
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     return lax.conv_general_dilated(
         x[None].astype(dtype),
@@ -141,8 +145,13 @@ def _direct_convolution(x, kernel, precision):
         padding=((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=lax.Precision.HIGHEST if precision == "highest" else lax.Precision.DEFAULT,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=dtype,
     )[0]
+
+
+def at_least_float32(x: AnyFeatures) -> AnyFeatures:
+    """Return a feature map in a type for sums: bfloat16 becomes float32."""
+    return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
 
 
 def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shape[1]//2} c"]:
@@ -171,9 +180,9 @@ def _pool_windows(x: Features, pooling: Pooling) -> Float[Array, "_ _ c"]:
     a, b, c, d = _window_values(x)
     if pooling == "max":
         return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    if pooling == "avg":
-        return (a + b + c + d) / 4
-    return jnp.sqrt((a * a + b * b + c * c + d * d) / 4)
+    a, b, c, d = map(at_least_float32, (a, b, c, d))
+    y = (a + b + c + d) / 4 if pooling == "avg" else jnp.sqrt((a * a + b * b + c * c + d * d) / 4)
+    return y.astype(x.dtype)
 
 
 def _window_values(x):
@@ -200,7 +209,7 @@ def _pool_backward(pooling, residuals, cotangent):
         return (upsample(cotangent / 4),)
     if pooling == "max":
         # At least 1, because NaN equals nothing.
-        num_maxima = jnp.maximum(sum((value == y).astype(jnp.float32) for value in _window_values(x)), 1.0)
+        num_maxima = jnp.maximum(sum((value == y).astype(x.dtype) for value in _window_values(x)), 1.0)
         return (jnp.where(x == upsample(y), upsample(cotangent / num_maxima), 0.0),)
     # The square root has no derivative at zero, and after a ReLU whole windows are zero: their gradient is zero.
     return (x * upsample(jnp.where(y > 0, cotangent / (4 * jnp.where(y > 0, y, 1.0)), 0.0)),)

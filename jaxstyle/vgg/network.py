@@ -19,7 +19,7 @@ from jaxstyle.guards import permissive
 from jaxstyle.image.canvas import Placement
 from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.typing import AnyFeatures, Params
-from jaxstyle.vgg.layers import Algorithm, Options, Padding, Pooling, Precision
+from jaxstyle.vgg.layers import Algorithm, Options, Padding, Pooling, Precision, at_least_float32
 from jaxstyle.vgg.modules import VGG19
 
 # Number of convolutions in each block, and their output channels.
@@ -183,7 +183,8 @@ def features(
         padding: of the first convolution: `"zeros"`, or `"replicate"`, which weakens dark borders. All other
             convolutions pad with zeros.
         precision: of the convolutions: `"highest"` is float32; `"default"` is the device's own (TF32 on NVIDIA,
-            bfloat16 on TPU); `"bfloat16"` rounds inputs and kernels and accumulates in float32.
+            bfloat16 on TPU); with `"bfloat16"` maps and kernels are of that type between the layers too, in half the
+            memory, and products are added in float32.
         algorithm: of the convolutions: `"direct"`; `"winograd"`, with a quarter of the multiplications and always in
             float32 (see `winograd.py`); `"auto"`, which is Winograd in wide float32 layers on CPU, else direct.
         after: layer whose feature map is the input; `layers` must be deeper.
@@ -208,6 +209,24 @@ def features(
         configuration E. Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks",
         CVPR 2016, section 2.
     """
+    options = {"pooling": pooling, "padding": padding, "precision": precision, "algorithm": algorithm}
+    maps = feature_maps(params, image, layers, **options, after=after, frame=frame)
+    return {layer: at_least_float32(array) for layer, array in maps.items()}
+
+
+def feature_maps(
+    params: Params,
+    image: AnyFeatures,
+    layers: Sequence[str],
+    *,
+    pooling: Pooling,
+    padding: Padding,
+    precision: Precision,
+    algorithm: Algorithm,
+    after: str | None,
+    frame: Placement | None,
+) -> dict[str, AnyFeatures]:
+    """Feature maps as they are between the layers: bfloat16 with that precision. See `features`."""
     check_layers(layers)
     check_options(pooling, padding, precision, algorithm)
     check_params(params, layers or LAYERS)
