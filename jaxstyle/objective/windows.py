@@ -307,9 +307,7 @@ def _sharded_products(features: AnyFeatures, columns: int) -> Float[Array, "_ _"
 
 
 def _features(x: AnyFeatures, params: Params, frame: Placement | None, segment: Segment) -> dict[str, AnyFeatures]:
-    return network.feature_maps(
-        params, x, segment.layers, after=segment.after, frame=frame, **segment.options._asdict()
-    )
+    return network.feature_maps(params, x, segment.layers, segment.options, segment.after, frame)
 
 
 def _select(maps: Mapping, layers: tuple[str, ...]) -> dict:

@@ -248,8 +248,8 @@ def _run_stage(
     stage = stage._replace(objective=objective)
     canvas = scaled_size(*plan.canvas, stage.factor)
     prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
-    weights = stage.fixed_weights if resumed is None else resumed.weights
-    pixels, problem = prepare(begin.jobs, begin.images, weights=weights)
+    given = stage.fixed_weights if resumed is None else resumed.weights
+    pixels, problem = prepare(begin.jobs, begin.images, weights=given)
     draft = objective if stage.draft is None else draft_objective(objective, stage.draft)
     pauses = () if stage.draft is None else checkpoints(stage.steps)
     limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations, pauses)
@@ -265,12 +265,14 @@ def _run_stage(
     # None unless the evaluations are those of a draft.
     progress = None if resumed is None or resumed.draft is None else Progress(*resumed.draft)
 
+    def make(objective: Objective) -> ProblemMaker:
+        return problem.with_weights(weights, objective)
+
     def measured(run: RunState) -> Progress:
-        makers = (problem.with_weights(weights, each) for each in (draft, objective))
-        return measure(result_image(run.state), *(make(run.powers) for make in makers))
+        return measure(result_image(run.state), *(make(each)(run.powers) for each in (draft, objective)))
 
     def present_problem() -> ProblemMaker:
-        return problem.with_weights(weights, objective if progress is None else draft)
+        return make(objective if progress is None else draft)
 
     def ends_draft(run: RunState) -> bool:
         """Return True, once, where the exact evaluations begin."""

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxstyle.sharding_types import vary_like
-from jaxstyle.typing import AnyFeatures, Features
+from jaxstyle.typing import Features
 from jaxstyle.vgg.winograd import TILE, winograd_convolution
 
 Pooling = Literal["max", "avg", "l2"]
@@ -149,8 +149,8 @@ def _direct_convolution(x, kernel, precision):
     )[0]
 
 
-def at_least_float32(x: AnyFeatures) -> AnyFeatures:
-    """Return a feature map in a type for sums: bfloat16 becomes float32."""
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return an array in a type for sums: bfloat16 becomes float32."""
     return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
 
 

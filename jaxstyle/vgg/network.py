@@ -209,8 +209,7 @@ def features(
         configuration E. Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks",
         CVPR 2016, section 2.
     """
-    options = {"pooling": pooling, "padding": padding, "precision": precision, "algorithm": algorithm}
-    maps = feature_maps(params, image, layers, **options, after=after, frame=frame)
+    maps = feature_maps(params, image, layers, Options(pooling, padding, precision, algorithm), after, frame)
     return {layer: at_least_float32(array) for layer, array in maps.items()}
 
 
@@ -218,17 +217,13 @@ def feature_maps(
     params: Params,
     image: AnyFeatures,
     layers: Sequence[str],
-    *,
-    pooling: Pooling,
-    padding: Padding,
-    precision: Precision,
-    algorithm: Algorithm,
-    after: str | None,
-    frame: Placement | None,
+    options: Options,
+    after: str | None = None,
+    frame: Placement | None = None,
 ) -> dict[str, AnyFeatures]:
     """Feature maps as they are between the layers: bfloat16 with that precision. See `features`."""
     check_layers(layers)
-    check_options(pooling, padding, precision, algorithm)
+    check_options(*options)
     check_params(params, layers or LAYERS)
     if frame is not None and not isinstance(frame, Placement):
         raise InputError(f"frame is {quote(frame)}, expected a Placement or None")
@@ -241,7 +236,7 @@ def feature_maps(
     else:
         _check_feature_map(image, params, after, min_side // stride(after))
     widths = tuple(params[layer]["kernel"].shape[3] for layer in evaluated if layer in CONVOLUTIONS)
-    network = VGG19(evaluated, tuple(layers), widths, Options(pooling, padding, precision, algorithm))
+    network = VGG19(evaluated, tuple(layers), widths, options)
     return network.apply({"params": params}, image, frame)  # pyright: ignore[reportReturnType]
 
 

@@ -77,6 +77,7 @@ STYLIZE = {
     "optimizer": CHOICE,
     "memory_size": (*WHOLE, "0", "100000"),
     "precondition": CHOICE,
+    "draft": CHOICE,
     "learning_rate": (*NUMBER, "0"),
     "beta2": (*NUMBER, "1"),
     "average": (*NUMBER, "1"),

@@ -128,6 +128,7 @@ def test_a_batch_killed_anywhere_resumes_bit_identically(tiny_params, tmp_path, 
         {"init": "noise", "whitening": 0.0},
         {"regions": js.Regions(np.ones((64, 72, 1), np.float32), (np.ones((70, 64, 1), np.float32),))},
         {"mesh": (2, 1)},
+        {"mesh": (2, 1), "draft": "bfloat16"},
     ],
     ids=lambda options: ", ".join(options),
 )

@@ -62,7 +62,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path, tiny_weights
     older = tmp_path / "older"
     save_file({"a": np.zeros(1, np.float32)}, older, {"format": "jaxstyle-checkpoint", "version": "1"})
     bare = tmp_path / "bare"
-    save_file({"a": np.zeros(1, np.float32)}, bare, {"format": "jaxstyle-checkpoint", "version": "6"})
+    save_file({"a": np.zeros(1, np.float32)}, bare, {"format": "jaxstyle-checkpoint", "version": "7"})
     text = tmp_path / "text"
     text.write_text("nothing")
     for path, message in (

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,6 +146,48 @@ def test_inside_a_compiled_loop_it_is_the_same(tiny_params):
         losses, gradient = js.value_and_grad(image, tiny_params, targets, weights, objective=objective)
         np.testing.assert_allclose(inside.total[i], losses.total, rtol=1e-6)
         np.testing.assert_allclose(gradients[i], gradient, atol=1e-6 * float(jnp.abs(gradient).max()))
+
+
+def shapes_of(jaxpr, dtype):
+    """Shapes of all values of a type that a program computes, in the programs that it calls, too."""
+    shapes = set()
+    for equation in jaxpr.eqns:
+        shapes |= {variable.aval.shape for variable in equation.outvars if variable.aval.dtype == dtype}
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
+            if hasattr(part, "jaxpr"):
+                shapes |= shapes_of(part.jaxpr, dtype)
+            elif hasattr(part, "eqns"):
+                shapes |= shapes_of(part, dtype)
+    return shapes
+
+
+@pytest.mark.parametrize(("precision", "wide"), [("highest", True), ("bfloat16", False)])
+def test_maps_between_the_layers_are_of_the_precision(tiny_params, precision, wide):
+    """Forward and backward: none of the largest maps exists in float32. Means need sums of their own."""
+    objective = js.Objective(("relu4_2",), ("relu1_1", "relu2_1"), precision=precision, algorithm="direct")
+    image = js.white_noise(0, 48, 64)
+    targets = js.make_targets(tiny_params, image, [image], objective)
+    program = jax.make_jaxpr(js.value_and_grad, static_argnums=4)(
+        image, tiny_params, targets, js.LossWeights(), objective
+    )
+    large = {(1, 48, 64, 4), (48, 64, 4), (3072, 4)}
+    assert bool(shapes_of(program.jaxpr, jnp.float32) & large) == wide
+    assert bool(shapes_of(program.jaxpr, jnp.bfloat16) & large) != wide
+
+
+def test_windows_of_bfloat16_are_the_whole(tiny_params):
+    whole = js.Objective(precision="bfloat16", style_loss="covariance", neighbor_layers=("relu2_1", "relu4_1"))
+    content, style, image = js.white_noise(0, 96, 80), js.white_noise(1, 64, 64), js.white_noise(2, 96, 80)
+    weights = js.LossWeights(neighbors=1e3)
+    results = []
+    for objective in (whole, dataclasses.replace(whole, window=48)):
+        targets = js.make_targets(tiny_params, content, [style], objective)
+        results.append(js.value_and_grad(image, tiny_params, targets, weights, objective))
+    (losses, gradient), (in_windows, windowed) = results
+    np.testing.assert_allclose(in_windows.total, losses.total, rtol=2e-3)
+    # At the cut after pool3 the map is float32, so the deeper layers round other numbers.
+    error = jnp.linalg.norm(windowed - gradient) / jnp.linalg.norm(gradient)
+    assert float(error) < 0.02
 
 
 def test_bfloat16_is_a_draft(real_params, china, starry):

@@ -112,6 +112,7 @@ WRONG = {
     "optimizer": ("sgd", 3),
     "memory_size": (0, 1.5),
     "precondition": ("some",),
+    "draft": ("float16", "highest", 1),
     "learning_rate": (0, -1),
     "beta2": (1, -0.1),
     "average": (1, -0.1),

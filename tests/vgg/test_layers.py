@@ -43,6 +43,44 @@ def test_convolution_gradients_equal_automatic_differentiation(algorithm, relu):
         np.testing.assert_allclose(mine, other, atol=5e-6)
 
 
+@pytest.mark.parametrize("relu", [False, True])
+def test_in_bfloat16_only_the_rounding_differs(relu):
+    """Products of rounded numbers, added exactly; each result is rounded twice: without and with the bias."""
+    x, kernel, bias = draw(0, 7, 6, 3) - 0.5, draw(1, 3, 3, 3, 5) - 0.5, draw(3, 5) - 0.5
+    cotangent = draw(2, 7, 6, 5) - 0.5
+
+    def rounded(array):
+        return np.asarray(jnp.asarray(array, jnp.bfloat16), "f8")
+
+    y, vjp = jax.vjp(lambda x: convolution(x, kernel, bias, relu, "bfloat16", "auto"), x)
+    assert y.dtype == jnp.bfloat16
+    slow = rounded(reference.convolve(rounded(x), rounded(kernel))) + rounded(bias)
+    slow = rounded(np.maximum(slow, 0) if relu else slow)
+    # Both are rounded: a sum that is almost between two numbers may go either way.
+    np.testing.assert_allclose(np.asarray(y, "f8"), slow, atol=2**-7 * np.abs(slow).max())
+    assert np.mean(np.asarray(y, "f8") == slow) > 0.95
+    (gradient,) = vjp(jnp.asarray(cotangent, jnp.bfloat16))
+    assert gradient.dtype == x.dtype
+    masked = rounded(cotangent) * (slow > 0 if relu else 1.0)
+    transposed = rounded(kernel)[::-1, ::-1].swapaxes(2, 3)
+    expected = rounded(reference.convolve(masked, transposed))
+    np.testing.assert_allclose(gradient, expected, atol=2**-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
+def test_pools_of_bfloat16_are_rounded_once(pooling):
+    x = jnp.asarray(draw(0, 8, 6, 3), jnp.bfloat16)
+    y, vjp = jax.vjp(lambda x: pool(x, pooling), x)
+    assert y.dtype == jnp.bfloat16
+    expected = jnp.asarray(pool(x.astype(jnp.float32), pooling), jnp.bfloat16)
+    np.testing.assert_array_equal(y, expected)
+    (gradient,) = vjp(jnp.ones_like(y))
+    assert gradient.dtype == jnp.bfloat16
+    _, exact_vjp = jax.vjp(lambda x: pool(x, pooling), x.astype(jnp.float32))
+    (exact,) = exact_vjp(jnp.ones(y.shape))
+    np.testing.assert_allclose(np.asarray(gradient, "f4"), exact, rtol=0.02)
+
+
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 def test_the_convolution_has_second_derivatives(algorithm):
     x, kernel = draw(0, 4, 5, 2), draw(1, 3, 3, 2, 3) - 0.5
