@@ -9,8 +9,6 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import docstring_parser
-
 Item = TypeVar("Item")
 
 # Raises InputError for a wrong value; called with the name of the field and the value.
@@ -68,6 +66,9 @@ def is_option(field: dataclasses.Field) -> bool:
 
 def documentation(kind: type) -> dict[str, str]:
     """Return the text below each field of a dataclass and of its bases."""
+    # For the help alone: the library itself does not need the package.
+    import docstring_parser
+
     return {
         parameter.arg_name: inspect.cleandoc("    " + (parameter.description or ""))
         for base in reversed(inspect.getmro(kind)[:-1])

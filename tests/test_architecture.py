@@ -188,7 +188,7 @@ import jax
 before = dict(jax.config.values)
 import jaxstyle
 from jax._src import xla_bridge
-command_line = {"tyro", "tqdm", "jaxstyle.cli"}
+command_line = {"tyro", "docstring_parser", "tqdm", "jaxstyle.cli"}
 network = {"huggingface_hub", "httpx", "httpx2", "requests", "jaxstyle.vgg.hub"}
 heavy = {"matplotlib", "torch", "cv2", "tensorflow", "pandas", "scipy.optimize", "orbax.checkpoint", "tensorstore"}
 imported = (command_line | network | heavy) & set(sys.modules)
