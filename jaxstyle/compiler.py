@@ -69,10 +69,14 @@ class Compiled(Generic[P, R]):
 
 # Programs that compile faster are not stored.
 MIN_COMPILE_SECONDS = 0.2
+# Limit of the size of all stored programs.
+MAX_CACHE_BYTES = 2_000_000_000
 
 
 def enable_compilation_cache(where: str = "auto") -> Path | None:
     """Store the programs that this process compiles, and load those that are stored. Changes JAX's settings.
+
+    The folder holds at most `MAX_CACHE_BYTES`; programs that were not used for the longest time are removed.
 
     Programs of another version, device or processor are never loaded: JAX's file names depend on these.
 
@@ -103,6 +107,7 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe(folder / "program")
+        _stamp_programs(folder)
     except OSError as error:
         if where != "auto":
             raise InputError(
@@ -113,8 +118,17 @@ def enable_compilation_cache(where: str = "auto") -> Path | None:
     return _store_in(folder)
 
 
+def _stamp_programs(folder: Path) -> None:
+    """Write the time of last use of programs that were stored without a limit of size: JAX needs one of each."""
+    for program in folder.glob("*-cache"):
+        stamp = program.with_name(program.name.removesuffix("-cache") + "-atime")
+        if not stamp.exists():
+            stamp.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
+
+
 def _store_in(folder: Path | None) -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+    jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
     jax.config.update("jax_compilation_cache_dir", folder and str(folder))
     # Otherwise JAX keeps using the folder of its first compilation.
     compilation_cache.reset_cache()

@@ -18,6 +18,7 @@ def enabled(monkeypatch, tmp_path):
     """JAX's settings as a user has them, restored afterwards."""
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "cache"))
     names = "jax_enable_compilation_cache", "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    names = (*names, "jax_compilation_cache_max_size")
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_enable_compilation_cache", True)
     yield tmp_path
@@ -83,6 +84,35 @@ def test_a_second_run_compiles_nothing_and_makes_the_same_picture(tmp_path, tiny
     assert any(name.startswith("jit_run_steps-") for name in first)
     assert stored("b.png") == first
     np.testing.assert_array_equal(*(js.load_image(tmp_path / name) for name in ("a.png", "b.png")))
+
+
+def test_the_programs_used_least_recently_are_removed(tmp_path):
+    """Also in a folder that was filled without a limit."""
+    script = """
+import sys, jax
+from jaxstyle import compiler
+compiler.MIN_COMPILE_SECONDS, compiler.MAX_CACHE_BYTES = 0.0, int(sys.argv[1])
+assert compiler.enable_compilation_cache(sys.argv[2])
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+for power in map(int, sys.argv[3:]):
+    jax.jit(lambda x, power=power: x**power)(float(power))
+"""
+
+    def stored(limit, *powers):
+        words = [sys.executable, "-W", "error", "-c", script, *map(str, (limit, tmp_path, *powers))]
+        environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+        subprocess.run(words, env=environment, check=True, capture_output=True)
+        return {path.name: path.stat().st_size for path in tmp_path.glob("*-cache")}
+
+    unlimited = stored(10**9, 2, 3, 4)
+    for stamp in tmp_path.glob("*-atime"):
+        stamp.unlink()
+    limit = sum(unlimited.values())
+    after = stored(limit, 2, 3, 4, 5)
+    assert sum(after.values()) <= limit
+    # The newest program took the place of an older one.
+    assert after.keys() - unlimited.keys()
+    assert unlimited.keys() - after.keys()
 
 
 def test_a_compiled_function_may_be_part_of_another():
