@@ -25,6 +25,7 @@ from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
+# Precision of the first evaluations.
 Draft = Literal["auto", "none", "default", "bfloat16"]
 # Terms with a weight, in the order of `LossWeights`.
 TERMS = ("content", "style", "tv", "region", "neighbor", "edge", "temporal")

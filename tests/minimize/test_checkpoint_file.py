@@ -58,7 +58,7 @@ def test_every_altered_byte_and_every_cut_is_refused(tmp_path):
 
 def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path, tiny_weights):
     newer = tmp_path / "newer"
-    save_file({"a": np.zeros(1, np.float32)}, newer, {"format": "jaxstyle-checkpoint", "version": "7"})
+    save_file({"a": np.zeros(1, np.float32)}, newer, {"format": "jaxstyle-checkpoint", "version": "8"})
     older = tmp_path / "older"
     save_file({"a": np.zeros(1, np.float32)}, older, {"format": "jaxstyle-checkpoint", "version": "1"})
     bare = tmp_path / "bare"
@@ -69,8 +69,8 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path, tiny_weights
         (tmp_path / "missing", "cannot read the checkpoint"),
         (tmp_path, "cannot read the checkpoint|is no checkpoint"),
         (tiny_weights, "^[^ ]* is no checkpoint of jaxstyle"),
-        (newer, "^the checkpoint .* has format version '7', this release reads '6'"),
-        (older, "^the checkpoint .* has format version '1', this release reads '6': resume it with the release"),
+        (newer, "^the checkpoint .* has format version '8', this release reads '7'"),
+        (older, "^the checkpoint .* has format version '1', this release reads '7': resume it with the release"),
         (bare, "do not match its checksum"),
         (text, "is no checkpoint, or is cut short or damaged"),
     ):
