@@ -53,6 +53,7 @@ def start(*words, before=()):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_file(tmp_path, words):
     """In processes of their own, as users have it."""
     first = start(*words, "-q")

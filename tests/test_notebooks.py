@@ -35,7 +35,10 @@ def test_there_are_notebooks_without_stored_output():
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path):
-    shutil.copytree(ROOT / "benchmarks", tmp_path / "project" / "benchmarks")
+    # The benchmark at the end takes longest, and is the same in both.
+    measures = path.stem == "colab_gpu"
+    if measures:
+        shutil.copytree(ROOT / "benchmarks", tmp_path / "project" / "benchmarks")
     book = json.loads(path.read_text())
     changes = {
         "install": "",
@@ -70,5 +73,5 @@ def test_a_notebook_runs(path, tmp_path):
     assert "evaluations in" in outputs
     assert "2 devices: " in outputs
     assert "Fits with" in outputs
-    assert "| 64 | jaxstyle bfloat16 |" in outputs
+    assert ("| 64 | jaxstyle bfloat16 |" if measures else "PROJECT is no clone of the project") in outputs
     assert (tmp_path / "stylized.png").exists()

@@ -98,6 +98,7 @@ def started(tmp_path, tiny_weights, programs):
         yield start
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_the_run_and_the_next_start_goes_on(started, tmp_path):
     first = started()
     run = first.start(steps=100_000, tolerance=0)

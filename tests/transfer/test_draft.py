@@ -128,8 +128,9 @@ def test_where_the_draft_misleads_the_exact_loss_takes_over(run, tiny_params, mo
     assert best < 1.2 * float(jnp.min(run().losses.total))
 
 
-@pytest.mark.parametrize("answer", [True, False])
-@pytest.mark.parametrize("evaluations", [1, 5, 9, 10, 23])
+@pytest.mark.parametrize(
+    ("answer", "evaluations"), [(True, 1), (True, 5), (True, 23), (False, 5), (False, 10), (False, 12)]
+)
 def test_a_killed_run_goes_on_bit_identically(run, tmp_path, monkeypatch, evaluations, answer):
     """At checkpoints, where it is saved before it is known which precision comes next, and between them."""
     if not answer:
