@@ -97,15 +97,13 @@ class Snapshot(NamedTuple):
 
     Attributes:
         stage: index of the current stage.
-        starts: initial image of each job at this stage, without a canvas.
+        starts: initial image of each job at this stage, or at the draft that it continues, without a canvas.
         histories: losses of the stages before, of each image.
         windows: side of the windows at every stage; None where the image is evaluated whole.
         weights: weights of the loss terms at this stage, with a leading axis for several images.
         run_state: progress at this stage.
         seconds: duration of the run so far.
         changed: arguments of a restored run that differ now, so that only its best images count.
-        draft: losses of each image at the last checkpoint of a draft, in both precisions; None if the stage is not, or
-            no longer, in a draft precision.
     """
 
     stage: int
@@ -116,7 +114,6 @@ class Snapshot(NamedTuple):
     run_state: RunState
     seconds: float
     changed: tuple[str, ...] = ()
-    draft: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -224,7 +221,7 @@ def _contents(snapshot: Snapshot, run_fingerprint: Mapping[str, str], note: Mapp
     tensors |= {f"image.{k}": np.asarray(image) for k, image in enumerate(state.images) if image is not None}
     tensors |= {f"start.{k}": np.asarray(image) for k, image in enumerate(snapshot.starts)}
     tensors |= {f"weights.{name}": np.asarray(weight) for name, weight in snapshot.weights._asdict().items()}
-    run = {name: getattr(snapshot, name) for name in ("stage", "windows", "seconds", "draft")}
+    run = {name: getattr(snapshot, name) for name in ("stage", "windows", "seconds")}
     run |= {name: getattr(state, name) for name in ("statuses", "powers", "objective_starts")}
     metadata = {"fingerprint": dict(run_fingerprint), "run": run, "versions": current_versions(), "note": dict(note)}
     return Contents(tensors, metadata)

@@ -60,22 +60,19 @@ class Limits(NamedTuple):
             this fraction per evaluation.
         callback_every: if not None, a chunk ends at every multiple of this number of evaluations.
         prior_evaluations: evaluations at coarser scales, which count for `callback_every`.
-        pauses: a chunk also ends at each of these numbers of evaluations, in ascending order.
     """
 
     steps: int
     tolerance: float
     callback_every: int | None = None
     prior_evaluations: int = 0
-    pauses: tuple[int, ...] = ()
 
     def next_chunk(self, done: int, length: int, start: int = 0) -> int:
         """Return the number of steps, at most `length`, from `done` steps to the next check or callback.
 
         Checks are at multiples of `PATIENCE` from `start` on.
         """
-        pause = next((count for count in self.pauses if count > done), self.steps)
-        length = min(length, PATIENCE - (done - start) % PATIENCE, pause - done)
+        length = min(length, PATIENCE - (done - start) % PATIENCE, self.steps - done)
         if self.callback_every is None:
             return length
         return min(length, self.callback_every - (self.prior_evaluations + done) % self.callback_every)
@@ -122,12 +119,6 @@ def initial_run_state(
     count = len(statuses)
     empty = np.empty((0, len(Losses._fields)), np.float32)
     return RunState(state, (empty,) * count, tuple(statuses), (power,) * count, (0,) * count, tuple(images))
-
-
-def restarted(run: RunState, optimizer: Optimizer) -> RunState:
-    """Return the run from its present image on with another problem: the optimizer has learned about the last one."""
-    state = init_unchecked(result_image(run.state), optimizer)
-    return run._replace(state=state, objective_starts=(run.done,) * len(run.histories))
 
 
 def minimize(
@@ -196,10 +187,8 @@ def minimize(
         requested_status = answer if isinstance(answer, Status) else None
         if answer is not None and not isinstance(answer, Status):
             make_problem, length = answer, 1
-            problem = make_problem(others.powers)
-            again = restarted(others._replace(state=state), problem.optimizer)
-            state, others = again.state, again._replace(state=None)  # pyright: ignore[reportArgumentType]
-            del again
+            problem, others = make_problem(others.powers), others._replace(objective_starts=(done,) * len(rows))
+            state = init_unchecked(result_image(state), problem.optimizer)
 
 
 def _judge(

@@ -176,5 +176,4 @@ def _stored_run(
         ),
         seconds=run["seconds"],
         changed=tuple(name for name in names if stored.get(name) != run_fingerprint.get(name)),
-        draft=None if run["draft"] is None else (tuple(run["draft"][0]), tuple(run["draft"][1])),
     )

@@ -47,13 +47,12 @@ class StageProblem(NamedTuple):
 
     Attributes:
         weights: of the loss terms, with a leading axis for several jobs.
-        with_weights: function from weights, and from an objective that is the stage's but for its precision, to a
-            function from the whitening exponent of each job to the `Problem`.
+        with_weights: function from weights to a function from the whitening exponent of each job to the `Problem`.
         reweigh: function from a job that differs in its weights and its strength alone to its weights.
     """
 
     weights: LossWeights
-    with_weights: Callable[[LossWeights, Objective], ProblemMaker]
+    with_weights: Callable[[LossWeights], ProblemMaker]
     reweigh: Callable[[Job], LossWeights]
 
 
@@ -65,6 +64,7 @@ def make_problem(
     mesh: Mesh | None,
     min_canvas: tuple[int, int] = (0, 0),
     weights: LossWeights | None = None,
+    detail_images: Sequence[AnyImage] | None = None,
 ) -> tuple[Array, StageProblem]:
     """Compute the initial images of a stage, and what its steps need.
 
@@ -76,6 +76,7 @@ def make_problem(
         mesh: devices; None for the default device.
         min_canvas: minimum height and width of the canvas.
         weights: those of an earlier call, with a leading axis for several jobs; from the jobs if None.
+        detail_images: images that the content is mixed with: see `Stage.detail`; the initial ones if None.
     """
     objective, several, mesh_params = stage.objective, len(jobs) > 1, _combine([params], mesh)
 
@@ -101,7 +102,7 @@ def make_problem(
     shares = [content_share(job, stage) for job in jobs]
     if min(shares) < 1:
         share = _combine([np.full((1, 1, 1), share, np.float32) for share in shares], mesh)
-        initial = content_features(mesh_params, put(starts), objective)
+        initial = content_features(mesh_params, put(detail_images or starts), objective)
         features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if objective.temporal:
@@ -148,7 +149,7 @@ def make_problem(
         balanced = rebalance(unit, at, job.strength, float(job.weights.edges), objective.style_loss)
         return _combine([jax.device_put(balanced)], mesh)
 
-    def with_weights(stage_weights: LossWeights, objective: Objective) -> ProblemMaker:
+    def with_weights(stage_weights: LossWeights) -> ProblemMaker:
         def problem(powers: Sequence[float]) -> Problem:
             whitened = targets
             if stage.whitening and several:

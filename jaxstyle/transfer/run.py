@@ -17,13 +17,13 @@ from jaxstyle.image.ops import fit
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
-from jaxstyle.minimize.loop import Limits, ProblemMaker, RunState, initial_run_state, minimize, restarted
+from jaxstyle.minimize.loop import Limits, ProblemMaker, RunState, initial_run_state, minimize
 from jaxstyle.minimize.restore import best_images, load_snapshot, restore_state
 from jaxstyle.minimize.status import COMPLETED, INTERRUPTED, History, Status, never_improved
 from jaxstyle.minimize.step import abstract_state, init_unchecked, is_batched, result_image
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.mesh import gather, shards_of, to_host
-from jaxstyle.transfer.draft import Progress, agrees, checkpoints, draft_objective, measure
+from jaxstyle.transfer import draft
 from jaxstyle.transfer.job import (
     Job,
     content_size,
@@ -40,7 +40,7 @@ from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.signals import stop_flag
-from jaxstyle.transfer.stage import Stage, scales_of, with_algorithm
+from jaxstyle.transfer.stage import Stage, scales_of, steps_of, with_algorithm
 from jaxstyle.typing import AnyImage, Image, Params
 
 log = logging.getLogger(__name__)
@@ -111,12 +111,14 @@ class StageInput(NamedTuple):
     Attributes:
         jobs: at the stage's size.
         images: initial image of each job.
+        detail_images: images that the content of each job is mixed with: see `make_problem`.
         statuses: reason to stop of the jobs that ended at an earlier stage; None for the others.
         evaluations: number of evaluations at earlier stages.
     """
 
     jobs: list[Job]
     images: list[AnyImage]
+    detail_images: list[AnyImage]
     statuses: list[Status | None]
     evaluations: int
 
@@ -167,7 +169,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
     windows = _windows(jobs, stages, plan) if snapshot is None or changed else snapshot.windows
     # Of the finished stages. A run that is resumed by force can have fewer stages.
     histories: list[tuple[History, ...]] = [] if snapshot is None else snapshot.histories[: len(stages) - 1]
-    outcome = None
+    outcome, detail_images = None, None
     with stop_flag() as stop:
         for index in range(len(histories), len(stages)):
             stage, resumed, snapshot = stages[index], snapshot, None
@@ -179,15 +181,17 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             images = [
                 restore_fixed_pixels(jnp.asarray(image), job) for image, job in zip(images, stage_jobs, strict=True)
             ]
+            if detail_images is None or not stage.continues:
+                detail_images = images
             statuses: list[Status | None] = [None] * len(jobs)
             if outcome is not None:
                 statuses = [_final(status) for status in outcome.statuses]
 
-            def report(window, weights, run_state, draft, index=index, starts=images) -> Status | Revision | None:
+            def report(window, weights, run_state, index=index, starts=detail_images) -> Status | Revision | None:
                 nonlocal jobs, save, run_fingerprint
                 seconds = time.perf_counter() - start_time
                 all_windows = [*windows[:index], window, *windows[index + 1 :]]
-                snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds, draft=draft)
+                snapshot = Snapshot(index, starts, histories, all_windows, weights, run_state, seconds)
                 answer = None if plan.callback is None else plan.callback(snapshot)
                 if isinstance(answer, Revision) and stop.status is None:
                     jobs, run_fingerprint = [answer.job], {**run_fingerprint, **answer.fingerprint}
@@ -200,9 +204,13 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
                     save(snapshot, status is not None)
                 return status
 
-            stage = stage._replace(objective=dataclasses.replace(stage.objective, window=windows[index]))
+            taken = [max(map(len, rows)) for rows in histories]
+            stage = stage._replace(
+                objective=dataclasses.replace(stage.objective, window=windows[index]),
+                steps=steps_of(stages, index, taken),
+            )
             _log_stage(index, stages, sizes, stage.objective)
-            begin = StageInput(stage_jobs, images, statuses, sum(max(map(len, rows)) for rows in histories))
+            begin = StageInput(stage_jobs, images, detail_images, statuses, sum(taken))
             work = functools.partial(_run_stage, begin, stage, plan, resumed, report)
             # A window at least as large as a device's shard is the same as no window.
             side = max(shard_size(_largest(sizes), stage.objective))
@@ -248,11 +256,10 @@ def _run_stage(
     stage = stage._replace(objective=objective)
     canvas = scaled_size(*plan.canvas, stage.factor)
     prepare = functools.partial(make_problem, params=plan.params, stage=stage, mesh=plan.mesh, min_canvas=canvas)
-    given = stage.fixed_weights if resumed is None else resumed.weights
-    pixels, problem = prepare(begin.jobs, begin.images, weights=given)
-    draft = objective if stage.draft is None else draft_objective(objective, stage.draft)
-    pauses = () if stage.draft is None else checkpoints(stage.steps)
-    limits = Limits(stage.steps, plan.tolerance, plan.callback_every, begin.evaluations, pauses)
+    weights = stage.fixed_weights if resumed is None else resumed.weights
+    pixels, problem = prepare(begin.jobs, begin.images, weights=weights, detail_images=begin.detail_images)
+    tolerance = max(plan.tolerance, draft.TOLERANCE) if stage.is_draft else plan.tolerance
+    limits = Limits(stage.steps, tolerance, plan.callback_every, begin.evaluations)
     if resumed is None:
         state = init_unchecked(pixels, stage.optimizer)
         ended = [None if status is None else image for status, image in zip(begin.statuses, begin.images, strict=True)]
@@ -261,49 +268,22 @@ def _run_stage(
     else:
         run = restore_state(resumed, pixels, stage.optimizer, limits.steps)
     del pixels
-    weights = problem.weights
-    # None unless the evaluations are those of a draft.
-    progress = None if resumed is None or resumed.draft is None else Progress(*resumed.draft)
-
-    def make(objective: Objective) -> ProblemMaker:
-        return problem.with_weights(weights, objective)
-
-    def measured(run: RunState) -> Progress:
-        return measure(result_image(run.state), *(make(each)(run.powers) for each in (draft, objective)))
-
-    def present_problem() -> ProblemMaker:
-        return make(objective if progress is None else draft)
-
-    def ends_draft(run: RunState) -> bool:
-        """Return True, once, where the exact evaluations begin."""
-        nonlocal progress
-        if progress is None or run.done not in pauses:
-            return False
-        before, progress = progress, None
-        if run.done < stage.steps - 1:
-            after = measured(run)
-            progress = after if agrees(before, after, [status is None for status in run.statuses]) else None
-        return progress is None
+    weights, first = problem.weights, problem.with_weights(problem.weights)
 
     def on_chunk(run: RunState) -> Status | ProblemMaker | None:
-        nonlocal problem, weights, progress
-        answer = report(objective.window, weights, run, progress)
+        nonlocal problem, weights
+        answer = report(objective.window, weights, run)
         if not isinstance(answer, Revision):
-            return present_problem() if answer is None and ends_draft(run) else answer
+            return answer
         if answer.numbers:
             weights = problem.reweigh(answer.job)
         else:
-            _, problem = prepare([resize_job(answer.job, stage.factor)], begin.images)
+            job = resize_job(answer.job, stage.factor)
+            _, problem = prepare([job], begin.images, detail_images=begin.detail_images)
             weights = problem.weights
-        progress = None if progress is None else measured(run)
-        return present_problem()
+        return problem.with_weights(weights)
 
-    if stage.draft is not None and resumed is None:
-        progress = measured(run)
-    if ends_draft(run):
-        # The run was saved before it ended.
-        run = restarted(run, stage.optimizer)
-    images, rows, ends = minimize(run, present_problem(), limits, on_chunk)
+    images, rows, ends = minimize(run, first, limits, on_chunk)
     sizes = [content_size(job) for job in begin.jobs]
     return StageResult([_without_canvas(*pair) for pair in zip(images, sizes, strict=True)], rows, ends, weights)
 

@@ -45,9 +45,8 @@ class RunOptions(LossOptions):
     """Evaluations of a finish after each scale, besides `steps`, which replaces specks and double contours by strokes.
     12 is enough; many more draw a fine hatching. 0: no finish."""
     draft: Draft = option("auto", lambda name, value: check_choice(value, name, get_args(Draft)))
-    """Precision of the first evaluations of each size, as long as they make progress; the last are in `precision`.
-    none: all are in `precision`. auto: none on CPUs, and on GPUs and TPUs bfloat16 if a size is large enough for that
-    to save time."""
+    """Precision of the first evaluations of each size, until the loss hardly falls; the last are in `precision`.
+    none: all are in `precision`. auto: bfloat16 on GPUs, if a size is large enough for that to save time, or none."""
     share: float = option(SHARE, validate.check_share)
     """Fraction of `steps` for the full size if there are several scales, above 0, at most 1.
     The coarser scales divide the other steps equally."""

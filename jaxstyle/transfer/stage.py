@@ -9,7 +9,7 @@ import optax
 from jaxstyle.objective.base import LossWeights, Objective, direct
 from jaxstyle.objective.targets import StyleStatistics
 from jaxstyle.transfer import finish
-from jaxstyle.transfer.draft import draft_precision
+from jaxstyle.transfer.draft import draft_objective, draft_precision, exact_steps
 from jaxstyle.transfer.job import Job, content_size, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
 from jaxstyle.transfer.settings import Settings
@@ -36,7 +36,8 @@ class Stage(NamedTuple):
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
         runs: how often the compiled program is used, such as for the frames of a scene.
         style: statistics of the style of all jobs, from `measure_style`; None to measure them.
-        draft: precision of the first evaluations: see `draft.py`; None for that of the objective.
+        is_draft: True for the first evaluations of the next stage, in a cheap precision: see `draft.py`.
+        continues: True if the stage before is its draft: it takes the steps that are left of that, too.
     """
 
     factor: float
@@ -49,7 +50,8 @@ class Stage(NamedTuple):
     fixed_weights: LossWeights | None = None
     runs: int = 1
     style: StyleStatistics | None = None
-    draft: Precision | None = None
+    is_draft: bool = False
+    continues: bool = False
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
@@ -72,9 +74,26 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
         # A picture as the start has finer strokes in the place of details, like that of a scale before.
         detail = settings.detail if number or not isinstance(settings.init, str) else None
         for stage in (full._replace(steps=scale.steps), *finishes):
-            draft = draft_precision(settings, (scale.height, scale.width), stage.steps)
-            stages.append(stage._replace(factor=scale.factor, detail=detail, draft=draft))
+            precision = draft_precision(settings, (scale.height, scale.width), stage.steps)
+            stages.extend(_with_draft(stage._replace(factor=scale.factor, detail=detail), precision))
     return stages
+
+
+def _with_draft(stage: Stage, precision: Precision | None) -> list[Stage]:
+    """Return a stage, after a draft of it in this precision if there is one."""
+    if precision is None:
+        return [stage]
+    steps = exact_steps(stage.steps)
+    objective = draft_objective(stage.objective, precision)
+    draft = stage._replace(steps=stage.steps - steps, objective=objective, is_draft=True)
+    # The surrogate is for starts that are far from the style.
+    return [draft, stage._replace(steps=steps, whitening=0.0, continues=True)]
+
+
+def steps_of(stages: Sequence[Stage], index: int, taken: Sequence[int]) -> int:
+    """Return the maximum number of evaluations of a stage, from those that each stage before has taken."""
+    stage = stages[index]
+    return stage.steps + (stages[index - 1].steps - taken[index - 1] if stage.continues else 0)
 
 
 def full_size_stages(settings: Settings) -> list[Stage]:

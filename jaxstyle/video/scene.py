@@ -112,9 +112,10 @@ def start_scene(frame: AnyImage, options: Options) -> tuple[Scene, Result]:
 
     plan = options.plan._replace(init=settings.init, callback=record)
     (result,) = run_jobs([job], stages, plan)
-    later = _later_stages(settings, len(stages))
+    later = _later_stages(settings, stages)
+    exact = [index for index, stage in enumerate(stages) if not stage.is_draft]
     # A run that was stopped early has not reached the last stages.
-    last = [seen.get(index, seen[max(seen)]) for index in range(len(stages) - len(later), len(stages))]
+    last = [seen.get(index, seen[max(seen)]) for index in exact[-len(later) :]]
     stages = tuple(
         stage._replace(fixed_weights=_with_stability(*pair, options.stability))
         for stage, pair in zip(later, last, strict=True)
@@ -157,7 +158,7 @@ def restore_scene(state: VideoState, first: AnyImage, last: Sequence[AnyImage], 
         InputError: for a state of other settings.
     """
     job, _ = _job(first, options)
-    stages = _later_stages(options.settings, len(stages_of([job], options.settings)))
+    stages = _later_stages(options.settings, stages_of([job], options.settings))
     if len(stages) != len(state.weights):
         raise InputError(f"the state has {len(state.weights)} stages, expected {len(stages)}: go on with its settings")
     fixed = [stage._replace(fixed_weights=weights) for stage, weights in zip(stages, state.weights, strict=True)]
@@ -216,13 +217,13 @@ def _restored(result: Result, frame: AnyImage, color: Color) -> Result:
     return result._replace(image=restore(result.image, frame, color))
 
 
-def _later_stages(settings: Settings, count: int) -> list[Stage]:
-    """Return the stages of a later frame, at full size, whose first frame has `count` stages."""
+def _later_stages(settings: Settings, first: Sequence[Stage]) -> list[Stage]:
+    """Return the stages of a later frame, at full size, from those of the first frame."""
     full, *finishes = full_size_stages(dataclasses.replace(settings, temporal_weight=1.0))
     budget = max(2, int(LATER * (settings.steps + settings.finish)))
     finish = min(settings.finish, budget // 2)
     # Like the last of several scales, each frame starts from a picture whose finer details are strokes.
-    detail = settings.detail if count > 1 + len(finishes) else None
+    detail = settings.detail if first[0].factor != 1 else None
     # The surrogate is for starts that are far from the style.
     gram = full._replace(steps=budget - finish, whitening=0.0)
     stages = [gram, *(stage._replace(steps=finish) for stage in finishes)]

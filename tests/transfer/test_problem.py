@@ -22,9 +22,7 @@ def test_previous_frames_of_a_batch_are_those_of_each_job(tiny_params):
 
     def evaluate(jobs, starts):
         pixels, problem = make_problem(jobs, starts, tiny_params, stage, None)
-        params, targets, weights, objective, _ = problem.with_weights(problem.weights, stage.objective)(
-            [0.0] * len(jobs)
-        )
+        params, targets, weights, objective, _ = problem.with_weights(problem.weights)([0.0] * len(jobs))
 
         def one(pixels, targets, weights):
             return compiled_value_and_grad(pixels, params, targets, weights, objective)

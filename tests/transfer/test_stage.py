@@ -21,7 +21,7 @@ SIZE = (300, 400)
 def problem_of(jobs, starts, params, stage):
     """The problem of a stage, with its whole whitening."""
     _, prepared = make_problem(jobs, starts, params, stage, None)
-    return prepared.with_weights(prepared.weights, stage.objective)([1.0] * len(jobs))
+    return prepared.with_weights(prepared.weights)([1.0] * len(jobs))
 
 
 @pytest.mark.parametrize(
