@@ -1,8 +1,8 @@
 """Does a run that begins in bfloat16 end at the loss of one in float32?
 
-Runs of the preset `gram` in float32 alone, in bfloat16 alone, and in bfloat16 for as long as it agrees (`draft`), with
-the same number of evaluations. Compared is the loss of the saved picture, in float32, on any device: a CPU computes
-bfloat16 by rounding, which is slow, but gives the same numbers.
+Runs of the preset `gram` in float32 alone, in bfloat16 alone, and with a draft in bfloat16, with the same number of
+evaluations. Compared is the loss of the saved picture, in float32, on any device: a CPU computes bfloat16 in float32
+and rounds, which is slow, but similar.
 
 `FOLDER` contains `content_NAME.jpg` and `style_NAME.jpg`; a pair is written `CONTENT+STYLE`.
 

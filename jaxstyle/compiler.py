@@ -1,5 +1,6 @@
 """Compiler options, and the cache on disk by which only the first run of a size waits for the compiler."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -69,14 +70,15 @@ class Compiled(Generic[P, R]):
 
 # Programs that compile faster are not stored.
 MIN_COMPILE_SECONDS = 0.2
-# Limit of the size of all stored programs.
-MAX_CACHE_BYTES = 2_000_000_000
+# Limit of the size of all stored programs, unless JAX has one of its own, and JAX's value for none.
+MAX_CACHE_BYTES, NO_LIMIT = 2_000_000_000, -1
 
 
 def enable_compilation_cache(where: str = "auto") -> Path | None:
     """Store the programs that this process compiles, and load those that are stored. Changes JAX's settings.
 
-    The folder holds at most `MAX_CACHE_BYTES`; programs that were not used for the longest time are removed.
+    The folder holds at most `MAX_CACHE_BYTES`, or JAX's own limit; programs that were not used for the longest time are
+    removed. A folder of JAX's own setting keeps its own limit.
 
     Programs of another version, device or processor are never loaded: JAX's file names depend on these.
 
@@ -122,13 +124,16 @@ def _stamp_programs(folder: Path) -> None:
     """Write the time of last use of programs that were stored without a limit of size: JAX needs one of each."""
     for program in folder.glob("*-cache"):
         stamp = program.with_name(program.name.removesuffix("-cache") + "-atime")
-        if not stamp.exists():
-            stamp.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
+        # Another process may remove the program at any moment.
+        with contextlib.suppress(FileNotFoundError):
+            if not stamp.exists():
+                stamp.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
 
 
 def _store_in(folder: Path | None) -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
+    if jax.config.jax_compilation_cache_max_size == NO_LIMIT:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
     jax.config.update("jax_compilation_cache_dir", folder and str(folder))
     # Otherwise JAX keeps using the folder of its first compilation.
     compilation_cache.reset_cache()

@@ -117,14 +117,14 @@ def completed_fraction(scales: Sequence[Scale], index: int, steps: int) -> float
     Args:
         scales: of the run.
         index: of the current scale; those before it count as done, even if they converged early.
-        steps: taken at the current scale.
+        steps: taken at the current scale; after a draft that ended early there are more than the scale's.
 
     Example:
         >>> completed_fraction(pyramid(256, 256, 100), index=1, steps=0)
         0.2
     """
     costs = [float(scale.height) * scale.width * scale.steps for scale in scales]
-    return (sum(costs[:index]) + costs[index] * steps / scales[index].steps) / sum(costs)
+    return (sum(costs[:index]) + costs[index] * min(1.0, steps / scales[index].steps)) / sum(costs)
 
 
 def _divide_steps(steps: int, count: int, share: float) -> tuple[int, ...]:

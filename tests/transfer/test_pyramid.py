@@ -117,3 +117,8 @@ def test_the_fraction_counts_pixels():
         done += scales[k].height * scales[k].width
         assert completed_fraction(scales, k, taken) == pytest.approx(done / total)
     assert done == total
+
+
+def test_a_scale_that_takes_more_steps_than_its_own_is_done():
+    scales = pyramid(256, 256, 100)
+    assert completed_fraction(scales, len(scales) - 1, 200) == 1.0
