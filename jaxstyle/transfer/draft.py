@@ -11,7 +11,7 @@ import math
 import jax
 
 from jaxstyle.objective.base import Objective
-from jaxstyle.transfer.settings import Settings
+from jaxstyle.transfer.settings import Draft, Settings
 from jaxstyle.vgg.layers import Precision
 
 # A draft ends when its loss decreases by at most this fraction per evaluation.
@@ -25,13 +25,18 @@ MIN_STEPS = 10
 MIN_PIXELS = 100_000_000
 
 
+def device_draft(settings: Settings) -> Draft:
+    """Return the settings' draft; `"none"` for `"auto"` where no stage has one on this device."""
+    # CPUs compute bfloat16 in float32, and the time of a TPU has not been measured.
+    is_fast = jax.devices()[0].platform == "gpu" and settings.precision == "highest"
+    return "none" if settings.draft == "auto" and not is_fast else settings.draft
+
+
 def draft_precision(settings: Settings, size: tuple[int, int], steps: int) -> Precision | None:
     """Return the precision in which a stage of this size and length begins; None for that of its result."""
-    draft = settings.draft
+    draft = device_draft(settings)
     if draft == "auto":
-        # CPUs compute bfloat16 in float32, and the time of a TPU has not been measured.
-        is_fast = jax.devices()[0].platform == "gpu" and settings.precision == "highest"
-        draft = "bfloat16" if is_fast and math.prod(size) * steps >= MIN_PIXELS else "none"
+        draft = "bfloat16" if math.prod(size) * steps >= MIN_PIXELS else "none"
     return None if draft in ("none", settings.precision) or steps < MIN_STEPS else draft
 
 

@@ -101,6 +101,8 @@ def with_checkpoint(
     # The window does not change the result, so it is excluded; the snapshot stores the windows used.
     ignored = ("window", "shards", "name", "source")
     parts = {name: value for name, value in settings.parts().items() if name not in ignored}
+    # Another device may have other stages.
+    parts["draft"] = draft.device_draft(settings)
     parts |= dict(arguments) | {"params": plan.params, "mesh": shards_of(plan.mesh)}
     return plan._replace(checkpoint=checkpoint, fingerprint=fingerprint(**parts))
 

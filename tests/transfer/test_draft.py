@@ -140,6 +140,18 @@ def test_a_killed_run_goes_on_bit_identically(run, tmp_path, evaluations):
     np.testing.assert_array_equal(np.stack(again.losses), np.stack(expected.losses))
 
 
+def test_a_run_with_a_draft_is_not_resumed_on_a_device_without(run, tmp_path, monkeypatch):
+    checkpoint = js.Checkpoint(tmp_path / "run", every=0)
+    with monkeypatch.context() as changed:
+        changed.setattr(draft, "MIN_PIXELS", 0)
+        changed.setattr(draft.jax, "devices", lambda: [SimpleNamespace(platform="gpu", device_kind="GPU")])
+        # The whole picture is evaluated at once: what memory a GPU has is not known here.
+        stopped = run(checkpoint=checkpoint, callback=lambda progress: True, window="whole")
+    assert stopped.status is js.Status.STOPPED
+    with pytest.raises(js.InputError, match="of a run with other draft"):
+        run(checkpoint=dataclasses.replace(checkpoint, resume=True), window="whole")
+
+
 def test_a_batch_is_drafted_like_its_pictures(run):
     other = js.white_noise(5, 64, 72)
     for content, result in zip((CONTENT, other), run(CONTENT, other, draft="bfloat16"), strict=True):
