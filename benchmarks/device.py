@@ -24,9 +24,10 @@ import numpy as np
 
 import jaxstyle as js
 from benchmarks import DATA, arguments, device_report, rates, record
+from benchmarks.losses import saved_losses
 from jaxstyle.compiler import COMPILER_OPTIONS
 from jaxstyle.objective.evaluate import compiled_value_and_grad
-from jaxstyle.typing import Image, Params
+from jaxstyle.typing import Params
 from jaxstyle.vgg.layers import Precision
 
 # Gradients in float64, which `python -m benchmarks.device_reference` writes.
@@ -205,7 +206,7 @@ def one_picture(precision: Precision, params: Params, options: argparse.Namespac
         "evaluations": second.evaluations,
         "first_seconds": first.seconds,
         "seconds": second.seconds,
-        "loss": _exact_loss(second.image, content, style, params),
+        "loss": float(saved_losses(second.image, content, style, params, js.preset("gatys-notebook")).total),
     }
 
 
@@ -224,14 +225,6 @@ def batch(precision: Precision, params: Params, options: argparse.Namespace) -> 
 
     first, second = run(), run()
     return {"size": size, "evaluations": min(100, options.steps), "first_seconds": first, "seconds": second}
-
-
-def _exact_loss(image: Image, content: Image, style: Image, params: Params) -> float:
-    """The loss of a saved picture in float32."""
-    objective = js.preset("gatys-notebook").objective
-    targets = js.make_targets(params, content, [style], objective)
-    saved = jnp.round(255 * image) / 255
-    return float(js.value_and_grad(saved, params, targets, js.LossWeights(), objective)[0].total)
 
 
 def main(argv: list[str] | None = None) -> None:

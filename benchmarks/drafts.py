@@ -15,26 +15,16 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-
 import jaxstyle as js
 from benchmarks import arguments, record
+from benchmarks.losses import saved_losses
 from benchmarks.optimizers import FULL, Run, files
-from jaxstyle.typing import Image, Params
 
 METHODS: dict[str, dict[str, Any]] = {
     "float32": {"draft": "none"},
     "bfloat16": {"draft": "none", "precision": "bfloat16"},
     "bfloat16, then float32": {"draft": "bfloat16"},
 }
-
-
-def saved_loss(image: Image, content: Image, style: Image, params: Params) -> float:
-    """The loss of the picture as it is saved, in float32."""
-    settings = js.preset("gram")
-    targets = js.make_targets(params, content, [style], settings.objective)
-    saved = jnp.round(255 * image) / 255
-    return float(js.value_and_grad(saved, params, targets, settings.weights, settings.objective)[0].total)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -47,7 +37,7 @@ def measure(options: argparse.Namespace) -> None:
             stylized = js.stylize(
                 content, style, params=params, preset="gram", steps=options.steps, tolerance=0.0, **changes
             )
-            loss = saved_loss(stylized.image, content, style, params)
+            loss = float(saved_losses(stylized.image, content, style, params, js.preset("gram")).total)
             result["runs"].append({"pair": pair, "size": size, "method": method, "loss": loss})
             record.write(options.name, result)
             print(f"{pair} {size} {method}: {loss:,.0f}", flush=True)

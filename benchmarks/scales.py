@@ -13,11 +13,11 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 import jaxstyle as js
 from benchmarks import arguments, record
+from benchmarks.losses import saved_losses
 from benchmarks.optimizers import FULL, Run, files
 from jaxstyle.transfer.pyramid import Scale, ScaleCount, pyramid
 
@@ -53,9 +53,7 @@ def measure(images: Path, pairs: list[str], sizes: list[int], steps: int, name: 
         if scales != 1 and len(plan(steps=total)) == 1:
             raise js.InputError(f"{pair} at {size} pixels has only one scale, expected a larger size or more steps")
         stylized = js.stylize(content, style, settings, params=params, scales=scales, steps=total, tolerance=0.0)
-        targets = js.make_targets(params, content, [style], settings.objective)
-        saved = jnp.round(stylized.image * 255) / 255
-        losses, _ = js.value_and_grad(saved, params, targets, settings.weights, settings.objective)
+        losses = saved_losses(stylized.image, content, style, params, settings)
         run = {
             "pair": pair,
             "size": size,

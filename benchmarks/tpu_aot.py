@@ -153,9 +153,10 @@ def table(result: Run) -> str:
         chips = run["rows"] * run["columns"]
         window = "" if run["window"] is None else f", windows of {run['window']}"
         head = [f"{chips} {run['chip']}" + (f" ({run['rows']}x{run['columns']})" if chips > 1 else "")]
+        # Runs of before do not name it.
         precision = run.get("precision", "highest")
-        window += "" if precision == "highest" else f", {precision}"
-        head += [f"{run['side']}²{window}, {run['memory_size']} pairs", "yes" if run["fits"] else "no"]
+        precision = "" if precision == "highest" else f", {precision}"
+        head += [f"{run['side']}²{window}{precision}, {run['memory_size']} pairs", "yes" if run["fits"] else "no"]
         if "refused" in run:
             rows.append([*head, None, f"{run['chip_bytes'] / 1e9:.1f}", *[None] * 7, f"{run['compile_seconds']:.0f} s"])
             continue

@@ -132,6 +132,7 @@ def _stamp_programs(folder: Path) -> None:
 
 def _store_in(folder: Path | None) -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+    # JAX does not declare its settings.
     if jax.config.jax_compilation_cache_max_size == NO_LIMIT:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
     jax.config.update("jax_compilation_cache_dir", folder and str(folder))

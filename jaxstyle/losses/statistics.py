@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxstyle.errors import InputError
 from jaxstyle.image.canvas import Placement, area, mask_outside, sides
 from jaxstyle.typing import AnyFeatures, Extent, Features, Gram, Image, Scalar
-from jaxstyle.vgg.layers import at_least_float32
+from jaxstyle.vgg.layers import at_least_float32, sum_type
 
 # Measures of smoothness: see `variation_sum`.
 Variation = Literal["squared", "absolute", "nine-point"]
@@ -32,8 +32,9 @@ def outer_products(features: Features) -> Gram:
         Differentiable in reverse mode.
     """
     flat = features.reshape(-1, features.shape[-1])
-    dtype = jnp.float32 if flat.dtype == jnp.bfloat16 else flat.dtype
-    return jnp.einsum("pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
+    return jnp.einsum(
+        "pc,pd->cd", flat, flat, precision=lax.Precision.HIGHEST, preferred_element_type=sum_type(flat.dtype)
+    )
 
 
 def _outer_products_forward(features):

@@ -40,7 +40,7 @@ from jaxstyle.transfer.pyramid import scaled_size
 from jaxstyle.transfer.result import Result
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.transfer.signals import stop_flag
-from jaxstyle.transfer.stage import Stage, scales_of, steps_of, with_algorithm
+from jaxstyle.transfer.stage import Stage, continues_draft, scales_of, steps_of, with_algorithm
 from jaxstyle.typing import AnyImage, Image, Params
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             images = [
                 restore_fixed_pixels(jnp.asarray(image), job) for image, job in zip(images, stage_jobs, strict=True)
             ]
-            if detail_images is None or not stage.continues:
+            if detail_images is None or not continues_draft(stages, index):
                 detail_images = images
             statuses: list[Status | None] = [None] * len(jobs)
             if outcome is not None:

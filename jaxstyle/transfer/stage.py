@@ -37,7 +37,6 @@ class Stage(NamedTuple):
         runs: how often the compiled program is used, such as for the frames of a scene.
         style: statistics of the style of all jobs, from `measure_style`; None to measure them.
         is_draft: True for the first evaluations of the next stage, in a cheap precision: see `draft.py`.
-        continues: True if the stage before is its draft: it takes the steps that are left of that, too.
     """
 
     factor: float
@@ -51,7 +50,6 @@ class Stage(NamedTuple):
     runs: int = 1
     style: StyleStatistics | None = None
     is_draft: bool = False
-    continues: bool = False
 
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
@@ -87,13 +85,24 @@ def _with_draft(stage: Stage, precision: Precision | None) -> list[Stage]:
     objective = draft_objective(stage.objective, precision)
     draft = stage._replace(steps=stage.steps - steps, objective=objective, is_draft=True)
     # The surrogate is for starts that are far from the style.
-    return [draft, stage._replace(steps=steps, whitening=0.0, continues=True)]
+    return [draft, stage._replace(steps=steps, whitening=0.0)]
+
+
+def continues_draft(stages: Sequence[Stage], index: int) -> bool:
+    """Return True if the stage before is the draft of this one."""
+    return index > 0 and stages[index - 1].is_draft
 
 
 def steps_of(stages: Sequence[Stage], index: int, taken: Sequence[int]) -> int:
-    """Return the maximum number of evaluations of a stage, from those that each stage before has taken."""
-    stage = stages[index]
-    return stage.steps + (stages[index - 1].steps - taken[index - 1] if stage.continues else 0)
+    """Return the maximum number of evaluations of a stage: its own, and those that its draft has not taken.
+
+    Args:
+        stages: of the run.
+        index: of the stage.
+        taken: number of evaluations of each stage before.
+    """
+    left = stages[index - 1].steps - taken[index - 1] if continues_draft(stages, index) else 0
+    return stages[index].steps + left
 
 
 def full_size_stages(settings: Settings) -> list[Stage]:

@@ -1,7 +1,7 @@
 """3x3 convolution and 2x2 pooling with hand-written gradients, for speed and memory."""
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -151,7 +151,12 @@ def _direct_convolution(x, kernel, precision):
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return an array in a type for sums: bfloat16 becomes float32."""
-    return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
+    return x.astype(sum_type(x.dtype))
+
+
+def sum_type(dtype: Any) -> Any:
+    """Return the type for sums of numbers of a type."""
+    return jnp.dtype(jnp.float32) if dtype == jnp.bfloat16 else dtype
 
 
 def pool(x: Features, pooling: Pooling) -> Float[Array, "{x.shape[0]//2} {x.shape[1]//2} c"]:

@@ -11,7 +11,7 @@ import jaxstyle as js
 from jaxstyle.transfer import draft
 from jaxstyle.transfer.draft import MIN_PIXELS, MIN_STEPS, draft_objective, draft_precision, exact_steps
 from jaxstyle.transfer.job import make_job
-from jaxstyle.transfer.stage import stages_of, steps_of
+from jaxstyle.transfer.stage import continues_draft, stages_of, steps_of
 from jaxstyle.transfer.summary import final_loss
 
 CONTENT, STYLE = js.white_noise(1, 64, 72), js.white_noise(2, 70, 64)
@@ -45,9 +45,9 @@ def exact_loss(image, settings, params):
 def test_a_cpu_has_no_draft_unless_asked_for():
     settings = js.Settings()
     assert draft_precision(settings, (4096, 4096), 100) is None
-    asked = dataclasses.replace(settings, draft="bfloat16")
-    assert draft_precision(asked, (64, 64), MIN_STEPS) == "bfloat16"
-    assert draft_precision(asked, (64, 64), MIN_STEPS - 1) is None
+    explicit = dataclasses.replace(settings, draft="bfloat16")
+    assert draft_precision(explicit, (64, 64), MIN_STEPS) == "bfloat16"
+    assert draft_precision(explicit, (64, 64), MIN_STEPS - 1) is None
 
 
 @pytest.mark.usefixtures("gpu")
@@ -71,7 +71,7 @@ def test_every_size_and_its_finish_begin_with_a_draft():
     precisions = [stage.objective.precision for stage in stages]
     assert precisions == ["bfloat16", "highest"] * 4
     assert [stage.is_draft for stage in stages] == [True, False] * 4
-    assert [stage.continues for stage in stages] == [False, True] * 4
+    assert [continues_draft(stages, index) for index in range(8)] == [False, True] * 4
     assert sum(stage.steps for stage in stages) == 40 + 2 * settings.finish
     for before, stage in zip(stages[::2], stages[1::2], strict=True):
         assert stage.steps == exact_steps(before.steps + stage.steps)
