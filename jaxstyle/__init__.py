@@ -29,7 +29,8 @@ from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.mesh import gather, make_mesh, on_mesh, replicated, shard
-from jaxstyle.objective.targets import Targets, make_targets, whiten
+from jaxstyle.objective.perceptual import perceptual_loss
+from jaxstyle.objective.targets import StyleStatistics, Targets, make_targets, style_statistics, whiten
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs
@@ -44,7 +45,7 @@ from jaxstyle.vgg.weights import load_params
 from jaxstyle.video.state import VideoState, load_video_state, save_video_state
 from jaxstyle.video.stylize_video import stylize_video
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 # Aliases of earlier names.
 spread = shard
 Preset = Settings
@@ -65,6 +66,7 @@ __all__ = [
     "Settings",
     "State",
     "Status",
+    "StyleStatistics",
     "Targets",
     "VideoState",
     "Warped",
@@ -87,6 +89,7 @@ __all__ = [
     "make_targets",
     "on_canvas",
     "on_mesh",
+    "perceptual_loss",
     "preset",
     "read_recipe",
     "regions_of",
@@ -99,6 +102,7 @@ __all__ = [
     "step",
     "style_loss",
     "style_mosaic",
+    "style_statistics",
     "stylize",
     "stylize_batch",
     "stylize_video",

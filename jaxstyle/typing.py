@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 Image = Float[Array, "height width 3"]
 # An image whose size is independent of the other arguments' sizes; from outside it may be a NumPy array.
 AnyImage = Float[Array | np.ndarray, "_ _ 3"]
+# An image, or images with any leading axes.
+ImageBatch = Float[Array, "*batch height width 3"]
 # A batch of images.
 Images = Float[Array, "batch height width 3"]
 # Height and width of an image on a larger canvas: see `canvas.py`.

@@ -36,6 +36,8 @@ def check_seed(seed: Any) -> None:
 def check_array(array: Any, name: str, expected: str, advice: str = "") -> None:
     """Raise InputError unless `array` is an array, or a tracer, that JAX can read; `expected` describes it."""
     if not isinstance(array, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        # Arrays of other libraries, such as PyTorch.
+        advice = ": numpy.asarray makes one" if hasattr(array, "__array__") else advice
         raise InputError(f"{name} is {quote(array)}, expected {expected}{advice}")
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, expected {expected}: array.filled(value) makes one")
@@ -44,32 +46,46 @@ def check_array(array: Any, name: str, expected: str, advice: str = "") -> None:
         raise InputError(f"{name} has byte order {array.dtype.str}, expected {expected}: array.astype({str(native)!r})")
 
 
-def check_image(image: Any, name: str = "image", min_side: int = 1) -> None:
+def check_image(image: Any, name: str = "image", min_side: int = 1, *, batch: bool = False) -> None:
     """Raise InputError unless `image` is a `(H, W, 3)` float32 array; values outside [0, 1] are allowed.
 
     Args:
         image: an array, or a tracer.
         name: name of the image in the message.
         min_side: smallest height and width in pixels.
+        batch: True if leading axes are allowed.
 
     Raises:
         InputError: for another shape or dtype, or a side below `min_side`.
     """
-    check_array(image, name, "an array of pixels", ": load_image reads a file")
+    check_array(image, name, "an array of pixels", ": load_image reads a file or a PIL image")
     shape = tuple(image.shape)
-    if len(shape) != 3 or shape[2] != 3:
-        raise InputError(f"{name} has shape {shape}, expected (height, width, 3): RGB without alpha or batch axis")
+    if shape[-1:] != (3,) or len(shape) < 3 or (len(shape) > 3 and not batch):
+        axes = "(..., height, width, 3)" if batch else "(height, width, 3)"
+        raise InputError(f"{name} has shape {shape}, expected {axes}: {_shape_advice(shape)}")
+    height, width = shape[-3:-1]
     # float64 counts as float32 where JAX makes it so.
     dtype = jnp.result_type(image) if image.dtype == np.float64 else image.dtype
     if dtype != jnp.float32:
         raise InputError(
             f"{name} has dtype {dtype}, expected float32 in [0, 1]: convert it (8-bit pixels are divided by 255)"
         )
-    if min(shape[:2]) < min_side:
+    if min(height, width) < min_side:
         raise InputError(
-            f"{name} is {shape[1]}x{shape[0]} pixels, expected at least {min_side} a side for these layers: "
+            f"{name} is {width}x{height} pixels, expected at least {min_side} a side for these layers: "
             "use a larger image or shallower layers"
         )
+
+
+def _shape_advice(shape: tuple[int, ...]) -> str:
+    """What to do with pixels of a wrong shape."""
+    if len(shape) > 2 and shape[-3] == 3 and shape[-1] != 3:
+        return "moveaxis(image, -3, -1) puts the channels last"
+    if len(shape) > 3 and shape[-1] == 3:
+        return "one image without a batch axis"
+    if shape[-1:] == (4,):
+        return "RGB without alpha, image[..., :3]"
+    return "RGB, for a gray image three equal channels"
 
 
 def check_range(image: Any, name: str = "image", min_side: int = 1) -> None:

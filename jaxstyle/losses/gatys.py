@@ -19,26 +19,26 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice
 from jaxstyle.image.canvas import Dim, area
 from jaxstyle.image.ops import check_array, check_image
 from jaxstyle.losses.statistics import Variation, check_same_shape, outer_products, variation_sum
-from jaxstyle.typing import Features, Gram, Image, Scalar
+from jaxstyle.typing import Features, Gram, Image, ImageBatch, Scalar
 
 Normalization = Literal["paper", "notebook"]
 
 
-def gram_matrix(features: Features) -> Gram:
+def gram_matrix(features: Float[Array, "*batch h w c"]) -> Float[Array, "*batch c c"]:
     """Compute the Gram matrix of a feature map, `G = F F^T / (h w)`: correlations of channels, without positions.
 
     Args:
-        features: `(h, w, c)`.
+        features: `(..., h, w, c)`.
 
     Returns:
-        `(c, c)`, symmetric, positive semidefinite, the same for any order of the positions; differentiable in reverse
-        mode.
+        `(..., c, c)`, symmetric, positive semidefinite, the same for any order of the positions; differentiable in
+        reverse mode.
 
     Raises:
         InputError: for anything but a feature map.
@@ -52,19 +52,23 @@ def gram_matrix(features: Features) -> Gram:
         Gatys et al., CVPR 2016, equation 3, divided by the number of positions.
     """
     _check_array(features, "features", ("h", "w", "c"))
-    return _gram_matrix(features)
+    return jax.vmap(gram_matrix)(features) if features.ndim > 3 else _gram_matrix(features)
 
 
-def content_loss(features: Features, target: Features, normalization: Normalization = "notebook") -> Scalar:
+def content_loss(
+    features: Float[Array, "*batch h w c"],
+    target: Float[Array, "*shared h w c"],
+    normalization: Normalization = "notebook",
+) -> Float[Array, "*batch"]:
     """Compute the squared distance of feature maps: `1/(C M) sum (F - P)^2`, or the paper's `1/2 sum (F - P)^2`.
 
     Args:
-        features: `(h, w, c)` of the image.
-        target: `(h, w, c)` of the content.
+        features: `(..., h, w, c)` of the image.
+        target: `(..., h, w, c)` of the content; without the first of the leading axes, it is shared along them.
         normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
-        A scalar, zero where the two are equal.
+        One number for each image, zero where the two are equal.
 
     Raises:
         InputError: for anything but feature maps of one shape, or an unknown normalization.
@@ -79,21 +83,26 @@ def content_loss(features: Features, target: Features, normalization: Normalizat
     """
     _check_array(features, "features", ("h", "w", "c"))
     _check_array(target, "target", ("h", "w", "c"))
-    check_same_shape(features.shape, target.shape)
+    check_same_shape(_shared_part(features, target), target.shape)
+    if features.ndim > 3:
+        each = functools.partial(content_loss, normalization=normalization)
+        return jax.vmap(each, in_axes=_axes(features, target))(features, target)
     height, width, channels = features.shape
     return _scaled_squares(features, target, content_scale((height, width, channels), normalization))
 
 
-def style_loss(gram: Gram, target: Gram, normalization: Normalization = "notebook") -> Scalar:
+def style_loss(
+    gram: Float[Array, "*batch c c"], target: Float[Array, "*shared c c"], normalization: Normalization = "notebook"
+) -> Float[Array, "*batch"]:
     """Compute the squared distance of Gram matrices: `1/C^4 sum (G - A)^2`, or the paper's `1/(4 C^2) sum (G - A)^2`.
 
     Args:
-        gram: `(c, c)` of the image, divided by positions: see `gram_matrix`.
-        target: `(c, c)` of the style.
+        gram: `(..., c, c)` of the image, divided by positions: see `gram_matrix`.
+        target: `(..., c, c)` of the style; without the first of the leading axes, it is shared along them.
         normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
-        A scalar, zero where the two are equal.
+        One number for each image, zero where the two are equal.
 
     Raises:
         InputError: for anything but square matrices of one shape, or an unknown normalization.
@@ -108,21 +117,24 @@ def style_loss(gram: Gram, target: Gram, normalization: Normalization = "noteboo
     """
     _check_array(gram, "gram", ("c", "c"))
     _check_array(target, "target", ("c", "c"))
-    check_same_shape(gram.shape, target.shape, "gram")
+    check_same_shape(_shared_part(gram, target), target.shape, "gram")
+    if gram.ndim > 2:
+        each = functools.partial(style_loss, normalization=normalization)
+        return jax.vmap(each, in_axes=_axes(gram, target))(gram, target)
     return _scaled_squares(gram, target, style_scale(len(gram), normalization))
 
 
-def total_variation(image: Image) -> Scalar:
+def total_variation(image: ImageBatch) -> Float[Array, "*batch"]:
     """Compute the total variation, `1/(H W) sum (x[i+1, j] - x[i, j])^2 + (x[i, j+1] - x[i, j])^2`.
 
     It is a penalty on noise. The square has a gradient everywhere, and the division makes the value independent of the
     image's size.
 
     Args:
-        image: `(H, W, 3)` in [0, 1].
+        image: `(..., H, W, 3)` in [0, 1].
 
     Returns:
-        A scalar, zero for a constant image.
+        One number for each image, zero for a constant one.
 
     Raises:
         InputError: for anything but an image.
@@ -132,8 +144,8 @@ def total_variation(image: Image) -> Scalar:
         >>> float(total_variation(jnp.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])))
         0.5
     """
-    check_image(image)
-    return _total_variation(image)
+    check_image(image, batch=True)
+    return jax.vmap(total_variation)(image) if image.ndim > 3 else _total_variation(image)
 
 
 # Compiled, so that they are fast without an outer `jit`, and transfer no constants to the device; inlined with one.
@@ -187,13 +199,24 @@ def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
     return (1.0 if kind == "squared" else 2 / 9) / area(height, width)
 
 
+def _shared_part(array: Array, target: Array) -> tuple[int, ...]:
+    """Shape of the array without the leading axes that its target lacks."""
+    return array.shape[max(0, array.ndim - target.ndim) :]
+
+
+def _axes(array: Array, target: Array) -> tuple[int, int | None]:
+    """Axes of the two to map over: the target may lack the array's first one."""
+    return 0, 0 if target.ndim == array.ndim else None
+
+
 def _check_array(array: Any, name: str, axes: tuple[str, ...]) -> None:
-    """Raise InputError unless `array` is of floats and has these axes, none of them empty; equal names, equal sizes."""
-    expected = f"an array ({', '.join(axes)}) of floats"
+    """Raise InputError unless `array` is of floats and ends with these axes, none empty; equal names, equal sizes."""
+    expected = f"an array (..., {', '.join(axes)}) of floats"
     check_array(array, name, expected)
     shape, dtype = array.shape, array.dtype
-    sizes = dict(zip(axes, shape, strict=False))
-    if len(shape) != len(axes) or 0 in shape or any(sizes[axis] != n for axis, n in zip(axes, shape, strict=True)):
+    ending = shape[-len(axes) :]
+    sizes = dict(zip(axes, ending, strict=False))
+    if len(shape) < len(axes) or 0 in ending or any(sizes[axis] != n for axis, n in zip(axes, ending, strict=True)):
         raise InputError(f"{name} has shape {tuple(shape)}, expected {expected}")
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"{name} has dtype {dtype}, expected {expected}")

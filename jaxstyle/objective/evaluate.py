@@ -27,9 +27,10 @@ from jaxstyle.objective.base import (
     check_weight_shapes,
     segments_of,
 )
+from jaxstyle.objective.batch import check_leading_axes, mapped_axes
 from jaxstyle.objective.targets import Targets, check_targets
 from jaxstyle.objective.windows import Inputs, Statistics, compute_statistics
-from jaxstyle.typing import Image, Params, Scalar
+from jaxstyle.typing import Image, ImageBatch, Params, Scalar
 from jaxstyle.vgg.network import channels_of, check_params, stride
 
 
@@ -50,8 +51,8 @@ class Terms(NamedTuple):
 
 
 def value_and_grad(
-    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
-) -> tuple[Losses, Image]:
+    image: ImageBatch, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[Losses, ImageBatch]:
     """Compute the losses of an image and the gradient of `losses.surrogate`, not of `losses.total`, by its pixels.
 
     The two are equal unless the targets are whitened: see `whiten`. Images larger than `objective.window` are evaluated
@@ -62,32 +63,34 @@ def value_and_grad(
     raises a TypeError.
 
     Args:
-        image: `(H, W, 3)` in [0, 1].
+        image: `(..., H, W, 3)` in [0, 1].
         params: see `load_params`.
-        targets: see `make_targets`.
-        weights: see `LossWeights`.
+        targets: see `make_targets`; those of the images of a batch, stacked, have the leading axes of the image, and
+            others are shared by all.
+        weights: see `LossWeights`; shared by all.
         objective: the objective that the targets were made for; static.
 
     Returns:
-        `(losses, gradient)`, the gradient of the image's shape.
+        `(losses, gradient)`: losses of the leading axes' shape, and the gradient of the image's.
 
     Raises:
         InputError: for an image that is too small for the objective's layers or of another size than the content,
             targets of another objective, or wrong types.
     """
     image, weights = checked_evaluation(image, params, targets, weights, objective)
+    check_leading_axes(image, targets)
     return compiled_value_and_grad(image, params, targets, weights, objective)
 
 
 def checked_evaluation(
-    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
-) -> tuple[Image, LossWeights]:
+    image: ImageBatch, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[ImageBatch, LossWeights]:
     """Check the arguments of an evaluation, and return image and weights with the types of the compiled program.
 
     These are float32 arrays, one number for each layer: other numbers, such as integers, would compile another program.
     """
     check_objective(objective)
-    check_image(image, min_side=objective.min_side // 2)
+    check_image(image, min_side=objective.min_side // 2, batch=True)
     check_params(params, objective.layers)
     check_targets(targets, objective)
     for name, layers, arrays in (
@@ -105,29 +108,40 @@ def checked_evaluation(
     return jnp.asarray(image, jnp.float32), broadcast_weights(weights, objective, targets.num_regions)
 
 
-@functools.partial(Compiled, static_argnames="objective")
-def compiled_value_and_grad(
-    image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective
-) -> tuple[Losses, Image]:
-    """Compute the same without checks: the compiled function, which can also be lowered for abstract arrays."""
-    guides = {} if targets.guides is None else targets.guides.weights
-    inputs = Inputs(targets.content, guides, targets.banks or {})
+def _value_and_grad(
+    image: ImageBatch, params: Params, targets: Targets, weights: LossWeights, objective: Objective
+) -> tuple[Losses, ImageBatch]:
+    if image.ndim > 3:
+        each = functools.partial(_value_and_grad, objective=objective)
+        axes = (0, None, mapped_axes(targets, image.ndim - 3), None)
+        return jax.vmap(each, axes)(image, params, targets, weights)
 
-    def surrogate(pixels: Image):
-        statistics = compute_statistics(pixels, params, inputs, segments_of(objective), targets.extent)
-        variation = variation_sum(pixels, objective.variation, targets.extent)
-        edges = jnp.float32(0.0)
-        if objective.edges and targets.edges is not None:
-            edges = edge_loss(pixels, targets.edges, targets.extent)
-        temporal = jnp.float32(0.0)
-        if objective.temporal and targets.previous is not None:
-            temporal = temporal_loss(pixels, targets.previous, targets.extent)
-        size = sides(pixels.shape, targets.extent)
-        losses = weighted_losses(statistics, variation, edges, temporal, size, targets, weights, objective)
+    def surrogate(pixels: Image) -> tuple[Scalar, Losses]:
+        losses = losses_of(pixels, params, targets, weights, objective)
         return losses.surrogate, losses
 
     (_, losses), gradient = jax.value_and_grad(surrogate, has_aux=True)(image)
     return losses, gradient
+
+
+# Without checks: the compiled function, which can also be lowered for abstract arrays.
+compiled_value_and_grad = Compiled(_value_and_grad, static_argnames="objective")
+
+
+def losses_of(image: Image, params: Params, targets: Targets, weights: LossWeights, objective: Objective) -> Losses:
+    """Compute the losses of an image, differentiable by the image; the arguments are those of `value_and_grad`."""
+    guides = {} if targets.guides is None else targets.guides.weights
+    inputs = Inputs(targets.content, guides, targets.banks or {})
+    statistics = compute_statistics(image, params, inputs, segments_of(objective), targets.extent)
+    variation = variation_sum(image, objective.variation, targets.extent)
+    edges = jnp.float32(0.0)
+    if objective.edges and targets.edges is not None:
+        edges = edge_loss(image, targets.edges, targets.extent)
+    temporal = jnp.float32(0.0)
+    if objective.temporal and targets.previous is not None:
+        temporal = temporal_loss(image, targets.previous, targets.extent)
+    size = sides(image.shape, targets.extent)
+    return weighted_losses(statistics, variation, edges, temporal, size, targets, weights, objective)
 
 
 def weighted_losses(

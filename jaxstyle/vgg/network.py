@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Float
 
 from jaxstyle.errors import InputError, check_choice, quote, shape_fits
 from jaxstyle.guards import permissive
@@ -160,7 +161,7 @@ def layers_between(layers: Sequence[str], after: str | None = None) -> tuple[str
 
 def features(
     params: Params,
-    image: AnyFeatures,
+    image: Float[Array | np.ndarray, "*batch _ _ _"],
     layers: Sequence[str],
     *,
     pooling: Pooling = "max",
@@ -169,14 +170,14 @@ def features(
     algorithm: Algorithm = "auto",
     after: str | None = None,
     frame: Placement | None = None,
-) -> dict[str, AnyFeatures]:
+) -> dict[str, Float[Array, "*batch _ _ _"]]:
     """Feature maps of an image at the named layers.
 
     The input of the first convolution is `image * scale + shift`, with `scale` and `shift` from `params["input"]`.
 
     Args:
         params: see `load_params`.
-        image: `(H, W, 3)` float32 RGB in [0, 1]; with `after`, the feature map of that layer.
+        image: `(..., H, W, 3)` float32 RGB in [0, 1]; with `after`, the feature map of that layer.
         layers: names such as `"relu4_2"` (after the ReLU), `"conv4_2"` (before) or `"pool4"`.
         pooling: of 2x2 windows: `"max"`; `"avg"`, the mean, as in the paper; `"l2"`, the root mean square. An odd last
             row or column is dropped.
@@ -192,7 +193,8 @@ def features(
             zero padding, and their features are zero. With `"replicate"`, the input has to extend the map's border.
 
     Returns:
-        Layer name to feature map `(h, w, c)` float32 with `h = H // stride(layer)`; differentiable in reverse mode.
+        Layer name to feature map `(..., h, w, c)` float32 with `h = H // stride(layer)`; differentiable in reverse
+        mode.
 
     Raises:
         InputError: for an unknown layer or option, params that are not VGG-19's, or an image of the wrong type or
@@ -215,12 +217,12 @@ def features(
 
 def feature_maps(
     params: Params,
-    image: AnyFeatures,
+    image: Float[Array | np.ndarray, "*batch _ _ _"],
     layers: Sequence[str],
     options: Options,
     after: str | None = None,
     frame: Placement | None = None,
-) -> dict[str, AnyFeatures]:
+) -> dict[str, Float[Array, "*batch _ _ _"]]:
     """Feature maps as they are between the layers: bfloat16 with that precision. See `features`."""
     check_layers(layers)
     check_options(*options)
@@ -232,23 +234,29 @@ def feature_maps(
     evaluated = layers_between(layers, after)
     min_side = max(map(stride, layers))
     if after is None:
-        check_image(image, min_side=min_side)
+        check_image(image, min_side=min_side, batch=True)
     else:
         _check_feature_map(image, params, after, min_side // stride(after))
     widths = tuple(params[layer]["kernel"].shape[3] for layer in evaluated if layer in CONVOLUTIONS)
     network = VGG19(evaluated, tuple(layers), widths, options)
-    return network.apply({"params": params}, image, frame)  # pyright: ignore[reportReturnType]
+
+    def apply(pixels: Float[Array | np.ndarray, "_ _ _"]) -> dict[str, AnyFeatures]:
+        return network.apply({"params": params}, pixels, frame)  # pyright: ignore[reportReturnType]
+
+    for _ in image.shape[:-3]:
+        apply = jax.vmap(apply)
+    return apply(image)
 
 
 def _check_feature_map(x: Any, params: Params, layer: str, min_side: int) -> None:
     """Raise `InputError` unless `x` can be the feature map of this layer."""
     channels = channels_of(params, layer)
     shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
-    if not shape_fits(shape, (None, None, channels)) or min(shape[:2]) < min_side or dtype != jnp.float32:
+    if not shape_fits(shape[-3:], (None, None, channels)) or min(shape[-3:-1]) < min_side or dtype != jnp.float32:
         got = quote(x) if dtype is None else f"of shape {shape} and dtype {dtype}"
         raise InputError(
-            f"the input is {got}, expected a feature map of {layer}: float32 of shape (height, width, {channels}) with "
-            f"at least {min_side} a side"
+            f"the input is {got}, expected a feature map of {layer}: float32 of shape (..., height, width, {channels}) "
+            f"with at least {min_side} a side"
         )
 
 

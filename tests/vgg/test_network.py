@@ -213,7 +213,7 @@ def test_wrong_options_are_refused(tiny_params):
 def test_wrong_images_are_refused(tiny_params):
     for image, message in (
         (np.zeros((32, 32, 3), np.uint8), "8-bit pixels are divided by 255"),
-        (np.zeros((32, 32), np.float32), r"expected \(height, width, 3\)"),
+        (np.zeros((32, 32), np.float32), r"expected \(..., height, width, 3\): RGB, for a gray image"),
         (np.zeros((15, 32, 3), np.float32), "32x15 pixels, expected at least 16 a side"),
     ):
         with pytest.raises(InputError, match=message):
