@@ -25,6 +25,13 @@ DTYPE_NAMES = {np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}
 
 # Indices of the convolutions in torchvision's `features`, which counts ReLU and pooling layers too.
 _TORCHVISION_INDICES = dict(zip(LAYERS, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34), strict=True))
+# Tensors that VGG-19 does not have in that layout, and the networks that do.
+_OTHER_NETWORKS = {
+    "features.1.running_mean": "a VGG with batch normalization",
+    "features.3.weight": "VGG-11",
+    "features.15.weight": "VGG-13",
+    "features.17.weight": "VGG-16",
+}
 _CLASSIFIER_PREFIXES = ("classifier.", "pre_logits.", "head.")
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -78,6 +85,9 @@ def find_structure_errors(
         One phrase per error; empty for a valid file.
     """
     is_torchvision = _is_torchvision(infos)
+    for name, network_name in _OTHER_NETWORKS.items():
+        if name in infos:
+            return [f"it is {network_name}, expected VGG-19 without batch normalization"]
     errors = [] if is_torchvision else _find_metadata_errors(metadata)
     expected: dict[str, tuple[str, Sizes]] = {}
     if not is_torchvision:

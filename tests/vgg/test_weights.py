@@ -227,6 +227,24 @@ def test_not_a_safetensors_file(tmp_path: Path, content: bytes) -> None:
     assert "weights/convert.py" in message
 
 
+@pytest.mark.parametrize(
+    ("convolutions", "name"),
+    [
+        ((0, 3, 6, 8, 11, 13, 16, 18), "VGG-11"),
+        ((0, 2, 5, 7, 10, 12, 15, 17, 20, 22), "VGG-13"),
+        ((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "VGG-16"),
+        ((0, 3, 7, 10, 14, 17, 20, 23, 27, 30, 33, 36, 40, 43, 46, 49), "batch normalization"),
+    ],
+)
+def test_other_networks_of_the_family_are_named(tmp_path: Path, convolutions: tuple[int, ...], name: str) -> None:
+    """By the places of the convolutions in torchvision's `features`."""
+    tensors = {f"features.{index}.weight": np.ones((2, 2, 3, 3), np.float32) for index in convolutions}
+    if name == "batch normalization":
+        tensors |= {f"features.{index + 1}.running_mean": np.ones(2, np.float32) for index in convolutions}
+    message = refused(write(tmp_path / "vgg.safetensors", tensors))
+    assert f"{name}, expected VGG-19 without batch normalization" in message
+
+
 def test_truncated(tmp_path: Path) -> None:
     path = write(tmp_path / "cut.safetensors", tiny_tensors())
     path.write_bytes(path.read_bytes()[:-1])
