@@ -19,6 +19,7 @@ QUESTIONS = {
     "serve": "Is a run slower while a page watches it?",
     "step": "How close is one evaluation to the hardware's limit, and how does it compare with PyTorch?",
     "device": "What does each precision cost and save on a GPU or TPU, beside PyTorch at its best?",
+    "feed_forward": "How much of the loss does a feed-forward network reach, and what does a start from it save?",
     "drafts": "Does a run that begins in bfloat16 end at the loss of one in float32?",
     "layers": "How fast is each convolution, by each algorithm?",
     "memory": "How close is the announced memory of a run to the memory that it uses?",

@@ -12,7 +12,6 @@ project = "jaxstyle"
 author = "The jaxstyle developers"
 release = jaxstyle.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["notebooks"]
 html_theme = "sphinx_book_theme"
 html_title = f"jaxstyle {release}"
 html_theme_options = {"show_toc_level": 2}
@@ -26,6 +25,9 @@ napoleon_attr_annotations = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"
+nb_execution_in_temp = True
+# They need a GPU or a TPU; tests execute them at a tiny size.
+nb_execution_excludepatterns = ["notebooks/*"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 

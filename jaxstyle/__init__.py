@@ -12,6 +12,8 @@ js.save_image("out.png", result.image)
 
 from jaxstyle import distributed as distributed
 from jaxstyle.errors import InputError
+from jaxstyle.feed_forward.network import apply_network, init_network
+from jaxstyle.feed_forward.network_file import load_network, save_network
 from jaxstyle.image.canvas import Canvas, on_canvas
 from jaxstyle.image.contact_sheet import contact_sheet
 from jaxstyle.image.io import load_image, read_recipe, save_image
@@ -71,6 +73,7 @@ __all__ = [
     "VideoState",
     "Warped",
     "adam",
+    "apply_network",
     "averaged",
     "balance",
     "contact_sheet",
@@ -79,10 +82,12 @@ __all__ = [
     "gather",
     "gram_matrix",
     "init",
+    "init_network",
     "init_params",
     "lbfgs",
     "load_image",
     "load_mask",
+    "load_network",
     "load_params",
     "load_video_state",
     "make_mesh",
@@ -96,6 +101,7 @@ __all__ = [
     "replicated",
     "resize",
     "save_image",
+    "save_network",
     "save_video_state",
     "shard",
     "spread",

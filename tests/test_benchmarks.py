@@ -46,7 +46,7 @@ assert not {"jax", "torch", "tyro", "matplotlib"} & set(sys.modules)
 def test_unknown_name_is_one_sentence(capsys):
     assert dispatcher.main(["speed"]) == 2
     names = "optimizers, peers, gatys_trace, scales, strength, quality, ballot, sweep, scaling, folder, tpu_aot, "
-    names += "checkpoint, serve, step, device, drafts, layers, memory, resolution, video, video_memory"
+    names += "checkpoint, serve, step, device, feed_forward, drafts, layers, memory, resolution, video, video_memory"
     assert capsys.readouterr().err == f"unknown benchmark 'speed', expected one of {names}\n"
 
 

@@ -22,5 +22,7 @@ def test_every_public_name_is_on_one_reference_page():
 def test_every_page_is_in_the_contents():
     """Sphinx warns of the others; this fails without a build."""
     entries = set(re.findall(r"^([\w/]+)$", (DOCS / "index.md").read_text(), re.MULTILINE))
-    pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")}
+    pages = {
+        str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*") if path.suffix in (".md", ".ipynb")
+    }
     assert entries == pages - {"index"}

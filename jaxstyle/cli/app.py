@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 import jaxstyle
 from jaxstyle import distributed
 from jaxstyle.cli import logs
+from jaxstyle.cli.apply import Apply
 from jaxstyle.cli.demo import Demo
 from jaxstyle.cli.plan import Plan
 from jaxstyle.cli.rerun import Rerun
@@ -37,6 +38,7 @@ COMMANDS = {
     "stylize": Stylize,
     "sweep": Sweep,
     "video": Video,
+    "apply": Apply,
     "resume": Resume,
     "rerun": Rerun,
     "demo": Demo,
@@ -78,7 +80,7 @@ def _run(argv: list[str]) -> int:
         return 1
 
 
-def _parse(argv: list[str]) -> Stylize | Sheet | Video | Resume | Rerun | Demo | Plan | Serve | Weights:
+def _parse(argv: list[str]) -> Stylize | Sheet | Video | Apply | Resume | Rerun | Demo | Plan | Serve | Weights:
     """Return the command; for a sweep that of all cells."""
     if "" in argv:
         # As the path of a photo it would be the current folder.

@@ -1,0 +1,235 @@
+"""Train a network that paints any photo in the style of one painting, in one pass.
+
+    python examples/feed_forward.py PHOTOS/ painting.jpg -o starry.safetensors --steps 20000 --checkpoint run/
+    jaxstyle apply starry.safetensors photo.jpg -o out.png
+
+The loss is the library's own, `perceptual_loss`, for the batch that the network makes of crops of the photos: Johnson,
+Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution" (ECCV 2016). Its weights come
+from one strength, measured on some of the photos. The same command continues a run that was interrupted.
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+import jaxstyle as js
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+# Shallower content than a run's: a network of few channels has to be held to the photo.
+CONTENT_LAYERS, STYLE_LAYERS = ("relu3_3",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+# Photos on which the weights of a strength are measured; their geometric mean is taken.
+MEASURED = 4
+# Batches that are read while the device computes, and the threads that read them.
+AHEAD = 4
+
+
+class State(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        network: parameters of the network.
+        optimizer: state of Adam.
+    """
+
+    network: Any
+    optimizer: Any
+
+
+class Fixed(NamedTuple):
+    """What training does not change: arguments of the compiled step.
+
+    Attributes:
+        params: of VGG-19.
+        style: statistics of the painting.
+        weights: of the loss.
+    """
+
+    params: Any
+    style: js.StyleStatistics
+    weights: js.LossWeights
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train; write the network, and its curve beside it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, help="folder of photos")
+    parser.add_argument("painting", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--steps", type=int, default=20_000, help="batches (default: 20000)")
+    parser.add_argument("--batch", type=int, default=4, help="photos a step (default: 4)")
+    parser.add_argument("--size", type=int, default=256, help="side of the crops in pixels (default: 256)")
+    parser.add_argument("--style-size", type=int, help="long side of the painting (default: twice --size)")
+    parser.add_argument("--width", type=int, default=16, help="channels of the network at full size (default: 16)")
+    parser.add_argument("--blocks", type=int, default=5, help="residual blocks (default: 5)")
+    parser.add_argument("--strength", type=float, default=0.6, help="0 is the photo, 1 the style alone (default: 0.6)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="default")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, help="folder; an interrupted run continues from it")
+    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
+    options = parser.parse_args(argv)
+    try:
+        train(options)
+    except js.InputError as error:
+        parser.error(str(error))
+
+
+def train(options: argparse.Namespace) -> list[float]:
+    """Train by the options of the command line; return the loss of every step of this process."""
+    mesh = jax.make_mesh((jax.device_count(),), ("batch",), (AxisType.Auto,))
+    if options.batch % mesh.size:
+        raise js.InputError(f"batch is {options.batch}, expected a multiple of the {mesh.size} devices")
+    photos = list_photos(options.photos)
+    painting = js.load_image(options.painting, size=options.style_size or 2 * options.size)
+    objective = js.Objective(CONTENT_LAYERS, STYLE_LAYERS, precision=options.precision)
+    params = js.load_params()
+    crops = functools.partial(read_batch, photos, options.size, options.seed)
+    style = js.style_statistics(params, [painting], objective)
+    examples = crops(-1, MEASURED)
+    fixed = Fixed(params, style, measure_weights(params, examples, painting, objective, options.strength))
+
+    schedule = optax.cosine_decay_schedule(options.learning_rate, options.steps, 0.02)
+    optimizer = optax.adam(schedule)
+    network = js.init_network(jax.random.key(options.seed), options.width, options.blocks)
+    state = State(network, optimizer.init(network))
+    # Replicated parameters, a divided batch: JAX adds the gradients of the devices.
+    state, fixed = jax.device_put((state, fixed), NamedSharding(mesh, PartitionSpec()))
+    placed = NamedSharding(mesh, PartitionSpec("batch"))
+    step = make_step(objective, optimizer, options.precision)
+
+    losses: list[float] = []
+    with checkpoints(options.checkpoint, options.checkpoint_every) as manager:
+        first, state = restore(manager, state)
+        batches = prefetched(lambda number: jax.device_put(crops(number, options.batch), placed), first, options.steps)
+        with tqdm(batches, "training", options.steps, initial=first) as bar:
+            for number, batch in enumerate(bar, first + 1):
+                state, loss = step(state, batch, fixed)
+                losses.append(loss)
+                if number % 10 == 0:
+                    bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4g}")
+                if manager is not None:
+                    manager.save(number, args=ocp.args.StandardSave(state), force=number == options.steps)
+    js.save_network(options.output, state.network, note=f"style of {options.painting.name}")
+    losses = [float(loss) for loss in losses]
+    curve = {"first_step": first + 1, "losses": [round(loss, 6) for loss in losses]}
+    options.output.with_suffix(".json").write_text(json.dumps(curve))
+    return losses
+
+
+def make_step(
+    objective: js.Objective, optimizer: optax.GradientTransformation, precision: str
+) -> Callable[[State, jax.Array, Fixed], tuple[State, jax.Array]]:
+    """Return the compiled step: one batch, one gradient, one update."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: State, batch: jax.Array, fixed: Fixed) -> tuple[State, jax.Array]:
+        def loss(network: Any) -> jax.Array:
+            images = js.apply_network(network, batch, precision)
+            losses = js.perceptual_loss(images, batch, fixed.params, fixed.style, fixed.weights, objective)
+            return jnp.mean(losses.total)
+
+        value, gradient = jax.value_and_grad(loss)(state.network)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.network)
+        return State(optax.apply_updates(state.network, updates), optimizer_state), value
+
+    return step
+
+
+def measure_weights(
+    params: Any, examples: np.ndarray, painting: jax.Array, objective: js.Objective, strength: float
+) -> js.LossWeights:
+    """Return the weights of a strength, as the geometric mean over some photos."""
+    measured = []
+    for number, photo in enumerate(examples):
+        targets = js.make_targets(params, photo, [painting], objective)
+        mosaic = js.style_mosaic(number, [painting], *photo.shape[:2])
+        measured.append(js.balance(jnp.asarray(photo), mosaic, params, targets, objective, strength))
+    content, style = (
+        np.exp(np.mean([np.log(np.asarray(weights[part])) for weights in measured], axis=0)) for part in range(2)
+    )
+    # Adam does not see the scale; a loss of about 1 is easier to read.
+    return js.LossWeights(jnp.asarray(content / style.max()), jnp.asarray(style / style.max()))
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """Return the photos of a folder and its subfolders, in the order of their names."""
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    if not photos:
+        raise js.InputError(f"{folder} has no photo, expected a folder with {', '.join(EXTENSIONS)}")
+    return photos
+
+
+def read_batch(photos: list[Path], size: int, seed: int, number: int, count: int) -> np.ndarray:
+    """Return random crops of random photos, the same for every run: a step's numbers depend on its number alone."""
+    rng = np.random.default_rng((seed, number + 1))
+    return np.stack([read_crop(photos[rng.integers(len(photos))], size, rng) for _ in range(count)])
+
+
+def read_crop(path: Path, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a random square of a photo, mirrored half of the time, which shows at least half of its short side."""
+    pixels = small_photo(path, 2 * size)
+    height, width = pixels.shape[:2]
+    side = int(rng.integers(min(size, height, width), min(height, width) + 1))
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    crop = pixels[top : top + side, left : left + side]
+    crop = crop if rng.integers(2) else crop[:, ::-1]
+    return np.asarray(js.resize(jnp.asarray(crop), size, size)) if side != size else crop
+
+
+@functools.lru_cache(maxsize=256)
+def small_photo(path: Path, size: int) -> np.ndarray:
+    """Read a photo whose short side is at most `size` pixels."""
+    pixels = js.load_image(path)
+    height, width = pixels.shape[:2]
+    factor = min(1.0, size / min(height, width))
+    return np.asarray(js.resize(pixels, round(factor * height), round(factor * width)))
+
+
+def prefetched(read: Callable[[int], jax.Array], first: int, steps: int) -> Iterator[jax.Array]:
+    """Read batches `first` to `steps` in threads, some ahead of the device."""
+    with concurrent.futures.ThreadPoolExecutor(AHEAD) as pool:
+        waiting = [pool.submit(read, number) for number in range(first, min(first + AHEAD, steps))]
+        for number in range(first, steps):
+            if number + AHEAD < steps:
+                waiting.append(pool.submit(read, number + AHEAD))
+            yield waiting.pop(0).result()
+
+
+class checkpoints:  # noqa: N801 (a context manager)
+    """Orbax's manager of a folder of checkpoints; None without a folder."""
+
+    def __init__(self, folder: Path | None, every: int):
+        options = ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=2)
+        self._manager = None if folder is None else ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def __enter__(self) -> ocp.CheckpointManager | None:
+        return self._manager
+
+    def __exit__(self, *_: object) -> None:
+        if self._manager is not None:
+            self._manager.close()
+
+
+def restore(manager: ocp.CheckpointManager | None, state: State) -> tuple[int, State]:
+    """Return the number of finished steps and the state after them."""
+    latest = None if manager is None else manager.latest_step()
+    if manager is None or latest is None:
+        return 0, state
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    return latest, manager.restore(latest, args=ocp.args.StandardRestore(abstract))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""`jaxstyle apply`: a picture or a clip through a feed-forward network, in one pass."""
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+
+from jaxstyle.cli.backend import check_backend
+from jaxstyle.cli.logs import ResultPrinter
+from jaxstyle.cli.outputs import blocks_output, check_outputs, save_with_fallback
+from jaxstyle.cli.report import BAR, duration
+from jaxstyle.cli.streams import without_library_output
+from jaxstyle.cli.validate import MAX_SIDE, check_between, check_spelling
+from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.errors import InputError
+from jaxstyle.feed_forward.network import MIN_SIDE, NetworkParams, apply_network
+from jaxstyle.feed_forward.network_file import load_network
+from jaxstyle.image import io
+from jaxstyle.vgg.layers import Precision
+from jaxstyle.video.clip import clip_frames, open_clip, target_size
+from jaxstyle.video.encode import check_video, is_video, side_multiple, write_video
+
+log = logging.getLogger(__name__)
+
+_apply = jax.jit(apply_network, static_argnames="precision")
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Paint a photo or a clip by a network that was trained for one style: in one pass, without a painting.
+
+    examples/feed_forward.py trains such networks.
+    """
+
+    network: Annotated[Positional[Path], arg(metavar="NETWORK")]
+    """The network: a .safetensors file."""
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
+    """The photo; for a video as output a clip, as of jaxstyle video."""
+    output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
+    """The file to write: .png, .jpg, .tiff or .webp, or a video: .mp4, .mov, .mkv, .webm or .gif."""
+    size: Annotated[Literal["original"] | int, arg(metavar="original|PIXELS")] = "original"
+    """Long side in pixels, 16 to 65536; original keeps the photo's size."""
+    precision: Precision = "default"
+    """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
+    force: bool = False
+    """Replace the output if it exists already."""
+
+    def run(self) -> int:
+        """Read, paint and write; return the exit code."""
+        check_backend()
+        enable_compilation_cache()
+        if self.size != "original":
+            check_between("--size", self.size, MIN_SIDE, MAX_SIDE)
+        for path in (self.network, self.photo):
+            check_spelling(path)
+        return self._clip() if is_video(self.output) else self._picture()
+
+    @property
+    def _side(self) -> int | None:
+        return None if self.size == "original" else self.size
+
+    def _picture(self) -> int:
+        check_outputs([self.output], [self.network, self.photo], self.force)
+        network = load_network(self.network)
+        with without_library_output():
+            picture = io.read_picture(self.photo, self._side, min_side=MIN_SIDE)
+        begin = time.perf_counter()
+        image = self._painted(network, picture.pixels)
+        seconds = time.perf_counter() - begin
+        saved = save_with_fallback(self.output, image, replace=self.force, alpha=picture.alpha)
+        height, width = image.shape[:2]
+        ResultPrinter(None)(f"{saved}: {width}x{height} in {duration(seconds)}")
+        return 0 if saved == self.output else 1
+
+    def _clip(self) -> int:
+        if blocks_output(self.output, self.force):
+            raise InputError(f"the output {self.output} exists already: choose another name, or --force to replace it")
+        network, clip = load_network(self.network), open_clip(self.photo)
+        size = target_size(clip, self._side, MIN_SIDE, side_multiple(self.output))
+        check_video(self.output, size)
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
+            frames = tqdm(clip_frames(clip, size), "frames", total=len(clip.times), bar_format=BAR)
+            pictures = [Path(folder, f"{number:06d}.png") for number in range(len(clip.times))]
+            for path, frame in zip(pictures, frames, strict=True):
+                io.save_image(path, self._painted(network, frame))
+            write_video(self.output, pictures, clip, replace=self.force)
+        seconds = time.perf_counter() - begin
+        ResultPrinter(None)(f"{self.output}: {len(pictures)} frames of {size[0]}x{size[1]} in {duration(seconds)}")
+        return 0
+
+    def _painted(self, network: NetworkParams, pixels: object) -> np.ndarray:
+        return np.asarray(_apply(network, pixels, precision=self.precision))

@@ -1,0 +1,1 @@
+"""Networks that paint any photo in one style, in one pass."""
