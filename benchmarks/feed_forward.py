@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=arguments.positive, default=192, help="long side (default: %(default)s)")
     parser.add_argument("--style-size", type=arguments.positive, default=256, help="of the painting, as in training")
     parser.add_argument("--steps", type=arguments.positive, default=100, help="evaluations (default: %(default)s)")
-    parser.add_argument("--strength", type=float, default=0.6, help="as in training (default: %(default)s)")
+    parser.add_argument("--strength", type=float, default=0.35, help="as in training (default: %(default)s)")
     parser.add_argument("--content-layers", nargs="+", default=["relu3_3"])
     parser.add_argument("--style-layers", nargs="+", default=["relu1_1", "relu2_1", "relu3_1", "relu4_1"])
     options = parser.parse_args(argv)
