@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--style-size", type=int, help="long side of the painting (default: twice --size)")
     parser.add_argument("--width", type=int, default=16, help="channels of the network at full size (default: 16)")
     parser.add_argument("--blocks", type=int, default=5, help="residual blocks (default: 5)")
-    parser.add_argument("--strength", type=float, default=0.35, help="0 is the photo, 1 the style alone (default: 0.35)")
+    parser.add_argument(
+        "--strength", type=float, default=0.35, help="0 is the photo, 1 the style alone (default: 0.35)"
+    )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="default")
     parser.add_argument("--seed", type=int, default=0)

@@ -58,6 +58,14 @@ def main() -> None:
     canvas = js.shard(content, mesh, js.on_mesh(objective, mesh))
     print(js.gather(jnp.asarray(canvas.pixels)).shape, js.replicated(params, mesh))
 
+    measured: js.StyleStatistics = js.style_statistics(params, [style], objective)
+    batch = jnp.stack([content, content])
+    perceptual: js.Losses = js.perceptual_loss(batch, batch, params, measured, js.LossWeights(), objective)
+    network = js.init_network(jax.random.key(0), width=8)
+    painted: jax.Array = js.apply_network(network, batch, "bfloat16")
+    js.save_network("net.safetensors", network, note="an example")
+    print(perceptual.total, painted.shape, js.apply_network(js.load_network("net.safetensors"), content).shape)
+
 
 if __name__ == "__main__":
     main()

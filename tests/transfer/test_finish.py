@@ -45,7 +45,8 @@ def test_it_begins_from_the_run_without_it(tiny_params, inputs, finished):
     assert finished.losses.total[STEPS:].min() < 0.99 * finished.losses.total[STEPS]
 
 
-@pytest.mark.parametrize("ways", ["windows", pytest.param("devices", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("ways", ["windows", "devices"])
 def test_it_is_the_same_in_windows_and_on_devices(tiny_params, inputs, ways):
     """At the first evaluations: rounding makes long runs drift apart."""
     common = {"params": tiny_params, "steps": 1, "finish": 2, "mosaic": 0.0, "precondition": "pyramid"}
