@@ -33,9 +33,11 @@ nb_execution_timeout = 600
 
 
 def setup(app):
-    """Pages of the repository outside of this folder are downloads, as other files there are."""
+    """Link pages of the repository that are not part of the site as downloads, as other files are."""
 
     def link(_app, _name, source):
-        source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[\w/]+\.md)[^)]*\)", r"{download}`\1 <\2>`", source[0])
+        source[0] = re.sub(
+            r"\[([^\]]+)\]\((\.\./(?:benchmarks|weights)/[\w/]+\.md)[^)]*\)", r"{download}`\1 <\2>`", source[0]
+        )
 
     app.connect("source-read", link)

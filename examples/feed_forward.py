@@ -10,22 +10,26 @@ from one strength, measured on some of the photos. The same command continues a 
 
 import argparse
 import concurrent.futures
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+import PIL.Image
+import PIL.ImageOps
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 import jaxstyle as js
 
+Precision = Literal["highest", "default", "bfloat16"]
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 # Shallower content than a run's: a network of few channels has to be held to the photo.
 CONTENT_LAYERS, STYLE_LAYERS = ("relu3_3",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -63,7 +67,7 @@ class Fixed(NamedTuple):
 
 def main(argv: list[str] | None = None) -> None:
     """Train; write the network, and its curve beside it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train a network that paints photos in the style of one painting.")
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("painting", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
@@ -77,19 +81,33 @@ def main(argv: list[str] | None = None) -> None:
         "--strength", type=float, default=0.35, help="0 is the photo, 1 the style alone (default: 0.35)"
     )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--precision", choices=("highest", "default", "bfloat16"), default="default")
+    parser.add_argument("--precision", choices=get_args(Precision), default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="folder; an interrupted run continues from it")
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
     options = parser.parse_args(argv)
     try:
+        check(options)
         train(options)
     except js.InputError as error:
         parser.error(str(error))
 
 
-def train(options: argparse.Namespace) -> list[float]:
-    """Train by the options of the command line; return the loss of every step of this process."""
+def check(options: argparse.Namespace) -> None:
+    """Refuse, before the first step, what would fail at the last one; raise InputError."""
+    for name in ("steps", "batch", "size", "width", "checkpoint_every"):
+        if getattr(options, name) < 1:
+            raise js.InputError(f"{name} is {getattr(options, name)}, expected 1 or more")
+    if options.seed < 0:
+        raise js.InputError(f"seed is {options.seed}, expected 0 or more")
+    if options.output.suffix != ".safetensors":
+        raise js.InputError(f"the output is {options.output}, expected a name that ends with .safetensors")
+    if not options.output.absolute().parent.is_dir():
+        raise js.InputError(f"the folder of {options.output} does not exist, expected one that does")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train by the options of the command line."""
     mesh = jax.make_mesh((jax.device_count(),), ("batch",), (AxisType.Auto,))
     if options.batch % mesh.size:
         raise js.InputError(f"batch is {options.batch}, expected a multiple of the {mesh.size} devices")
@@ -111,7 +129,7 @@ def train(options: argparse.Namespace) -> list[float]:
     placed = NamedSharding(mesh, PartitionSpec("batch"))
     step = make_step(objective, optimizer, options.precision)
 
-    losses: list[float] = []
+    losses: list[jax.Array] = []
     with checkpoints(options.checkpoint, options.checkpoint_every) as manager:
         first, state = restore(manager, state)
         batches = prefetched(lambda number: jax.device_put(crops(number, options.batch), placed), first, options.steps)
@@ -120,18 +138,17 @@ def train(options: argparse.Namespace) -> list[float]:
                 state, loss = step(state, batch, fixed)
                 losses.append(loss)
                 if number % 10 == 0:
-                    bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4g}")
+                    bar.set_postfix(loss=f"{np.mean(jax.device_get(losses[-100:])):.4g}")
                 if manager is not None:
                     manager.save(number, args=ocp.args.StandardSave(state), force=number == options.steps)
     js.save_network(options.output, state.network, note=f"style of {options.painting.name}")
-    losses = [float(loss) for loss in losses]
-    curve = {"first_step": first + 1, "losses": [round(loss, 6) for loss in losses]}
-    options.output.with_suffix(".json").write_text(json.dumps(curve))
-    return losses
+    if losses:
+        curve = {"first_step": first + 1, "losses": [round(float(loss), 6) for loss in losses]}
+        options.output.with_suffix(".json").write_text(json.dumps(curve))
 
 
 def make_step(
-    objective: js.Objective, optimizer: optax.GradientTransformation, precision: str
+    objective: js.Objective, optimizer: optax.GradientTransformation, precision: Precision
 ) -> Callable[[State, jax.Array, Fixed], tuple[State, jax.Array]]:
     """Return the compiled step: one batch, one gradient, one update."""
 
@@ -158,45 +175,54 @@ def measure_weights(
         targets = js.make_targets(params, photo, [painting], objective)
         mosaic = js.style_mosaic(number, [painting], *photo.shape[:2])
         measured.append(js.balance(jnp.asarray(photo), mosaic, params, targets, objective, strength))
-    content, style = (
-        np.exp(np.mean([np.log(np.asarray(weights[part])) for weights in measured], axis=0)) for part in range(2)
-    )
-    # Adam does not see the scale; a loss of about 1 is easier to read.
-    return js.LossWeights(jnp.asarray(content / style.max()), jnp.asarray(style / style.max()))
+    with np.errstate(divide="ignore"):
+        content, style = (
+            np.exp(np.mean([np.log(np.asarray(weights[part])) for weights in measured], axis=0)) for part in range(2)
+        )
+    # Adam does not see the scale: the largest weight is 1.
+    scale = max(content.max(), style.max())
+    return js.LossWeights(jnp.asarray(content / scale), jnp.asarray(style / scale))
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Return the photos of a folder and its subfolders, in the order of their names."""
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    """Return the photos of a folder and its subfolders, in the order of their names; skip what cannot be read."""
+    photos = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS and is_photo(path)]
     if not photos:
         raise js.InputError(f"{folder} has no photo, expected a folder with {', '.join(EXTENSIONS)}")
     return photos
 
 
+def is_photo(path: Path) -> bool:
+    """Return True for a file with the header of a picture."""
+    try:
+        with PIL.Image.open(path) as image:
+            return min(image.size) > 0
+    except OSError:
+        print(f"skipped {path}: no picture")
+        return False
+
+
 def read_batch(photos: list[Path], size: int, seed: int, number: int, count: int) -> np.ndarray:
-    """Return random crops of random photos, the same for every run: a step's numbers depend on its number alone."""
+    """Return random crops of random photos, the same for every run: a step's crops depend on its number alone."""
     rng = np.random.default_rng((seed, number + 1))
     return np.stack([read_crop(photos[rng.integers(len(photos))], size, rng) for _ in range(count)])
 
 
 def read_crop(path: Path, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a random square of a photo, mirrored half of the time, which shows at least half of its short side."""
-    pixels = small_photo(path, 2 * size)
-    height, width = pixels.shape[:2]
-    side = int(rng.integers(min(size, height, width), min(height, width) + 1))
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    crop = pixels[top : top + side, left : left + side]
-    crop = crop if rng.integers(2) else crop[:, ::-1]
-    return np.asarray(js.resize(jnp.asarray(crop), size, size)) if side != size else crop
+    """Return a random square of a photo in `size` pixels, mirrored half of the time.
 
-
-@functools.lru_cache(maxsize=256)
-def small_photo(path: Path, size: int) -> np.ndarray:
-    """Read a photo whose short side is at most `size` pixels."""
-    pixels = js.load_image(path)
-    height, width = pixels.shape[:2]
-    factor = min(1.0, size / min(height, width))
-    return np.asarray(js.resize(pixels, round(factor * height), round(factor * width)))
+    It shows half of the photo's short side at least. On the host, with Pillow: on the device each size of a photo would
+    be a program of its own.
+    """
+    with PIL.Image.open(path) as image:
+        # A JPEG is decoded at a fraction of its size.
+        image.draft("RGB", (2 * size, 2 * size))
+        photo = PIL.ImageOps.exif_transpose(image).convert("RGB")
+    side = int(rng.integers((min(photo.size) + 1) // 2, min(photo.size) + 1))
+    left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
+    crop = photo.resize((size, size), PIL.Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    pixels = np.asarray(crop, np.float32) / 255
+    return pixels if rng.integers(2) else pixels[:, ::-1]
 
 
 def prefetched(read: Callable[[int], jax.Array], first: int, steps: int) -> Iterator[jax.Array]:
@@ -209,19 +235,12 @@ def prefetched(read: Callable[[int], jax.Array], first: int, steps: int) -> Iter
             yield waiting.pop(0).result()
 
 
-class checkpoints:  # noqa: N801 (a context manager)
-    """Orbax's manager of a folder of checkpoints; None without a folder."""
-
-    def __init__(self, folder: Path | None, every: int):
-        options = ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=2)
-        self._manager = None if folder is None else ocp.CheckpointManager(folder.absolute(), options=options)
-
-    def __enter__(self) -> ocp.CheckpointManager | None:
-        return self._manager
-
-    def __exit__(self, *_: object) -> None:
-        if self._manager is not None:
-            self._manager.close()
+def checkpoints(folder: Path | None, every: int) -> contextlib.AbstractContextManager[ocp.CheckpointManager | None]:
+    """Return Orbax's manager of a folder of checkpoints; of nothing without a folder."""
+    if folder is None:
+        return contextlib.nullcontext()
+    options = ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=2)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
 def restore(manager: ocp.CheckpointManager | None, state: State) -> tuple[int, State]:
@@ -230,7 +249,8 @@ def restore(manager: ocp.CheckpointManager | None, state: State) -> tuple[int, S
     if manager is None or latest is None:
         return 0, state
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    return latest, manager.restore(latest, args=ocp.args.StandardRestore(abstract))
+    restored: Any = manager.restore(latest, args=ocp.args.StandardRestore(abstract))
+    return latest, State(*restored)
 
 
 if __name__ == "__main__":

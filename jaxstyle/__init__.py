@@ -31,8 +31,8 @@ from jaxstyle.objective.balance import balance
 from jaxstyle.objective.base import Losses, LossWeights, Objective
 from jaxstyle.objective.evaluate import value_and_grad
 from jaxstyle.objective.mesh import gather, make_mesh, on_mesh, replicated, shard
-from jaxstyle.objective.perceptual import perceptual_loss
-from jaxstyle.objective.targets import StyleStatistics, Targets, make_targets, style_statistics, whiten
+from jaxstyle.objective.perceptual import perceptual_loss, style_statistics
+from jaxstyle.objective.targets import StyleStatistics, Targets, make_targets, whiten
 from jaxstyle.optim.adam import adam
 from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs

@@ -1,5 +1,6 @@
 """The examples run, at a tiny size, on two devices."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -53,15 +54,62 @@ def test_a_network_is_trained_and_an_interrupted_run_continues(photos, tmp_path)
     assert js.apply_network(network, js.white_noise(0, 20, 24)).shape == (20, 24, 3)
 
 
-@pytest.mark.long
-def test_bad_input_of_training_is_one_sentence(photos, tmp_path):
-    (tmp_path / "none").mkdir()
-    for folder, options, message in (
-        (tmp_path / "none", (), "has no photo"),
-        (photos, ("--batch", "3"), "batch is 3, expected a multiple of the 2 devices"),
-    ):
-        done = train(folder, tmp_path / "net.safetensors", *options)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
-        assert not (tmp_path / "net.safetensors").exists()
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("feed_forward", ROOT / "examples" / "feed_forward.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_crops_depend_on_the_step_alone(example, photos):
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "folder.png").mkdir(exist_ok=True)
+    files = example.list_photos(photos)
+    assert [path.name for path in files] == ["0.png", "1.png", "2.png"]
+    first, again, other = (example.read_batch(files, 16, 0, step, 3) for step in (5, 5, 6))
+    assert first.shape == (3, 16, 16, 3)
+    assert first.dtype == np.float32
+    assert 0 <= first.min() < first.max() <= 1
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_batches_are_read_in_order(example):
+    assert list(example.prefetched(lambda step: step, 3, 20)) == list(range(3, 20))
+    assert list(example.prefetched(lambda step: step, 5, 5)) == []
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_weights_are_finite(example, tiny_params, strength):
+    objective = js.Objective(example.CONTENT_LAYERS, example.STYLE_LAYERS)
+    crops = np.stack([js.white_noise(k, 32, 32) for k in range(2)])
+    weights = example.measure_weights(tiny_params, crops, js.white_noise(5, 40, 40), objective, strength)
+    assert max(np.max(weights.content), np.max(weights.style)) == 1
+    assert np.all(np.asarray(weights.style) > 0) == bool(strength)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--batch", "3"), "batch is 3, expected a multiple of the 8 devices"),
+        (("--batch", "0"), "batch is 0, expected 1 or more"),
+        (("--steps", "0"), "steps is 0"),
+        (("--seed", "-1"), "seed is -1"),
+        (("-o", "net.json"), "expected a name that ends with .safetensors"),
+        (("-o", "none/net.safetensors"), "does not exist"),
+    ],
+)
+def test_bad_input_of_training_is_one_sentence(example, photos, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    painting = str(ROOT / "jaxstyle" / "data" / "starry_night.jpg")
+    with pytest.raises(SystemExit) as stop:
+        example.main([str(photos), painting, "-o", "net.safetensors", *options])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_photos(example, tmp_path):
+    with pytest.raises(js.InputError, match="has no photo"):
+        example.list_photos(tmp_path)

@@ -38,7 +38,8 @@ def test_the_sdist_builds_the_same_wheel(tmp_path):
     (source,) = (tmp_path / "source").iterdir()
     assert contents(build(source, "wheel", tmp_path / "again")) == contents(wheel)
     # A user of the sdist has the tests, too.
-    assert {"tests", "benchmarks", "docs", "CHANGELOG.md", "CITATION.cff"} <= {path.name for path in source.iterdir()}
+    parts = {"tests", "benchmarks", "docs", "examples", ".github", "CHANGELOG.md", "CITATION.cff"}
+    assert parts <= {path.name for path in source.iterdir()}
     names = contents(wheel)
     for name in ("jaxstyle/data/vgg19_oxford.safetensors", "jaxstyle/py.typed", "jaxstyle/serve/static/index.html"):
         assert name in names

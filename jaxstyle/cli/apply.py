@@ -1,35 +1,38 @@
 """`jaxstyle apply`: a picture or a clip through a feed-forward network, in one pass."""
 
 import logging
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.logs import ResultPrinter
-from jaxstyle.cli.outputs import blocks_output, check_outputs, save_with_fallback
+from jaxstyle.cli.outputs import check_free, check_not_input, check_outputs, save_with_fallback
 from jaxstyle.cli.report import BAR, duration
 from jaxstyle.cli.streams import without_library_output
 from jaxstyle.cli.validate import MAX_SIDE, check_between, check_spelling
-from jaxstyle.compiler import enable_compilation_cache
+from jaxstyle.cli.video import warn_of_lost_sound
+from jaxstyle.compiler import Compiled, enable_compilation_cache
 from jaxstyle.errors import InputError
 from jaxstyle.feed_forward.network import MIN_SIDE, NetworkParams, apply_network
 from jaxstyle.feed_forward.network_file import load_network
 from jaxstyle.image import io
+from jaxstyle.typing import AnyImage
 from jaxstyle.vgg.layers import Precision
 from jaxstyle.video.clip import clip_frames, open_clip, target_size
 from jaxstyle.video.encode import check_video, is_video, side_multiple, write_video
 
 log = logging.getLogger(__name__)
 
-_apply = jax.jit(apply_network, static_argnames="precision")
+_apply = Compiled(apply_network, static_argnames="precision")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Apply:
     network: Annotated[Positional[Path], arg(metavar="NETWORK")]
     """The network: a .safetensors file."""
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
-    """The photo; for a video as output a clip, as of jaxstyle video."""
+    """The photo; if the output is a video, a clip as jaxstyle video takes it."""
     output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
     """The file to write: .png, .jpg, .tiff or .webp, or a video: .mp4, .mov, .mkv, .webm or .gif."""
     size: Annotated[Literal["original"] | int, arg(metavar="original|PIXELS")] = "original"
@@ -80,21 +83,26 @@ class Apply:
         return 0 if saved == self.output else 1
 
     def _clip(self) -> int:
-        if blocks_output(self.output, self.force):
-            raise InputError(f"the output {self.output} exists already: choose another name, or --force to replace it")
+        check_not_input(self.output, [self.network, self.photo])
+        check_free(self.output, self.force)
         network, clip = load_network(self.network), open_clip(self.photo)
         size = target_size(clip, self._side, MIN_SIDE, side_multiple(self.output))
         check_video(self.output, size)
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
-            frames = tqdm(clip_frames(clip, size), "frames", total=len(clip.times), bar_format=BAR)
-            pictures = [Path(folder, f"{number:06d}.png") for number in range(len(clip.times))]
+        warn_of_lost_sound(clip, self.output)
+        begin, folder = time.perf_counter(), Path(tempfile.mkdtemp(prefix="jaxstyle-"))
+        pictures = [folder / f"{number:06d}.png" for number in range(len(clip.times))]
+        try:
+            frames = tqdm(clip_frames(clip, size), "frames", total=len(pictures), bar_format=BAR)
             for path, frame in zip(pictures, frames, strict=True):
                 io.save_image(path, self._painted(network, frame))
             write_video(self.output, pictures, clip, replace=self.force)
+        except InputError as error:
+            log.error("%s; the frames that are painted are in %s", error, folder)
+            return 1
+        shutil.rmtree(folder)
         seconds = time.perf_counter() - begin
         ResultPrinter(None)(f"{self.output}: {len(pictures)} frames of {size[0]}x{size[1]} in {duration(seconds)}")
         return 0
 
-    def _painted(self, network: NetworkParams, pixels: object) -> np.ndarray:
-        return np.asarray(_apply(network, pixels, precision=self.precision))
+    def _painted(self, network: NetworkParams, pixels: AnyImage) -> np.ndarray:
+        return np.asarray(_apply(network, jnp.asarray(pixels), precision=self.precision))

@@ -37,16 +37,34 @@ def check_outputs(
     Raises:
         InputError: naming the file.
     """
-    sources = {os.path.realpath(path) for path in inputs}
+    inputs = list(inputs)
     for k, path in enumerate(outputs):
         if k == 0:
             if os.path.isdir(path):
                 raise InputError(f"the output {path} is a folder, expected a file such as {path / 'out.png'}")
             io.check_output(path)
-        if os.path.realpath(path) in sources:
-            raise InputError(f"the output {path} is one of the inputs, expected another name")
-        if blocks_output(path, force, recipe):
-            raise InputError(f"the output {path} exists already: choose another name, or --force to replace it")
+        check_not_input(path, inputs)
+        check_free(path, force, recipe)
+
+
+def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the inputs.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if os.path.realpath(output) in {os.path.realpath(path) for path in inputs}:
+        raise InputError(f"the output {output} is one of the inputs, expected another name")
+
+
+def check_free(output: Path, force: bool, recipe: Mapping[str, Any] | None = None) -> None:
+    """Refuse an output that exists, except with `--force`; see `blocks_output`.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if blocks_output(output, force, recipe):
+        raise InputError(f"the output {output} exists already: choose another name, or --force to replace it")
 
 
 def check_sidecar_path(option: str, path: Path | None, outputs: Iterable[Path], inputs: Iterable[Path]) -> None:

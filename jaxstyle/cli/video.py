@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxstyle.cli.backend import check_backend
 from jaxstyle.cli.inputs import read_paintings, read_start
 from jaxstyle.cli.logs import EventLogger, ResultPrinter, json_lines, set_level
 from jaxstyle.cli.options import STARTS
-from jaxstyle.cli.outputs import blocks_output, check_sidecar_path
+from jaxstyle.cli.outputs import check_free, check_not_input, check_sidecar_path
 from jaxstyle.cli.pipes import is_pipe
 from jaxstyle.cli.report import BAR, duration
 from jaxstyle.cli.serialize import options_to_json
@@ -146,14 +147,12 @@ class Video(VideoOptions):
 
     def _check_output(self, work: WorkFolder, size: tuple[int, int]) -> None:
         output = self.output
-        if os.path.realpath(output) in {os.path.realpath(path) for path in self.inputs()}:
-            raise InputError(f"the output {output} is one of the inputs, expected another name")
+        check_not_input(output, self.inputs())
         if is_video(output) or (output.suffix and not output.is_dir()):
             if os.path.isdir(output):
                 raise InputError(f"the output {output} is a folder, expected a file or a folder without extension")
             check_video(output, size)
-            if blocks_output(output, self.force):
-                raise InputError(f"the output {output} exists already: choose another name, or --force to replace it")
+            check_free(output, self.force)
         else:
             io.check_place(work.folder / "1.png") if output.is_dir() else io.check_place(output)
 
@@ -191,12 +190,8 @@ class Video(VideoOptions):
 
     def _announce(self, task: Task) -> None:
         count, device = len(task.clip.times), jax.devices()[0]
-        extension = self.output.suffix.lower()
         if is_video(self.output):
-            container = FORMATS[extension].container if extension in FORMATS else None
-            sound = sound_that_is_lost(task.clip, container)
-            if sound is not None:
-                log.warning("%s files hold no %s sound: the video will have none; .mkv holds any", extension, sound)
+            warn_of_lost_sound(task.clip, self.output)
         log.info(
             "%d frames of %dx%d pixels, %.3g seconds, on %s",
             *(count, *task.size, float(task.clip.end)),
@@ -261,6 +256,14 @@ class Video(VideoOptions):
             *(status, done, len(task.numbers), work.folder, work.to_resume),
         )
         return EXIT_CODES[status] if status in INTERRUPTED else 1
+
+
+def warn_of_lost_sound(clip: Clip, output: Path) -> None:
+    """Log a warning if a video file cannot hold the sound of a clip."""
+    extension = output.suffix.lower()
+    sound = sound_that_is_lost(clip, FORMATS[extension].container if extension in FORMATS else None)
+    if sound is not None:
+        log.warning("%s files hold no %s sound: the video will have none; .mkv holds any", extension, sound)
 
 
 def _save_frame(task: Task, number: int, result: Result) -> bool:

@@ -1,7 +1,7 @@
 """The Flax modules of the feed-forward network. The parameters come from outside: see `init_network`.
 
-The image transformation network of Johnson et al. (2016), with the normalization of each image alone (Ulyanov et al.,
-2016) and with nearest-neighbor upsampling before plain convolutions, which draws no checkerboard.
+The image transformation network of Johnson et al. (2016), with instance normalization (Ulyanov et al., 2016). Instead
+of transposed convolutions, which leave a checkerboard pattern, it has nearest-neighbor upsampling and convolutions.
 """
 
 import flax.linen as nn
@@ -16,7 +16,7 @@ from jaxstyle.vgg.layers import Precision
 EPSILON = 1e-5
 # Spatial reduction of the residual blocks.
 STRIDE = 4
-# Side of the first and the last kernel, which see the texture of the canvas.
+# Side of the first and the last kernel in pixels.
 OUTER = 9
 
 Maps = Float[Array, "batch _ _ _"]
@@ -42,7 +42,7 @@ class Network(nn.Module):
         def layer(x: Maps, channels: int, name: str, side: int = 3, stride: int = 1, relu: bool = True) -> Maps:
             return _Layer(channels, side, stride, relu, self.precision, name=name)(x)
 
-        # Centered: the mean of a photo is no information.
+        # Around zero.
         x = layer(images - 0.5, self.width, "first", OUTER)
         x = layer(x, 2 * self.width, "down_1", stride=2)
         x = layer(x, 4 * self.width, "down_2", stride=2)

@@ -17,16 +17,19 @@ from jaxstyle.vgg.layers import Precision
 
 # Layer to its arrays: see `modules.py`.
 NetworkParams = Mapping[str, Any]
-# The smallest image whose border can be mirrored at a quarter of its size.
+# A quarter of it, in the residual blocks, is as wide as a mirrored border and the kernel.
 MIN_SIDE = 16
 MAX_WIDTH, MAX_BLOCKS = 1024, 100
+# The array whose shape says the width.
+FIRST = "first.convolution.kernel"
 
 
 @permissive()
 def init_network(key: Array, width: int = 16, blocks: int = 5) -> dict[str, Any]:
     """Return random parameters of a feed-forward network, for training: see `examples/feed_forward.py`.
 
-    Kernels are drawn from `N(0, 2 / (k^2 c_in))` for `k` x `k` pixels and `c_in` channels (He et al., 2015).
+    Kernels are normal, cut at two deviations, with variance `2 / (k^2 c_in)` for `k` x `k` pixels and `c_in` channels
+    (He et al., 2015).
 
     Args:
         key: JAX random key.
@@ -59,7 +62,8 @@ def init_network(key: Array, width: int = 16, blocks: int = 5) -> dict[str, Any]
 def apply_network(network: NetworkParams, image: ImageBatch, precision: Precision = "highest") -> ImageBatch:
     """Stylize images in one pass through a feed-forward network.
 
-    Pure, and differentiable by parameters and images; compiled by `jax.jit` with `precision` static.
+    Pure, and differentiable by parameters and images. To compile it:
+    `jax.jit(apply_network, static_argnames="precision")`.
 
     Args:
         network: parameters from `init_network` or `load_network`.
@@ -78,42 +82,47 @@ def apply_network(network: NetworkParams, image: ImageBatch, precision: Precisio
         >>> apply_network(network, js.white_noise(1, 18, 21)).shape
         (18, 21, 3)
     """
-    check_image(image, min_side=MIN_SIDE, batch=True)
+    check_image(image, batch=True)
+    *leading, height, width, _ = image.shape
+    if min(height, width) < MIN_SIDE:
+        raise InputError(f"image is {width}x{height} pixels, expected at least {MIN_SIDE} a side")
     check_choice(precision, "precision", get_args(Precision))
-    width, blocks = structure(network)
-    *leading, height, rows, _ = image.shape
-    images = jnp.asarray(image, jnp.float32).reshape(math.prod(leading), height, rows, 3)
+    channels, blocks = structure(network)
+    images = jnp.asarray(image, jnp.float32).reshape(math.prod(leading), height, width, 3)
     # Whole cells at a quarter of the size.
-    down, right = -height % STRIDE, -rows % STRIDE
+    down, right = -height % STRIDE, -width % STRIDE
     images = jnp.pad(images, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
-    stylized: Images = Network(width, blocks, precision).apply({"params": network}, images)  # pyright: ignore[reportAssignmentType]
-    return stylized[:, :height, :rows].reshape(image.shape)
+    stylized: Images = Network(channels, blocks, precision).apply({"params": network}, images)  # pyright: ignore[reportAssignmentType]
+    return stylized[:, :height, :width].reshape(image.shape)
 
 
-def structure(network: Any) -> tuple[int, int]:
+def structure(network: Any, source: str = "network") -> tuple[int, int]:
     """Return width and number of blocks of parameters.
+
+    Args:
+        network: parameters, or something else.
+        source: name of the parameters in the message.
 
     Raises:
         InputError: for anything but the parameters of a network, naming the first wrong array.
     """
-    if not isinstance(network, Mapping) or not isinstance(network.get("first"), Mapping):
-        raise InputError(f"network is {quote(network)}, expected the parameters that load_network returns")
-    kernel = network["first"].get("convolution", {}).get("kernel")
-    width = getattr(kernel, "shape", (0,))[-1]
-    blocks = sum(name.startswith("block_") for name in network) // 2
-    expected = shapes(width, blocks) if width else {}
+    if not isinstance(network, Mapping) or not network:
+        raise InputError(f"{source} is {quote(network)}, expected the parameters that load_network returns")
     found = {name: tuple(getattr(array, "shape", ())) for name, array in flat(network).items()}
-    wrong = sorted(name for name in {*expected, *found} if found.get(name) != expected.get(name))
-    if wrong or not expected:
-        name = wrong[0] if wrong else "first.convolution.kernel"
-        raise InputError(
-            f"network has {name} of shape {found.get(name)}, expected {expected.get(name)}: the parameters that "
-            "load_network returns"
-        )
+    shape = found.get(FIRST, ())
+    width = shape[3] if len(shape) == 4 else 0
+    blocks = sum(str(name).startswith("block_") for name in network) // 2
+    expected = shapes(width, blocks) if width else {FIRST: "(9, 9, 3, width)"}
+    for name in sorted({*expected, *found}):
+        if found.get(name) != expected.get(name):
+            raise InputError(
+                f"{source} has {name} of shape {found.get(name)}, expected {expected.get(name)}: parameters of a "
+                "feed-forward network"
+            )
     return width, blocks
 
 
-def shapes(width: int, blocks: int) -> dict[str, tuple[int, ...]]:
+def shapes(width: int, blocks: int) -> dict[str, Any]:
     """Return the shape of every array of a network, by its name such as `first.convolution.kernel`."""
     template = jax.eval_shape(
         Network(width, blocks, "highest").init,
@@ -129,3 +138,17 @@ def flat(network: NetworkParams, prefix: str = "") -> dict[str, Any]:
     for name, value in network.items():
         arrays |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return arrays
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters from their full names: the inverse of `flat`."""
+    network: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split(".")
+        inner = network
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"there are arrays {name} and {parent}, expected the file of a feed-forward network")
+        inner[last] = array
+    return network

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxstyle import files
 from jaxstyle.errors import InputError
-from jaxstyle.feed_forward.network import NetworkParams, flat, structure
+from jaxstyle.feed_forward.network import NetworkParams, flat, nested, structure
 from jaxstyle.guards import permissive
 
 FORMAT, VERSION = "jaxstyle-feed-forward", "1"
@@ -60,7 +60,7 @@ def load_network(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: for a file that cannot be read, is damaged, or holds something else.
     """
-    network: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         with safe_open(Path(path), framework="np") as file:
             metadata = file.metadata() or {}
@@ -74,16 +74,13 @@ def load_network(path: str | os.PathLike[str]) -> dict[str, Any]:
                 array = file.get_tensor(name)
                 if array.dtype != np.float32 or not np.all(np.isfinite(array)):
                     raise InputError(f"{name} in {path} is damaged, expected finite float32 numbers: train it again")
-                *parents, last = name.split(".")
-                inner = network
-                for parent in parents:
-                    inner = inner.setdefault(parent, {})
-                inner[last] = array
+                arrays[name] = array
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; expected the file of a network") from error
     except SafetensorError as error:
         raise InputError(
             f"{path} is no safetensors file, or is damaged ({error}); expected that of a network"
         ) from error
-    structure(network)
+    network = nested(arrays)
+    structure(network, str(path))
     return jax.device_put(network)

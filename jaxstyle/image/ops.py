@@ -37,7 +37,8 @@ def check_array(array: Any, name: str, expected: str, advice: str = "") -> None:
     """Raise InputError unless `array` is an array, or a tracer, that JAX can read; `expected` describes it."""
     if not isinstance(array, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         # Arrays of other libraries, such as PyTorch.
-        advice = ": numpy.asarray makes one" if hasattr(array, "__array__") else advice
+        is_array = hasattr(array, "__array__") and not isinstance(array, np.generic)
+        advice = ": numpy.asarray makes one" if is_array else advice
         raise InputError(f"{name} is {quote(array)}, expected {expected}{advice}")
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, expected {expected}: array.filled(value) makes one")

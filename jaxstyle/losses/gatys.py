@@ -64,7 +64,8 @@ def content_loss(
 
     Args:
         features: `(..., h, w, c)` of the image.
-        target: `(..., h, w, c)` of the content; without the first of the leading axes, it is shared along them.
+        target: `(..., h, w, c)` of the content; it may lack the first leading axes, and is then
+            shared along them.
         normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
@@ -83,7 +84,7 @@ def content_loss(
     """
     _check_array(features, "features", ("h", "w", "c"))
     _check_array(target, "target", ("h", "w", "c"))
-    check_same_shape(_shared_part(features, target), target.shape)
+    _check_fit(features, target, "features")
     if features.ndim > 3:
         each = functools.partial(content_loss, normalization=normalization)
         return jax.vmap(each, in_axes=_axes(features, target))(features, target)
@@ -98,7 +99,8 @@ def style_loss(
 
     Args:
         gram: `(..., c, c)` of the image, divided by positions: see `gram_matrix`.
-        target: `(..., c, c)` of the style; without the first of the leading axes, it is shared along them.
+        target: `(..., c, c)` of the style; it may lack the first leading axes, and is then
+            shared along them.
         normalization: `"notebook"` or `"paper"`: see the module's table.
 
     Returns:
@@ -117,7 +119,7 @@ def style_loss(
     """
     _check_array(gram, "gram", ("c", "c"))
     _check_array(target, "target", ("c", "c"))
-    check_same_shape(_shared_part(gram, target), target.shape, "gram")
+    _check_fit(gram, target, "gram")
     if gram.ndim > 2:
         each = functools.partial(style_loss, normalization=normalization)
         return jax.vmap(each, in_axes=_axes(gram, target))(gram, target)
@@ -199,9 +201,10 @@ def variation_scale(height: Dim, width: Dim, kind: Variation) -> float | Scalar:
     return (1.0 if kind == "squared" else 2 / 9) / area(height, width)
 
 
-def _shared_part(array: Array, target: Array) -> tuple[int, ...]:
-    """Shape of the array without the leading axes that its target lacks."""
-    return array.shape[max(0, array.ndim - target.ndim) :]
+def _check_fit(array: Array, target: Array, name: str) -> None:
+    """Raise InputError unless the target has the array's shape, or its last axes."""
+    if array.ndim < target.ndim or array.shape[array.ndim - target.ndim :] != target.shape:
+        check_same_shape(array.shape, target.shape, name)
 
 
 def _axes(array: Array, target: Array) -> tuple[int, int | None]:

@@ -139,7 +139,7 @@ def abstract_state(image: Image | Images, optimizer: Optimizer) -> State:
 
 def is_batched(state: State) -> bool:
     """Return True for the state of a batch."""
-    return state.best_loss.ndim == 1
+    return state.best_loss.ndim > 0
 
 
 def restart(state: State, optimizer: Optimizer, selected: Bool[np.ndarray, " batch"]) -> State:

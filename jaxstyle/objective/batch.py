@@ -1,4 +1,4 @@
-"""Leading axes of the targets of several images: those of the content's half and those of the style's half."""
+"""Leading axes of targets. The content's fields and the style's have their own: images may share a style."""
 
 from jaxstyle.errors import InputError
 from jaxstyle.objective.targets import Targets

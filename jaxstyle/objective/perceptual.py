@@ -1,12 +1,14 @@
 """The objective as a loss for training: of images that something else has made, such as a network."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxstyle.compiler import Compiled
-from jaxstyle.errors import InputError
+from jaxstyle.errors import InputError, quote
 from jaxstyle.image.canvas import Canvas
 from jaxstyle.image.ops import check_image
 from jaxstyle.objective.base import (
@@ -18,9 +20,16 @@ from jaxstyle.objective.base import (
     check_weight_shapes,
 )
 from jaxstyle.objective.evaluate import losses_of
-from jaxstyle.objective.targets import StyleStatistics, Targets, check_style_statistics, content_edges, content_features
-from jaxstyle.typing import ImageBatch, Params
-from jaxstyle.vgg.network import check_params
+from jaxstyle.objective.targets import (
+    StyleStatistics,
+    Targets,
+    blended_statistics,
+    check_styles,
+    content_edges,
+    content_features,
+)
+from jaxstyle.typing import AnyImage, ImageBatch, Params
+from jaxstyle.vgg.network import channels_of, check_params
 
 
 def perceptual_loss(
@@ -33,8 +42,8 @@ def perceptual_loss(
 ) -> Losses:
     """Compute the losses of images that should have the content of others and the style of a painting.
 
-    They are those of `value_and_grad` for targets of these contents, and differentiable in reverse mode by `image` and
-    `content`, so by whatever made the image. Pure, and compiled once for each shape and objective.
+    They are those of `value_and_grad` for targets of these contents, and differentiable in reverse mode by `image`, so
+    by whatever made it; the contents are constants. Pure, and compiled once for each shape and objective.
 
     Args:
         image: `(..., H, W, 3)` in [0, 1].
@@ -72,10 +81,68 @@ def perceptual_loss(
     if image.shape != content.shape:
         raise InputError(f"image has shape {image.shape} and content {content.shape}, expected the same")
     check_params(params, objective.layers)
-    check_style_statistics(style, objective)
+    _check_style(style, params, objective)
     check_weight_shapes(weights, objective)
     image, content = jnp.asarray(image, jnp.float32), jnp.asarray(content, jnp.float32)
     return _compiled(image, content, params, style, broadcast_weights(weights, objective), objective)
+
+
+def style_statistics(
+    params: Params,
+    styles: Sequence[AnyImage],
+    objective: Objective,
+    style_weights: Sequence[float] | None = None,
+) -> StyleStatistics:
+    """Compute the style's half of the targets, for `perceptual_loss`.
+
+    Several styles blend as in `make_targets`.
+
+    Args:
+        params: see `load_params`.
+        styles: one or more `(h, w, 3)` in [0, 1], of any sizes.
+        objective: determines the layers.
+        style_weights: one number for each style, relative; equal if None.
+
+    Returns:
+        Gram matrices, means and features of the styles, as far as the objective needs them.
+
+    Raises:
+        InputError: for images too small or misshapen, no style, or wrong style weights.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> style = style_statistics(params, [js.white_noise(1, 32, 48)], js.Objective(style_layers=("relu3_1",)))
+        >>> style.grams["relu3_1"].shape
+        (8, 8)
+    """
+    check_objective(objective)
+    check_params(params, objective.layers)
+    check_styles(styles, objective)
+    return blended_statistics(params, styles, objective, style_weights)
+
+
+def _check_style(style: Any, params: Params, objective: Objective) -> None:
+    """Raise InputError unless `style` are statistics of one style, with the objective's layers and these params."""
+    if not isinstance(style, StyleStatistics):
+        raise InputError(f"style is {quote(style)}, expected StyleStatistics: style_statistics computes them")
+    styles = objective.style_layers
+    for layers, arrays in (
+        (styles, style.grams),
+        (styles if objective.needs_means else (), style.means or {}),
+        (objective.neighbor_layers, style.banks or {}),
+    ):
+        if missing := {*layers} - {*arrays}:
+            raise InputError(
+                f"style has no layer {min(missing)}, expected statistics that were made for this objective"
+            )
+    for layer in styles:
+        channels, shape = channels_of(params, layer), style.grams[layer].shape
+        if shape != (channels, channels):
+            raise InputError(
+                f"style has a Gram matrix of shape {shape} at {layer}, expected {(channels, channels)}: make the "
+                "statistics with the same params"
+            )
 
 
 def _losses(
@@ -89,7 +156,7 @@ def _losses(
     if image.ndim > 3:
         each = functools.partial(_losses, objective=objective)
         return jax.vmap(each, (0, 0, None, None, None))(image, content, params, style, weights)
-    canvas = Canvas(content)
+    canvas = Canvas(jax.lax.stop_gradient(content))
     features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
     targets = Targets(features, style.grams, style.means, banks=style.banks, edges=edges)
     return losses_of(image, params, targets, weights, objective)

@@ -112,6 +112,7 @@ def make_targets(
     check_objective(objective)
     check_params(params)
     check_image(_pixels(content), "content", objective.min_side)
+    check_styles(styles, objective)
     canvas = _canvas(content)
     height, width = canvas.pixels.shape[:2]
     size = (height, width) if canvas.extent is None else tuple(map(int, to_host(canvas.extent)))
@@ -122,7 +123,7 @@ def make_targets(
         guides = content_guides(masks._replace(extent=canvas.extent), objective, regions.guidance)
     if objective.temporal or previous is not None:
         previous = _placed(check_previous(previous, objective, *size), (height, width), canvas)
-    style = style_statistics(params, styles, objective, style_weights, regions)
+    style = blended_statistics(params, styles, objective, style_weights, regions)
     features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
     return Targets(
         features,
@@ -136,21 +137,20 @@ def make_targets(
     )
 
 
+def check_styles(styles: Any, objective: Objective) -> None:
+    """Raise InputError unless `styles` is a list of images that are large enough."""
+    if isinstance(styles, str) or not isinstance(styles, Sequence) or not styles:
+        raise InputError(f"styles is {quote(styles)}, expected a list of at least one image, such as [style]")
+    for style in styles:
+        check_image(_pixels(style), "style", objective.min_side)
+
+
 def check_previous(previous: Any, objective: Objective, height: int, width: int) -> Warped:
     """Return `previous` if it is a frame of this height and width, for an objective with a temporal term."""
     if not objective.temporal:
         raise InputError("previous is a frame, expected None, or an objective with temporal=True")
     check_warped(previous, height, width)
     return previous
-
-
-def check_style_statistics(style: Any, objective: Objective) -> None:
-    """Raise InputError unless `style` are `StyleStatistics` with all layers of the objective."""
-    if not isinstance(style, StyleStatistics):
-        raise InputError(f"style is {quote(style)}, expected StyleStatistics: style_statistics computes them")
-    # A content without layers of its own, for the check alone.
-    content = dataclasses.replace(objective, content_layers=(), edges=False, temporal=False)
-    check_targets(Targets({}, style.grams, style.means, banks=style.banks), content)
 
 
 def check_is_targets(targets: Any) -> None:
@@ -200,41 +200,14 @@ def content_guides(masks: Canvas, objective: Objective, guidance: Guidance) -> G
     return guides
 
 
-def style_statistics(
+def blended_statistics(
     params: Params,
     styles: Sequence[AnyImage | Canvas],
     objective: Objective,
     style_weights: Sequence[float] | None = None,
     regions: Regions | None = None,
 ) -> StyleStatistics:
-    """Compute the style's half of the targets: blended Gram matrices and means, and the features of neighbor layers.
-
-    Args:
-        params: see `load_params`.
-        styles: see `make_targets`; so are the others.
-        objective: determines the layers.
-        style_weights: one number for each style, relative; equal if None.
-        regions: masks of regions with styles of their own.
-
-    Returns:
-        The statistics, for `perceptual_loss`.
-
-    Raises:
-        InputError: for images too small or misshapen, no style, or wrong style weights.
-
-    Example:
-        >>> import jax, jaxstyle as js
-        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
-        >>> style = style_statistics(params, [js.white_noise(1, 32, 48)], js.Objective(style_layers=("relu3_1",)))
-        >>> style.grams["relu3_1"].shape
-        (8, 8)
-    """
-    check_objective(objective)
-    check_params(params, objective.layers)
-    if isinstance(styles, str) or not isinstance(styles, Sequence) or not styles:
-        raise InputError(f"styles is {quote(styles)}, expected a list of at least one image, such as [style]")
-    for style in styles:
-        check_image(_pixels(style), "style", objective.min_side)
+    """Compute the style's half of the targets: blended Gram matrices and means, and banks. See `make_targets`."""
     blend = normalize_style_weights(len(styles), style_weights)
     if regions is None:
         statistics = [_statistics_of(params, style, objective) for style in styles]

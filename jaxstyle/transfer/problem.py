@@ -23,10 +23,10 @@ from jaxstyle.objective.relative import relative_weights
 from jaxstyle.objective.targets import (
     StyleStatistics,
     Targets,
+    blended_statistics,
     content_edges,
     content_features,
     content_guides,
-    style_statistics,
     whiten,
     whitening_metric,
 )
@@ -213,4 +213,4 @@ def measure_style(job: Job, params: Params, objective: Objective, mesh: Mesh | N
     """
     # Masks of regions require plain images.
     styles = job.styles if mesh is None or job.regions else [shard(style, mesh, objective) for style in job.styles]
-    return style_statistics(params, styles, objective, job.shares, job.regions)
+    return blended_statistics(params, styles, objective, job.shares, job.regions)

@@ -193,7 +193,7 @@ def _check_same_structure(jobs: Sequence[Job]) -> None:
 
 
 def _style_key(arguments: dict[str, Any], index: int | None) -> tuple[Hashable, ...]:
-    """Return a key of the arguments of `style_statistics`: the caller's objects, as conversion makes new arrays."""
+    """Return a key of the arguments of `blended_statistics`: the caller's objects, as conversion makes new arrays."""
     styles, style_weights = (arguments[name] for name in ("styles", "style_weights"))
     styles = styles if isinstance(styles, list | tuple) else [styles]
     style_weights = None if style_weights is None else tuple(style_weights)

@@ -7,7 +7,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.cli.app import main
-from jaxstyle.video.clip import open_clip
+from jaxstyle.video.clip import clip_frames, open_clip
 
 # Types are unchecked, as for users.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -60,7 +60,7 @@ def test_another_size_and_an_output_that_exists(capsys, files):
     assert run(capsys, *arguments, "--force")[0] == 0
 
 
-def test_a_clip_keeps_its_times(capsys, files):
+def test_a_clip_keeps_its_times(capsys, files, network):
     frames = files / "frames"
     frames.mkdir()
     for k in range(3):
@@ -70,6 +70,19 @@ def test_a_clip_keeps_its_times(capsys, files):
     clip = open_clip(files / "out.mp4")
     assert (clip.size, len(clip.times), float(clip.end)) == ((48, 32), 3, 3 / 25)
     assert run(capsys, files / "net.safetensors", frames, "-o", files / "out.mp4")[0] == 2
+    painted = np.stack(list(clip_frames(clip, clip.size)))
+    expected = [js.apply_network(network, js.load_image(frames / f"{k}.png")) for k in range(3)]
+    # H.264 rounds the colors.
+    assert np.abs(painted - np.stack(expected)).mean() < 0.03
+
+
+def test_a_clip_does_not_replace_itself(capsys, files):
+    PIL.Image.new("RGB", (32, 32), "red").save(files / "clip.gif")
+    before = (files / "clip.gif").read_bytes()
+    code, _, error = run(capsys, files / "net.safetensors", files / "clip.gif", "-o", files / "clip.gif", "--force")
+    assert code == 2
+    assert "one of the inputs" in error
+    assert (files / "clip.gif").read_bytes() == before
 
 
 @pytest.mark.parametrize(

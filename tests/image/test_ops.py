@@ -18,7 +18,6 @@ from jaxstyle.image.ops import check_image, resize, white_noise
         (np.zeros((4, 5, 4), np.float32), "without alpha"),
         (np.zeros((1, 4, 5, 3), np.float32), "one image without a batch axis"),
         (np.zeros((3, 8, 9), np.float32), "puts the channels last"),
-        (np.zeros((8, 9, 4), np.float32), "without alpha"),
         (np.zeros((4, 5, 3), np.uint8), "dtype uint8, expected float32 .*8-bit pixels are divided by 255"),
         (np.zeros((4, 5, 3), np.float16), "dtype float16"),
         (np.ma.zeros((9, 9, 3), np.float32), "photo is a masked array, .*filled"),

@@ -49,6 +49,26 @@ def test_it_is_the_loss_of_targets_of_these_contents(tiny_params, pictures, vari
         assert np.linalg.norm(gradient[k] - slope) < 10 * tolerance * np.linalg.norm(slope)
 
 
+def test_an_objective_of_one_kind_of_layers(tiny_params, pictures):
+    images, contents, painting = pictures
+    for layers in ((("relu2_2",), ()), ((), ("relu1_1",))):
+        objective = js.Objective(*layers)
+        style = js.style_statistics(tiny_params, [painting], objective)
+        losses = js.perceptual_loss(images, contents, tiny_params, style, WEIGHTS, objective)
+        assert np.all(np.asarray(losses.content) > 0) == bool(layers[0])
+        assert np.all(np.asarray(losses.style) > 0) == bool(layers[1])
+
+
+def test_contents_are_constants(tiny_params, pictures):
+    images, contents, painting = pictures
+    style = js.style_statistics(tiny_params, [painting], OBJECTIVE)
+
+    def loss(contents):
+        return jnp.sum(js.perceptual_loss(images, contents, tiny_params, style, WEIGHTS, OBJECTIVE).total)
+
+    assert not np.any(jax.grad(loss)(contents))
+
+
 def test_a_network_learns_by_it(tiny_params, pictures):
     """A color matrix, trained on one batch: the loss falls, and its gradient is that of differences."""
     _, contents, painting = pictures
@@ -81,6 +101,7 @@ def test_bad_input_is_refused_in_one_sentence(tiny_params, pictures):
     images, contents, painting = pictures
     style = js.style_statistics(tiny_params, [painting], OBJECTIVE)
     other = js.Objective(("relu2_2",), ("relu3_1",))
+    stacked = jax.tree.map(lambda array: array[None], style)
     right = images, contents, tiny_params, style, WEIGHTS, OBJECTIVE
     for index, wrong, message in (
         (0, images[0], r"image has shape \(40, 48, 3\) and content \(2, 40, 48, 3\)"),
@@ -89,9 +110,10 @@ def test_bad_input_is_refused_in_one_sentence(tiny_params, pictures):
         (1, None, "content is None"),
         (2, {}, "params"),
         (3, style.grams, "style_statistics computes them"),
-        (3, style._replace(grams={}), "targets.style has no layer relu1_1"),
+        (3, style._replace(grams={}), "style has no layer relu1_1"),
+        (3, stacked, r"shape \(1, 4, 4\) at relu1_1, expected \(4, 4\)"),
         (4, js.LossWeights(-1.0), "content weight"),
-        (5, other, "targets.style has no layer relu3_1"),
+        (5, other, "style has no layer relu3_1"),
         (5, dataclasses.replace(OBJECTIVE, temporal=True), "temporal"),
         (5, None, "objective"),
     ):

@@ -8,7 +8,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.minimize import loop, status
-from jaxstyle.objective.targets import style_statistics
+from jaxstyle.objective.targets import blended_statistics
 
 STEPS = 6
 
@@ -131,9 +131,9 @@ def test_each_style_is_measured_once(tiny_params, photos, starry, china, monkeyp
 
     def measure(params, styles, *others):
         calls.append(len(styles))
-        return style_statistics(params, styles, *others)
+        return blended_statistics(params, styles, *others)
 
-    monkeypatch.setattr(sys.modules["jaxstyle.transfer.problem"], "style_statistics", measure)
+    monkeypatch.setattr(sys.modules["jaxstyle.transfer.problem"], "blended_statistics", measure)
     one, two = np.asarray(starry), np.asarray(china)
     options = {"params": tiny_params, "steps": 1, "scales": 1, "color": color}
     js.stylize_batch(photos, [one, one, [one, two]], **options, preset="gram")
