@@ -66,7 +66,7 @@ class Fixed(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train; write the network, and its curve beside it."""
+    """Train; write the network, and the loss of every step beside it as .json."""
     parser = argparse.ArgumentParser(description="Train a network that paints photos in the style of one painting.")
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("painting", type=Path)
@@ -84,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--precision", choices=get_args(Precision), default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="folder; an interrupted run continues from it")
+    parser.add_argument("--force", action="store_true", help="replace an output that exists already")
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
     options = parser.parse_args(argv)
     try:
@@ -102,6 +103,12 @@ def check(options: argparse.Namespace) -> None:
         raise js.InputError(f"seed is {options.seed}, expected 0 or more")
     if options.output.suffix != ".safetensors":
         raise js.InputError(f"the output is {options.output}, expected a name that ends with .safetensors")
+    if options.output.exists() and not options.force:
+        raise js.InputError(
+            f"the output {options.output} exists already: choose another name, or --force to replace it"
+        )
+    if not options.photos.is_dir():
+        raise js.InputError(f"{options.photos} is no folder, expected one with photos")
     if not options.output.absolute().parent.is_dir():
         raise js.InputError(f"the folder of {options.output} does not exist, expected one that does")
 
@@ -145,6 +152,7 @@ def train(options: argparse.Namespace) -> None:
     if losses:
         curve = {"first_step": first + 1, "losses": [round(float(loss), 6) for loss in losses]}
         options.output.with_suffix(".json").write_text(json.dumps(curve))
+    print(f"wrote {options.output}: jaxstyle apply {options.output} PHOTO -o FILE paints with it")
 
 
 def make_step(

@@ -45,7 +45,7 @@ def test_a_network_is_trained_and_an_interrupted_run_continues(photos, tmp_path)
     begun = train(photos, tmp_path / "part.safetensors", "--steps", "12", *options)
     assert begun.returncode == 0, begun.stderr[-2000:]
     (tmp_path / "run" / "12").rename(tmp_path / "removed")
-    resumed = train(photos, tmp_path / "part.safetensors", "--steps", "12", *options)
+    resumed = train(photos, tmp_path / "part.safetensors", "--steps", "12", "--force", *options)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     curve = json.loads((tmp_path / "part.json").read_text())
     assert curve["first_step"] == 9

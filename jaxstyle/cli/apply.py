@@ -1,4 +1,4 @@
-"""`jaxstyle apply`: a picture or a clip through a feed-forward network, in one pass."""
+"""`jaxstyle apply`: a picture, a folder or a clip through a feed-forward network, in one pass."""
 
 import logging
 import shutil
@@ -14,8 +14,9 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from jaxstyle.cli.backend import check_backend
+from jaxstyle.cli.inputs import pictures_in
 from jaxstyle.cli.logs import ResultPrinter
-from jaxstyle.cli.outputs import check_free, check_not_input, check_outputs, save_with_fallback
+from jaxstyle.cli.outputs import blocks_output, check_free, check_not_input, check_outputs, save_with_fallback
 from jaxstyle.cli.report import BAR, duration
 from jaxstyle.cli.streams import without_library_output
 from jaxstyle.cli.validate import MAX_SIDE, check_between, check_spelling
@@ -37,7 +38,7 @@ _apply = Compiled(apply_network, static_argnames="precision")
 
 @dataclass(frozen=True)
 class Apply:
-    """Paint a photo or a clip by a network that was trained for one style: in one pass, without a painting.
+    """Paint photos or a clip by a network that was trained for one style: in one pass, without a painting.
 
     examples/feed_forward.py trains such networks.
     """
@@ -45,15 +46,16 @@ class Apply:
     network: Annotated[Positional[Path], arg(metavar="NETWORK")]
     """The network: a .safetensors file."""
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
-    """The photo; if the output is a video, a clip as jaxstyle video takes it."""
+    """The photo, or a folder of photos; if the output is a video, a clip as jaxstyle video takes it."""
     output: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
-    """The file to write: .png, .jpg, .tiff or .webp, or a video: .mp4, .mov, .mkv, .webm or .gif."""
+    """The file to write: .png, .jpg, .tiff or .webp, or a video: .mp4, .mov, .mkv, .webm or .gif; for a folder of
+    photos a folder, in which the pictures that exist already are kept."""
     size: Annotated[Literal["original"] | int, arg(metavar="original|PIXELS")] = "original"
     """Long side in pixels, 16 to 65536; original keeps the photo's size."""
     precision: Precision = "default"
     """Precision of the convolutions: highest (float32), default (the device's fast one), or bfloat16."""
     force: bool = False
-    """Replace the output if it exists already."""
+    """Replace outputs that exist already."""
 
     def run(self) -> int:
         """Read, paint and write; return the exit code."""
@@ -63,24 +65,47 @@ class Apply:
             check_between("--size", self.size, MIN_SIDE, MAX_SIDE)
         for path in (self.network, self.photo):
             check_spelling(path)
-        return self._clip() if is_video(self.output) else self._picture()
+        if is_video(self.output):
+            return self._clip()
+        return self._folder() if self.photo.is_dir() else self._picture(self.photo, self.output)
 
     @property
     def _side(self) -> int | None:
         return None if self.size == "original" else self.size
 
-    def _picture(self) -> int:
-        check_outputs([self.output], [self.network, self.photo], self.force)
+    def _picture(self, photo: Path, output: Path) -> int:
+        check_outputs([output], [self.network, photo], self.force)
         network = load_network(self.network)
         with without_library_output():
-            picture = io.read_picture(self.photo, self._side, min_side=MIN_SIDE)
+            picture = io.read_picture(photo, self._side, min_side=MIN_SIDE)
         begin = time.perf_counter()
         image = self._painted(network, picture.pixels)
         seconds = time.perf_counter() - begin
-        saved = save_with_fallback(self.output, image, replace=self.force, alpha=picture.alpha)
+        saved = save_with_fallback(output, image, replace=self.force, alpha=picture.alpha)
         height, width = image.shape[:2]
         ResultPrinter(None)(f"{saved}: {width}x{height} in {duration(seconds)}")
-        return 0 if saved == self.output else 1
+        return 0 if saved == output else 1
+
+    def _folder(self) -> int:
+        photos = pictures_in(self.photo).pictures
+        if not photos:
+            raise InputError(f"the folder {self.photo} has no picture, expected one with photos")
+        if self.output.suffix or self.output.is_file():
+            raise InputError(
+                f"the output {self.output} is no folder, expected one for a folder of photos, such as OUT/"
+            )
+        load_network(self.network)
+        self.output.mkdir(parents=True, exist_ok=True)
+        failed = 0
+        for photo in photos:
+            output = self.output / f"{photo.stem}.png"
+            if not blocks_output(output, self.force):
+                try:
+                    failed += self._picture(photo, output)
+                except InputError as error:
+                    log.error("%s", error)
+                    failed += 1
+        return 1 if failed else 0
 
     def _clip(self) -> int:
         check_not_input(self.output, [self.network, self.photo])

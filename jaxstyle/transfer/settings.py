@@ -211,7 +211,10 @@ class Settings(RunOptions):
         parts = _objective_parts(changes.pop("objective", None)) | _weight_parts(changes.pop("weights", None)) | changes
         for name in sorted(set(parts) - set(self.parts())):
             (closest,) = difflib.get_close_matches(name, self.parts(), 1, cutoff=0.0)
-            raise InputError(f"there is no setting {quote(name)}, expected an attribute of Settings, such as {closest}")
+            advice = f"an attribute of Settings, such as {closest}"
+            if name == "size":
+                advice = "images of that size: load_image(path, size=512)"
+            raise InputError(f"there is no setting {quote(name)}, expected {advice}")
         has_weights = "content_weight" in parts or "style_weight" in parts
         if "strength" not in parts and has_weights:
             parts["strength"] = None

@@ -60,6 +60,23 @@ def test_another_size_and_an_output_that_exists(capsys, files):
     assert run(capsys, *arguments, "--force")[0] == 0
 
 
+def test_a_folder_is_painted_and_what_exists_is_kept(capsys, files):
+    photos, outputs = files / "photos", files / "out"
+    photos.mkdir()
+    for name, color in (("a.png", "red"), ("b.jpg", "blue")):
+        PIL.Image.new("RGB", (24, 20), color).save(photos / name)
+    (photos / "broken.png").write_bytes(b"no picture")
+    code, _, error = run(capsys, files / "net.safetensors", photos, "-o", outputs)
+    assert code == 1
+    assert "broken.png" in error
+    assert sorted(path.name for path in outputs.iterdir()) == ["a.png", "b.png"]
+    before = {path: path.stat().st_mtime_ns for path in outputs.iterdir()}
+    (photos / "broken.png").unlink()
+    assert run(capsys, files / "net.safetensors", photos, "-o", outputs)[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in outputs.iterdir()} == before
+    assert run(capsys, files / "net.safetensors", photos, "-o", files / "out.png")[0] == 2
+
+
 def test_a_clip_keeps_its_times(capsys, files, network):
     frames = files / "frames"
     frames.mkdir()

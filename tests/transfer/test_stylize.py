@@ -369,6 +369,7 @@ def test_clumsy_calls_are_refused_in_one_sentence(unchecked, params, photo, pain
         ((photo, "painting.jpg"), {}, "style is 'painting.jpg', expected an array"),
         ((photo, None), {}, "style is None, expected an array"),
         ((photo, painting), {"optimizer": "sgd"}, "optimizer is 'sgd', expected 'lbfgs', 'adam', or an optax"),
+        ((photo, painting), {"size": 64}, "no setting 'size', expected images of that size: load_image"),
         (
             (photo, painting),
             {"colour": "style"},
