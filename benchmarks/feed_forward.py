@@ -1,7 +1,7 @@
 """How much of the loss does a feed-forward network reach, and how many evaluations does a start from it save?
 
-For each photo two runs minimize the loss that the network was trained by, with the weights of a strength: one begins
-with the photo, the other one with the network's picture. Compared is the loss of the network's picture with that of the
+For each photo two runs minimize a loss of the layers and the strength that the network was trained by: one begins with
+the photo, the other one with the network's picture. Compared is the loss of the network's picture with that of the
 first run at every evaluation, and the number of evaluations after which the second run is where the first one ends.
 
     python -m benchmarks feed_forward --network starry.safetensors --painting starry_night.jpg --photos PHOTO ...
@@ -58,12 +58,11 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def table(result: Run) -> str:
-    rows, reached, saved = [], [], []
+    rows, reached = [], []
     for run in result["runs"]:
         plain, started = (np.minimum.accumulate(run[name]) for name in ("plain", "started"))
         reached.append(float((plain[0] - started[0]) / (plain[0] - plain[-1])))
         equal, needed = evaluations_to(plain, started[0]), evaluations_to(started, plain[-1])
-        saved.append(len(plain) - needed if needed else 0)
         row = f"{plain[0] / plain[-1]:.1f}", f"{started[0] / plain[-1]:.2f}", f"{reached[-1]:.1%}"
         rows.append((run["photo"], *row, equal or f"> {len(plain)}", needed or f"> {len(plain)}"))
     rows.append(("mean", None, None, f"{statistics.mean(reached):.1%}", None, None))
@@ -92,7 +91,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--painting", type=Path, help="that it was trained for")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="photos that it was not trained on")
     parser.add_argument("--size", type=arguments.positive, default=192, help="long side (default: %(default)s)")
-    parser.add_argument("--style-size", type=arguments.positive, default=256, help="of the painting, as in training")
+    parser.add_argument(
+        "--style-size",
+        type=arguments.positive,
+        default=256,
+        help="long side of the painting, as in training (default: %(default)s)",
+    )
     parser.add_argument("--steps", type=arguments.positive, default=100, help="evaluations (default: %(default)s)")
     parser.add_argument("--strength", type=float, default=0.35, help="as in training (default: %(default)s)")
     parser.add_argument("--content-layers", nargs="+", default=["relu3_3"])
