@@ -35,3 +35,9 @@ def test_evaluations_are_counted_from_one():
 def test_files_are_needed():
     with pytest.raises(js.InputError, match="expected --network, --painting and --photos"):
         feed_forward.main([])
+
+
+def test_the_committed_table_is_that_of_the_json_and_the_readmes():
+    table = feed_forward.table(record.read("feed_forward"))
+    assert (record.RESULTS / "feed_forward.md").read_text() == table
+    assert table.strip() in (record.RESULTS.parent / "README.md").read_text()

@@ -224,8 +224,8 @@ def _read(path: Path, widths: Mapping[str, int] | None = None, sha256: str | Non
     except SafetensorError as error:
         raise InputError(
             f"{path} is not a safetensors file, or is cut short or damaged ({error}); expected weights in the layout "
-            "of jaxstyle or torchvision, so download it again (torchvision's .pth: load it with PyTorch and write it by "
-            "safetensors.torch.save_file; other .h5 and .pth files: weights/convert.py)"
+            "of jaxstyle or torchvision, so download it again (torchvision's .pth: load it with PyTorch and write it "
+            "with safetensors.torch.save_file; other .h5 and .pth files: weights/convert.py)"
         ) from error
     layout.raise_errors(str(path), errors)
     return tensors

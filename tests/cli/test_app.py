@@ -539,7 +539,8 @@ def test_usage_errors_are_plain(run, words, expected):
         ("", "no command, expected one of stylize, sweep,"),
         (
             "styilze a b",
-            "unknown command styilze, expected one of stylize, sweep, video, apply, resume, rerun, demo, plan, serve, weights",
+            "unknown command styilze, expected one of stylize, sweep, video, apply, resume, rerun, demo, plan, serve, "
+            "weights",
         ),
         ("weights gte", "unknown command gte, expected one of list, get, verify; did you mean get?; see"),
         ("--verison", "unknown option --verison; did you mean --version?; see jaxstyle --help"),
