@@ -1,8 +1,9 @@
 """How much of the loss does a feed-forward network reach, and how many evaluations does a start from it save?
 
 For each photo two runs minimize a loss of the layers and the strength that the network was trained by: one begins with
-the photo, the other one with the network's picture. Compared is the loss of the network's picture with that of the
-first run at every evaluation, and the number of evaluations after which the second run is where the first one ends.
+the photo, the other one, without the whitened surrogate, with the network's picture. Compared is the loss of the
+network's picture with that of the first run at every evaluation, and the number of evaluations after which the second
+run is where the first one was after a third, half and all of its evaluations.
 
     python -m benchmarks feed_forward --network starry.safetensors --painting starry_night.jpg --photos PHOTO ...
 """
@@ -39,9 +40,10 @@ def measure(options: argparse.Namespace) -> None:
     for path in options.photos:
         photo = js.load_image(path, size=options.size)
         picture = apply(network, photo, precision="default")
+        # The surrogate is for starts that are far from the style.
         plain, started = (
-            np.asarray(js.stylize(photo, painting, settings, params=params, init=start).losses.total)
-            for start in ("content", picture)
+            np.asarray(js.stylize(photo, painting, settings, params=params, **start).losses.total)
+            for start in ({"init": "content"}, {"init": picture, "whitening": 0.0})
         )
         result["runs"].append({"photo": path.stem, "plain": plain.tolist(), "started": started.tolist()})
         record.write(options.name, result)
@@ -62,10 +64,11 @@ def table(result: Run) -> str:
     for run in result["runs"]:
         plain, started = (np.minimum.accumulate(run[name]) for name in ("plain", "started"))
         reached.append(float((plain[0] - started[0]) / (plain[0] - plain[-1])))
-        equal, needed = evaluations_to(plain, started[0]), evaluations_to(started, plain[-1])
         row = f"{plain[0] / plain[-1]:.1f}", f"{started[0] / plain[-1]:.2f}", f"{reached[-1]:.1%}"
-        rows.append((run["photo"], *row, equal or f"> {len(plain)}", needed or f"> {len(plain)}"))
-    rows.append(("mean", None, None, f"{statistics.mean(reached):.1%}", None, None))
+        marks = (result["steps"] // 3, result["steps"] // 2, result["steps"])
+        needed = [evaluations_to(started, plain[mark - 1]) or f"> {len(started)}" for mark in marks]
+        rows.append((run["photo"], *row, evaluations_to(plain, started[0]) or f"> {len(plain)}", *needed))
+    rows.append(("mean", None, None, f"{statistics.mean(reached):.1%}", None, None, None, None))
     columns = (
         "photo",
         "loss of the photo",
@@ -73,7 +76,8 @@ def table(result: Run) -> str:
         "part of the way",
         "evaluations that equal it",
     )
-    return record.table((*columns, "evaluations from it to the end of the run"), rows) + (
+    marks = [f"from it, to where {result['steps'] // part} lead" for part in (3, 2, 1)]
+    return record.table((*columns, *marks), rows) + (
         f"\n\nLosses relative to the end of a run of {result['steps']} evaluations from the photo, at a long side of "
         f"{result['size']} pixels. One pass at 512x384: {result['apply_512_seconds'] * 1000:.0f} ms.\n"
     )
