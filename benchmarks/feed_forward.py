@@ -41,9 +41,9 @@ def measure(options: argparse.Namespace) -> None:
         photo = js.load_image(path, size=options.size)
         picture = apply(network, photo, precision="default")
         # The surrogate is for starts that are far from the style.
+        starts: list[Run] = [{"init": "content"}, {"init": picture, "whitening": 0.0}]
         plain, started = (
-            np.asarray(js.stylize(photo, painting, settings, params=params, **start).losses.total)
-            for start in ({"init": "content"}, {"init": picture, "whitening": 0.0})
+            np.asarray(js.stylize(photo, painting, settings, params=params, **start).losses.total) for start in starts
         )
         result["runs"].append({"photo": path.stem, "plain": plain.tolist(), "started": started.tolist()})
         record.write(options.name, result)
