@@ -66,8 +66,8 @@ def table(result: Run) -> str:
         reached.append(float((plain[0] - started[0]) / (plain[0] - plain[-1])))
         row = f"{plain[0] / plain[-1]:.1f}", f"{started[0] / plain[-1]:.2f}", f"{reached[-1]:.1%}"
         marks = (result["steps"] // 3, result["steps"] // 2, result["steps"])
-        needed = [evaluations_to(started, plain[mark - 1]) or f"> {len(started)}" for mark in marks]
-        rows.append((run["photo"], *row, evaluations_to(plain, started[0]) or f"> {len(plain)}", *needed))
+        needed = [evaluations_to(started, float(plain[mark - 1])) or f"> {len(started)}" for mark in marks]
+        rows.append((run["photo"], *row, evaluations_to(plain, float(started[0])) or f"> {len(plain)}", *needed))
     rows.append(("mean", None, None, f"{statistics.mean(reached):.1%}", None, None, None, None))
     columns = (
         "photo",
