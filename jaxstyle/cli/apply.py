@@ -65,17 +65,17 @@ class Apply:
             check_between("--size", self.size, MIN_SIDE, MAX_SIDE)
         for path in (self.network, self.photo):
             check_spelling(path)
+        network = load_network(self.network)
         if is_video(self.output):
-            return self._clip()
-        return self._folder() if self.photo.is_dir() else self._picture(self.photo, self.output)
+            return self._clip(network)
+        return self._folder(network) if self.photo.is_dir() else self._picture(network, self.photo, self.output)
 
     @property
     def _side(self) -> int | None:
         return None if self.size == "original" else self.size
 
-    def _picture(self, photo: Path, output: Path) -> int:
+    def _picture(self, network: NetworkParams, photo: Path, output: Path) -> int:
         check_outputs([output], [self.network, photo], self.force)
-        network = load_network(self.network)
         with without_library_output():
             picture = io.read_picture(photo, self._side, min_side=MIN_SIDE)
         begin = time.perf_counter()
@@ -86,7 +86,7 @@ class Apply:
         ResultPrinter(None)(f"{saved}: {width}x{height} in {duration(seconds)}")
         return 0 if saved == output else 1
 
-    def _folder(self) -> int:
+    def _folder(self, network: NetworkParams) -> int:
         photos = pictures_in(self.photo).pictures
         if not photos:
             raise InputError(f"the folder {self.photo} has no picture, expected one with photos")
@@ -94,23 +94,22 @@ class Apply:
             raise InputError(
                 f"the output {self.output} is no folder, expected one for a folder of photos, such as OUT/"
             )
-        load_network(self.network)
         self.output.mkdir(parents=True, exist_ok=True)
         failed = 0
         for photo in photos:
             output = self.output / f"{photo.stem}.png"
             if not blocks_output(output, self.force):
                 try:
-                    failed += self._picture(photo, output)
+                    failed += self._picture(network, photo, output)
                 except InputError as error:
                     log.error("%s", error)
                     failed += 1
         return 1 if failed else 0
 
-    def _clip(self) -> int:
+    def _clip(self, network: NetworkParams) -> int:
         check_not_input(self.output, [self.network, self.photo])
         check_free(self.output, self.force)
-        network, clip = load_network(self.network), open_clip(self.photo)
+        clip = open_clip(self.photo)
         size = target_size(clip, self._side, MIN_SIDE, side_multiple(self.output))
         check_video(self.output, size)
         warn_of_lost_sound(clip, self.output)

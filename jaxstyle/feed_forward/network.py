@@ -108,15 +108,15 @@ def structure(network: Any, source: str = "network") -> tuple[int, int]:
     """
     if not isinstance(network, Mapping) or not network:
         raise InputError(f"{source} is {quote(network)}, expected the parameters that load_network returns")
-    found = {name: tuple(getattr(array, "shape", ())) for name, array in flat(network).items()}
-    shape = found.get(FIRST, ())
+    actual = {name: tuple(getattr(array, "shape", ())) for name, array in flat(network).items()}
+    shape = actual.get(FIRST, ())
     width = shape[3] if len(shape) == 4 else 0
     blocks = sum(str(name).startswith("block_") for name in network) // 2
     expected = shapes(width, blocks) if width else {FIRST: "(9, 9, 3, width)"}
-    for name in sorted({*expected, *found}):
-        if found.get(name) != expected.get(name):
+    for name in sorted({*expected, *actual}):
+        if actual.get(name) != expected.get(name):
             raise InputError(
-                f"{source} has {name} of shape {found.get(name)}, expected {expected.get(name)}: parameters of a "
+                f"{source} has {name} of shape {actual.get(name)}, expected {expected.get(name)}: parameters of a "
                 "feed-forward network"
             )
     return width, blocks

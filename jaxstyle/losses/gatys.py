@@ -15,6 +15,7 @@ style image has another size. Its layer weights are `w_l = 1/L` for `L` style la
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import jax
@@ -86,8 +87,7 @@ def content_loss(
     _check_array(target, "target", ("h", "w", "c"))
     _check_fit(features, target, "features")
     if features.ndim > 3:
-        each = functools.partial(content_loss, normalization=normalization)
-        return jax.vmap(each, in_axes=_axes(features, target))(features, target)
+        return _mapped(functools.partial(content_loss, normalization=normalization), features, target)
     height, width, channels = features.shape
     return _scaled_squares(features, target, content_scale((height, width, channels), normalization))
 
@@ -121,8 +121,7 @@ def style_loss(
     _check_array(target, "target", ("c", "c"))
     _check_fit(gram, target, "gram")
     if gram.ndim > 2:
-        each = functools.partial(style_loss, normalization=normalization)
-        return jax.vmap(each, in_axes=_axes(gram, target))(gram, target)
+        return _mapped(functools.partial(style_loss, normalization=normalization), gram, target)
     return _scaled_squares(gram, target, style_scale(len(gram), normalization))
 
 
@@ -207,9 +206,9 @@ def _check_fit(array: Array, target: Array, name: str) -> None:
         check_same_shape(array.shape, target.shape, name)
 
 
-def _axes(array: Array, target: Array) -> tuple[int, int | None]:
-    """Axes of the two to map over: the target may lack the array's first one."""
-    return 0, 0 if target.ndim == array.ndim else None
+def _mapped(loss: Callable[..., Array], array: Array, target: Array) -> Array:
+    """Map a loss over the array's first axis, and over the target's if it has as many axes."""
+    return jax.vmap(loss, in_axes=(0, 0 if target.ndim == array.ndim else None))(array, target)
 
 
 def _check_array(array: Any, name: str, axes: tuple[str, ...]) -> None:

@@ -112,9 +112,9 @@ def _value_and_grad(
     image: ImageBatch, params: Params, targets: Targets, weights: LossWeights, objective: Objective
 ) -> tuple[Losses, ImageBatch]:
     if image.ndim > 3:
-        each = functools.partial(_value_and_grad, objective=objective)
+        evaluate_one = functools.partial(_value_and_grad, objective=objective)
         axes = (0, None, mapped_axes(targets, image.ndim - 3), None)
-        return jax.vmap(each, axes)(image, params, targets, weights)
+        return jax.vmap(evaluate_one, axes)(image, params, targets, weights)
 
     def surrogate(pixels: Image) -> tuple[Scalar, Losses]:
         losses = losses_of(pixels, params, targets, weights, objective)

@@ -154,8 +154,8 @@ def _losses(
     objective: Objective,
 ) -> Losses:
     if image.ndim > 3:
-        each = functools.partial(_losses, objective=objective)
-        return jax.vmap(each, (0, 0, None, None, None))(image, content, params, style, weights)
+        losses_of_one = functools.partial(_losses, objective=objective)
+        return jax.vmap(losses_of_one, (0, 0, None, None, None))(image, content, params, style, weights)
     canvas = Canvas(jax.lax.stop_gradient(content))
     features, edges = content_features(params, canvas, objective), content_edges(canvas, objective)
     targets = Targets(features, style.grams, style.means, banks=style.banks, edges=edges)
