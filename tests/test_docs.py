@@ -3,9 +3,14 @@
 import re
 from pathlib import Path
 
+import jax
+import pytest
+
 import jaxstyle as js
+from jaxstyle.cli.app import COMMANDS, _parse
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 ALIASES = {"Preset": js.Settings, "spread": js.shard}
 
 
@@ -26,3 +31,54 @@ def test_every_page_is_in_the_contents():
         str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*") if path.suffix in (".md", ".ipynb")
     }
     assert entries == pages - {"index"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page; those of the tutorials are executed when the site is built."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, tiny_params):
+    """An empty folder with the files that the pages name, where the network is a tiny one and pictures are small."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("jaxstyle", "jaxstyle.transfer.stylize", "jaxstyle.transfer.stylize_batch"):
+        monkeypatch.setattr(f"{module}.load_params", lambda *_: tiny_params)
+    monkeypatch.setattr("jaxstyle.video.stylize_video.load_params", lambda *_: tiny_params)
+    load = js.load_image
+    monkeypatch.setattr(js, "load_image", lambda path, size=None: load(path, min(size, 48)))
+    js.save_image("photo.jpg", js.white_noise(1, 36, 48))
+    js.save_image("painting.jpg", js.white_noise(2, 48, 40))
+    js.save_network("starry.safetensors", js.init_network(jax.random.key(0), width=4))
+    Path("out").mkdir()
+    return {"js": js}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_every_python_block_runs(page, workplace):
+    """In the order of the page, each after those before it."""
+    photo, painting = js.white_noise(1, 36, 48), js.white_noise(2, 48, 40)
+    names = {
+        **workplace,
+        **{"content": photo, "photo": photo, "style": painting, "painting": painting},
+        **{"contents": [photo, photo[:, :40]] * 4, "frames": [photo, photo[::-1]]},
+    }
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+
+
+def commands(page: Path) -> list[str]:
+    """The arguments of every call of `jaxstyle` in the shell blocks of a page."""
+    script = "\n".join(blocks(page, "sh")).replace("\\\n", "")
+    return re.findall(rf"\bjaxstyle ((?:{'|'.join(COMMANDS)})\b[^\n\"#>;|]*)", script)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+@pytest.mark.usefixtures("unchecked")
+def test_every_command_is_accepted(page):
+    for arguments in commands(page):
+        try:
+            _parse(arguments.split())
+        except SystemExit as stop:
+            assert (stop.code, arguments.split()[-1]) == (0, "--help")
