@@ -67,23 +67,6 @@ def feature_sum(features: Features, guide: Float[Array, "h w regions"] | None = 
     return sums[0] if guide is None else sums
 
 
-def squared_error(features: Features, target: Features) -> Scalar:
-    """Compute the sum over positions and channels of `(features - target)^2`.
-
-    Args:
-        features: `(h, w, c)`.
-        target: the same shape.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        InputError: for different shapes.
-    """
-    check_same_shape(features.shape, target.shape)
-    return jnp.sum(jnp.square(features - target))
-
-
 def check_same_shape(shape: tuple[int, ...], target: tuple[int, ...], name: str = "features") -> None:
     """Raise InputError for arrays whose shape is not that of their target."""
     if shape != target:

@@ -19,16 +19,27 @@ NEIGHBOR_LAYERS = (
 # A smaller content weight loses small parts of the content; without the smoothness term a hatching of one pixel appears
 # in flat areas.
 CONTENT, STYLE, SMOOTHNESS, NEIGHBORS = 2.0, 2.0, 5.0, 1.0
+# For a run with an edge weight of 1. Without it, faces of 100 pixels break into patches.
+EDGES = 4.0
 MIDDLE_STRENGTH = 0.5
 
 
-def finish_weights(strength: float | None) -> LossWeights:
-    """Return the weights of the finish for a strength, in the units of `relative_weights`.
+def finish_weights(strength: float | None, edge_weight: float) -> LossWeights:
+    """Return the weights of the finish, in the units of `relative_weights`.
 
-    The content's are `1 - s` and all others `s` times twice those of strength 0.5, which runs without a strength have.
+    Those of content and edges are `1 - s` and all others `s` times twice those of strength 0.5, which runs without a
+    strength have.
+
+    Args:
+        strength: from 0 to 1; None for a run without one.
+        edge_weight: that of the run, relative to the content term. Without a strength it has other units, and the
+            finish no edge term.
     """
     style = 2 * (MIDDLE_STRENGTH if strength is None else strength)
-    return LossWeights((2 - style) * CONTENT, style * STYLE, style * SMOOTHNESS, neighbors=style * NEIGHBORS)
+    content = 2 - style
+    edges = 0.0 if strength is None else content * EDGES * edge_weight
+    smoothness, neighbors = style * SMOOTHNESS, style * NEIGHBORS
+    return LossWeights(content * CONTENT, style * STYLE, smoothness, neighbors=neighbors, edges=edges)
 
 
 def finish_objective(objective: Objective) -> Objective:
@@ -41,5 +52,4 @@ def finish_objective(objective: Objective) -> Objective:
         variation="squared",
         pooling="avg",
         neighbor_layers=NEIGHBOR_LAYERS,
-        edges=False,
     )

@@ -47,6 +47,7 @@ PRESETS = {
             name="default",
             strength=0.5,
             style_weight=1.0,
+            edge_weight=1.0,
             steps=80,
             scales="auto",
             share=0.25,

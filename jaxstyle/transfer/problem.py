@@ -85,6 +85,9 @@ def make_problem(
         # A requested canvas serves further images of other sizes.
         return place(images, canvas_size(rows, columns, objective), mesh, any_size=min_canvas != (0, 0))
 
+    def content_targets(canvas: Canvas) -> tuple[dict[str, Array], Array | None]:
+        return content_features(mesh_params, canvas, objective), content_edges(canvas, objective)
+
     content = put([job.content for job in jobs])
     # Jobs with the same styles share an object.
     keys = [k if job.style_key is None else job.style_key for k, job in enumerate(jobs)]
@@ -98,12 +101,12 @@ def make_problem(
     guides, regions = None, [job.regions for job in jobs if job.regions is not None]
     if regions:
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
-    features, edges = content_features(mesh_params, content, objective), content_edges(content, objective)
+    features, edges = content_targets(content)
     shares = [content_share(job, stage) for job in jobs]
     if min(shares) < 1:
         share = _combine([np.full((1, 1, 1), share, np.float32) for share in shares], mesh)
-        initial = content_features(mesh_params, put(detail_images or starts), objective)
-        features = jax.tree.map(lambda own, other: share * own + (1 - share) * other, features, initial)
+        initial = content_targets(put(detail_images or starts))
+        features, edges = jax.tree.map(lambda own, other: share * own + (1 - share) * other, (features, edges), initial)
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if objective.temporal:
         frames = [job.previous for job in jobs if job.previous is not None]
@@ -123,7 +126,8 @@ def make_problem(
     def weigh(jobs: Sequence[Job]) -> LossWeights | None:
         """The weights of jobs, as far as they need no measurement."""
         if stage.weights is not None:
-            parts = [_weights_with_regions(stage.weights(job.strength), job, objective) for job in jobs]
+            relative = [stage.weights(job.strength, float(job.weights.edges)) for job in jobs]
+            parts = [_weights_with_regions(own, job, objective) for own, job in zip(relative, jobs, strict=True)]
             return _compiled_relative_weights(_combine(parts, mesh), targets, objective, content.pixels.shape)
         return _combine([job.weights for job in jobs], mesh) if jobs[0].strength is None else None
 

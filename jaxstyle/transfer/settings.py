@@ -191,8 +191,8 @@ class Settings(RunOptions):
     def override(self, **changes: Any) -> "Settings":
         """Return the settings with changes.
 
-        Other weights end a strength. A style loss other than before needs other weights: if none are given, the
-        strength is 0.5.
+        Other weights end a strength, and the edge term, whose weight was relative to the content's. A style loss other
+        than before needs other weights: if none are given, the strength is 0.5.
 
         Args:
             changes: new values of attributes; `objective` and `weights` change all attributes that an `Objective` and
@@ -217,7 +217,7 @@ class Settings(RunOptions):
             raise InputError(f"there is no setting {quote(name)}, expected {advice}")
         has_weights = "content_weight" in parts or "style_weight" in parts
         if "strength" not in parts and has_weights:
-            parts["strength"] = None
+            parts = {"edge_weight": 0.0} | parts | {"strength": None}
         elif "strength" not in parts and parts.get("style_loss", self.style_loss) != self.style_loss:
             parts["strength"] = 0.5
         if parts.get("strength", self.strength) is not None and not has_weights:

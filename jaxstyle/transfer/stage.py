@@ -29,8 +29,8 @@ class Stage(NamedTuple):
         objective: static; its window is that of the stage.
         optimizer: an optax transform.
         whitening: exponent of the whitening in the surrogate; 0 minimizes the loss itself.
-        weights: function from an image's strength to its weights, in the units of `relative_weights`; None for the
-            image's own weights.
+        weights: function from an image's strength and edge weight to its weights, in the units of `relative_weights`;
+            None for the image's own weights.
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
@@ -44,7 +44,7 @@ class Stage(NamedTuple):
     objective: Objective
     optimizer: optax.GradientTransformation
     whitening: float
-    weights: Callable[[float | None], LossWeights] | None = None
+    weights: Callable[[float | None, float], LossWeights] | None = None
     detail: int | None = None
     fixed_weights: LossWeights | None = None
     runs: int = 1

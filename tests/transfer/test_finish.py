@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
+from jaxstyle.losses.edges import edge_loss, laplacian
 from jaxstyle.objective.relative import relative_weights
 from jaxstyle.transfer.finish import finish_weights
 from jaxstyle.transfer.stage import finish_stage
@@ -35,7 +36,7 @@ def test_it_begins_from_the_run_without_it(tiny_params, inputs, finished):
     stage = finish_stage(js.Settings(finish=FINISH))
     assert (stage.factor, stage.steps, stage.whitening) == (1.0, FINISH, 0.0)
     targets = js.make_targets(tiny_params, inputs[0], [inputs[1]], stage.objective)
-    weights = relative_weights(finish_weights(None), targets, stage.objective, (48, 64))
+    weights = relative_weights(finish_weights(None, 0.0), targets, stage.objective, (48, 64))
     for image, loss in (
         (plain.image, finished.losses.total[STEPS]),
         (finished.image, finished.losses.total[STEPS:].min()),
@@ -85,25 +86,43 @@ def test_it_has_the_settings_of_the_run_but_its_own_layers():
 
 
 def test_a_strength_divides_the_weights_between_photo_and_style():
-    assert finish_weights(0.5) == finish_weights(None)
-    weights = finish_weights(0.0)
-    assert weights.content > 0 == weights.style == weights.tv == weights.neighbors
-    weights = finish_weights(1.0)
-    assert weights.content == 0 < min(weights.style, weights.tv, weights.neighbors)
-    ratios = [finish_weights(s).neighbors / finish_weights(s).content for s in (0.2, 0.4, 0.6, 0.8)]
+    assert finish_weights(0.5, 0.0) == finish_weights(None, 0.0)
+    weights = finish_weights(0.0, 1.0)
+    assert min(weights.content, weights.edges) > 0 == weights.style == weights.tv == weights.neighbors
+    weights = finish_weights(1.0, 1.0)
+    assert weights.content == weights.edges == 0 < min(weights.style, weights.tv, weights.neighbors)
+    several = [finish_weights(s, 1.0) for s in (0.2, 0.4, 0.6, 0.8)]
+    ratios = [weights.neighbors / weights.content for weights in several]
     assert ratios == sorted(ratios)
+    assert len({weights.edges / weights.content for weights in several}) == 1
 
 
-def test_every_picture_of_a_batch_has_the_finish_of_its_strength(tiny_params, inputs):
-    options = {"params": tiny_params, "preset": "gram", "steps": 2, "finish": 2}
-    results = js.stylize_batch(inputs[0], inputs[1], strength=[0.0, 0.5, 1.0], **options)
-    photo, middle, texture = (result.weights for result in results)
+def test_the_edge_weight_is_that_of_the_run():
+    assert finish_weights(0.3, 2.0).edges == 2 * finish_weights(0.3, 1.0).edges > 0 == finish_weights(0.3, 0.0).edges
+    # Without a strength the weight of a run has the units of the loss.
+    assert finish_weights(None, 1e6).edges == 0
+    assert finish_stage(js.Settings(edge_weight=1.0, finish=3)).objective.edges
+    assert not finish_stage(js.Settings(finish=3)).objective.edges
+
+
+def test_every_picture_of_a_batch_has_the_finish_of_its_strength_and_edge_weight(tiny_params, inputs):
+    options = {"params": tiny_params, "preset": "gram", "steps": 2, "finish": FINISH}
+    strengths, weights = [0.0, 0.5, 0.5, 1.0], [js.LossWeights(edges=weight) for weight in (0.0, 0.0, 10.0, 10.0)]
+    results = js.stylize_batch(inputs[0], inputs[1], strength=strengths, weights=weights, **options)
+    photo, middle, edges, texture = (result.weights for result in results)
     assert np.all(photo.neighbors == 0)
     assert np.all(photo.content > 0)
     assert np.all(texture.content == 0)
+    assert texture.edges == middle.edges == 0 < edges.edges
     assert np.all(texture.neighbors > 0)
     alone = js.stylize(*inputs, strength=0.5, **options).weights
     np.testing.assert_allclose(middle.content, alone.content, rtol=1e-6)
+
+    def distance(result):
+        return float(edge_loss(result.image, laplacian(inputs[0])))
+
+    assert results[2].losses.edges[-1] < results[2].losses.edges[2]
+    assert distance(results[2]) < 0.5 * distance(results[1])
 
 
 def test_every_scale_has_its_finish(tiny_params):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
+from jaxstyle.losses.edges import laplacian
 from jaxstyle.transfer.job import content_size, make_job, resize_job
 from jaxstyle.transfer.problem import make_problem
 from jaxstyle.transfer.stage import (
@@ -61,17 +62,24 @@ def test_a_picture_as_the_start_counts_as_that_of_a_scale_before():
     assert content_share(resize_job(job, stage.factor), stage) == 50 / 320
 
 
-def test_the_content_is_a_mixture_of_features(tiny_params):
+def test_the_content_is_a_mixture_of_features_and_of_edges(tiny_params):
     """Of two images in a batch, only that beyond the detail takes part of its content from the initial image."""
-    settings = js.preset("gram").override(scales=2, detail=64)
+    settings = js.preset("gram").override(scales=2, detail=64, edge_weight=1.0)
     contents = [js.white_noise(seed, 48, width) for seed, width in ((1, 64), (2, 96))]
     jobs = [make_job(content, [js.white_noise(3, 40, 40)], settings) for content in contents]
     starts = [jnp.flip(content, 1) for content in contents]
     stage = stages_of([make_job(js.white_noise(4, 96, 128), [js.white_noise(5, 80, 80)], settings)], settings)[-1]
-    together = problem_of(jobs, starts, tiny_params, stage).targets.content["relu4_2"]
-    for job, start, both, share in zip(jobs, starts, together, (1.0, 2 / 3), strict=True):
-        own, other = (js.features(tiny_params, image, ["relu4_2"])["relu4_2"] for image in (job.content, start))
-        expected = share * own + (1 - share) * other
-        alone = problem_of([job], [start], tiny_params, stage).targets.content["relu4_2"]
-        np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(both[: alone.shape[0], : alone.shape[1]], expected, rtol=1e-5, atol=1e-6)
+
+    def maps(problem):
+        return problem.targets.content["relu4_2"], problem.targets.edges
+
+    def measured(image):
+        return js.features(tiny_params, image, ["relu4_2"])["relu4_2"], laplacian(image)
+
+    together = maps(problem_of(jobs, starts, tiny_params, stage))
+    for k, (job, start, share) in enumerate(zip(jobs, starts, (1.0, 2 / 3), strict=True)):
+        alone = maps(problem_of([job], [start], tiny_params, stage))
+        for own, other, single, both in zip(measured(job.content), measured(start), alone, together, strict=True):
+            expected = share * own + (1 - share) * other
+            np.testing.assert_allclose(single, expected, rtol=1e-5, atol=2e-6)
+            np.testing.assert_allclose(both[k, : single.shape[0], : single.shape[1]], expected, rtol=1e-5, atol=2e-6)
