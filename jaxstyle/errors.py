@@ -13,7 +13,14 @@ import numpy as np
 
 
 class InputError(ValueError):
-    """Input that cannot be used; the message says what was got, what is expected and what to do."""
+    """Input that cannot be used; the message says what was got, what is expected and what to do.
+
+    Example:
+        >>> import jaxstyle as js
+        >>> js.Objective(pooling='median')
+        Traceback (most recent call last):
+        jaxstyle.errors.InputError: ...
+    """
 
 
 def quote(value: Any) -> str:

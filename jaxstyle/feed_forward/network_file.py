@@ -59,6 +59,15 @@ def load_network(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         InputError: for a file that cannot be read, is damaged, or holds something else.
+
+    Example:
+        >>> import jax, tempfile, jaxstyle as js
+        >>> network = js.init_network(jax.random.key(0), width=4, blocks=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     js.save_network(f"{folder}/network.safetensors", network)
+        ...     loaded = load_network(f"{folder}/network.safetensors")
+        >>> jax.tree.structure(loaded) == jax.tree.structure(network)
+        True
     """
     arrays: dict[str, np.ndarray] = {}
     try:

@@ -27,6 +27,12 @@ class Canvas(NamedTuple):
     Attributes:
         pixels: `(H, W, 3)`.
         extent: height and width of the image; None if it fills the canvas.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> canvas = on_canvas(jnp.ones((4, 5, 3)), 8, 8)
+        >>> canvas.pixels.shape, canvas.extent.tolist()
+        ((8, 8, 3), [4, 5])
     """
 
     pixels: AnyImage

@@ -168,6 +168,14 @@ def save_image(
     Raises:
         InputError: an array of another shape or type, or not finite; a recipe that is not JSON or longer than 60,000
           characters; a path that cannot be written.
+
+    Example:
+        >>> import tempfile, jaxstyle as js
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_image(f"{folder}/a.png", js.white_noise(1, 32, 48))
+        ...     shape = js.load_image(f"{folder}/a.png").shape
+        >>> shape
+        (32, 48, 3)
     """
     check_output(path)
     format_ = _format_of(path)
@@ -207,6 +215,14 @@ def read_recipe(path: Source) -> dict[str, Any] | None:
 
     Raises:
         InputError: the file cannot be read as an image.
+
+    Example:
+        >>> import tempfile, jaxstyle as js
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     js.save_image(f"{folder}/a.png", js.white_noise(1, 4, 6), recipe={"seed": 1})
+        ...     recipe = read_recipe(f"{folder}/a.png")
+        >>> recipe
+        {'seed': 1}
     """
     with opened(path) as file:
         text = file.info.get("jaxstyle")

@@ -130,6 +130,15 @@ def regions_of(
 
     Raises:
         InputError: for a mask of another aspect ratio, colors that are missing or too many, or no region with a style.
+
+    Example:
+        >>> import numpy as np, jaxstyle as js
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> labels = np.zeros((32, 48), np.uint8)
+        >>> labels[:16] = 1
+        >>> regions, weights = regions_of(content, labels, [style])
+        >>> regions.content.shape, weights
+        ((32, 48, 1), (1.0,))
     """
     check_choice(guidance, "guidance", get_args(Guidance))
     check_sequence(styles, "styles", "images, such as [style]", least=1)

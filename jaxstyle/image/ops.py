@@ -186,6 +186,10 @@ def white_noise(seed: int | Key[Array, ""], height: int, width: int) -> Image:
 
     Raises:
         InputError: for a seed or size out of range.
+
+    Example:
+        >>> white_noise(0, 4, 6).shape, bool((white_noise(0, 4, 6) == white_noise(0, 4, 6)).all())
+        ((4, 6, 3), True)
     """
     check_seed(seed)
     check_size(height, width)

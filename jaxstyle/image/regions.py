@@ -24,6 +24,15 @@ class Regions(NamedTuple):
         styles: one entry for each style image, `(h, w, regions)`: weight of each style pixel in the target Gram matrix
             of each region; or `(regions,)`, the same weight for all of its pixels.
         guidance: `"simple"`, `"inside"` or `"all"`: see `guides.py`.
+
+    Example:
+        >>> import numpy as np
+        >>> left = np.zeros((32, 48, 2), np.float32)
+        >>> left[:, :24, 0] = left[:, 24:, 1] = 1
+        >>> # The left half has the first style, the right one the second.
+        >>> regions = Regions(left, (np.float32([1, 0]), np.float32([0, 1])))
+        >>> len(regions.styles)
+        2
     """
 
     content: Masks

@@ -22,6 +22,13 @@ class Warped(NamedTuple):
     Attributes:
         pixels: `(H, W, 3)` in [0, 1].
         weights: `(H, W, 1)`, from 0, where a pixel shows nothing of the previous frame, to 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> # Nothing is known of the right half.
+        >>> weights = jnp.ones((32, 48, 1)).at[:, 24:].set(0.0)
+        >>> Warped(jnp.zeros((32, 48, 3)), weights).weights.mean().item()
+        0.5
     """
 
     pixels: AnyImage

@@ -68,6 +68,18 @@ class Checkpoint:
         restart: If True, `resume` does not refuse a checkpoint of other images or settings, but replaces it by a new
             run.
         note: JSON that is stored too, for the caller.
+
+    Example:
+        >>> import jax, tempfile, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> options = {"params": params, "steps": 4, "scales": 1, "finish": 0, "callback_every": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/run.ckpt"
+        ...     stopped = js.stylize(content, style, checkpoint=path, callback=lambda progress: True, **options)
+        ...     resumed = js.stylize(content, style, checkpoint=js.Checkpoint(path, resume=True), **options)
+        >>> stopped.evaluations, resumed.evaluations
+        (1, 4)
     """
 
     path: PathLike

@@ -26,6 +26,10 @@ class Status(enum.StrEnum):
         INTERRUPTED: Ctrl-C.
         TERMINATED: SIGTERM, SIGHUP, SIGUSR1 or SIGXCPU: a cluster reclaims the machine, or the terminal is closed.
         NOT_FINITE: the loss or its gradient was not finite, or too large for the optimizer, repeatedly.
+
+    Example:
+        >>> [str(status) for status in (Status.STEP_LIMIT, Status.CONVERGED)]
+        ['step limit', 'converged']
     """
 
     STEP_LIMIT = "step limit"

@@ -48,6 +48,16 @@ class State(NamedTuple):
         best_loss: its total loss; infinity before the first step.
         evaluations: number of steps taken; each evaluates one value and gradient.
         num_nonfinite: consecutive evaluations whose loss or gradient was not finite, or too large for the optimizer.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> state = js.init(content, params, targets, js.LossWeights(), objective, js.adam(0.02))
+        >>> int(state.evaluations), float(state.best_loss)
+        (0, inf)
     """
 
     image: Image
@@ -81,6 +91,16 @@ def init(
     Raises:
         InputError: for an image of the wrong shape, targets of another size or objective, invalid weights, or
             anything but an optax transform.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> state = init(content, params, targets, js.LossWeights(), objective, js.adam(0.02))
+        >>> state.best_image.shape, int(state.evaluations)
+        ((32, 48, 3), 0)
     """
     check_objective(objective)
     check_image(image, min_side=objective.min_side)

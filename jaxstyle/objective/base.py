@@ -130,6 +130,11 @@ class Objective(LossOptions):
 
     Raises:
         InputError: for unknown layers or values.
+
+    Example:
+        >>> objective = Objective(style_layers=("relu1_1", "relu2_1"), pooling="avg")
+        >>> objective.content_layers, objective == Objective()
+        (('relu4_2',), False)
     """
 
     window: int | None = None
@@ -176,6 +181,10 @@ class LossWeights(NamedTuple):
         edges: weight of the edge term, which is about 1e-2 to 1: 1e6 keeps edges visibly beside the notebook's other
             weights. Only for an objective with `edges`.
         temporal: weight of the temporal term, which is about 1e-4 to 1e-1. Only for an objective with `temporal`.
+
+    Example:
+        >>> LossWeights(style=(1e3, 1e2)).style, LossWeights().tv
+        ((1000.0, 100.0), 0.0)
     """
 
     content: float | Sequence[float] | Array = 1.0
@@ -200,6 +209,16 @@ class Losses(NamedTuple):
         neighbors: weighted sum over the neighbor layers.
         edges: weighted edge term.
         temporal: weighted temporal term.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> losses, _ = js.value_and_grad(content, params, targets, js.LossWeights(), objective)
+        >>> float(losses.content), bool(losses.total == losses.style)
+        (0.0, True)
     """
 
     total: Float[Array, "*steps"]

@@ -76,6 +76,16 @@ def value_and_grad(
     Raises:
         InputError: for an image that is too small for the objective's layers or of another size than the content,
             targets of another objective, or wrong types.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> losses, gradient = value_and_grad(content, params, targets, js.LossWeights(), objective)
+        >>> float(losses.content), gradient.shape
+        (0.0, (32, 48, 3))
     """
     image, weights = checked_evaluation(image, params, targets, weights, objective)
     check_leading_axes(image, targets)

@@ -95,6 +95,11 @@ def on_mesh(objective: Objective, mesh: Mesh) -> Objective:
 
     Raises:
         InputError: for wrong types, or a mesh of other axes.
+
+    Example:
+        >>> import jaxstyle as js
+        >>> on_mesh(js.Objective(), js.make_mesh(1, 1)).shards
+        (1, 1)
     """
     check_objective(objective)
     check_mesh(mesh)
@@ -210,6 +215,11 @@ def replicated(tree: Tree, mesh: Mesh | AbstractMesh) -> Tree:
 
     Raises:
         InputError: for anything but numbers and arrays, or no mesh.
+
+    Example:
+        >>> import jaxstyle as js
+        >>> replicated(js.LossWeights(), js.make_mesh(1, 1)).style.sharding.is_fully_replicated
+        True
     """
     if not isinstance(mesh, AbstractMesh):
         check_mesh(mesh)
@@ -255,6 +265,13 @@ def gather(image: jax.Array, height: int | None = None, width: int | None = None
 
     Raises:
         InputError: for anything but an array of images, or a size beyond the canvas.
+
+    Example:
+        >>> import jaxstyle as js
+        >>> mesh = js.make_mesh(1, 1)
+        >>> canvas = js.shard(js.white_noise(1, 30, 45), mesh, js.Objective())
+        >>> js.gather(canvas.pixels, 30, 45).shape
+        (30, 45, 3)
     """
     if not isinstance(image, jax.Array) or image.ndim < 3:
         raise InputError(f"image is {quote(image)}, expected an array (height, width, 3): shard puts one on a mesh")

@@ -47,6 +47,15 @@ class Targets(NamedTuple):
         edges: the content's Laplacian `(H // 4, W // 4, 1)`: see `edges.py`; None where there is no edge term.
         previous: the previous result of a video, on the content's canvas: see `temporal.py`; None where there is no
             temporal term.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = js.make_targets(params, content, [style], objective)
+        >>> targets.content["relu2_1"].shape, targets.style["relu1_1"].shape
+        ((16, 24, 4), (4, 4))
     """
 
     content: dict[str, AnyFeatures]
@@ -72,6 +81,15 @@ class StyleStatistics(NamedTuple):
         grams: see `Targets.style`.
         means: see `Targets.means`.
         banks: see `Targets.banks`.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> statistics = js.style_statistics(params, [style], objective)
+        >>> statistics.grams["relu1_1"].shape
+        (4, 4)
     """
 
     grams: dict[str, Float[Array, "*regions _ _"]]
@@ -108,6 +126,15 @@ def make_targets(
 
     Raises:
         InputError: for images too small or misshapen, no style, wrong style weights, or regions that do not fit.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = make_targets(params, content, [style, style[::-1]], objective, style_weights=[2, 1])
+        >>> targets.style["relu1_1"].shape
+        (4, 4)
     """
     check_objective(objective)
     check_params(params)
@@ -290,6 +317,16 @@ def whiten(targets: Targets, power: float = 1.0) -> Targets:
 
     Raises:
         InputError: for wrong types, or a power out of range.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> objective = js.Objective(("relu2_1",), ("relu1_1",))
+        >>> targets = whiten(js.make_targets(params, content, [style], objective))
+        >>> losses, _ = js.value_and_grad(content, params, targets, js.LossWeights(), objective)
+        >>> bool(losses.surrogate != losses.total)
+        True
     """
     check_is_targets(targets)
     if not (isinstance(power, jax.Array) and power.ndim == 0):

@@ -21,6 +21,17 @@ class Progress(NamedTuple):
         seconds: seconds since the start of the run.
         scale: the current one; its `steps` are the limit at this scale.
         fraction: of the run's cost that is done, 0 to 1: a step costs its pixels.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> def at_three(progress):
+        ...     return progress.evaluations >= 3
+        >>> options = {"params": params, "scales": 1, "finish": 0, "callback_every": 1}
+        >>> result = js.stylize(content, style, callback=at_three, **options)
+        >>> result.evaluations, str(result.status)
+        (3, 'stopped by the callback')
     """
 
     evaluations: int
@@ -43,6 +54,17 @@ class BatchProgress(NamedTuple):
         fraction: of the cost that is done, 0 to 1.
         images: function that returns the best image so far of each, at the current scale, in the result's colors. To be
             called within the callback.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> def one(progress):
+        ...     return progress.evaluations == (1, 1)
+        >>> options = {"params": params, "scales": 1, "finish": 0, "callback_every": 1}
+        >>> results = js.stylize_batch([content, style], style, callback=one, **options)
+        >>> [str(result.status) for result in results]
+        ['stopped by the callback', 'stopped by the callback']
     """
 
     evaluations: tuple[int, ...]
@@ -69,6 +91,14 @@ class Result(NamedTuple):
         weights: of the loss's terms at the last scale, one number per layer, from the strength if there is one.
         window: side of the windows at the last scale in pixels; None if it was evaluated whole.
         changed: names of the images and settings that differ from those of the checkpoint, if `force` resumed the run.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> content, style = js.white_noise(1, 32, 48), js.white_noise(2, 32, 40)
+        >>> result = js.stylize(content, style, params=params, steps=2, scales=1, finish=0)
+        >>> result.image.shape, result.evaluations, result.losses.total.shape, str(result.status)
+        ((32, 48, 3), 2, (2,), 'step limit')
     """
 
     image: Image

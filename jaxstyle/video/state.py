@@ -26,6 +26,17 @@ class VideoState(NamedTuple):
             colors are restored.
         weights: of each stage of the scene's later frames.
         window: in which the scene's first frame was evaluated; None for the whole frame.
+
+    Example:
+        >>> import jax, jaxstyle as js
+        >>> params = js.init_params(jax.random.key(0), widths=(4, 4, 8, 8, 8))
+        >>> frames, style = [js.white_noise(1, 32, 48)] * 2, js.white_noise(2, 32, 40)
+        >>> states = []
+        >>> options = {"params": params, "steps": 2, "scales": 1, "finish": 0, "flow": "none"}
+        >>> for result in js.stylize_video(frames, style, callback=states.append, **options):
+        ...     pass
+        >>> [state.frames for state in states]
+        [1, 2]
     """
 
     frames: int
@@ -49,6 +60,8 @@ def save_video_state(path: PathLike, state: VideoState, note: Mapping[str, Any] 
 
     Raises:
         OSError: if the file system refuses.
+
+    Example: see `load_video_state`.
     """
     tensors = {f"images.{k}": np.asarray(image) for k, image in enumerate(state.images)}
     tensors |= {
@@ -73,6 +86,15 @@ def load_video_state(path: PathLike) -> VideoState:
 
     Raises:
         InputError: for a file that cannot be read, is damaged, or is no state of a video.
+
+    Example:
+        >>> import tempfile, jaxstyle as js
+        >>> state = VideoState(3, 0, (js.white_noise(1, 4, 6),), (), None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     js.save_video_state(f"{folder}/run.state", state)
+        ...     loaded = load_video_state(f"{folder}/run.state")
+        >>> loaded.frames, loaded.images[0].shape
+        (3, (4, 6, 3))
     """
     tensors, metadata = checkpoint_file.read(path)
     try:
