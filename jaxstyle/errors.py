@@ -17,7 +17,7 @@ class InputError(ValueError):
 
     Example:
         >>> import jaxstyle as js
-        >>> js.Objective(pooling='median')
+        >>> js.white_noise(-1, 4, 6)
         Traceback (most recent call last):
         jaxstyle.errors.InputError: ...
     """

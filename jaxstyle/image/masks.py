@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 from PIL import ImageColor
 
 from jaxstyle.errors import InputError, check_choice, check_integer, check_number, check_sequence, quote
@@ -50,7 +50,7 @@ PART_FORMS = f"a color of {', '.join(NAMES)} (or another name of CSS), #rgb or #
 SPEC = re.compile(r"(#?[0-9a-z]+)=(keep|[0-9]{1,3})(?::([0-9]{1,30}(?:\.[0-9]*)?|\.[0-9]+))?")
 
 # A mask as a picture, or the labels of its pixels.
-Mask = AnyImage | Int[Array | np.ndarray, "_ _"]
+Mask = AnyImage | Integer[Array | np.ndarray, "_ _"]
 
 
 class RegionSpec(NamedTuple):
