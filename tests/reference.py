@@ -56,13 +56,18 @@ def raw_gram(features):
 
 
 def laplacian(image):
-    """Laplacian of the colors' sum, in averages of 10x10 pixels 4 apart: beyond the border is the border itself."""
+    """Laplacian of the colors' sum, averaged around cells of 4x4 pixels over those that exist in whole cells."""
     height, width = image.shape[0] // 4, image.shape[1] // 4
-    taps = np.convolve([1, 0, 3, 0, 3, 0, 1], [1, 3, 3, 1]) / 64
-    pixels = np.pad(image.sum(axis=2), 3, mode="edge")
-    cells = np.empty((height, width))
+    pixels = image.sum(axis=2)[: 4 * height, : 4 * width]
+    taps = np.convolve([1, 0, 3, 0, 3, 0, 1], [1, 3, 3, 1])
+    cells, weights = np.zeros((height, width)), np.zeros((height, width))
     for i, j in np.ndindex(height, width):
-        cells[i, j] = taps @ pixels[4 * i : 4 * i + 10, 4 * j : 4 * j + 10] @ taps
+        for k, m in np.ndindex(10, 10):
+            row, column = 4 * i + k - 3, 4 * j + m - 3
+            if 0 <= row < 4 * height and 0 <= column < 4 * width:
+                cells[i, j] += taps[k] * taps[m] * pixels[row, column]
+                weights[i, j] += taps[k] * taps[m]
+    cells /= weights
     around = np.pad(cells, 1, mode="edge")
     return 4 * cells - around[:-2, 1:-1] - around[2:, 1:-1] - around[1:-1, :-2] - around[1:-1, 2:]
 

@@ -7,16 +7,16 @@ does not count, so that strokes may appear there.
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jaxtyping import Array, Float
 
-from jaxstyle.image.canvas import Placement, area, edge_extend, mask_outside, sides
+from jaxstyle.image.canvas import Dim, Placement, area, mask_outside, sides
 from jaxstyle.losses.statistics import check_same_shape
 from jaxstyle.typing import AnyFeatures, Extent, Image, Scalar
 
-# Distance in pixels of two cells, and the weights of a cell's pixels along an axis: two times the binomial [1 3 3 1] at
-# every second position. Averages over squares would show these squares in the image.
+# Side of the cells in pixels, and the weights of the pixels of the cell before, of the cell itself and of the next one:
+# two times the binomial [1 3 3 1] at every second position. Averages of the cells alone would show in the image.
 CELL = 4
-TAPS = np.array([1, 3, 6, 10, 12, 12, 10, 6, 3, 1], np.float32) / 64
+BEFORE, OWN, AFTER = np.array([[0, 1, 3, 6], [10, 12, 12, 10], [6, 3, 1, 0]], np.float32) / 64
 # Laplacian that counts half: a contour between two grays that differ by a tenth.
 CONTRAST = 0.3
 
@@ -24,8 +24,8 @@ CONTRAST = 0.3
 def laplacian(image: Image, extent: Extent | None = None) -> AnyFeatures:
     """Compute the Laplacian of the image's cells, `D[i, j] = sum over neighbors n of x[i, j] - x[n]`.
 
-    A cell `x` is the sum of the three colors' averages over 10x10 pixels with binomial weights; the next cell begins 4
-    pixels further. Rows and columns at the end that do not fill 4 pixels have no cell of their own. Inside of the image
+    A cell `x` of 4x4 pixels is the sum of the colors' averages over 10x10 pixels around it, with binomial weights;
+    at the border, over those that exist. Incomplete cells at the last rows and columns are omitted. Inside of the image
     `D` is the convolution with `[0 -1 0; -1 4 -1; 0 -1 0]`; cells at the border have fewer neighbors. So `D` of a
     constant image is zero everywhere.
 
@@ -36,8 +36,9 @@ def laplacian(image: Image, extent: Extent | None = None) -> AnyFeatures:
     Returns:
         `(H // 4, W // 4, 1)`, zero outside of the image.
     """
-    height, width = (side // CELL for side in sides(image.shape, extent))
-    cells = _cells(image, extent)
+    height, width = sides(image.shape, extent)
+    cells = _averages(_averages(jnp.sum(image, axis=2), height).T, width).T[:, :, None]
+    height, width = height // CELL, width // CELL
     vertical, horizontal = cells[1:] - cells[:-1], cells[:, 1:] - cells[:, :-1]
     if extent is not None:
         vertical = mask_outside(vertical, Placement(0, 0, height - 1, width))
@@ -83,16 +84,15 @@ def edge_loss(image: Image, target: AnyFeatures, extent: Extent | None = None) -
     return jnp.sum(share * jnp.square(result - target)) / area(height, width)
 
 
-def _cells(image: Image, extent: Extent | None) -> AnyFeatures:
-    """Averages of the colors' sum, `(H // 4, W // 4, 1)`; outside of the image are its border's pixels."""
-    x = jnp.sum(image, axis=2, keepdims=True)
-    if extent is not None:
-        x = edge_extend(edge_extend(x, 0, extent[0]), 1, extent[1])
-    margin = (len(TAPS) - CELL) // 2
-    x = jnp.pad(x, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    kernel = np.outer(TAPS, TAPS)[:, :, None, None]
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(
-        x[None], kernel, (CELL, CELL), "VALID", dimension_numbers=dimensions, precision="highest"
-    )
-    return y[0]
+def _averages(x: Float[Array, "n m"], side: Dim) -> Float[Array, "cells m"]:
+    """Weighted averages along the first axis, one for each cell, of the pixels that are in whole cells of the image."""
+    inside = (jnp.arange(x.shape[0], dtype=jnp.int32) < side // CELL * CELL)[:, None]
+    return _sums(jnp.where(inside, x, 0.0)) / jnp.maximum(_sums(inside.astype(jnp.float32)), OWN.sum())
+
+
+def _sums(x: Float[Array, "n m"]) -> Float[Array, "cells m"]:
+    """Weighted sums along the first axis; by slices of cells, so that devices exchange their borders alone."""
+    cells = len(x) // CELL
+    blocks = x[: cells * CELL].reshape(cells, CELL, -1)
+    before, own, after = (jnp.sum(weights[None, :, None] * blocks, axis=1) for weights in (BEFORE, OWN, AFTER))
+    return own + jnp.pad(before[:-1], ((1, 0), (0, 0))) + jnp.pad(after[1:], ((0, 1), (0, 0)))

@@ -166,8 +166,8 @@ def test_value_and_gradient_gather_nothing(tiny_params, photograph, window):
     pixels, problem = problem_on(photo, photo, tiny_params, objective, js.make_mesh(4, 2))
     found = collectives(compiled_value_and_grad.lower(pixels, *problem[:4]).compile().as_text())
     assert set(found) == {"collective-permute", "all-reduce"}
-    # Windows need one wide margin of each stage, not a row for each layer; 12 are of the edge term.
-    assert found["collective-permute"]["count"] < 72 if window else found["collective-permute"]["count"] >= 104
+    # Windows need one wide margin of each stage, not a row for each layer; 20 are of the edge term.
+    assert found["collective-permute"]["count"] < 84 if window else found["collective-permute"]["count"] >= 104
 
 
 @pytest.mark.long
