@@ -87,7 +87,7 @@ class RunOptions(LossOptions):
     A visible value is about 1e6 with the normalization notebook."""
     edge_weight: float = option(0.0)
     """Weight of the edge term, 0 or more, which keeps the photo's edges and small parts, such as eyes and letters.
-    With `strength` it is relative to the content loss: 1 is visible, and from about 5 on contours get halos and steps.
+    With `strength` it is relative to the content loss: 1 is visible, and from about 5 on contours get halos.
     Without, a visible value is about 1e6 with the normalization notebook."""
     color: Color = option("style", validate.check_color_name)
     """Colors of the result: style for the painting's; all others keep the photo's.
