@@ -12,6 +12,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.image.canvas import Dim, Placement, area, edge_extend, mask_outside, sides
@@ -39,8 +40,14 @@ def spectral(field: Image, exponent: float, extent: Extent | None = None) -> Ima
         return _spectral_within(field, exponent, extent)
     vertical, horizontal = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None, :]
     frequency = jnp.maximum(jnp.sqrt(vertical**2 + horizontal**2), 1 / max(height, width))
-    spectrum = jnp.fft.rfft2(field, axes=(0, 1)) * (frequency**-exponent)[:, :, None].astype(jnp.complex64)
-    return jnp.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)).astype(field.dtype)
+    spectrum = jnp.fft.rfft2(_row_major(jnp.moveaxis(field, 2, 0))) * (frequency**-exponent)[None].astype(jnp.complex64)
+    filtered = jnp.fft.irfft2(_row_major(spectrum), s=(height, width))
+    return jnp.moveaxis(_row_major(filtered), 0, 2).astype(field.dtype)
+
+
+def _row_major(x: Array) -> Array:
+    """Fix the layout: for a batch over several devices XLA chooses others, which its FFT on CPUs refuses."""
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 def averages(field: Image, exponent: float, extent: Extent | None = None) -> Image:

@@ -38,6 +38,14 @@ def test_sizes_styles_weights_and_seeds_of_their_own(tiny_params, photos, starry
         alike(result, js.stylize(photo, style, weights=weight, seed=seed, **options, preset="gram"))
 
 
+def test_photos_of_one_size_over_devices(tiny_params, photos, starry):
+    """They need no canvas, so the preconditioner is a Fourier transform of the whole arrays."""
+    options = {"params": tiny_params, "steps": STEPS, "preset": "gram"}
+    results = js.stylize_batch(photos[:2], starry, mesh=js.make_mesh(batch=2), **options)
+    for result, photo in zip(results, photos[:2], strict=True):
+        alike(result, js.stylize(photo, starry, **options))
+
+
 @pytest.mark.long
 def test_over_batch_rows_and_columns(tiny_params, photograph):
     """Four pictures over eight devices: two groups of two by two share two pictures each."""
