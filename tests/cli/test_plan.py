@@ -100,7 +100,7 @@ def test_the_options_of_stylize_change_the_program(run, shapes):
     (shape,) = shapes
     assert (shape.batch, shape.styles, shape.regions) == (4, ((200, 300),) * 3, 2)
     assert dict(shape.mesh.shape) == {"batch": 4, "rows": 2, "columns": 1}
-    assert shape.objective == js.Objective(("relu3_1",), algorithm="direct", shards=(2, 1))
+    assert shape.objective == js.Objective(("relu3_1",), algorithm="direct", edges=True, shards=(2, 1))
     assert shape.optimizer is js.adam(0.02)
 
 
