@@ -48,31 +48,26 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, tiny_params):
-    """An empty folder with the files that the pages name, where the network is a tiny one and pictures are small."""
+def names(tmp_path, monkeypatch, tiny_params):
+    """The names and files that the pages take as given, in an empty folder; small pictures and a tiny network."""
     monkeypatch.chdir(tmp_path)
-    for module in ("jaxstyle", "jaxstyle.transfer.stylize", "jaxstyle.transfer.stylize_batch"):
-        monkeypatch.setattr(f"{module}.load_params", lambda *_: tiny_params)
-    monkeypatch.setattr("jaxstyle.video.stylize_video.load_params", lambda *_: tiny_params)
+    for module in ("", ".transfer.stylize", ".transfer.stylize_batch", ".video.stylize_video"):
+        monkeypatch.setattr(f"jaxstyle{module}.load_params", lambda *_: tiny_params)
     load = js.load_image
     monkeypatch.setattr(js, "load_image", lambda path, size=None: load(path, min(size, 48)))
-    js.save_image("photo.jpg", js.white_noise(1, 36, 48))
-    js.save_image("painting.jpg", js.white_noise(2, 48, 40))
+    photo, painting = js.white_noise(1, 36, 48), js.white_noise(2, 48, 40)
+    js.save_image("photo.jpg", photo)
+    js.save_image("painting.jpg", painting)
     js.save_network("starry.safetensors", js.init_network(jax.random.key(0), width=4))
     Path("out").mkdir()
-    return {"js": js}
+    images = {"content": photo, "photo": photo, "style": painting, "painting": painting}
+    return {"js": js, **images, "contents": [photo, photo[:, :40]] * 4, "frames": [photo, photo[::-1]]}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
-def test_every_python_block_runs(page, workplace):
+def test_every_python_block_runs(page, names):
     """In the order of the page, each after those before it."""
-    photo, painting = js.white_noise(1, 36, 48), js.white_noise(2, 48, 40)
-    names = {
-        **workplace,
-        **{"content": photo, "photo": photo, "style": painting, "painting": painting},
-        **{"contents": [photo, photo[:, :40]] * 4, "frames": [photo, photo[::-1]]},
-    }
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)
 

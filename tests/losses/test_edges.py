@@ -37,8 +37,8 @@ def test_a_cell_is_an_average_of_an_average():
     image = jnp.asarray(np.float32(np.broadcast_to(line[None, :, None], (24, 40, 3))))
     # Cells 1 to 8 lack nothing at the border; along the other axis the image is constant.
     cells = 3 * halved(halved(line, 1), 0)
-    found = laplacian(image)[2, :, 0]
-    np.testing.assert_allclose(found[2:-2], 2 * cells[1:-1] - cells[:-2] - cells[2:], atol=2e-6)
+    inner = laplacian(image)[2, 2:-2, 0]
+    np.testing.assert_allclose(inner, 2 * cells[1:-1] - cells[:-2] - cells[2:], atol=2e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
