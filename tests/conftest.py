@@ -3,7 +3,8 @@
 import contextlib
 import os
 import signal
-from importlib.metadata import version
+
+from xla_flags import FAST_COMPILE
 
 # Before JAX is imported: the tests are about numbers, which must not depend on what hardware is there.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -11,19 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # No test finds what an earlier one compiled, or writes to the user's cache.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-# Most of the tests' time is compiling, and a program runs a few times only: LLVM optimizes little. XLA's own passes,
-# and so shapes, collectives and memory, stay as they are. Level 0 is faster still, but rounds differently: in runs of
-# a few steps by more than the tolerance. The emitters of fused loops take a third of the compile time in jaxlib 0.10;
-# later releases cannot switch them off. A flag from outside comes later and wins.
-# Eight devices, for the tests of meshes; all others use the first one.
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        "--xla_backend_optimization_level=1",
-        *(("--xla_cpu_use_fusion_emitters=false",) if version("jaxlib").startswith("0.10.") else ()),
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-    )
-)
+# A flag from outside comes later and wins. Eight devices, for the tests of meshes; all others use the first one.
+os.environ["XLA_FLAGS"] = f"{FAST_COMPILE} {os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 
 from pathlib import Path
 

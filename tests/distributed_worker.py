@@ -4,12 +4,13 @@ import os
 import sys
 import time
 
+from xla_flags import FAST_COMPILE
+
 
 def main(address: str, processes: str, index: str, folder: str, what: str, *words: str) -> None:
     # Not above: this file is imported where doctests are looked for.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # As in tests/conftest.py, with two devices.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
+    os.environ["XLA_FLAGS"] = f"{FAST_COMPILE} --xla_force_host_platform_device_count=2"
     if what in ("command", "wrong command"):
         from jaxstyle.cli import app
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from xla_flags import FAST_COMPILE
 
 import jaxstyle as js
 
@@ -29,7 +30,7 @@ def train(photos, output, *options):
     command = [sys.executable, str(ROOT / "examples" / "feed_forward.py"), str(photos)]
     command += [str(ROOT / "jaxstyle" / "data" / "starry_night.jpg"), "-o", str(output), "--size", "32"]
     command += ["--batch", "2", "--width", "2", "--blocks", "1", *options]
-    flags = {"JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": "--xla_backend_optimization_level=1", "PYTHONPATH": str(ROOT)}
+    flags = {"JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": FAST_COMPILE, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=os.environ | flags, capture_output=True, text=True, check=False)
 
 

@@ -12,6 +12,7 @@ import killing
 import numpy as np
 import PIL.Image
 import pytest
+from xla_flags import FAST_COMPILE
 
 import jaxstyle as js
 from jaxstyle.cli import app
@@ -48,7 +49,7 @@ def words(tmp_path, tiny_weights):
 
 
 def start(*words, before=()):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST_COMPILE}
     command = [sys.executable, *(before or ("-m", "jaxstyle")), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from xla_flags import FAST_COMPILE
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -54,8 +55,7 @@ def test_a_notebook_runs(path, tmp_path):
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}",
         "JAX_NUM_CPU_DEVICES": "2",
-        # Compiles faster, like the flags of all other tests.
-        "XLA_FLAGS": "--xla_backend_optimization_level=1",
+        "XLA_FLAGS": FAST_COMPILE,
     }
     done = subprocess.run(
         [sys.executable, "-c", EXECUTE, str(copy)],

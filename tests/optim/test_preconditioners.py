@@ -9,6 +9,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from xla_flags import FAST_COMPILE
 
 from jaxstyle.optim.preconditioners import PRECONDITIONERS, scale_chroma
 
@@ -116,7 +117,8 @@ for name, function in PRECONDITIONERS.items():
 
 def test_spread_over_devices_a_pyramid_exchanges_edges_alone():
     """The largest array exchanged: a Fourier transform needs the whole picture, a pyramid rows of its neighbors."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    flags = f"{FAST_COMPILE} --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES], env=environment, capture_output=True, text=True, check=True
     )

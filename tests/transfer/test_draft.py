@@ -87,8 +87,8 @@ def test_exact_stages_take_what_a_draft_leaves():
 
 
 def test_the_result_is_that_of_exact_losses(run, tiny_params):
-    result, plain = run(draft="bfloat16"), run()
-    assert (result.evaluations, [scale.steps for scale in result.scales]) == (24, [22, 2])
+    result, plain = run(draft="bfloat16", steps=40), run(steps=40)
+    assert (result.evaluations, [scale.steps for scale in result.scales]) == (40, [36, 4])
     assert plain.losses.total[0] != result.losses.total[0]
     # The first exact evaluation is of the best picture of the draft.
     exact = exact_loss(result.image, js.preset("gram"), tiny_params)
