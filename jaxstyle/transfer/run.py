@@ -13,7 +13,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxstyle.image.color import restore
-from jaxstyle.image.ops import fit
 from jaxstyle.minimize.checkpoint import Checkpoint, Snapshot, make_saver
 from jaxstyle.minimize.checkpoint_file import PathLike, check_types
 from jaxstyle.minimize.fingerprint import fingerprint
@@ -28,6 +27,7 @@ from jaxstyle.transfer.job import (
     Job,
     content_size,
     finished_image,
+    next_image,
     resize_job,
     restore_fixed_pixels,
     start_image,
@@ -177,7 +177,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             stage, resumed, snapshot = stages[index], snapshot, None
             stage_jobs = [resize_job(job, stage.factor) for job in jobs]
             sizes = [content_size(job) for job in stage_jobs]
-            images = [fit(image, *size) for image, size in zip(images, sizes, strict=True)]
+            images = [next_image(job, image) for job, image in zip(stage_jobs, images, strict=True)]
             if resumed is not None and resumed.changed:
                 images, resumed = best_images(resumed, sizes, mesh), None
             images = [

@@ -68,7 +68,8 @@ class RunOptions(LossOptions):
     init: str | AnyImage = option("content", validate.check_init, values="content|noise|gray|FILE")
     """Image to start from: content (the photo), noise, gray, or an image."""
     mosaic: float = option(0.25, FRACTION)
-    """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if `init` is content."""
+    """Blend weight, 0 to 1, of a mosaic of small random pieces of the painting in the photo, if `init` is content.
+    Multiplied by twice the strength below strength 0.5."""
     seed: int = option(0, whole_number(0, validate.MAX_SEED))
     """Seed of the noise and of the random pieces, 0 to 4294967295. Another seed gives another picture."""
     strength: float | None = option(

@@ -10,7 +10,7 @@ from jaxstyle.objective.base import LossWeights, Objective, direct
 from jaxstyle.objective.targets import StyleStatistics
 from jaxstyle.transfer import finish
 from jaxstyle.transfer.draft import draft_objective, draft_precision, exact_steps
-from jaxstyle.transfer.job import Job, content_size, style_sizes
+from jaxstyle.transfer.job import Job, content_size, style_share, style_sizes
 from jaxstyle.transfer.pyramid import Scale, pyramid
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.vgg.layers import Precision
@@ -125,7 +125,8 @@ def finish_stage(settings: Settings) -> Stage:
 
 def content_share(job: Job, stage: Stage) -> float:
     """Return the share of a resized job's own content in that of a stage; the rest is its initial image's."""
-    return 1.0 if stage.detail is None else min(1.0, stage.detail / max(content_size(job)))
+    own = 1.0 if stage.detail is None else min(1.0, stage.detail / max(content_size(job)))
+    return 1 - style_share(job) * (1 - own)
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

@@ -54,6 +54,14 @@ def test_the_share_of_the_content_halves_with_each_doubling_beyond_the_detail():
     assert [content_share(resize_job(job, stage.factor), stage) for stage in stages] == [1.0, 50 / 160, 50 / 320]
 
 
+@pytest.mark.parametrize(("strength", "own"), [(None, 0.25), (0.9, 0.25), (0.5, 0.25), (0.2, 0.7), (0.0, 1.0)])
+def test_below_the_middle_strength_more_of_the_content_is_its_own(strength, own):
+    settings = js.preset("gram").override(detail=40, strength=strength)
+    job = make_job(js.white_noise(1, 100, 160), [js.white_noise(2, 64, 64)], settings)
+    *_, stage = stages_of([job], settings.override(init=js.white_noise(3, 40, 64)))
+    assert content_share(job, stage) == pytest.approx(own)
+
+
 def test_a_picture_as_the_start_counts_as_that_of_a_scale_before():
     settings = js.preset("gram").override(detail=50, init=js.white_noise(3, 40, 64))
     content = js.white_noise(1, 200, 320)
