@@ -1,8 +1,8 @@
 """How the programs of the tests are compiled, here and in the processes that tests start.
 
-Most of the tests' time is compiling, and a program runs a few times only: LLVM optimizes nothing, in one part. XLA's own
-passes, and so shapes, collectives and memory, stay as they are. The emitters of fused loops take a third of the compile
-time in jaxlib 0.10; later releases cannot switch them off.
+Most of the tests' time is compiling, and a program runs a few times only, so LLVM takes it in one part and optimizes
+nothing. XLA's own passes, and so shapes, collectives and memory, stay as they are. The emitters of fused loops take a
+third of the compile time in jaxlib 0.10; later releases cannot switch them off.
 """
 
 from importlib.metadata import version
