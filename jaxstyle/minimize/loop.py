@@ -170,6 +170,8 @@ def minimize(
         length = int(allreduce_max(limits.next_chunk(done, length, others.objective_starts[0]), mesh))
         start = time.perf_counter()
         state, chunk = run(state, *problem, np.int32(length))
+        # On its way beside the losses, so that a chunk waits for the device once.
+        state.num_nonfinite.copy_to_host_async()
         chunk = to_host(chunk)[..., :length, :].reshape(-1, length, len(Losses._fields))
         seconds = time.perf_counter() - start
         running = [k for k, status in enumerate(others.statuses) if status is None]

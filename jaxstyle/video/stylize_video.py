@@ -45,7 +45,7 @@ def stylize_video(
     The first frame, and the first one after each cut, is stylized like a picture. Every other frame starts from the
     previous result, moved along with the scene, and takes at most a third of the evaluations; a temporal loss holds it
     to that result where the optical flow can be trusted. The memory does not depend on the number of frames. Ctrl-C and
-    the other signals of `stylize` stop the current frame early: its partial result, whose `status` says so, is the last.
+    the other signals of `stylize` stop the current frame early: its partial result, whose `status` says so, is last.
 
     Args:
         frames: `(H, W, 3)` float32 RGB in [0, 1], all of one size: any iterable, such as a generator that decodes a
