@@ -32,8 +32,9 @@ def _compiler_options() -> dict[str, str | bool]:
         # YNNPACK's sums read beyond the array at some sizes, such as 86x128, and return NaN or any number. Without it
         # evaluations are as fast.
         options["xla_cpu_experimental_ynn_fusion_type"] = ""
+    if jax.__version_info__ < (0, 11):
         # The emitters of fused loops keep 100 MB of the process, and their loops are no faster. Later releases have no
-        # others.
+        # others, and refuse the option.
         options["xla_cpu_use_fusion_emitters"] = False
     return options
 
