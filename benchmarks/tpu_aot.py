@@ -81,6 +81,7 @@ CASES = (
     single_chip("v5e", 2048, precision="bfloat16"),
     single_chip("v5e", 4096, 1024, "bfloat16"),
     single_chip("v6e", 3072, precision="bfloat16"),
+    single_chip("v6e", 3840, precision="bfloat16"),
     Case("v5e", 4, 4, "v5e:4x4", 16384, 1024, precision="bfloat16"),
 )
 
