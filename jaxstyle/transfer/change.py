@@ -9,7 +9,7 @@ from jaxstyle.errors import InputError
 from jaxstyle.image.color import Color
 from jaxstyle.minimize.fingerprint import fingerprint
 from jaxstyle.objective.base import broadcast_weights, check_weights
-from jaxstyle.transfer.job import Job
+from jaxstyle.transfer.job import Job, style_share
 from jaxstyle.transfer.run import Revision
 from jaxstyle.transfer.settings import TERMS, Settings
 from jaxstyle.typing import AnyImage
@@ -95,8 +95,11 @@ class Changing:
             styles = list(change.style) if isinstance(change.style, list | tuple) else [change.style]
             if len(styles) != len(self.styles):
                 raise InputError(f"the change has {len(styles)} styles, expected {len(self.styles)}, as before")
-        numbers = change.style is None and settings.color == before.color
-        job = _reweighed(self.job, settings) if numbers else self.make(styles, settings)
+        job = _reweighed(self.job, settings)
+        # Below strength 0.5 the content has another share of the initial image.
+        same_targets = change.style is None and settings.color == before.color
+        numbers = same_targets and style_share(job) == style_share(self.job)
+        job = job if numbers else self.make(styles, settings)
         self.styles, self.settings, self.job = styles, settings, job
         return Revision(job, numbers, _fingerprint(change, settings))
 

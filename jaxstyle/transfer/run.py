@@ -54,7 +54,7 @@ class Revision(NamedTuple):
 
     Attributes:
         job: at full size.
-        numbers: True if it differs from the job before in its weights and its strength alone.
+        numbers: True if only weights and strength differ from the job before, and its targets are the same.
         fingerprint: of the arguments that have changed.
     """
 

@@ -137,9 +137,11 @@ def test_a_run_without_an_edge_term_gets_none(inputs):
         js.stylize(**inputs | {"edges": False}, preset="gram", steps=5, callback=callback)
 
 
-@pytest.mark.parametrize("change", [js.Change(strength=0.8), js.Change(color="symmetric")])
+@pytest.mark.parametrize("change", [js.Change(strength=0.8), js.Change(strength=0.2), js.Change(color="symmetric")])
 def test_a_changed_run_is_resumed_with_the_settings_of_the_change(inputs, change, tmp_path):
+    """With a content that is partly the initial image's: the share is another one below strength 0.5."""
     path, options = tmp_path / "run", {"preset": "default", "steps": 24, "finish": 0, "scales": 1}
+    options |= {"init": js.white_noise(1, 32, 48), "detail": 16}
     callback, _ = changed_at(5, change)
     whole = js.stylize(**inputs, **options, callback=callback)
 
