@@ -2,6 +2,7 @@
 
 import io
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -21,6 +22,8 @@ def decoded(response):
 
 
 def test_a_run_paints_a_picture_and_keeps_it(browser):
+    # Otherwise a program of an earlier test may be used again.
+    jax.clear_caches()
     run = browser.finish(browser.start(steps=20))
     described = browser.get(f"/api/runs/{run.id}")
     assert described["state"] == "finished"
