@@ -41,7 +41,7 @@ def assert_improved(result, allowed=()):
     assert result.image.min() >= 0
     assert result.image.max() <= 1 + 1e-6
     # A loss of rounding alone, or of 0, cannot fall.
-    optimal = totals[0] < 1e-12
+    optimal = 0 <= totals[0] < 1e-12
     if result.status in allowed or (optimal and result.status is js.Status.STUCK):
         return
     assert result.status in (js.Status.STEP_LIMIT, js.Status.CONVERGED)

@@ -95,11 +95,10 @@ class Changing:
             styles = list(change.style) if isinstance(change.style, list | tuple) else [change.style]
             if len(styles) != len(self.styles):
                 raise InputError(f"the change has {len(styles)} styles, expected {len(self.styles)}, as before")
-        job = _reweighed(self.job, settings)
         # Below strength 0.5 the content has another share of the initial image.
-        same_targets = change.style is None and settings.color == before.color
-        numbers = same_targets and style_share(job) == style_share(self.job)
-        job = job if numbers else self.make(styles, settings)
+        same_content = settings.color == before.color and style_share(settings.strength) == style_share(before.strength)
+        numbers = change.style is None and same_content
+        job = _reweighed(self.job, settings) if numbers else self.make(styles, settings)
         self.styles, self.settings, self.job = styles, settings, job
         return Revision(job, numbers, _fingerprint(change, settings))
 

@@ -131,14 +131,14 @@ def finished_image(job: Job, image: AnyImage) -> Image:
     return restore(restore_fixed_pixels(fit(image, *content_size(job)), job), job.original, job.color)
 
 
-def style_share(job: Job) -> float:
+def style_share(strength: float | None) -> float:
     """Return the share of the style in what a run starts from: all of it from strength 0.5 on, nothing at 0."""
-    return 1.0 if job.strength is None else min(1.0, 2 * job.strength)
+    return 1.0 if strength is None else min(1.0, 2 * strength)
 
 
 def start_image(job: Job, init: str | AnyImage) -> Image:
     """Return the initial image of a job from `resize_job`; for `init` see `initial_image`."""
-    return restore_fixed_pixels(_initial_image(job, init, style_share(job) * job.mosaic), job)
+    return restore_fixed_pixels(_initial_image(job, init, style_share(job.strength) * job.mosaic), job)
 
 
 def next_image(job: Job, image: AnyImage) -> Image:
@@ -147,7 +147,7 @@ def next_image(job: Job, image: AnyImage) -> Image:
     Below strength 0.5 with a part of the detail of the content that the coarser scale cannot have, at 0 with all of it.
     """
     size = content_size(job)
-    enlarged, detail_share = fit(image, *size), 1 - style_share(job)
+    enlarged, detail_share = fit(image, *size), 1 - style_share(job.strength)
     if detail_share == 0 or image.shape[:2] == size:
         return enlarged
     detail = job.content - fit(fit(job.content, *image.shape[:2]), *size)

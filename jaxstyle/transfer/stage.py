@@ -126,7 +126,7 @@ def finish_stage(settings: Settings) -> Stage:
 def content_share(job: Job, stage: Stage) -> float:
     """Return the share of a resized job's own content in that of a stage; the rest is its initial image's."""
     own = 1.0 if stage.detail is None else min(1.0, stage.detail / max(content_size(job)))
-    return 1 - style_share(job) * (1 - own)
+    return 1 - style_share(job.strength) * (1 - own)
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

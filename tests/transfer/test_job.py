@@ -24,8 +24,8 @@ def test_below_the_middle_strength_the_start_approaches_the_content(strength, sh
 def test_a_larger_scale_gets_detail_back(strength, share):
     coarse = js.resize(CONTENT, 40, 56)
     enlarged = js.resize(coarse, 80, 112)
-    found = next_image(job_of(strength), coarse)
-    np.testing.assert_allclose(found, np.clip(enlarged + share * (CONTENT - enlarged), 0, 1), atol=1e-6)
+    image = next_image(job_of(strength), coarse)
+    np.testing.assert_allclose(image, np.clip(enlarged + share * (CONTENT - enlarged), 0, 1), atol=1e-6)
 
 
 def test_an_image_of_this_size_stays():
