@@ -30,7 +30,7 @@ from jaxstyle.objective.targets import (
     whiten,
     whitening_metric,
 )
-from jaxstyle.transfer.job import Job, mosaic_image
+from jaxstyle.transfer.job import Job, mosaic_image, resize_job
 from jaxstyle.transfer.stage import Stage, content_share, with_algorithm
 from jaxstyle.typing import AnyImage, Params
 
@@ -48,7 +48,7 @@ class StageProblem(NamedTuple):
     Attributes:
         weights: of the loss terms, with a leading axis for several jobs.
         with_weights: function from weights to a function from the whitening exponent of each job to the `Problem`.
-        reweigh: function from a job that differs in its weights and its strength alone to its weights.
+        reweigh: function from a job at full size, which differs in its weights and its strength alone, to its weights.
     """
 
     weights: LossWeights
@@ -148,7 +148,7 @@ def make_problem(
             return given
         unit, at = measured, strength
         if unit is None or at is None or not 0 < at < 1:
-            unit, at = measure([job], [MEASURED_AT]), MEASURED_AT
+            unit, at = measure([resize_job(job, stage.factor)], [MEASURED_AT]), MEASURED_AT
         unit = jax.tree.map(to_host, unit)._replace(**{name: getattr(job.weights, name) for name in UNMEASURED})
         balanced = rebalance(unit, at, job.strength, float(job.weights.edges), objective.style_loss)
         return _combine([jax.device_put(balanced)], mesh)

@@ -84,6 +84,23 @@ def test_later_stages_have_the_change_too(inputs, photograph):
     np.testing.assert_allclose(result.weights.edges, expected.edges, rtol=1e-3)
 
 
+def test_the_weights_of_another_strength_are_measured_at_the_size_of_the_scale(inputs, photograph):
+    """Those of strength 1 say nothing about the content's."""
+    inputs = inputs | {"content": photograph("china.jpg", 96, 64), "style": photograph("starry_night.jpg", 80, 96)}
+    options = {"preset": "gram", "strength": 1.0, "steps": 24, "scales": 2, "share": 0.5}
+    seen = {}
+
+    def callback(progress):
+        seen.setdefault(progress.scale.factor, progress.evaluations)
+        return js.Change(strength=0.7) if progress.evaluations == 5 else None
+
+    result = js.stylize(**inputs, **options, callback=callback)
+    expected = js.stylize(**inputs, **options | {"strength": 0.7, "scales": 1, "steps": 1}).weights
+    assert seen[0.5] <= 5 < seen[1.0]
+    np.testing.assert_allclose(result.weights.content, expected.content, rtol=1e-3)
+    np.testing.assert_allclose(result.weights.style, expected.style, rtol=1e-3)
+
+
 @pytest.mark.parametrize("preset", ["default", "gram"])
 def test_a_number_compiles_nothing(inputs, compiled, preset, photograph):
     # Of a size of its own, so that the run compiles.
