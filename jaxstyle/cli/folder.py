@@ -66,7 +66,7 @@ class Folder:
         styles: the paintings.
         min_side: least pixels per side of every image.
         share: index i of this host and number n of hosts: it makes the pictures k with k mod n = i.
-        num_scales: function that returns the number of scales for a size; all photos of a batch have the same number.
+        factors: function from a photo's size to those of its scales; all photos of a batch have the same.
         make: function that stylizes photos together, on a canvas of the given size.
         checkpoint: settings of the checkpoint of the batch in progress; None for none.
         recipe: recipe of the run.
@@ -78,7 +78,7 @@ class Folder:
     styles: Sequence[AnyImage]
     min_side: int
     share: tuple[int, int]
-    num_scales: Callable[[Size], int]
+    factors: Callable[[Size], tuple[float, ...]]
     make: BatchMaker
     checkpoint: BatchCheckpoint | None
     recipe: dict[str, Any]
@@ -127,7 +127,7 @@ class Group(NamedTuple):
     """Sizes that share a compiled program."""
 
     canvas: Size
-    num_scales: int
+    factors: tuple[float, ...]
 
 
 class Loaded(NamedTuple):
@@ -172,7 +172,7 @@ def stylize_folder(folder: Folder) -> int:
     # Group all photos, including finished ones, so that a resumed run uses the same compiled programs as an
     # uninterrupted one.
     longest = folder.options.side() or max(map(max, sizes.values()), default=1)
-    groups = group_sizes(sizes.values(), longest, folder.num_scales)
+    groups = group_sizes(sizes.values(), longest, folder.factors)
     index, hosts = folder.share
     failed = sum(k % hosts == index and photo not in sizes for k, photo in enumerate(outputs))
     if not tasks and is_first():
@@ -208,16 +208,16 @@ def stylize_folder(folder: Folder) -> int:
     return 1 if failed else 0
 
 
-def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size], int]) -> dict[Size, Group]:
+def group_sizes(sizes: Iterable[Size], longest: int, factors: Callable[[Size], tuple[float, ...]]) -> dict[Size, Group]:
     """Assign a canvas to every size: its sides rounded up, unless no other size would share the canvas.
 
     Args:
         sizes: heights and widths of all photos.
         longest: largest side of any photo, which no canvas exceeds.
-        num_scales: number of scales for a size.
+        factors: see `Folder`.
 
     Example:
-        >>> groups = group_sizes([(342, 512), (340, 512), (512, 384)], 512, lambda size: 1)
+        >>> groups = group_sizes([(342, 512), (340, 512), (512, 384)], 512, lambda size: (1.0,))
         >>> [groups[size].canvas for size in sorted(groups)]
         [(384, 512), (384, 512), (512, 384)]
     """
@@ -225,7 +225,7 @@ def group_sizes(sizes: Iterable[Size], longest: int, num_scales: Callable[[Size]
     def rounded(side: int) -> int:
         return min(-(-side // CANVAS_MULTIPLE) * CANVAS_MULTIPLE, max(side, longest))
 
-    groups = {size: Group((rounded(size[0]), rounded(size[1])), num_scales(size)) for size in set(sizes)}
+    groups = {size: Group((rounded(size[0]), rounded(size[1])), factors(size)) for size in set(sizes)}
     shared = Counter(groups.values())
     # If only one size maps to a canvas, use that size as the canvas: no padding or mask is needed.
     return {size: group if shared[group] > 1 else group._replace(canvas=size) for size, group in groups.items()}

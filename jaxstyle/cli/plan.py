@@ -41,7 +41,7 @@ MAX_COUNT = 100
 # Options of `jaxstyle stylize` with the same meaning here.
 SHARED = (
     *("steps", "finish", "scales", "share", "content_layers", "style_layers", "precision", "algorithm", "optimizer"),
-    *("memory_size", "mesh", "batch"),
+    *("memory_size", "mesh", "batch", "supersample"),
 )
 
 
@@ -70,6 +70,8 @@ class Plan:
     """Maximum number of sizes to optimize at, from coarse to fine, 1 to 16; 1 is the full size alone."""
     share: float = presets.preset().share
     """Fraction of --steps for the full size if there are several scales, above 0, at most 1."""
+    supersample: float = presets.preset().supersample
+    """Make a picture of a long side below 512 pixels at this many times its size, 1 to 4."""
     paintings: int = 1
     """Number of paintings, each of the picture's size, 1 to 100."""
     regions: int = 0
@@ -129,7 +131,7 @@ class Plan:
         windows = windows_for(stages[0])
         if self.window != "auto":
             # A window as large as the picture is the whole picture.
-            whole = self.window == "whole" or self.window >= max(self.height, self.width)
+            whole = self.window == "whole" or self.window >= max(stages[0].size)
             windows = (None if whole else int(self.window),)
         rows, process = [], 0
         for window in tqdm(windows, desc="compiling", leave=False):
@@ -163,7 +165,7 @@ class Plan:
     def _advice(self, stages: Sequence[StageShape], needs: Memory, usable: float) -> str:
         """Return a sentence with other settings that fit, near those that need the least memory so far."""
         shape = stages[0]
-        for smaller in windows_below(shape.objective.window or max(self.height, self.width)):
+        for smaller in windows_below(shape.objective.window or max(shape.size)):
             if fits(_row(stages, smaller)[1], usable):
                 return f"Does not fit with these options; fits with --window {smaller}."
         excess, window = needs.peak - usable, shape.objective.window or "whole"
@@ -175,12 +177,12 @@ class Plan:
             return f"Fits with --window {window} --batch {int(self.batch * fraction)}."
         # CPU devices share their memory.
         devices = 1 if shape.mesh is None or jax.devices()[0].platform == "cpu" else shape.mesh.size
-        pair_bytes = BYTES_PER_PIXEL * self.batch * self.width * self.height / devices
+        pair_bytes = BYTES_PER_PIXEL * self.batch * math.prod(shape.size) / devices
         memory_size = self.memory_size - math.ceil(excess / pair_bytes)
         if self.optimizer == "lbfgs" and memory_size >= 1:
             return f"Fits with --window {window} --memory-size {memory_size}."
         scale = math.sqrt(fraction)
-        if scale * min(self.width, self.height) < shape.objective.min_side:
+        if scale * min(shape.size) < shape.objective.min_side:
             return "Nothing fits: free some memory."
         return f"Nothing fits at this size; {self.width * scale:.0f}x{self.height * scale:.0f} pixels would."
 

@@ -51,7 +51,7 @@ from jaxstyle.objective.mesh import gather
 from jaxstyle.transfer import presets
 from jaxstyle.transfer.memory import largest, memory, process_bytes, with_window
 from jaxstyle.transfer.program import StageShape
-from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, pyramid
+from jaxstyle.transfer.pyramid import MIN_STEPS, Scale, scaled_size
 from jaxstyle.transfer.result import BatchProgress, Progress, Result
 from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.signals import EXIT_CODES, no_interrupt
@@ -208,17 +208,16 @@ class Stylize(Options):
 
     def scales_of(self, size: Size, style_sizes: Sequence[Size]) -> tuple[Scale, ...]:
         """Return the scales of a photo of this size."""
-        options = {"share": self.share, "ratio": self.ratio, "styles": style_sizes}
-        return pyramid(*size, self.steps, self.scales, **options, min_side=self.settings().min_side)
+        return self.settings().scales_of(*size, style_sizes)
 
     def stage_shapes(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> list[StageShape]:
-        """Return the shapes of the stages at full size, on which the memory of a run depends; the finish is last."""
-        mesh, settings = self.devices(), self.settings()
-        settings = settings.override(steps=self.scales_of(size, style_sizes)[-1].steps)
+        """Return the shapes of the last stages, on which the memory of a run depends; the finish is last."""
+        mesh, settings, last = self.devices(), self.settings(), self.scales_of(size, style_sizes)[-1]
+        size, styles = (last.height, last.width), tuple(scaled_size(*sides, last.factor) for sides in style_sizes)
         shapes = []
-        for stage in full_size_stages(resolve_settings(settings, mesh)):
+        for stage in full_size_stages(resolve_settings(settings.override(steps=last.steps), mesh)):
             objective = with_algorithm(stage, size).objective
-            shape = StageShape(size, objective, stage.optimizer, tuple(style_sizes), whitening=stage.whitening)
+            shape = StageShape(size, objective, stage.optimizer, styles, whitening=stage.whitening)
             shapes.append(shape._replace(mesh=mesh, **more))
         return shapes
 
@@ -231,7 +230,7 @@ class Stylize(Options):
             styles,
             min_side,
             self._share(),
-            num_scales=lambda size: len(self.scales_of(size, style_sizes)),
+            factors=lambda size: tuple(scale.factor for scale in self.scales_of(size, style_sizes)),
             make=self.batch_maker(styles),
             checkpoint=self._folder_checkpoint(),
             recipe=recipe_of(self),

@@ -6,7 +6,6 @@ from jaxstyle.minimize.checkpoint import Checkpoint
 from jaxstyle.serve.run import Run
 from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.transfer.memory import USABLE
-from jaxstyle.transfer.pyramid import pyramid
 from jaxstyle.transfer.result import Progress, Result
 from jaxstyle.transfer.stylize import stylize
 from jaxstyle.typing import Params
@@ -28,17 +27,9 @@ def execute(run: Run, params: Params, checkpoint: Checkpoint | None) -> Result:
     styles = inputs.load_styles(wanted)
     regions, region_weights = inputs.load_regions(photo, styles)
     settings = run.segment.settings(region_weights)
-    scales = pyramid(
-        photo.shape[0],
-        photo.shape[1],
-        settings.steps,
-        settings.scales,
-        share=settings.share,
-        ratio=settings.ratio,
-        styles=[style.shape[:2] for style in styles],
-        min_side=min_side,
-    )
-    pixels = sum(image.shape[0] * image.shape[1] for image in (photo, *styles))
+    style_sizes = [(style.shape[0], style.shape[1]) for style in styles]
+    scales = settings.scales_of(photo.shape[0], photo.shape[1], style_sizes)
+    pixels = scales[-1].factor ** 2 * sum(image.shape[0] * image.shape[1] for image in (photo, *styles))
     free = free_memory()
     options: dict[str, Any] = {}
     if settings.window == "auto" and free is not None and AMPLE_BYTES * pixels < USABLE * free:

@@ -13,7 +13,6 @@ from jaxstyle.serve.segment import Inputs
 from jaxstyle.transfer import cost
 from jaxstyle.transfer.free_memory import free_memory
 from jaxstyle.transfer.memory import USABLE
-from jaxstyle.transfer.pyramid import pyramid
 from jaxstyle.transfer.settings import resolve_settings
 from jaxstyle.transfer.stage import full_size_stages
 
@@ -37,10 +36,10 @@ def plan_json(inputs: Inputs, wanted: Wanted) -> dict[str, Any]:
     side, min_side = max(1, round(wanted.size * wanted.style_scale)), settings.min_side
     height, width = inputs.photo.size_at(wanted.size, min_side)
     paintings = [painting.size_at(side, min_side) for painting in inputs.paintings]
-    options = {"share": settings.share, "ratio": settings.ratio, "styles": paintings, "min_side": min_side}
-    scales = pyramid(height, width, settings.steps, settings.scales, **options)
-    pixels, free = height * width, free_memory()
-    own = PAINTING_BYTES * sum(rows * columns for rows, columns in paintings)
+    scales = settings.scales_of(height, width, paintings)
+    last = scales[-1]
+    pixels, free = last.height * last.width, free_memory()
+    own = PAINTING_BYTES * last.factor**2 * sum(rows * columns for rows, columns in paintings)
     usable = math.inf if free is None else USABLE * free
     needs = WHOLE_BYTES * pixels + own
     if needs > usable and max(height, width) > WINDOWED_SIDE:

@@ -128,7 +128,7 @@ def resize_job(job: Job, factor: float) -> Job:
 
 def finished_image(job: Job, image: AnyImage) -> Image:
     """Return an image of the run at full size, with its colors, and the content's pixels outside of all regions."""
-    return restore(restore_fixed_pixels(fit(image, *content_size(job)), job), job.original, job.color)
+    return restore(restore_fixed_pixels(next_image(job, image), job), job.original, job.color)
 
 
 def style_share(strength: float | None) -> float:
@@ -141,17 +141,22 @@ def start_image(job: Job, init: str | AnyImage) -> Image:
     return restore_fixed_pixels(_initial_image(job, init, style_share(job.strength) * job.mosaic), job)
 
 
-def next_image(job: Job, image: AnyImage) -> Image:
-    """Return an image of a coarser scale at the size of a job from `resize_job`.
+def next_image(job: Job, image: AnyImage, factor: float = 1.0) -> Image:
+    """Return an image of another scale at a size of the run.
 
-    Below strength 0.5 with a part of the detail of the content that the coarser scale cannot have, at 0 with all of it.
+    Below strength 0.5 with a part of the detail that the content loses by the same resizing, at 0 with all of it.
+
+    Args:
+        job: at full size.
+        image: result of another scale.
+        factor: size relative to the full size.
     """
-    size = content_size(job)
-    enlarged, detail_share = fit(image, *size), 1 - style_share(job.strength)
+    size = content_size(job, factor)
+    resized, detail_share = fit(image, *size), 1 - style_share(job.strength)
     if detail_share == 0 or image.shape[:2] == size:
-        return enlarged
-    detail = job.content - fit(fit(job.content, *image.shape[:2]), *size)
-    return jnp.clip(enlarged + detail_share * detail, 0.0, 1.0)
+        return resized
+    detail = fit(job.content, *size) - fit(fit(job.content, *image.shape[:2]), *size)
+    return jnp.clip(resized + detail_share * detail, 0.0, 1.0)
 
 
 def mosaic_image(job: Job) -> Image:

@@ -53,6 +53,7 @@ PRESETS = {
             share=0.25,
             finish=12,
             detail=256,
+            supersample=2.0,
             source="Gram matrices from a small size to the full one, each size with a finish: docs/quality.md",
         ),
         Settings(

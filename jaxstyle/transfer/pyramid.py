@@ -21,6 +21,8 @@ START = 128
 SHARE = 0.5
 # A coarse scale with fewer steps is not worth its compilation.
 MIN_STEPS = 10
+# Long side in pixels from which no picture is supersampled: most faces have 100 pixels there, enough for the network.
+SUPERSAMPLED_SIDE = 512
 
 
 class Scale(NamedTuple):
@@ -29,7 +31,8 @@ class Scale(NamedTuple):
     Attributes:
         height: of the image in pixels.
         width: of the image in pixels.
-        factor: size relative to the full size, for the content and the styles; 1 at the last scale.
+        factor: size relative to the full size, for the content and the styles; 1 at the last scale, or more if the
+            picture is supersampled.
         steps: number of evaluations.
     """
 
@@ -109,6 +112,21 @@ def pyramid(
 def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:
     """Return height and width times a factor, in whole pixels."""
     return round(height * factor), round(width * factor)
+
+
+def supersampling(height: int, width: int, largest: float) -> float:
+    """Return the size at which a picture is made, relative to its own size.
+
+    Args:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        largest: the largest such number; the picture that is made has a long side of at most 512 pixels.
+
+    Example:
+        >>> supersampling(171, 256, 2.0), supersampling(300, 400, 2.0), supersampling(600, 800, 2.0)
+        (2.0, 1.28, 1.0)
+    """
+    return max(1.0, min(largest, SUPERSAMPLED_SIDE / max(height, width)))
 
 
 def completed_fraction(scales: Sequence[Scale], index: int, steps: int) -> float:

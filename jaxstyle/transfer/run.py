@@ -177,7 +177,7 @@ def run_jobs(jobs: Sequence[Job], stages: Sequence[Stage], plan: Plan) -> list[R
             stage, resumed, snapshot = stages[index], snapshot, None
             stage_jobs = [resize_job(job, stage.factor) for job in jobs]
             sizes = [content_size(job) for job in stage_jobs]
-            images = [next_image(job, image) for job, image in zip(stage_jobs, images, strict=True)]
+            images = [next_image(job, image, stage.factor) for job, image in zip(jobs, images, strict=True)]
             if resumed is not None and resumed.changed:
                 images, resumed = best_images(resumed, sizes, mesh), None
             images = [

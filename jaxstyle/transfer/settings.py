@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -21,7 +22,7 @@ from jaxstyle.optim.averaging import averaged
 from jaxstyle.optim.lbfgs import lbfgs, uses_lbfgs
 from jaxstyle.transfer import validate
 from jaxstyle.transfer.finish import finish_objective
-from jaxstyle.transfer.pyramid import RATIO, SHARE, ScaleCount
+from jaxstyle.transfer.pyramid import RATIO, SHARE, Scale, ScaleCount, pyramid, scaled_size, supersampling
 from jaxstyle.transfer.validate import FRACTION, number, optional, whole_number
 from jaxstyle.typing import AnyImage
 
@@ -52,6 +53,10 @@ class RunOptions(LossOptions):
     The coarser scales divide the other steps equally."""
     ratio: float = option(RATIO, validate.check_ratio)
     """Ratio of the sides of each scale to those of the scale before, 1.1 to 100."""
+    supersample: float = option(1.0, validate.check_supersample)
+    """Make a picture of a long side below 512 pixels at this many times its size, 1 to 4, and reduce it: small faces
+    stay whole. The larger picture has a long side of at most 512 pixels. 1: make it at its own size, which is faster.
+    Frames of a video are made at their own size."""
     detail: int | None = option(
         None, optional(whole_number(1, MAX_SIDE)), values="PIXELS", unset="the preset's; every scale"
     )
@@ -180,6 +185,30 @@ class Settings(RunOptions):
         else:
             transform = self.lbfgs() if self.optimizer == "lbfgs" else adam(self.learning_rate, b2=self.beta2)
         return averaged(transform, self.average) if self.average else transform
+
+    def scales_of(self, height: int, width: int, styles: Sequence[tuple[int, int]]) -> tuple[Scale, ...]:
+        """Return the scales of a picture: see `pyramid`.
+
+        Args:
+            height: of the picture in pixels.
+            width: of the picture in pixels.
+            styles: height and width of each style.
+        """
+        factor = supersampling(height, width, self.supersample)
+        scales = pyramid(
+            *scaled_size(height, width, factor),
+            self.steps,
+            self.scales,
+            styles=[scaled_size(*style, factor) for style in styles],
+            min_side=self.min_side,
+            ratio=self.ratio,
+            share=self.share,
+        )
+        factors = (factor * scale.factor for scale in scales)
+        return tuple(
+            Scale(*scaled_size(height, width, factor), factor, scale.steps)
+            for factor, scale in zip(factors, scales, strict=True)
+        )
 
     def lbfgs(self) -> optax.GradientTransformation:
         """Return L-BFGS with these settings, also where another optimizer is chosen."""

@@ -1,5 +1,6 @@
 """Stages of a run: what is minimized one after the other, each at a size, from the result of the stage before."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from jaxstyle.objective.targets import StyleStatistics
 from jaxstyle.transfer import finish
 from jaxstyle.transfer.draft import draft_objective, draft_precision, exact_steps
 from jaxstyle.transfer.job import Job, content_size, style_share, style_sizes
-from jaxstyle.transfer.pyramid import Scale, pyramid
+from jaxstyle.transfer.pyramid import Scale, supersampling
 from jaxstyle.transfer.settings import Settings
 from jaxstyle.vgg.layers import Precision
 
@@ -54,18 +55,10 @@ class Stage(NamedTuple):
 
 def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     """Return the stages of a pyramid, from coarse to fine, as many as every job allows, each scale with its finish."""
-    pyramids = [
-        pyramid(
-            *content_size(job),
-            settings.steps,
-            settings.scales,
-            share=settings.share,
-            ratio=settings.ratio,
-            styles=style_sizes(job),
-            min_side=settings.min_side,
-        )
-        for job in jobs
-    ]
+    # All jobs are made at the same multiple of their size.
+    multiple = min(supersampling(*content_size(job), settings.supersample) for job in jobs)
+    settings = dataclasses.replace(settings, supersample=multiple)
+    pyramids = [settings.scales_of(*content_size(job), style_sizes(job)) for job in jobs]
     full, *finishes = full_size_stages(settings)
     stages = []
     for number, scale in enumerate(min(pyramids, key=len)):

@@ -156,6 +156,7 @@ def _style_weights(name: str, value: Any) -> None:
 FRACTION = number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
 check_share = number(lambda value: 0 < value <= 1, "a fraction of the steps above 0, at most 1")
 check_ratio = number(lambda value: 1.1 <= value <= 100, "1.1 to 100, such as 2")
+check_supersample = number(lambda value: 1 <= value <= 4, "1 to 4, such as 2")
 check_text = _instance(str, "a string")
 check_flag = _instance(bool, "True or False")
 

@@ -91,7 +91,8 @@ def stylize_video(
         raise InputError(f"frames is {quote(frames)}, expected a sequence or an iterator of images")
     if state is not None and not isinstance(state, VideoState):
         raise InputError(f"state is {quote(state)}, expected a VideoState, from the callback or load_video_state")
-    settings = resolve_settings(settings_of(settings, preset), mesh, **overrides)
+    # Each frame starts from the one before, at its size.
+    settings = resolve_settings(settings_of(settings, preset), mesh, **overrides).override(supersample=1.0)
     if settings.temporal_weight:
         raise InputError(f"temporal_weight is {settings.temporal_weight}, expected 0: stability sets it")
     check_weights(settings.weights, settings.objective)

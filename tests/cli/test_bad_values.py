@@ -42,6 +42,7 @@ STYLIZE = {
     "scales": (*WHOLE, "0", "17"),
     "finish": (*WHOLE, "1000001"),
     "detail": (*WHOLE, "0", "65537"),
+    "supersample": (*NUMBER, "0.5", "4.1"),
     "share": (*NUMBER, "0", "1.1"),
     "ratio": (*NUMBER, "1", "101"),
     "window": (*WHOLE, "0", "31"),
@@ -129,6 +130,7 @@ OWN_OPTIONS = {
         "mesh": STYLIZE["mesh"],
         "paintings": (*WHOLE, "0", "101"),
         "regions": (*WHOLE, "101"),
+        "supersample": STYLIZE["supersample"],
     },
     Serve: {
         "host": ("many", "", "0.0.0.0", "x" * 300),

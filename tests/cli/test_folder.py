@@ -363,7 +363,7 @@ def test_ten_thousand_sizes_are_grouped_at_once():
     rng = np.random.default_rng(0)
     sizes = [(int(side), 1024) if k % 2 else (1024, int(side)) for k, side in enumerate(rng.integers(32, 1025, 10_000))]
     start = time.perf_counter()
-    groups = group_sizes(sizes, 1024, lambda size: 1 + (min(size) > 256))
+    groups = group_sizes(sizes, 1024, lambda size: (1.0,) * (1 + (min(size) > 256)))
     assert time.perf_counter() - start < 0.5
     assert len(set(groups.values())) <= 33
     for height, width in sizes:
@@ -374,12 +374,12 @@ def test_ten_thousand_sizes_are_grouped_at_once():
 
 
 def test_sides_of_canvases_are_no_longer_than_the_longest_side():
-    groups = group_sizes([(400, 500), (390, 500), (500, 500)], 500, lambda size: 1)
+    groups = group_sizes([(400, 500), (390, 500), (500, 500)], 500, lambda size: (1.0,))
     assert groups[390, 500].canvas == groups[400, 500].canvas == (448, 500)
     assert groups[500, 500].canvas == (500, 500)
-    # Alone on its canvas, and of another number of scales.
-    assert group_sizes([(400, 500)], 500, lambda size: 1)[400, 500].canvas == (400, 500)
-    assert group_sizes([(400, 500), (390, 500)], 500, lambda size: size[0])[390, 500].canvas == (390, 500)
+    # Alone on its canvas, and of other scales.
+    assert group_sizes([(400, 500)], 500, lambda size: (1.0,))[400, 500].canvas == (400, 500)
+    assert group_sizes([(400, 500), (390, 500)], 500, lambda size: (float(size[0]),))[390, 500].canvas == (390, 500)
 
 
 def test_a_png_whose_orientation_comes_after_its_pixels(photos, tmp_path, narrow):

@@ -28,7 +28,7 @@ def run(capsys, monkeypatch):
         free = None if usable is None else int(usable / USABLE) + 10**6
         monkeypatch.setattr(memory, "free_memory", lambda: free)
         with pytest.raises(SystemExit) as stop:
-            app.main(["plan", *map(str, words)])
+            app.main(["plan", "--supersample", "1", *map(str, words)])
         captured = capsys.readouterr()
         return stop.value.code, captured.out, captured.err
 
@@ -131,6 +131,14 @@ def test_the_finish_takes_time_and_its_memory_counts(run, shapes, monkeypatch):
     assert "124 steps" in output
     # It fits if both stages do.
     assert run(5e9, 400, 300, "--steps", 100, "--scales", 1, "--finish", 12, "--window", "whole")[0] == 1
+
+
+def test_a_small_picture_is_planned_at_the_size_at_which_it_is_made(run, shapes):
+    output = run(200e9, 300, 200, "--supersample", 1.5, "--window", "whole")[1]
+    assert {shape.size for shape in shapes} == {(300, 450)}
+    assert {shape.styles for shape in shapes} == {((300, 450),)}
+    assert output.startswith("300x200 pixels")
+    assert output.splitlines()[2].split()[3] == f"{plan.cost.flops(300, 450, js.Objective()) / 1e12:.2f}"
 
 
 def test_a_batch_takes_the_time_of_its_pictures(run, shapes):

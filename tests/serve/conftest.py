@@ -46,7 +46,7 @@ class Browser:
 
     def start(self, **settings):
         """Start a run with the bundled pictures; return it."""
-        options = {"size": 64, "steps": 12, "finish": 0, "scales": 1} | settings
+        options = {"size": 64, "steps": 12, "finish": 0, "scales": 1, "supersample": 1} | settings
         body = {"photo": "photo", "paintings": ["painting"], "settings": options}
         return self.site.runs.get(self.post("/api/runs", body)["id"])
 

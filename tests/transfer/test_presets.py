@@ -33,10 +33,12 @@ def test_the_default_paints_small_sizes_first_and_finishes_each():
     assert [
         (stage.factor, stage.steps, bool(stage.objective.neighbor_layers)) for stage in stages_of([job], settings)
     ] == [
-        (0.5, 60, False),
+        (0.5, 30, False),
         (0.5, 12, True),
-        (1.0, 20, False),
+        (1.0, 30, False),
         (1.0, 12, True),
+        (2.0, 20, False),
+        (2.0, 12, True),
     ]
 
 

@@ -91,6 +91,7 @@ WRONG = {
     "scales": (0, 17, "all"),
     "finish": (-1, 1.5, "yes"),
     "detail": (0, 65537, 1.5, "yes"),
+    "supersample": (0.5, 4.1, "yes", None),
     "share": (0, 1.1),
     "ratio": (1.0, 101),
     "window": (31, "all", 1.5),

@@ -14,7 +14,7 @@ import jaxstyle as js
 from jaxstyle.image.mosaic import initial_image
 from jaxstyle.minimize import loop
 from jaxstyle.minimize.status import Status
-from jaxstyle.transfer import run, stage
+from jaxstyle.transfer import run
 
 
 @pytest.fixture(scope="module")
@@ -248,13 +248,14 @@ def test_the_preset_or_the_caller_says_how_many_scales(params, monkeypatch):
         seen.append((arguments, options))
         raise js.InputError("enough")
 
-    monkeypatch.setattr(stage, "pyramid", spy)
+    monkeypatch.setattr("jaxstyle.transfer.settings.pyramid", spy)
     photo, paintings = js.white_noise(1, 64, 256), [js.white_noise(2, 40, 50), js.white_noise(2, 33, 70)]
     for options in ({}, {"preset": "gatys-notebook"}, {"scales": 3}, {"preset": "paper", "scales": "auto"}):
         with pytest.raises(js.InputError, match="enough"):
             js.stylize(photo, paintings, params=params, steps=20, **options)
-    assert [arguments for arguments, _ in seen] == [(64, 256, 20, scales) for scales in ("auto", 1, 3, "auto")]
-    assert seen[0][1] == {"share": 0.25, "ratio": 2.0, "styles": [(40, 50), (33, 70)], "min_side": 32}
+    expected = [(128, 512, 20, "auto"), (64, 256, 20, 1), (128, 512, 20, 3), (64, 256, 20, "auto")]
+    assert [arguments for arguments, _ in seen] == expected
+    assert seen[0][1] == {"share": 0.25, "ratio": 2.0, "styles": [(80, 100), (66, 140)], "min_side": 32}
 
 
 def test_a_callback_follows_the_scales(params, large, style):
