@@ -69,9 +69,9 @@ def options_from_json(kind: type[AnyOptions], settings: Any, source: str, ignore
     named = settings.get("preset")
     # What an earlier release did not store is as its preset says.
     values = default_options(named) if isinstance(named, str) and named in PRESETS else {}
-    # The releases that did not store these had no finish, took the content from the photo at every scale, and made
-    # every picture at its own size.
-    values |= {"finish": 0, "detail": None, "supersample": 1.0}
+    # The releases that did not store these had no finish, took the content from the photo at every scale and position,
+    # and made every picture at its own size.
+    values |= {"finish": 0, "detail": None, "flat_areas": 1.0, "supersample": 1.0}
     for name, field in fields.items():
         if name in settings:
             values[name] = _from_json(

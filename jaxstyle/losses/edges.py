@@ -80,8 +80,12 @@ def edge_loss(image: Image, target: AnyFeatures, extent: Extent | None = None) -
     height, width = (side // CELL for side in sides(image.shape, extent))
     result = laplacian(image, extent)
     check_same_shape(result.shape, target.shape)
-    share = jnp.square(target) / (jnp.square(target) + CONTRAST**2)
-    return jnp.sum(share * jnp.square(result - target)) / area(height, width)
+    return jnp.sum(edge_share(target) * jnp.square(result - target)) / area(height, width)
+
+
+def edge_share(laplacian: AnyFeatures) -> AnyFeatures:
+    """Compute how much of an edge each cell is, `p` of `edge_loss`, from 0 to below 1."""
+    return jnp.square(laplacian) / (jnp.square(laplacian) + CONTRAST**2)
 
 
 def _averages(x: Float[Array, "n m"], side: Dim) -> Float[Array, "cells m"]:

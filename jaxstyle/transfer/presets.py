@@ -54,6 +54,7 @@ PRESETS = {
             finish=12,
             detail=256,
             supersample=2.0,
+            flat_areas=0.0,
             source="Gram matrices from a small size to the full one, each size with a finish: docs/quality.md",
         ),
         Settings(

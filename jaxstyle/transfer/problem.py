@@ -20,6 +20,7 @@ from jaxstyle.objective.balance import compiled_balance, rebalance
 from jaxstyle.objective.base import LossWeights, Objective, broadcast_weights
 from jaxstyle.objective.mesh import broadcast_from_first_host, canvas_size, place, put_on_mesh, shard, to_host
 from jaxstyle.objective.relative import relative_weights
+from jaxstyle.objective.structure import content_structure
 from jaxstyle.objective.targets import (
     StyleStatistics,
     Targets,
@@ -31,7 +32,7 @@ from jaxstyle.objective.targets import (
     whitening_metric,
 )
 from jaxstyle.transfer.job import Job, mosaic_image, resize_job
-from jaxstyle.transfer.stage import Stage, content_share, with_algorithm
+from jaxstyle.transfer.stage import Stage, content_share, flat_share, with_algorithm
 from jaxstyle.typing import AnyImage, Params
 
 Tree = TypeVar("Tree")
@@ -102,11 +103,17 @@ def make_problem(
     if regions:
         guides = content_guides(put([region.content for region in regions]), objective, regions[0].guidance)
     features, edges = content_targets(content)
-    shares = [content_share(job, stage) for job in jobs]
-    if min(shares) < 1:
-        share = _combine([np.full((1, 1, 1), share, np.float32) for share in shares], mesh)
-        initial = content_targets(put(detail_images or starts))
-        features, edges = jax.tree.map(lambda own, other: share * own + (1 - share) * other, (features, edges), initial)
+    shares, flat_shares = ([function(job, stage) for job in jobs] for function in (content_share, flat_share))
+    if min(shares + flat_shares) < 1:
+        share, flat = (
+            _combine([np.full((1, 1, 1), part, np.float32) for part in parts], mesh) for parts in (shares, flat_shares)
+        )
+        initial_features, initial_edges = content_targets(put(detail_images or starts))
+        for layer, structure in content_structure(content, objective.content_layers).items():
+            own = flat + (share - flat) * structure
+            features[layer] = own * features[layer] + (1 - own) * initial_features[layer]
+        if edges is not None:
+            edges = share * edges + (1 - share) * initial_edges
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if objective.temporal:
         frames = [job.previous for job in jobs if job.previous is not None]

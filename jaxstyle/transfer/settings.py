@@ -63,6 +63,9 @@ class RunOptions(LossOptions):
     """Long side in pixels up to which the content of a scale is that of the photo alone, 1 to 65536.
     At twice that size half of it is the content of the picture of the scale before, at four times three quarters, and
     so on: finer strokes take the place of the photo's finer details. An image as `init` counts as such a picture."""
+    flat_areas: float = option(1.0, FRACTION)
+    """How much of its content the photo's flat areas keep, such as sky and walls, 0 to 1. 1: as much as other areas.
+    0: their content is that of the image that a scale starts from, so that strokes of the painting fill them."""
     window: Literal["auto", "whole"] | int = option("auto", validate.check_window, values="auto|whole|PIXELS")
     """Side of the square windows, in pixels, in which larger images are evaluated with less memory and the same result.
     At least 32, rounded up to a multiple of 8. whole: no windows.

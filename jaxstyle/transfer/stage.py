@@ -34,6 +34,7 @@ class Stage(NamedTuple):
             None for the image's own weights.
         detail: long side in pixels up to which the content is the job's alone; beyond, partly that of the image that
             the stage starts from: see `content_share`. None for the job's alone at any size.
+        flat_areas: share of the job's content that holds where the job's image is flat: see `flat_share`.
         fixed_weights: weights in the loss's own units, for all images; None to compute them.
         runs: how often the compiled program is used, such as for the frames of a scene.
         style: statistics of the style of all jobs, from `measure_style`; None to measure them.
@@ -47,6 +48,7 @@ class Stage(NamedTuple):
     whitening: float
     weights: Callable[[float | None, float], LossWeights] | None = None
     detail: int | None = None
+    flat_areas: float = 1.0
     fixed_weights: LossWeights | None = None
     runs: int = 1
     style: StyleStatistics | None = None
@@ -63,10 +65,14 @@ def stages_of(jobs: Sequence[Job], settings: Settings) -> list[Stage]:
     stages = []
     for number, scale in enumerate(min(pyramids, key=len)):
         # A picture as the start has finer strokes in the place of details, like that of a scale before.
-        detail = settings.detail if number or not isinstance(settings.init, str) else None
+        starts_from_picture = number > 0 or not isinstance(settings.init, str)
+        detail = settings.detail if starts_from_picture else None
+        # Noise and gray are no content of flat areas.
+        flat_areas = settings.flat_areas if starts_from_picture or settings.init == "content" else 1.0
         for stage in (full._replace(steps=scale.steps), *finishes):
             precision = draft_precision(settings, (scale.height, scale.width), stage.steps)
-            stages.extend(_with_draft(stage._replace(factor=scale.factor, detail=detail), precision))
+            sized = stage._replace(factor=scale.factor, detail=detail, flat_areas=flat_areas)
+            stages.extend(_with_draft(sized, precision))
     return stages
 
 
@@ -120,6 +126,12 @@ def content_share(job: Job, stage: Stage) -> float:
     """Return the share of a resized job's own content in that of a stage; the rest is its initial image's."""
     own = 1.0 if stage.detail is None else min(1.0, stage.detail / max(content_size(job)))
     return 1 - style_share(job.strength) * (1 - own)
+
+
+def flat_share(job: Job, stage: Stage) -> float:
+    """Return the share of a resized job's own content in that of a stage where the job's image is flat."""
+    least = 1 - style_share(job.strength)
+    return least + stage.flat_areas * (content_share(job, stage) - least)
 
 
 def scales_of(job: Job, stages: Sequence[Stage]) -> tuple[Scale, ...]:

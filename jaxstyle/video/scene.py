@@ -227,7 +227,7 @@ def _later_stages(settings: Settings, first: Sequence[Stage]) -> list[Stage]:
     # The surrogate is for starts that are far from the style.
     gram = full._replace(steps=budget - finish, whitening=0.0)
     stages = [gram, *(stage._replace(steps=finish) for stage in finishes)]
-    return [stage._replace(detail=detail, runs=EXPECTED_FRAMES) for stage in stages]
+    return [stage._replace(detail=detail, flat_areas=settings.flat_areas, runs=EXPECTED_FRAMES) for stage in stages]
 
 
 def _measured(scene: Scene, options: Options) -> Scene:

@@ -209,7 +209,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
     words += "--style-weight 1 2 --tv-weight 3 --content-layers conv3_1 --style-layers relu1_1 pool2 --pooling l2 "
     words += "--padding replicate --precision bfloat16 --normalization notebook --optimizer adam --learning-rate 0.1 "
     words += "--tolerance 0.5 --scales 3 --share 0.25 --mosaic 0.5 --whitening 0.75 --window 48 --style-scale 0.8 "
-    words += "--detail 40 --draft default --supersample 1.5"
+    words += "--detail 40 --draft default --supersample 1.5 --flat-areas 0.25"
     code, _, error = run(
         "stylize", PHOTO, PAINTING, *words.split(), "-o", tmp_path / "o.png", "--weights", tiny_weights
     )
@@ -236,6 +236,7 @@ def test_every_option_reaches_the_run(run, tiny_weights, tmp_path, monkeypatch):
         detail=40,
         draft="default",
         supersample=1.5,
+        flat_areas=0.25,
     )
     assert seen["settings"] == expected
     assert seen["settings"].transform is js.adam(0.1)

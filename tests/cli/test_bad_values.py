@@ -43,6 +43,7 @@ STYLIZE = {
     "finish": (*WHOLE, "1000001"),
     "detail": (*WHOLE, "0", "65537"),
     "supersample": (*NUMBER, "0.5", "4.1"),
+    "flat_areas": (*NUMBER, "1.1"),
     "share": (*NUMBER, "0", "1.1"),
     "ratio": (*NUMBER, "1", "101"),
     "window": (*WHOLE, "0", "31"),

@@ -92,6 +92,7 @@ WRONG = {
     "finish": (-1, 1.5, "yes"),
     "detail": (0, 65537, 1.5, "yes"),
     "supersample": (0.5, 4.1, "yes", None),
+    "flat_areas": (-0.1, 1.1, "yes", None),
     "share": (0, 1.1),
     "ratio": (1.0, 101),
     "window": (31, "all", 1.5),
