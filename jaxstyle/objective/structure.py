@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.image.canvas import Canvas, Dim, Placement, mask_outside, sides
 from jaxstyle.losses.edges import CELL, edge_share, laplacian
-from jaxstyle.typing import AnyFeatures, AnyImage, Extent
+from jaxstyle.typing import AnyFeatures, Extent, Image
 from jaxstyle.vgg.network import stride
 
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -25,7 +25,7 @@ DENSITY = 0.1
 def content_structure(content: Canvas, layers: tuple[str, ...]) -> dict[str, Float[Array, "*batch _ _ 1"]]:
     """Compute the structure of the content at the positions of each layer; with a leading axis for several images."""
 
-    def structure(pixels: AnyImage, extent: Extent | None) -> dict[str, AnyFeatures]:
+    def structure(pixels: Image, extent: Extent | None) -> dict[str, AnyFeatures]:
         height, width = sides(pixels.shape, extent)
         edges = edge_share(laplacian(pixels, extent))
         inside = jnp.ones_like(edges)
@@ -44,9 +44,8 @@ def _smoothed(cells: AnyFeatures) -> AnyFeatures:
     for axis in (0, 1):
         count, ends = cells.shape[axis], [(2, 2) if other == axis else (0, 0) for other in range(3)]
         padded = jnp.pad(cells, ends)
-        cells = sum(
-            weight * lax.slice_in_dim(padded, shift, shift + count, axis=axis) for shift, weight in enumerate(BINOMIAL)
-        )
+        parts = [lax.slice_in_dim(padded, shift, shift + count, axis=axis) for shift in range(len(BINOMIAL))]
+        cells = functools.reduce(jnp.add, [weight * part for weight, part in zip(BINOMIAL, parts, strict=True)])
     return cells
 
 

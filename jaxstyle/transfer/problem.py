@@ -106,13 +106,14 @@ def make_problem(
     shares, flat_shares = ([function(job, stage) for job in jobs] for function in (content_share, flat_share))
     if min(shares + flat_shares) < 1:
         share, flat = (
-            _combine([np.full((1, 1, 1), part, np.float32) for part in parts], mesh) for parts in (shares, flat_shares)
+            jnp.asarray(_combine([np.full((1, 1, 1), part, np.float32) for part in parts], mesh))
+            for parts in (shares, flat_shares)
         )
         initial_features, initial_edges = content_targets(put(detail_images or starts))
         for layer, structure in content_structure(content, objective.content_layers).items():
             own = flat + (share - flat) * structure
             features[layer] = own * features[layer] + (1 - own) * initial_features[layer]
-        if edges is not None:
+        if edges is not None and initial_edges is not None:
             edges = share * edges + (1 - share) * initial_edges
     targets = Targets(features, style.grams, style.means, guides, extent=content.extent, banks=style.banks, edges=edges)
     if objective.temporal:
