@@ -21,7 +21,7 @@ START = 128
 SHARE = 0.5
 # A coarse scale with fewer steps is not worth its compilation.
 MIN_STEPS = 10
-# Long side in pixels from which no picture is supersampled: most faces have 100 pixels there, enough for the network.
+# Long side in pixels that no supersampled picture exceeds.
 SUPERSAMPLED_SIDE = 512
 
 
