@@ -148,7 +148,9 @@ class Plan:
         if shape.mesh is not None and device.platform != "cpu":
             name, rate = f"{shape.mesh.size} x {name}", rate * shape.mesh.size
         count, steps = f"{self.batch} times " if self.batch > 1 else "", self.steps + self.finish * len(scales)
-        print(f"{count}{self.width}x{self.height} pixels ({self.width * self.height / 1e6:.3g} megapixels) on {name}")
+        height, width = shape.size
+        larger = "" if shape.size == (self.height, self.width) else f", made at {width}x{height}"
+        print(f"{count}{self.width}x{self.height} pixels{larger} ({width * height / 1e6:.3g} megapixels) on {name}")
         print(f"{'window':>8}{'memory':>12}{'work a step':>14}{'time a step':>14}{f'{steps} steps':>16}  fits")
         for (shape, *finish), needs in rows:
             window, flops = shape.objective.window or "whole", _flops(shape, shape.size)

@@ -137,7 +137,7 @@ def test_a_small_picture_is_planned_at_the_size_at_which_it_is_made(run, shapes)
     output = run(200e9, 300, 200, "--supersample", 1.5, "--window", "whole")[1]
     assert {shape.size for shape in shapes} == {(300, 450)}
     assert {shape.styles for shape in shapes} == {((300, 450),)}
-    assert output.startswith("300x200 pixels")
+    assert output.startswith("300x200 pixels, made at 450x300 (0.135 megapixels) on CPU")
     assert output.splitlines()[2].split()[3] == f"{plan.cost.flops(300, 450, js.Objective()) / 1e12:.2f}"
 
 
