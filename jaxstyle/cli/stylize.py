@@ -212,7 +212,8 @@ class Stylize(Options):
 
     def stage_shapes(self, size: Size, style_sizes: Sequence[Size], **more: Any) -> list[StageShape]:
         """Return the shapes of the last stages, on which the memory of a run depends; the finish is last."""
-        mesh, settings, last = self.devices(), self.settings(), self.scales_of(size, style_sizes)[-1]
+        mesh, settings = self.devices(), self.settings()
+        last = settings.scales_of(*size, style_sizes)[-1]
         size, styles = (last.height, last.width), tuple(scaled_size(*sides, last.factor) for sides in style_sizes)
         shapes = []
         for stage in full_size_stages(resolve_settings(settings.override(steps=last.steps), mesh)):

@@ -83,9 +83,9 @@ def edge_loss(image: Image, target: AnyFeatures, extent: Extent | None = None) -
     return jnp.sum(edge_share(target) * jnp.square(result - target)) / area(height, width)
 
 
-def edge_share(laplacian: AnyFeatures) -> AnyFeatures:
+def edge_share(target: AnyFeatures) -> AnyFeatures:
     """Compute how much of an edge each cell is, `p` of `edge_loss`, from 0 to below 1."""
-    return jnp.square(laplacian) / (jnp.square(laplacian) + CONTRAST**2)
+    return jnp.square(target) / (jnp.square(target) + CONTRAST**2)
 
 
 def _averages(x: Float[Array, "n m"], side: Dim) -> Float[Array, "cells m"]:

@@ -207,10 +207,9 @@ class Settings(RunOptions):
             ratio=self.ratio,
             share=self.share,
         )
-        factors = (factor * scale.factor for scale in scales)
         return tuple(
-            Scale(*scaled_size(height, width, factor), factor, scale.steps)
-            for factor, scale in zip(factors, scales, strict=True)
+            Scale(*scaled_size(height, width, factor * scale.factor), factor * scale.factor, scale.steps)
+            for scale in scales
         )
 
     def lbfgs(self) -> optax.GradientTransformation:

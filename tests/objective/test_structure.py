@@ -72,6 +72,16 @@ def test_a_canvas_changes_nothing(half_flat):
         np.testing.assert_allclose(on_canvas, structure, atol=1e-6)
 
 
+def test_devices_change_nothing(half_flat):
+    objective = js.Objective()
+    mesh = js.make_mesh(2, 2)
+    canvas = js.shard(half_flat, mesh, js.on_mesh(objective, mesh))
+    height, width = half_flat.shape[:2]
+    whole = content_structure(Canvas(half_flat), ("relu4_2",))["relu4_2"]
+    on_mesh = content_structure(canvas, ("relu4_2",))["relu4_2"][: height // 8, : width // 8]
+    np.testing.assert_allclose(on_mesh, whole, atol=1e-6)
+
+
 @pytest.mark.parametrize(("strength", "flat_areas", "share"), [(0.5, 0.0, 0.0), (0.7, 0.25, 0.25), (0.2, 0.0, 0.6)])
 def test_flat_areas_have_the_content_of_the_start(half_flat, tiny_params, strength, flat_areas, share):
     settings = js.preset("gram").override(strength=strength, flat_areas=flat_areas)
